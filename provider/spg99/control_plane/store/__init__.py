@@ -1,0 +1,11 @@
+"""The only place that talks to the catalogue: transactions, named queries, migrations. Not here: what a row means."""
+
+from spg99.control_plane.store.transaction import (
+    ReferenceViolation,
+    RuleViolation,
+    Store,
+    Transaction,
+    UniqueViolation,
+)
+
+__all__ = ["ReferenceViolation", "RuleViolation", "Store", "Transaction", "UniqueViolation"]

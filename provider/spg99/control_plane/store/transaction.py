@@ -1,0 +1,178 @@
+"""Transactions on the catalogue, and the only import of the database driver.
+
+Here: one pool, one `async with store.transaction()`, named queries in, typed rows out, notifications. Not here: SQL (queries/).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.abc import Query
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from spg99.control_plane.store.queries import statement
+from spg99.errors import Unavailable
+
+SERVICE_ROLE = "spg99_service"
+
+Row = TypeVar("Row")
+
+
+class UniqueViolation(Exception):
+    """Another row has the same key; `constraint` names the index."""
+
+    def __init__(self, constraint: str) -> None:
+        self.constraint = constraint
+        super().__init__(constraint)
+
+
+class ReferenceViolation(Exception):
+    """A row it refers to is not there, or rows still refer to it."""
+
+
+class RuleViolation(Exception):
+    """A check, a trigger or a grant of the catalogue refused the change: a programmer's error, or bad policy input."""
+
+
+def _row_factory(kind: type[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:
+    """Rows as dataclasses; columns that this version does not know are left out, so old code runs on a newer schema."""
+    known = {field.name for field in dataclasses.fields(cast(Any, kind))}
+
+    def factory(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Row]:
+        names = [column.name for column in cursor.description or ()]
+        kept = [(index, name) for index, name in enumerate(names) if name in known]
+
+        def make(values: Sequence[Any]) -> Row:
+            return kind(**{name: values[index] for index, name in kept})
+
+        return make
+
+    return factory
+
+
+class Transaction:
+    """One transaction: all of it or none of it. Made by `Store.transaction`."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def many(self, kind: type[Row], query: str, **values: Any) -> list[Row]:
+        """All rows of the named query, each a `kind` (a dataclass)."""
+        async with self._connection.cursor(row_factory=cast(Any, _row_factory(kind))) as cursor:
+            await self._run(cursor, query, values)
+            return cast(list[Row], await cursor.fetchall())
+
+    async def one_or_none(self, kind: type[Row], query: str, **values: Any) -> Row | None:
+        """The first row of the named query, or None."""
+        async with self._connection.cursor(row_factory=cast(Any, _row_factory(kind))) as cursor:
+            await self._run(cursor, query, values)
+            return cast("Row | None", await cursor.fetchone())
+
+    async def one(self, kind: type[Row], query: str, **values: Any) -> Row:
+        """The row of the named query. A missing row is a programmer's error (LookupError)."""
+        row = await self.one_or_none(kind, query, **values)
+        if row is None:
+            raise LookupError(f"query {query} gave no row")
+        return row
+
+    async def value(self, query: str, **values: Any) -> Any:
+        """The first column of the first row of the named query, or None."""
+        async with self._connection.cursor() as cursor:
+            await self._run(cursor, query, values)
+            row = await cursor.fetchone()
+            return None if row is None else row[0]
+
+    async def execute(self, query: str, **values: Any) -> int:
+        """Runs the named query; answers the number of rows it touched."""
+        async with self._connection.cursor() as cursor:
+            await self._run(cursor, query, values)
+            return cursor.rowcount
+
+    async def notify(self, channel: str, payload: str = "") -> None:
+        """Wakes listeners of `channel` when this transaction commits."""
+        async with self._connection.cursor() as cursor:
+            await cursor.execute("select pg_notify(%s, %s)", (channel, payload))
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part that may fail without losing the rest."""
+        async with self._connection.transaction():
+            yield
+
+    async def _run(self, cursor: AsyncCursor[Any], query: str, values: dict[str, Any]) -> None:
+        bound = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+        try:
+            await cursor.execute(statement(query).encode(), bound)
+        except psycopg.errors.UniqueViolation as error:
+            raise UniqueViolation(error.diag.constraint_name or "") from error
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise ReferenceViolation(error.diag.constraint_name or "") from error
+        except (psycopg.errors.CheckViolation, psycopg.errors.InsufficientPrivilege) as error:
+            raise RuleViolation(error.diag.message_primary or str(error)) from error
+
+
+class Store:
+    """The catalogue as this process sees it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self._url = url
+        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            url,
+            min_size=2,
+            max_size=pool_size,
+            open=False,
+            timeout=5.0,
+            kwargs={"autocommit": True},
+            configure=_as_service,
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def open(self) -> None:
+        """Opens the pool. Raises Unavailable when the catalogue does not answer within 10 s."""
+        try:
+            await self._pool.open(wait=True, timeout=10)
+        except PoolTimeout as error:
+            raise Unavailable("The catalogue cannot be reached. Check SPG99_CATALOGUE_URL and that it runs.") from error
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        Raises Unavailable when the catalogue is away or ends the connection.
+        """
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                yield Transaction(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise Unavailable("The catalogue cannot be reached right now. Retry in a moment.") from error
+
+    async def notifications(self, *channels: str) -> AsyncIterator[tuple[str, str]]:
+        """Endless (channel, payload) pairs on a connection of its own. Yields ("", "") once listening.
+
+        Raises Unavailable when the connection is lost; the caller starts again and looks at everything once.
+        """
+        try:
+            async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+                await _as_service(connection)
+                for channel in channels:
+                    await connection.execute(cast(Query, f'listen "{channel}"'))
+                yield "", ""
+                async for notification in connection.notifies():
+                    yield notification.channel, notification.payload
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable("The connection to the catalogue was lost.") from error
+
+
+async def _as_service(connection: AsyncConnection[Any]) -> None:
+    # The URL may name the owner of the tables; from here on we are somebody who owns nothing.
+    await connection.execute(cast(Query, f"set role {SERVICE_ROLE}"))

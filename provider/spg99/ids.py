@@ -1,0 +1,22 @@
+"""Identifiers: `<prefix>_<20 characters>`. Here: making them. Not here: what they identify."""
+
+from __future__ import annotations
+
+import secrets
+
+# Crockford's base 32, lower case: no i, l, o, u, so that an id survives being read aloud.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LENGTH = 20  # 100 bits: no collision in the life of an installation
+
+
+def new_id(prefix: str) -> str:
+    """A fresh random identifier such as `db_4f0k...`.
+
+    Prefixes in use: org, prj, key, ten, db, tl (timeline), cmp (compute), node, gw (gateway), op (operation), evt, req.
+    """
+    return f"{prefix}_{random_word(_LENGTH)}"
+
+
+def random_word(length: int) -> str:
+    """`length` random characters of the identifier alphabet (5 bits each)."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

@@ -1,0 +1,65 @@
+"""Structured logs: JSON lines when nobody watches, readable lines on a terminal.
+
+Here: how a log line looks and which request it belongs to. Not here: what is worth logging. A secret never enters a
+log call; `_redact` is the second fence, not the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRET_KEY = re.compile(r"password|token|secret|api_?key|authorization|dsn|connection_string", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(postgres(?:ql)?://[^:/@\s]+:)[^@\s]+@|(spg99_[a-z]+_[0-9a-z]+_)[0-9a-z]+")
+
+
+def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            if _SECRET_KEY.search(key) and not key.endswith("_id"):
+                event[key] = "[secret]"
+            else:
+                event[key] = _SECRET_VALUE.sub(lambda m: (m[1] and m[1] + "[secret]@") or m[2] + "[secret]", value)
+    return event
+
+
+def configure(process: str, *, level: str = "info", json: bool | None = None) -> None:
+    """Sets up logging of this process on stderr.
+
+    `process` is its command (`gateway`); `json` None means: JSON unless stderr is a terminal.
+    """
+    as_json = not sys.stderr.isatty() if json is None else json
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer()]
+    )
+    structlog.configure(
+        processors=shared + renderer,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get(room: str) -> Any:
+    """A logger that names the room it speaks from: `log.get("gateway").info("woken", db_id=...)`."""
+    return structlog.get_logger(room=room)
+
+
+def bind_request(request_id: str) -> None:
+    """Puts `request_id` on every following line of this task."""
+    structlog.contextvars.bind_contextvars(request_id=request_id)

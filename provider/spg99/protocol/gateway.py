@@ -1,0 +1,101 @@
+"""Gateway and Control Plane: credentials, wake-up, leases, invalidation.
+
+POST /gateways/credentials   CredentialsQuery -> Credentials | 404
+POST /gateways/connect       ConnectRequest   -> Checkout | NotFound 3D000 | CannotWake 57P03 (long poll)
+POST /gateways/leases        LeaseReport      -> LeaseAnswer   (renews all leases of this gateway in one call)
+GET  /gateways/changes?after=N  -> text/event-stream of Change (id = position); 409 `Conflict` when N is too old
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from spg99.protocol import Message
+
+
+class CredentialsQuery(Message):
+    """Asks what is needed to check the password of one PostgreSQL user."""
+
+    pg_user: str
+
+
+class Credentials(Message):
+    """Enough to check a password without knowing it (RFC 5803 verifier as PostgreSQL stores it)."""
+
+    tenant_id: str
+    tenant: str
+    pg_user: str
+    scram_verifier: str
+    """`SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`."""
+    credential_version: int
+    max_connections: int
+    """Connections this tenant may hold through one gateway (policy `gateway.tenant_connections_max`)."""
+
+
+class ConnectRequest(Message):
+    """A client wants this database. Takes or renews this gateway's lease and wakes the database if it sleeps."""
+
+    tenant_id: str
+    database: str
+    wait_seconds: float = 25.0
+    """How long the answer may take; after it: CannotWake with the reason."""
+
+
+class Checkout(Message):
+    """Where the writer of a database is. Usable until the lease ends or a Change says otherwise."""
+
+    db_id: str
+    tenant_id: str
+    database: str
+    pg_user: str
+    compute_id: str
+    backend_addr: str
+    """Folder of a unix socket when it starts with `/`, else a host name."""
+    backend_port: int
+    writer_term: int
+    lease_control_epoch: int
+    lease_seconds: int
+    """The lease ends this long after the last LeaseReport that named the database."""
+    grace_seconds: int
+    """While the Control Plane cannot be reached, a cached checkout may be used this long after the lease's end."""
+    woke: bool
+    """True when this connect had to wake the database."""
+
+
+class LeaseUse(Message):
+    """Use of one database through one gateway."""
+
+    db_id: str
+    active_connections: int
+    """0 releases the lease."""
+    last_used_at: datetime
+    egress_bytes: int = 0
+    """Bytes sent to clients since the last report that was answered."""
+
+
+class LeaseReport(Message):
+    """All databases this gateway serves or has just stopped serving."""
+
+    leases: list[LeaseUse]
+
+
+class LeaseAnswer(Message):
+    """Which leases stand."""
+
+    renewed: list[str]
+    """db_ids."""
+    lost: list[str]
+    """db_ids whose lease no longer stands (deleted, compute gone): forget the cached checkout, keep live relays alone."""
+    renew_seconds: int
+
+
+class Change(Message):
+    """Something a gateway may have cached is no longer true."""
+
+    kind: Literal["tenant", "database"]
+    tenant_id: str
+    db_id: str | None = None
+    lease_control_epoch: int | None = None
+    reason: str
+    """`credentials.rotated`, `tenant.deleting`, `database.deleting`, `compute.changed`, `freeze`."""

@@ -1,0 +1,176 @@
+"""Agent and Control Plane: tasks, their results, heartbeats. The agent only pulls (contract: platform-schema, section 6).
+
+POST /nodes/tasks/lease            LeaseTasks   -> LeasedTasks   (long poll, up to `wait_seconds`)
+POST /nodes/tasks/{task_id}/result TaskResult   -> 204           (403 when another identity holds the task)
+POST /nodes/heartbeat              Heartbeat    -> HeartbeatAnswer
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from spg99.protocol import Message
+from spg99.resources import Size
+
+
+class TaskKind(StrEnum):
+    """Every order an agent knows. Anything else is refused without side effects."""
+
+    TIMELINE_CREATE = "timeline.create"
+    """Lay down the files of a new timeline."""
+    TIMELINE_DELETE = "timeline.delete"
+    """Remove the files of a timeline; a timeline that is not there is a success."""
+    COMPUTE_START = "compute.start"
+    """Start a compute for a timeline; one that runs with the same compute id is a success."""
+    COMPUTE_STOP = "compute.stop"
+    """Stop a compute; one that does not run is a success."""
+
+
+class TimelineCreate(Message):
+    """Payload of `timeline.create`."""
+
+    timeline_id: str
+    database_name: str
+    pg_user: str
+    """Role that owns the database; no superuser."""
+
+
+class TimelineDelete(Message):
+    """Payload of `timeline.delete`."""
+
+    timeline_id: str
+
+
+class ComputeStart(Message):
+    """Payload of `compute.start`."""
+
+    compute_id: str
+    timeline_id: str
+    db_id: str
+    writer_term: int
+    profile: Size
+    database_name: str
+    pg_user: str
+
+
+class ComputeStarted(Message):
+    """Result of `compute.start`."""
+
+    compute_id: str
+    backend_addr: str
+    """Folder of the unix socket (starts with `/`), or a host name."""
+    backend_port: int
+    pid: int
+    started_at: datetime
+
+
+class ComputeStop(Message):
+    """Payload of `compute.stop`."""
+
+    compute_id: str
+    timeline_id: str
+    mode: str = "fast"
+    """`fast` ends sessions and checkpoints; `immediate` is for a database that is being deleted."""
+
+
+class Task(Message):
+    """One order to one agent."""
+
+    task_id: int
+    kind: str
+    payload: dict[str, Any]
+    attempt: int
+    expires_at: datetime
+    """An agent does not begin a task after this moment."""
+    signature: str = ""
+    """HMAC-SHA256 over `signed_bytes`, hex; the key is the SHA-256 (hex text) of the node's bearer token."""
+
+    def signed_bytes(self) -> bytes:
+        """What the signature covers."""
+        body = {
+            "task_id": self.task_id,
+            "kind": self.kind,
+            "payload": self.payload,
+            "attempt": self.attempt,
+            "expires_at": self.expires_at.isoformat(),
+        }
+        return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+    def signed_with(self, bearer_token_sha256_hex: str) -> Task:
+        """This task with its signature."""
+        return self.model_copy(update={"signature": self._mac(bearer_token_sha256_hex)})
+
+    def is_signed_with(self, bearer_token_sha256_hex: str) -> bool:
+        """Whether the signature is right (constant time)."""
+        return hmac.compare_digest(self.signature, self._mac(bearer_token_sha256_hex))
+
+    def _mac(self, key: str) -> str:
+        return hmac.new(key.encode(), self.signed_bytes(), hashlib.sha256).hexdigest()
+
+
+class LeaseTasks(Message):
+    """Asks for tasks; tasks held by this identity whose lease ran out come again with `attempt` + 1."""
+
+    wait_seconds: int = 30
+    max_tasks: int = 16
+
+
+class LeasedTasks(Message):
+    """Tasks for this agent; empty when none came within the wait."""
+
+    tasks: list[Task]
+
+
+class TaskResult(Message):
+    """What became of a task."""
+
+    succeeded: bool
+    attempt: int
+    result: dict[str, Any] = {}
+    error: str | None = None
+    """A sentence for a user when it failed: what, and what to do."""
+    retryable: bool = True
+    """False when trying again cannot help (an unknown kind, a bad signature)."""
+
+
+class ComputeSeen(Message):
+    """One compute as the agent sees it now."""
+
+    compute_id: str
+    timeline_id: str
+    db_id: str
+    writer_term: int
+    profile: Size
+    running: bool
+    pid: int | None = None
+    backend_addr: str | None = None
+    backend_port: int | None = None
+    started_at: datetime | None = None
+    connections: int = 0
+    exit_reason: str | None = None
+    """A sentence when it ended without being told to."""
+
+
+class Heartbeat(Message):
+    """What an agent observes; sent every few seconds and at once when a compute ends by itself."""
+
+    computes: list[ComputeSeen]
+    timelines: dict[str, int] = {}
+    """Timelines on this node: id -> bytes on disk."""
+    disk_total_bytes: int = 0
+    disk_free_bytes: int = 0
+
+
+class HeartbeatAnswer(Message):
+    """What the agent should know in return."""
+
+    stop_compute_ids: list[str] = []
+    """Computes that must not run (ended, deleted or superseded by a higher term): stop them at once."""
+    forget_timeline_ids: list[str] = []
+    """Timelines on this node which belong to nothing any more: remove them."""
+    heartbeat_seconds: int = 5

@@ -1,0 +1,34 @@
+"""What a user may declare: the single truth, one file a noun. Everything else (API bodies, schemas, docs) derives from it."""
+
+from spg99.resources.api_key import ApiKey, ApiKeySpec, Permission, Scope
+from spg99.resources.database import Database, DatabaseSpec, DatabaseState, ScaleState, Size
+from spg99.resources.fields import Immutable, Mark, Secret, Volatile, marks_of
+from spg99.resources.noun import Page, Resource, Spec
+from spg99.resources.tenant import Tenant, TenantSpec, TenantState
+
+NOUNS: tuple[type[Resource], ...] = (Tenant, Database, ApiKey)
+"""Every noun a user may declare, in the order in which documentation lists them."""
+
+__all__ = [
+    "NOUNS",
+    "ApiKey",
+    "ApiKeySpec",
+    "Database",
+    "DatabaseSpec",
+    "DatabaseState",
+    "Immutable",
+    "Mark",
+    "Page",
+    "Permission",
+    "Resource",
+    "ScaleState",
+    "Scope",
+    "Secret",
+    "Size",
+    "Spec",
+    "Tenant",
+    "TenantSpec",
+    "TenantState",
+    "Volatile",
+    "marks_of",
+]

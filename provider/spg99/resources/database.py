@@ -1,0 +1,174 @@
+"""Database: which settings a user may give one, and what the system tells about it. Not here: how it lives (lifecycle/)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from spg99.resources.fields import Immutable, Secret, Volatile
+from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+
+
+class Size(StrEnum):
+    """Product class of a database: the memory and connections of the compute that serves it."""
+
+    L1 = "L1"
+    """128 MB of memory, 50 connections."""
+    L2 = "L2"
+    """256 MB of memory, 100 connections."""
+    L3 = "L3"
+    """512 MB of memory, 200 connections."""
+    L4 = "L4"
+    """1 GB of memory, 300 connections."""
+    L5 = "L5"
+    """2 GB of memory, 500 connections."""
+
+
+class DatabaseState(StrEnum):
+    """Where a database stands in its life (contract, section 4)."""
+
+    CREATING = "creating"
+    """Its timeline is being made."""
+    STOPPED = "stopped"
+    """It sleeps: no process, no cost; the first connection wakes it."""
+    BOOTING = "booting"
+    """A compute is being started for it."""
+    READY = "ready"
+    """A compute runs and is in use or was so within the idle timeout."""
+    IDLE = "idle"
+    """A compute runs, nothing is connected, the idle clock runs."""
+    STOPPING = "stopping"
+    """Its compute is being stopped."""
+    DELETING = "deleting"
+    """It is being removed for good."""
+    ERROR = "error"
+    """The last attempt failed; `state_reason` says why. It is tried again by itself."""
+
+
+class ScaleState(StrEnum):
+    """Step of a handoff to another profile (contract, section 5)."""
+
+    STEADY = "STEADY"
+    PREPARING = "PREPARING"
+    FREEZING = "FREEZING"
+    DRAINING = "DRAINING"
+    STOPPING_OLD = "STOPPING_OLD"
+    STARTING_NEW = "STARTING_NEW"
+    SWITCHING = "SWITCHING"
+    COOLDOWN = "COOLDOWN"
+    FAILED = "FAILED"
+
+
+RESERVED_NAMES = frozenset({"template0", "template1"})
+"""PostgreSQL keeps these for itself in every cluster."""
+
+
+class DatabaseSpec(Spec):
+    """A database as a user declares it."""
+
+    tenant: Immutable[str] = Field(pattern=NAME_PATTERN, examples=["acme"])
+    """Name of the tenant that owns the database."""
+    name: Immutable[str] = Field(pattern=NAME_PATTERN, examples=["app"])
+    """Name of the database, unique in its tenant."""
+    size: Size = Size.L1
+    """Product class of the compute. On a running database a change takes effect at its next start."""
+    idle_timeout_seconds: int = Field(default=300, ge=0, le=2_592_000)
+    """Time without connections after which the compute is stopped. 0 means never."""
+    min_size: Size | None = None
+    """Smallest size the autoscaler may choose. Equal to `size` unless set."""
+    max_size: Size | None = None
+    """Largest size the autoscaler may choose. Equal to `size` unless set."""
+    deletion_protection: bool = False
+    """While true, the database cannot be deleted."""
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> Self:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(f"name: '{self.name}' is reserved by PostgreSQL")
+        low, high = self.min_size or self.size, self.max_size or self.size
+        if not low <= self.size <= high:
+            raise ValueError(f"size: must lie between min_size ({low}) and max_size ({high})")
+        return self
+
+
+class Database(DatabaseSpec, Resource):
+    """A PostgreSQL database that sleeps when idle and wakes on connect."""
+
+    NOUN: ClassVar[str] = "database"
+    SPEC: ClassVar[type[Spec]] = DatabaseSpec
+    COLLECTION_PATH: ClassVar[str] = "/tenants/{tenant}/dbs"
+    ITEM_PATH: ClassVar[str] = "/tenants/{tenant}/dbs/{name}"
+    ID_FORMAT: ClassVar[str] = "{tenant}/{name}"
+    UID_FIELD: ClassVar[str] = "db_id"
+    HOLDS_DATA: ClassVar[bool] = True
+    SETTLED_STATES: ClassVar[frozenset[str]] = frozenset(
+        {DatabaseState.STOPPED, DatabaseState.BOOTING, DatabaseState.READY, DatabaseState.IDLE, DatabaseState.STOPPING}
+    )
+    FAILED_STATES: ClassVar[frozenset[str]] = frozenset({DatabaseState.ERROR})
+    GONE_STATES: ClassVar[frozenset[str]] = frozenset({DatabaseState.DELETING})
+
+    model_config = Resource.model_config
+
+    db_id: str
+    """Id of the database."""
+    state: Volatile[DatabaseState]
+    """Where the database stands in its life."""
+    status: Volatile[DatabaseState]
+    """The same as `state`; kept for old clients."""
+    state_reason: Volatile[str | None] = None
+    """Why the database is in state `error`, in a sentence."""
+    timeline: str
+    """Id of the durable history of the database."""
+    connection_string: Secret[str]
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    current_scale: Volatile[int]
+    """1 while a writer runs, 0 while the database sleeps."""
+    target_scale: Volatile[int]
+    """1 when a writer shall run, else 0."""
+    current_profile: Volatile[Size | None] = None
+    """Profile the writer runs on; null while none runs."""
+    target_profile: Volatile[Size]
+    """Profile the next writer will run on."""
+    candidate_profile: Volatile[Size | None] = None
+    """Profile of the writer being prepared."""
+    candidate_worker_id: Volatile[str | None] = None
+    """Compute being prepared."""
+    candidate_writer_term: Volatile[int | None] = None
+    """Term of the compute being prepared."""
+    scale_state: Volatile[ScaleState] = ScaleState.STEADY
+    """Step of a handoff to another profile."""
+    freeze_new_checkouts: Volatile[bool] = False
+    """True while the Gateway holds new transactions back."""
+    lease_control_epoch: Volatile[int]
+    """Grows with every change that invalidates what a Gateway has cached."""
+    autoscale_cooldown_until: Volatile[datetime | None] = None
+    """Until when the autoscaler leaves the database alone (UTC)."""
+    scale_phase_started_at: Volatile[datetime | None] = None
+    """When the current step of the handoff began (UTC)."""
+    scale_phase_deadline_at: Volatile[datetime | None] = None
+    """When the current step of the handoff is given up (UTC)."""
+    scale_failure_reason: Volatile[str | None] = None
+    """Why the last handoff failed."""
+    worker_id: Volatile[str | None] = None
+    """Compute that serves the database; null while it sleeps."""
+    writer_term: Volatile[int]
+    """Number of the writer; only grows."""
+    backend_addr: Volatile[str | None] = None
+    """Address of the compute (a folder for a unix socket). Diagnostics only."""
+    backend_port: Volatile[int | None] = None
+    """Port of the compute. Diagnostics only."""
+    active_connections: Volatile[int] = 0
+    """Clients connected through all Gateways."""
+    last_used_at: Volatile[datetime | None] = None
+    """When a client was last connected (UTC)."""
+    compute_seconds: Volatile[int] = 0
+    """Seconds for which a compute has run in all."""
+    storage_bytes: Volatile[int] = 0
+    """Size on disk."""
+    created_at: datetime
+    """When the database was created (UTC)."""
+    updated_at: Volatile[datetime]
+    """When the database last changed (UTC)."""

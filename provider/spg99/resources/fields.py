@@ -1,0 +1,31 @@
+"""The three marks a field may carry. Position (Spec or Resource) says input or output; there is no other mark."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, TypeVar
+
+from pydantic.fields import FieldInfo
+
+T = TypeVar("T")
+
+
+class Mark(Enum):
+    """What a field is, beyond its type."""
+
+    IMMUTABLE = "immutable"
+    """Another value means another object: Pulumi replaces, the API refuses to change it."""
+    SECRET = "secret"
+    """Never in a log, encrypted in a state file, shown only to keys that may read credentials."""
+    VOLATILE = "volatile"
+    """Moves by itself; a difference is never drift."""
+
+
+Immutable = Annotated[T, Mark.IMMUTABLE]
+Secret = Annotated[T, Mark.SECRET]
+Volatile = Annotated[T, Mark.VOLATILE]
+
+
+def marks_of(field: FieldInfo) -> frozenset[Mark]:
+    """The marks of a pydantic field."""
+    return frozenset(item for item in field.metadata if isinstance(item, Mark))
