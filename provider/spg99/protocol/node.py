@@ -14,6 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from spg99.protocol import Message
 from spg99.resources import Size
 
@@ -118,6 +120,10 @@ class LeaseTasks(Message):
 
     wait_seconds: int = 30
     max_tasks: int = 16
+    held_task_ids: list[int] | None = None
+    """Tasks this agent holds: under way, or finished with a result not yet answered. Their leases are renewed; every other
+    task given to this identity (the agent was restarted, an answer was lost) comes again at once. None: only when its
+    lease ran out."""
 
 
 class LeasedTasks(Message):
@@ -131,7 +137,7 @@ class TaskResult(Message):
 
     succeeded: bool
     attempt: int
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = Field(default_factory=dict)
     error: str | None = None
     """A sentence for a user when it failed: what, and what to do."""
     retryable: bool = True
@@ -160,7 +166,7 @@ class Heartbeat(Message):
     """What an agent observes; sent every few seconds and at once when a compute ends by itself."""
 
     computes: list[ComputeSeen]
-    timelines: dict[str, int] = {}
+    timelines: dict[str, int] = Field(default_factory=dict)
     """Timelines on this node: id -> bytes on disk."""
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
@@ -169,8 +175,8 @@ class Heartbeat(Message):
 class HeartbeatAnswer(Message):
     """What the agent should know in return."""
 
-    stop_compute_ids: list[str] = []
+    stop_compute_ids: list[str] = Field(default_factory=list)
     """Computes that must not run (ended, deleted or superseded by a higher term): stop them at once."""
-    forget_timeline_ids: list[str] = []
+    forget_timeline_ids: list[str] = Field(default_factory=list)
     """Timelines on this node which belong to nothing any more: remove them."""
     heartbeat_seconds: int = 5

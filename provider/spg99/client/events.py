@@ -1,0 +1,95 @@
+"""Server-Sent Events of the Control Plane: one stream that goes on where it broke off. Not here: what an event means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from spg99.client import answers, retry
+from spg99.client.transport import Transport, outcome_of
+from spg99.errors import Internal, Spg99Error
+from spg99.ids import new_id
+
+SILENCE_SECONDS = 60.0
+"""A stream without even a keep-alive comment for so long is taken for dead and opened again."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the outbox, as `GET /v2/events` tells it."""
+
+    id: str
+    """Position in the stream; give it as `last_event_id` to go on after it."""
+    type: str
+    """`database.ready`, `tenant.created` ..."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """The envelope: `event_id`, `subject`, `occurred_at`, `payload` ..."""
+
+    @property
+    def subject(self) -> str | None:
+        """Id of the object it is about: `db_...`, `ten_...`."""
+        found = self.data.get("subject")
+        return found if isinstance(found, str) else None
+
+
+async def follow(
+    transport: Transport,
+    path: str,
+    *,
+    params: dict[str, Any],
+    last_event_id: str | None,
+    resume_param: str | None = None,
+) -> AsyncIterator[Event | None]:
+    """Events from `path`, without end; None each time a connection stands and its past has been asked for.
+
+    A broken connection is opened again after the last event seen (header Last-Event-ID, and `resume_param` where the
+    path takes it as a parameter). Raises the Control Plane's error when it refuses, Unreachable when it stays away.
+    """
+    import httpx_sse
+
+    failures = 0
+    while True:
+        request_id = new_id("req")
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store", "X-Request-Id": request_id}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        asked = params | ({resume_param: last_event_id} if resume_param else {})
+        try:
+            async with transport.stream(
+                path, params=asked, headers=headers, silence_seconds=SILENCE_SECONDS
+            ) as response:
+                if response.status_code != 200 or "text/event-stream" not in response.headers.get("content-type", ""):
+                    await response.aread()
+                    answers.value_of(response, request_id=request_id)
+                    raise Internal("The Control Plane did not answer with a stream of events.", request_id=request_id)
+                yield None
+                async for message in httpx_sse.EventSource(response).aiter_sse():
+                    failures = 0
+                    if message.id:
+                        last_event_id = message.id
+                    if message.data:
+                        yield Event(message.id, message.event, _json(message, request_id))
+            outcome: retry.Outcome | None = retry.Lost()
+            error: Spg99Error = Internal("The stream of events ended.", request_id=request_id)
+        except httpx.TransportError as cause:
+            outcome = outcome_of(cause)
+            error = answers.transport_error(cause, httpx.URL(transport.address), request_id=request_id, repeatable=True)
+        except Spg99Error as refused:
+            outcome, error = retry.Answered(refused.http_status), refused
+        failures += 1
+        pause = None if outcome is None else transport.pause(outcome, is_repeatable=True, attempt=failures)
+        if pause is None:
+            raise error
+        await asyncio.sleep(pause)
+
+
+def _json(message: Any, request_id: str) -> dict[str, Any]:
+    try:
+        value = message.json()
+    except ValueError:
+        raise Internal("An event of the Control Plane is not whole JSON.", request_id=request_id) from None
+    return value if isinstance(value, dict) else {"value": value}

@@ -1,0 +1,138 @@
+"""InternalClient: what agents and Gateways ask the Control Plane. Here: which call is which message. Not here: their shapes (protocol/)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from spg99.client.events import follow
+from spg99.client.transport import Transport
+from spg99.errors import Internal
+from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity, Message
+from spg99.protocol.gateway import (
+    Change,
+    Checkout,
+    ConnectRequest,
+    Credentials,
+    CredentialsQuery,
+    LeaseAnswer,
+    LeaseReport,
+)
+from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, Task, TaskResult
+
+M = TypeVar("M", bound=Message)
+
+
+class InternalClient:
+    """Our own processes' door. `cp_url` is the Control Plane's URL with `/v2`; `bearer_token` is the identity's.
+
+    Retries are few: an agent and a Gateway have a loop of their own that decides what to do when nobody answers.
+    """
+
+    def __init__(
+        self,
+        cp_url: str,
+        bearer_token: str | None,
+        *,
+        timeout_seconds: float = 15,
+        max_attempts: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        base = cp_url.rstrip("/").removesuffix("/v2").rstrip("/")
+        self._transport = Transport(
+            base + INTERNAL_PREFIX,
+            bearer_token,
+            timeout_seconds=timeout_seconds,
+            attempts_max=max_attempts,
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._transport.aclose()
+
+    def authenticate(self, bearer_token: str) -> None:
+        """Speaks with this identity from now on (after an enrolment)."""
+        self._transport.authenticate(bearer_token)
+
+    async def enroll_node(self, enrolment: Enrolment) -> Identity:
+        """Trades a node's single-use token for an identity."""
+        return await self._post("/nodes/enroll", enrolment, Identity)
+
+    async def enroll_gateway(self, enrolment: Enrolment) -> Identity:
+        """Trades a gateway's single-use token for an identity."""
+        return await self._post("/gateways/enroll", enrolment, Identity)
+
+    async def lease_tasks(self, ask: LeaseTasks) -> list[Task]:
+        """Tasks for this node; takes up to `ask.wait_seconds`. A lost answer is harmless: leased tasks come again."""
+        answer = await self._post(
+            "/nodes/tasks/lease", ask, LeasedTasks, wait_seconds=ask.wait_seconds, is_repeatable=True
+        )
+        return answer.tasks
+
+    async def finish_task(self, task_id: int, result: TaskResult) -> None:
+        """Tells what became of a task. The same result may arrive twice."""
+        await self._send(f"/nodes/tasks/{task_id}/result", result, is_repeatable=True)
+
+    async def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
+        """Tells what runs here; answers what must not."""
+        return await self._post("/nodes/heartbeat", beat, HeartbeatAnswer)
+
+    async def credentials(self, pg_user: str) -> Credentials:
+        """What is needed to check a password. Raises NotFound for an unknown user."""
+        query = CredentialsQuery(pg_user=pg_user)
+        return await self._post("/gateways/credentials", query, Credentials, is_repeatable=True)
+
+    async def connect(self, request: ConnectRequest) -> Checkout:
+        """Where the writer of a database is; wakes it when it sleeps. Raises NotFound or CannotWake."""
+        return await self._post("/gateways/connect", request, Checkout, wait_seconds=request.wait_seconds)
+
+    async def report_leases(self, report: LeaseReport) -> LeaseAnswer:
+        """Renews all leases in one call. Not repeated when the answer is lost: the bytes in it would count twice."""
+        return await self._post("/gateways/leases", report, LeaseAnswer)
+
+    async def changes(
+        self, after: int | None, *, on_open: Callable[[], None] | None = None
+    ) -> AsyncIterator[tuple[int, Change]]:
+        """Changes after a position (None = from now on), without end; a broken stream is resumed (`max_attempts`).
+
+        `on_open` is called each time a stream stands: from then on no change is missed. Raises Conflict when the position is too old (drop all that is cached, start with None), Unreachable when the
+        Control Plane stays away.
+        """
+        start = None if after is None else str(after)
+        path = "/gateways/changes"
+        async for event in follow(self._transport, path, params={}, last_event_id=start, resume_param="after"):
+            if event is not None:
+                yield int(event.id), _parsed(Change, event.data)
+            elif on_open is not None:
+                on_open()
+
+    async def _post(
+        self, path: str, message: Message, kind: type[M], *, wait_seconds: float = 0.0, is_repeatable: bool = False
+    ) -> M:
+        return _parsed(kind, await self._send(path, message, wait_seconds=wait_seconds, is_repeatable=is_repeatable))
+
+    async def _send(self, path: str, message: Message, *, wait_seconds: float = 0.0, is_repeatable: bool) -> Any:
+        body = message.model_dump(mode="json")
+        return await self._transport.send(
+            "POST", path, json=body, wait_seconds=wait_seconds, is_repeatable=is_repeatable
+        )
+
+
+def _parsed(kind: type[M], value: Any) -> M:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "(all)" for e in error.errors(include_input=False)}))
+        raise Internal(
+            f"The Control Plane answered a {kind.__name__} that is not understood (fields: {fields})."
+        ) from None

@@ -1,0 +1,98 @@
+"""Which request is sent again, and after how long. Here: the rule, pure. Not here: sending (transport.py).
+
+    what happened                    | GET, PATCH, DELETE | POST with a key | POST without | with If-Match
+    ---------------------------------+--------------------+-----------------+--------------+--------------
+    never left (refused, no route)   | again              | again           | again        | again
+    429                              | again              | again           | again        | again
+    502, 503, 504                    | again              | again           | give up      | give up
+    answer lost (reset, cut, late)   | again              | again           | give up      | give up
+    anything else                    | give up            | give up         | give up      | give up
+
+`repeatable` says in which column a request stands: sending it twice has the effect of sending it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+FIRST_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 5.0
+LONGEST_RETRY_AFTER_SECONDS = 60.0
+"""A server that wants us away for longer gets its way: the error says when to come back."""
+
+PASSING_STATUSES = frozenset({502, 503, 504})
+
+
+@dataclass(frozen=True)
+class NotSent:
+    """The request never left: no connection."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The request may have been carried out; its answer did not come, or not whole."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A whole answer came."""
+
+    status: int
+    retry_after: str | None = None
+    """The header as it came: seconds or an HTTP date."""
+
+
+Outcome = NotSent | Lost | Answered
+
+
+def repeatable(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether sending the request twice has the effect of sending it once.
+
+    If-Match ends that: the second time the object is no longer the one that was read.
+    """
+    names = {name.lower() for name in headers}
+    if "if-match" in names:
+        return False
+    return method != "POST" or "idempotency-key" in names
+
+
+def decide(
+    outcome: Outcome, *, is_repeatable: bool, attempt: int, attempts_max: int, now: datetime, chance: float
+) -> float | None:
+    """Seconds to wait before the next attempt, or None to give up.
+
+    `attempt` counts from 1; `chance` in [0, 1) spreads clients that failed at the same moment.
+    """
+    if attempt >= attempts_max or not _worth_it(outcome, is_repeatable):
+        return None
+    backoff = min(FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1), LONGEST_WAIT_SECONDS) * (0.5 + chance / 2)
+    if isinstance(outcome, Answered) and outcome.retry_after is not None:
+        asked = retry_after_seconds(outcome.retry_after, now)
+        if asked is not None:
+            # Everybody was told the same number: without the spread all come back at once and are refused again.
+            return None if asked > LONGEST_RETRY_AFTER_SECONDS else asked + backoff * chance
+    return backoff
+
+
+def _worth_it(outcome: Outcome, is_repeatable: bool) -> bool:
+    match outcome:
+        case NotSent() | Answered(status=429):
+            return True
+        case Lost():
+            return is_repeatable
+        case Answered(status=status):
+            return is_repeatable and status in PASSING_STATUSES
+
+
+def retry_after_seconds(header: str, now: datetime) -> float | None:
+    """The header Retry-After (RFC 9110: seconds or a date) as seconds from now; None when it is neither."""
+    text = header.strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - now) / timedelta(seconds=1))
+    except (ValueError, TypeError):
+        return None

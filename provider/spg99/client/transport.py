@@ -1,0 +1,157 @@
+"""Sends one request until it is answered or given up. Not here: what is asked (api.py), when to retry (retry.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from spg99 import __version__
+from spg99.client import answers, retry
+from spg99.errors import BadRequest, Spg99Error, Unauthorized
+from spg99.ids import new_id
+
+CONNECTIONS_MAX = 100
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Transport:
+    """Connections to one Control Plane, kept alive and shared by all calls of a client."""
+
+    def __init__(
+        self,
+        base_url: str,
+        bearer_token: str | None,
+        *,
+        timeout_seconds: float,
+        attempts_max: int,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        url = _checked_url(base_url)
+        self.address = answers.address_of(url)
+        self.attempts_max = attempts_max
+        self.timeout_seconds = timeout_seconds
+        self._bearer_token: str | None = None
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"Accept": "application/json", "User-Agent": f"spg99/{__version__}"},
+            timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0)),
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
+            follow_redirects=False,  # the API key goes where the user said, nowhere else
+            # Reading the machine's CA certificates takes 20 ms, and plain HTTP has no use for them.
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.scheme == "http" else True,
+            trust_env=url.host not in LOOPBACK,  # a proxy for the outside world cannot know our localhost
+            transport=transport,
+        )
+        self.authenticate(bearer_token)
+
+    def authenticate(self, bearer_token: str | None) -> None:
+        """Sends this token from now on."""
+        if bearer_token is None:
+            self._http.headers.pop("authorization", None)
+            return
+        # httpx would put the whole header into its complaint.
+        if not bearer_token.isascii() or not bearer_token.isprintable() or " " in bearer_token:
+            raise Unauthorized("The API key holds characters that no key has. Was it copied with blanks or quotes?")
+        self._http.headers["authorization"] = f"Bearer {bearer_token}"
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._http.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        is_repeatable: bool | None = None,
+        wait_seconds: float = 0.0,
+    ) -> Any:
+        """The JSON value of the answer. Raises a Spg99Error when there is none after all attempts.
+
+        `wait_seconds`: how long the server was asked to hold the answer back (long poll).
+        """
+        request_id = new_id("req")
+        request = self._http.build_request(
+            method,
+            path.lstrip("/"),
+            json=json,
+            params={name: value for name, value in (params or {}).items() if value is not None},
+            headers={"X-Request-Id": request_id} | (headers or {}),
+            timeout=httpx.Timeout(self.timeout_seconds + wait_seconds, connect=min(self.timeout_seconds, 10.0)),
+        )
+        again = retry.repeatable(method, request.headers) if is_repeatable is None else is_repeatable
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome, result = await self._attempt(request, request_id, again)
+            if not isinstance(result, Spg99Error):
+                return result
+            pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt)
+            if pause is None:
+                raise result
+            await asyncio.sleep(pause)
+
+    def pause(self, outcome: retry.Outcome, *, is_repeatable: bool, attempt: int) -> float | None:
+        """Seconds before the next attempt, or None to give up."""
+        return retry.decide(
+            outcome,
+            is_repeatable=is_repeatable,
+            attempt=attempt,
+            attempts_max=self.attempts_max,
+            now=datetime.now(UTC),
+            chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+
+    async def _attempt(self, request: httpx.Request, request_id: str, again: bool) -> tuple[retry.Outcome | None, Any]:
+        """One try: what happened (None = trying again cannot help), and the value or the error."""
+        try:
+            response = await self._http.send(request)
+        except httpx.TransportError as error:
+            failure = answers.transport_error(error, request.url, request_id=request_id, repeatable=again)
+            return outcome_of(error), failure
+        except httpx.DecodingError:
+            return retry.Lost(), BadRequest(
+                f"The answer of {answers.address_of(request.url)} cannot be decompressed. Check proxies on the way.",
+                request_id=request_id,
+            )
+        try:
+            return None, answers.value_of(response, request_id=request_id)
+        except Spg99Error as error:
+            return retry.Answered(response.status_code, response.headers.get("retry-after")), error
+
+    def stream(self, path: str, *, params: dict[str, Any], headers: dict[str, str], silence_seconds: float) -> Any:
+        """An open request for a stream of events; an async context manager that gives the httpx response."""
+        timeout = httpx.Timeout(silence_seconds, connect=min(self.timeout_seconds, 10.0))
+        wanted = {name: value for name, value in params.items() if value is not None}
+        return self._http.stream("GET", path.lstrip("/"), params=wanted, headers=headers, timeout=timeout)
+
+
+def outcome_of(error: httpx.TransportError) -> retry.Outcome | None:
+    """What a failed exchange means for a retry; None when trying again cannot help."""
+    if answers.is_permanent(error):
+        return None
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return retry.NotSent()
+    return retry.Lost()
+
+
+def _checked_url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise BadRequest(f"The URL of the Control Plane is not valid: {error}.") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise BadRequest("The URL of the Control Plane must look like http://host:port/v2.")
+    if url.userinfo:
+        raise BadRequest(
+            "The URL of the Control Plane must not hold a user or a password; the API key goes separately."
+        )
+    return url
