@@ -1,0 +1,234 @@
+"""The computes of this node: start, stop, adopt, notice their end. Here: which one may run on which files.
+Not here: PostgreSQL's processes (spg99.postgres), orders and answers (handlers.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from spg99 import faults, log
+from spg99.errors import CannotWake, Spg99Error
+from spg99.node import access, writer
+from spg99.node.folder import NodeFolder, TimelineFolder, replace_file
+from spg99.node.profiles import compute_settings
+from spg99.node.writer import Writer
+from spg99.postgres import Account, Binaries, Cluster, Running
+from spg99.postgres.cluster import StopMode
+from spg99.postgres.logfile import cause_of_end, read_since
+from spg99.protocol.node import ComputeSeen, ComputeStart, ComputeStarted
+
+BACKEND_PORT = 5432
+"""Part of the socket's name only: each compute has a folder of its own."""
+LOG_BYTES_MAX = 8 << 20
+
+_log = log.get("node")
+
+
+@dataclass
+class Compute:
+    """A compute that runs, or is believed to until its end is noticed."""
+
+    timeline: TimelineFolder
+    record: Writer
+    cluster: Cluster
+    log_begin: int
+    watch: asyncio.Task[None] | None = None
+
+
+class Computes:
+    """All computes of one node. Callers hold the timeline's lock for `start`, `stop` and `end_all_of`."""
+
+    def __init__(
+        self, folder: NodeFolder, binaries: Binaries, account: Account | None, *, extensions_dir: Path
+    ) -> None:
+        self._folder = folder
+        self._binaries = binaries
+        self._account = account
+        self._extensions_dir = extensions_dir
+        self._running: dict[str, Compute] = {}
+        self._ended: dict[str, ComputeSeen] = {}
+        self.ended = asyncio.Event()
+        """Set when a compute has ended by itself; whoever tells the Control Plane clears it."""
+
+    async def start(self, order: ComputeStart) -> ComputeStarted:
+        """Starts a compute. The same one running is a success; a writer of a lower term on these files is stopped first."""
+        timeline = self._folder.timeline(order.timeline_id)
+        if (known := self._running.get(order.compute_id)) is not None:
+            with contextlib.suppress(CannotWake):
+                return _started(known, await known.cluster.wait_ready())
+            self._retire(known)  # it has ended a moment ago, and the watch has not told yet
+        if not timeline.root.is_dir():
+            raise CannotWake(f"The files of timeline {order.timeline_id} are not on this node.")
+        last = writer.read(timeline)
+        writer.admit(last, order)
+        if last is not None and last.compute_id != order.compute_id and not last.stopped:
+            await self._end(timeline, last, "fast")
+        record = Writer(
+            compute_id=order.compute_id,
+            db_id=order.db_id,
+            writer_term=order.writer_term,
+            profile=order.profile,
+            backend_addr=str(self._folder.socket_dir(order.compute_id)),
+            backend_port=BACKEND_PORT,
+        )
+        writer.write_fence(timeline, record)
+        rules = access.hba_rules(database_name=order.database_name, pg_user=order.pg_user)
+        replace_file(timeline.hba_file, rules, mode=0o644, durable=False)
+        settings = compute_settings(
+            order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir
+        )
+        faults.point("compute.start.before_process")
+        compute = self._compute(timeline, record)
+        running = await compute.cluster.start(settings, port=BACKEND_PORT)
+        faults.point("compute.start.before_result")
+        self._register(compute, running)
+        return _started(compute, running)
+
+    async def stop(self, compute_id: str, timeline_id: str, mode: StopMode) -> None:
+        """Stops a compute and sees to it that it is not started again. One that does not run is a success."""
+        timeline = self._folder.timeline(timeline_id)
+        last = writer.read(timeline)
+        if last is None or last.compute_id != compute_id:
+            return
+        faults.point("compute.stop.before_signal")
+        await self._end(timeline, last, mode)
+        faults.point("compute.stop.before_result")
+
+    async def end_all_of(self, timeline_id: str) -> None:
+        """Ends whatever runs on these files, before they are removed."""
+        timeline = self._folder.timeline(timeline_id)
+        if timeline.root.is_dir() and (last := writer.read(timeline)) is not None:
+            await self._end(timeline, last, "immediate")
+
+    async def adopt(self) -> int:
+        """Takes over what a former agent left running; what has ended meanwhile will be told. Starts nothing."""
+        for timeline in await asyncio.to_thread(self._folder.timelines):
+            try:
+                record = writer.read(timeline)
+            except Spg99Error as error:
+                _log.error("cannot adopt", timeline_id=timeline.timeline_id, reason=error.message)
+                continue
+            if record is None or record.stopped:
+                continue
+            compute = self._compute(timeline, record)
+            if (running := compute.cluster.adopt()) is not None:
+                self._register(compute, running)
+            elif record.pid is not None:
+                reason = cause_of_end(read_since(timeline.log_file, 0)) or "PostgreSQL ended while no agent was there."
+                self._note_end(compute, reason)
+        return len(self._running)
+
+    def seen(self, connections: dict[str, int]) -> list[ComputeSeen]:
+        """Everything that runs, and what has ended and is not told yet. `connections`: socket folder -> clients."""
+        running = [
+            compute.record.seen(
+                compute.timeline.timeline_id, connections=connections.get(compute.record.backend_addr, 0)
+            )
+            for compute in self._running.values()
+        ]
+        return running + list(self._ended.values())
+
+    def told(self, seen: list[ComputeSeen]) -> None:
+        """The Control Plane has answered: ends among these need not be told again, also not by a later agent."""
+        for compute in seen:
+            if not compute.running and self._ended.pop(compute.compute_id, None) is not None:
+                timeline = self._folder.timeline(compute.timeline_id)
+                with contextlib.suppress(OSError, Spg99Error):
+                    last = writer.read(timeline)
+                    if last is not None and last.compute_id == compute.compute_id:
+                        writer.write_life(timeline, last.model_copy(update={"stopped": True}))
+
+    def timeline_of(self, compute_id: str) -> str | None:
+        """The timeline a running compute writes."""
+        compute = self._running.get(compute_id)
+        return compute.timeline.timeline_id if compute is not None else None
+
+    def running(self) -> list[Compute]:
+        """Those that run."""
+        return list(self._running.values())
+
+    async def stop_all(self, reason: str) -> None:
+        """Stops everything. It counts as ended by itself, so that the Control Plane hears of it now or at the next start."""
+
+        async def stop(compute: Compute) -> None:
+            self._retire(compute)
+            await compute.cluster.stop("fast", timeout_seconds=20)
+            self._note_end(compute, reason)
+
+        await asyncio.gather(*(stop(compute) for compute in self.running()))
+
+    async def leave(self) -> None:
+        """Stops watching; everything keeps running."""
+        watches = [compute.watch for compute in self._running.values() if compute.watch is not None]
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    # What follows is how.
+
+    def _compute(self, timeline: TimelineFolder, record: Writer) -> Compute:
+        cluster = Cluster(
+            timeline.data_dir, Path(record.backend_addr), self._binaries, self._account, log_file=timeline.log_file
+        )
+        size = timeline.log_file.stat().st_size if timeline.log_file.exists() else 0
+        return Compute(timeline, record, cluster, log_begin=size)
+
+    def _register(self, compute: Compute, running: Running) -> None:
+        known = {"pid": running.pid, "started_at": running.started_at}
+        compute.record = compute.record.model_copy(update=known)
+        writer.write_life(compute.timeline, compute.record)
+        self._ended.pop(compute.record.compute_id, None)
+        self._running[compute.record.compute_id] = compute
+        compute.watch = asyncio.create_task(self._watch(compute), name=f"watch-{compute.record.compute_id}")
+
+    async def _watch(self, compute: Compute) -> None:
+        end = await compute.cluster.wait_end()
+        self._retire(compute)
+        shutil.rmtree(compute.cluster.socket_dir, ignore_errors=True)
+        self._note_end(
+            compute, cause_of_end(read_since(compute.timeline.log_file, compute.log_begin)) or end.sentence()
+        )
+
+    def _retire(self, compute: Compute) -> None:
+        """No longer counted as running, and its end is nobody's business any more."""
+        if self._running.get(compute.record.compute_id) is compute:
+            del self._running[compute.record.compute_id]
+        if compute.watch is not None and compute.watch is not asyncio.current_task():
+            compute.watch.cancel()
+
+    def _note_end(self, compute: Compute, reason: str) -> None:
+        _log.warning("compute ended by itself", compute_id=compute.record.compute_id, reason=reason)
+        self._ended[compute.record.compute_id] = compute.record.seen(compute.timeline.timeline_id, exit_reason=reason)
+        self.ended.set()
+
+    async def _end(self, timeline: TimelineFolder, last: Writer, mode: StopMode) -> None:
+        compute = self._running.get(last.compute_id) or self._compute(timeline, last)
+        self._retire(compute)
+        await compute.cluster.stop(mode)
+        self._ended.pop(last.compute_id, None)
+        writer.write_life(timeline, last.model_copy(update={"stopped": True}))
+
+
+def trim_log(timeline: TimelineFolder) -> None:
+    """Keeps the log bounded: past the limit it becomes `.1` and begins anew. PostgreSQL appends, so it goes on writing."""
+    try:
+        if timeline.log_file.stat().st_size <= LOG_BYTES_MAX:
+            return
+        with timeline.log_file.open("rb+") as file:
+            timeline.log_file.with_suffix(".log.1").write_bytes(file.read())
+            file.truncate(0)
+    except FileNotFoundError:
+        return
+
+
+def _started(compute: Compute, running: Running) -> ComputeStarted:
+    return ComputeStarted(
+        compute_id=compute.record.compute_id,
+        backend_addr=compute.record.backend_addr,
+        backend_port=compute.record.backend_port,
+        pid=running.pid,
+        started_at=running.started_at,
+    )

@@ -1,0 +1,185 @@
+"""Where a node keeps what on disk. Here: paths, and files that are replaced whole. Not here: what is in them.
+
+    <data>/node/<name>/  identity.json  pg/  template/  extensions/
+                         timelines/<timeline_id>/  pgdata/  writer.json  life.json  pg_hba.conf  postgres.log
+    <data>/run/<id>/     sockets of one compute (the paths must stay short)
+
+Everything is root's (or ours) except pgdata/ and the socket folders, which belong to the account that runs PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from spg99.errors import BadRequest
+from spg99.postgres import Account, require_reachable
+from spg99.postgres.accounts import make_folder
+
+_ID = re.compile(r"[a-z]{1,8}_[0-9A-Za-z]{1,40}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def checked_id(text: str) -> str:
+    """The id, if it can stand in a path. Raises BadRequest otherwise."""
+    if not _ID.fullmatch(text):
+        raise BadRequest(f"'{text[:80]}' is not an id.")
+    return text
+
+
+@dataclass(frozen=True)
+class TimelineFolder:
+    """The folder of one timeline."""
+
+    root: Path
+
+    @property
+    def timeline_id(self) -> str:
+        """Its name."""
+        return self.root.name
+
+    @property
+    def data_dir(self) -> Path:
+        """PostgreSQL's own folder."""
+        return self.root / "pgdata"
+
+    @property
+    def writer_file(self) -> Path:
+        """Which compute wrote last, and its term: the fence."""
+        return self.root / "writer.json"
+
+    @property
+    def life_file(self) -> Path:
+        """What became of that compute's process."""
+        return self.root / "life.json"
+
+    @property
+    def hba_file(self) -> Path:
+        """Who may log in; outside of pgdata, so that PostgreSQL can read it and never write it."""
+        return self.root / "pg_hba.conf"
+
+    @property
+    def log_file(self) -> Path:
+        """What PostgreSQL says."""
+        return self.root / "postgres.log"
+
+
+@dataclass(frozen=True)
+class NodeFolder:
+    """The folder of one node, `<data>/node/<name>`, and the folder of its sockets."""
+
+    root: Path
+    run_dir: Path
+
+    @classmethod
+    def prepare(cls, data_dir: Path, name: str, account: Account | None) -> NodeFolder:
+        """Makes what is missing. Raises BadRequest when the name cannot be a folder or the account cannot get there."""
+        if not _NAME.fullmatch(name):
+            raise BadRequest(f"'{name}' cannot be the name of a node: letters, digits, dots, dashes, underscores.")
+        folder = cls(data_dir.expanduser().resolve() / "node" / name, data_dir.expanduser().resolve() / "run")
+        try:
+            for path in (folder.root, folder.timelines_dir, folder.run_dir):
+                make_folder(path, mode=0o755)
+        except OSError as error:
+            raise BadRequest(
+                f"The data folder {data_dir} cannot be used: {error.strerror} ({error.filename})."
+            ) from error
+        for path in (folder.timelines_dir, folder.run_dir):
+            require_reachable(path, account)
+        return folder
+
+    @property
+    def identity_file(self) -> Path:
+        """Who this node is to the Control Plane; nobody else may read it."""
+        return self.root / "identity.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one agent that works here."""
+        return self.root / "agent.lock"
+
+    @property
+    def pg_dir(self) -> Path:
+        """Copies of PostgreSQL's programs."""
+        return self.root / "pg"
+
+    @property
+    def template_dir(self) -> Path:
+        """Clusters that new timelines are copies of, one per version."""
+        return self.root / "template"
+
+    @property
+    def extensions_dir(self) -> Path:
+        """Control files of the extensions that tenants may create."""
+        return self.root / "extensions"
+
+    @property
+    def timelines_dir(self) -> Path:
+        """All timelines of this node."""
+        return self.root / "timelines"
+
+    def timeline(self, timeline_id: str) -> TimelineFolder:
+        """The folder of a timeline, there or not."""
+        return TimelineFolder(self.timelines_dir / checked_id(timeline_id))
+
+    def draft(self, timeline_id: str) -> TimelineFolder:
+        """Where a timeline is made before it gets its name."""
+        return TimelineFolder(self.timelines_dir / f".draft-{checked_id(timeline_id)}")
+
+    def timelines(self) -> list[TimelineFolder]:
+        """All that are there."""
+        with os.scandir(self.timelines_dir) as entries:
+            return [TimelineFolder(Path(entry.path)) for entry in entries if not entry.name.startswith(".")]
+
+    def remains(self) -> list[Path]:
+        """What a cut-short creation or removal left."""
+        with os.scandir(self.timelines_dir) as entries:
+            return [Path(entry.path) for entry in entries if entry.name.startswith((".draft-", ".trash-"))]
+
+    def socket_dir(self, compute_id: str) -> Path:
+        """Sockets of one compute. 60 bits of the id: the path has to stay under 104 bytes, and nothing else is in there."""
+        return self.run_dir / checked_id(compute_id).partition("_")[2][-12:]
+
+
+def replace_file(path: Path, text: str, *, mode: int, durable: bool) -> None:
+    """Puts a whole new file in the place of the old one; a reader sees one or the other. `durable`: also after a power cut."""
+    draft = path.with_name(f".{path.name}.new")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(fd, mode)
+        os.write(fd, text.encode())
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    draft.replace(path)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names in this folder last through a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(folder: Path) -> None:
+    """Makes everything written on this file system last: one call instead of an fsync for each of 700 files."""
+    if sys.platform == "linux":
+        import ctypes
+
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), str(folder))
+        finally:
+            os.close(fd)
+    else:
+        os.sync()

@@ -1,0 +1,180 @@
+"""The orders an agent carries out, as a table: kind -> payload -> handler. Anything else is refused without side effects.
+
+Here: which order means what, and whether it may be carried out. Not here: pulling orders and telling results (agent.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from spg99 import log
+from spg99.errors import BadRequest, Spg99Error
+from spg99.node.computes import Computes
+from spg99.node.observation import Observer
+from spg99.node.timelines import Timelines
+from spg99.postgres.cluster import StopMode
+from spg99.protocol import Message
+from spg99.protocol.node import (
+    ComputeStart,
+    ComputeStop,
+    Task,
+    TaskKind,
+    TaskResult,
+    TimelineCreate,
+    TimelineDelete,
+)
+
+_log = log.get("node")
+
+_DISK_SENTENCES: Final = {
+    errno.ENOSPC: "The disk of the node is full.",
+    errno.EDQUOT: "The disk quota of the node's user is used up.",
+    errno.EROFS: "The disk of the node is read-only.",
+    errno.EIO: "The disk of the node has errors.",
+    errno.EACCES: "The agent may not write there: check owner and mode of the node's data folder.",
+    errno.EPERM: "The agent may not do this: check owner and mode of the node's data folder.",
+    errno.EMFILE: "The agent has too many open files: raise its limit (ulimit -n).",
+    errno.ENFILE: "The node has too many open files: raise fs.file-max.",
+    errno.EAGAIN: "The node cannot make another process: raise its limits.",
+    errno.ENOMEM: "The node has no memory left.",
+}
+
+
+class Handlers:
+    """Carries out orders of one node. Two orders for one timeline never overlap; orders for different ones do."""
+
+    def __init__(self, computes: Computes, timelines: Timelines, observer: Observer) -> None:
+        self._computes = computes
+        self._timelines = timelines
+        self._observer = observer
+        self._locks: dict[str, _Lock] = {}
+
+    async def carry_out(self, task: Task, *, bearer_token: str, now: datetime) -> TaskResult:
+        """The result of a task; never raises, whatever is wrong with the task or the node."""
+        try:
+            kind, order = admitted(task, bearer_token=bearer_token)
+        except BadRequest as error:
+            _log.warning("task refused", task_id=task.task_id, kind=task.kind[:80], reason=error.message)
+            return TaskResult(succeeded=False, attempt=task.attempt, error=error.message, retryable=False)
+        if now >= task.expires_at:
+            error_text = "The task came too late: it had expired before the agent could begin it."
+            return TaskResult(succeeded=False, attempt=task.attempt, error=error_text, retryable=True)
+        try:
+            handler: Callable[[Any], Awaitable[Message | None]] = getattr(self, _TABLE[kind].method)
+            async with self._only_one(order.timeline_id):
+                answer = await handler(order)
+        except Spg99Error as error:
+            retryable = not isinstance(error, BadRequest)
+            _log.warning("task failed", task_id=task.task_id, kind=kind, reason=error.message)
+            return TaskResult(succeeded=False, attempt=task.attempt, error=error.message, retryable=retryable)
+        except OSError as error:
+            _log.error("task failed", task_id=task.task_id, kind=kind, reason=str(error))
+            return TaskResult(succeeded=False, attempt=task.attempt, error=sentence_of(error))
+        except Exception as error:  # noqa: BLE001  the edge of the agent: a mistake of ours fails one task, not the node
+            _log.error("task failed", task_id=task.task_id, kind=kind, trace=traceback.format_exc())
+            what = f"The agent made a mistake ({type(error).__name__}); its log holds more under task {task.task_id}."
+            return TaskResult(succeeded=False, attempt=task.attempt, error=what)
+        result = answer.model_dump(mode="json") if answer is not None else {}
+        return TaskResult(succeeded=True, attempt=task.attempt, result=result)
+
+    async def stop_by_id(self, compute_id: str) -> None:
+        """Stops a compute the Control Plane does not want, if it runs here."""
+        if (timeline_id := self._computes.timeline_of(compute_id)) is not None:
+            order = ComputeStop(compute_id=compute_id, timeline_id=timeline_id)
+            async with self._only_one(timeline_id):
+                await self.compute_stop(order)
+
+    async def forget(self, timeline_id: str) -> None:
+        """Removes a timeline that belongs to nothing any more."""
+        async with self._only_one(timeline_id):
+            await self.timeline_delete(TimelineDelete(timeline_id=timeline_id))
+
+    async def timeline_create(self, order: TimelineCreate) -> None:
+        """`timeline.create`"""
+        await self._timelines.create(order)
+        self._observer.look_again(order.timeline_id)
+
+    async def timeline_delete(self, order: TimelineDelete) -> None:
+        """`timeline.delete`"""
+        await self._computes.end_all_of(order.timeline_id)
+        await self._timelines.delete(order.timeline_id)
+        self._observer.forget(order.timeline_id)
+
+    async def compute_start(self, order: ComputeStart) -> Message:
+        """`compute.start`"""
+        return await self._computes.start(order)
+
+    async def compute_stop(self, order: ComputeStop) -> None:
+        """`compute.stop`"""
+        if order.mode not in ("fast", "immediate"):
+            raise BadRequest(f"A compute can be stopped 'fast' or 'immediate', not '{order.mode[:20]}'.")
+        mode: StopMode = "fast" if order.mode == "fast" else "immediate"
+        await self._computes.stop(order.compute_id, order.timeline_id, mode)
+        self._observer.look_again(order.timeline_id)
+
+    @asynccontextmanager
+    async def _only_one(self, timeline_id: str) -> AsyncIterator[None]:
+        entry = self._locks.setdefault(timeline_id, _Lock())
+        entry.users += 1
+        try:
+            async with entry.lock:
+                yield
+        finally:
+            entry.users -= 1
+            if entry.users == 0:
+                del self._locks[timeline_id]
+
+
+class _Lock:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+@dataclass(frozen=True)
+class _Entry:
+    payload: type[TimelineCreate | TimelineDelete | ComputeStart | ComputeStop]
+    method: str
+
+
+_TABLE: Final = {
+    TaskKind.TIMELINE_CREATE: _Entry(TimelineCreate, "timeline_create"),
+    TaskKind.TIMELINE_DELETE: _Entry(TimelineDelete, "timeline_delete"),
+    TaskKind.COMPUTE_START: _Entry(ComputeStart, "compute_start"),
+    TaskKind.COMPUTE_STOP: _Entry(ComputeStop, "compute_stop"),
+}
+
+
+def admitted(
+    task: Task, *, bearer_token: str
+) -> tuple[TaskKind, TimelineCreate | TimelineDelete | ComputeStart | ComputeStop]:
+    """Kind and payload of a task that is from the Control Plane and that we know. Raises BadRequest otherwise."""
+    if not task.is_signed_with(hashlib.sha256(bearer_token.encode()).hexdigest()):
+        raise BadRequest("The task's signature is wrong: it is not from the Control Plane this node enrolled with.")
+    try:
+        kind = TaskKind(task.kind)
+    except ValueError:
+        raise BadRequest(
+            f"This agent knows no task of kind '{task.kind[:80]}'. Is it older than the Control Plane?"
+        ) from None
+    try:
+        return kind, _TABLE[kind].payload.model_validate(task.payload)
+    except ValidationError as error:
+        fields = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False, include_input=False)}
+        raise BadRequest(f"The payload of {kind} is not valid: {', '.join(fields)}.", fields=fields) from None
+
+
+def sentence_of(error: OSError) -> str:
+    """What an error of the system means to whoever runs the node."""
+    where = f" ({error.filename})" if error.filename else ""
+    return _DISK_SENTENCES.get(error.errno or 0, f"The node's system refused: {error.strerror or error}.") + where

@@ -1,0 +1,95 @@
+"""What the agent tells about its node: connections, sizes, disk. Here: looking, cheaply. Not here: telling (agent.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from spg99.node.computes import Compute, Computes, trim_log
+from spg99.node.folder import NodeFolder
+from spg99.node.timelines import size_bytes
+from spg99.protocol.node import Heartbeat
+
+MEASURE_SECONDS = 60.0
+"""A running database's files are measured this often, a sleeping one's once."""
+_SOCKET_TABLE = Path("/proc/net/unix")
+_CONNECTED = "03"
+
+
+def connections_in(socket_table: str) -> dict[str, int]:
+    """Clients per socket folder, from /proc/net/unix: each accepted connection stands there with its socket's path.
+
+    Columns: Num RefCount Protocol Flags Type St Inode Path.
+    """
+    found: Counter[str] = Counter()
+    for line in socket_table.splitlines():
+        columns = line.split(maxsplit=7)
+        if len(columns) == 8 and columns[5] == _CONNECTED and "/.s.PGSQL." in columns[7]:
+            found[columns[7].rpartition("/")[0]] += 1
+    return dict(found)
+
+
+def connections_of(computes: Iterable[Compute]) -> dict[str, int]:
+    """Clients per socket folder: one look for all where the system has a table, else one at each server's children."""
+    if sys.platform == "linux":
+        return connections_in(_SOCKET_TABLE.read_text())
+    return {compute.record.backend_addr: _sessions(compute.record.pid) for compute in computes}
+
+
+def _sessions(pid: int | None) -> int:
+    """Children of a postmaster that serve a client: only their titles hold where the client is, `[local]`."""
+    try:
+        children = psutil.Process(pid).children()
+        return sum(any("[local]" in word for word in child.cmdline()) for child in children)
+    except psutil.Error:
+        return 0
+
+
+class Observer:
+    """Looks at one node. Sizes are remembered, because measuring walks through all files."""
+
+    def __init__(self, folder: NodeFolder, computes: Computes) -> None:
+        self._folder = folder
+        self._computes = computes
+        self._sizes: dict[str, int] = {}
+        self._measured_at: dict[str, float] = {}
+
+    def heartbeat(self) -> Heartbeat:
+        """The node as it is now."""
+        disk = shutil.disk_usage(self._folder.timelines_dir)
+        seen = self._computes.seen(connections_of(self._computes.running()))
+        return Heartbeat(
+            computes=seen, timelines=dict(self._sizes), disk_total_bytes=disk.total, disk_free_bytes=disk.free
+        )
+
+    async def measure(self) -> None:
+        """Brings sizes up to date: new and running timelines, and once more those that have just stopped."""
+        running = {compute.timeline.timeline_id for compute in self._computes.running()}
+        there = {timeline.timeline_id: timeline for timeline in await asyncio.to_thread(self._folder.timelines)}
+        for gone in self._sizes.keys() - there.keys():
+            self.forget(gone)
+        now = time.monotonic()
+        for timeline_id, timeline in there.items():
+            measured_at = self._measured_at.get(timeline_id)
+            if measured_at is not None and (timeline_id not in running or now - measured_at < MEASURE_SECONDS):
+                continue
+            self._sizes[timeline_id] = await asyncio.to_thread(size_bytes, timeline)
+            self._measured_at[timeline_id] = now
+            if timeline_id in running:
+                await asyncio.to_thread(trim_log, timeline)
+
+    def look_again(self, timeline_id: str) -> None:
+        """Something has changed there: measure it with the next round."""
+        self._measured_at.pop(timeline_id, None)
+
+    def forget(self, timeline_id: str) -> None:
+        """It is not there any more."""
+        self._sizes.pop(timeline_id, None)
+        self._measured_at.pop(timeline_id, None)

@@ -1,0 +1,78 @@
+"""The cluster that every new timeline is a copy of, and the extensions beside it. Made once per PostgreSQL version."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+from spg99.errors import BadRequest
+from spg99.node.access import TEMPLATE_REVISION, TEMPLATE_SQL
+from spg99.node.folder import NodeFolder, sync_file_system
+from spg99.postgres import Account, Binaries, Cluster
+from spg99.postgres.accounts import make_folder
+from spg99.postgres.locks import locked
+
+MAJOR_MIN = 18
+"""extension_control_path and io_method came with 18."""
+EXTENSIONS = ("vector",)
+"""Extensions a tenant may create though they hold C code: code of the build, not of the tenant."""
+
+
+def require_version(binaries: Binaries) -> None:
+    """Raises BadRequest when computes cannot run on these programs."""
+    if binaries.major < MAJOR_MIN:
+        raise BadRequest(
+            f"Databases need PostgreSQL {MAJOR_MIN} or newer; {binaries.bin_dir} holds {binaries.version}. "
+            "Leave out --pg-bin to use the one that comes with spg99."
+        )
+
+
+async def prepare_template(folder: NodeFolder, binaries: Binaries, account: Account | None) -> Path:
+    """The template's data folder; made if it is not there yet (half a second)."""
+    make_folder(folder.template_dir, mode=0o755)
+    home = folder.template_dir / f"{binaries.version}-{TEMPLATE_REVISION}"
+    async with locked(folder.template_dir / "lock"):
+        if not home.exists():
+            draft = folder.template_dir / f".draft-{home.name}"
+            shutil.rmtree(draft, ignore_errors=True)
+            make_folder(draft, mode=0o755)
+            cluster = Cluster(draft / "pgdata", folder.run_dir / "template", binaries, account)
+            await cluster.init()
+            await cluster.single_user(TEMPLATE_SQL)
+            sync_file_system(draft)
+            draft.rename(home)
+    return home / "pgdata"
+
+
+def prepare_extensions(folder: NodeFolder, binaries: Binaries) -> Path:
+    """A folder for extension_control_path: control files and scripts of `EXTENSIONS`, marked trusted.
+
+    The build's own control files stay as they are: they may be shared, and are not ours to change. Another build gets
+    another folder, because computes that run keep theirs.
+    """
+    source = binaries.extension_dir()
+    controls = {name: source / f"{name}.control" for name in EXTENSIONS} if source is not None else {}
+    texts = {name: path.read_text() for name, path in controls.items() if path.is_file()}
+    key = hashlib.sha256("\n".join(texts.values()).encode()).hexdigest()[:8]
+    home = folder.extensions_dir / f"{binaries.version}-{key}"
+    if home.exists():
+        return home
+    draft = folder.extensions_dir / f".draft-{home.name}"
+    shutil.rmtree(draft, ignore_errors=True)
+    make_folder(draft / "extension", mode=0o755)
+    for name, text in texts.items():
+        (draft / "extension" / f"{name}.control").write_text(trusted(text))
+        for script in controls[name].parent.glob(f"{name}--*.sql"):
+            shutil.copyfile(script, draft / "extension" / script.name)
+    for path in (draft / "extension").iterdir():
+        path.chmod(0o644)
+    draft.rename(home)
+    return home
+
+
+def trusted(control: str) -> str:
+    """A control file that lets the owner of a database create the extension."""
+    lines = [line for line in control.splitlines() if not re.match(r"\s*trusted\s*=", line)]
+    return "\n".join([*lines, "trusted = true", ""])

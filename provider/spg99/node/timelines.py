@@ -1,0 +1,95 @@
+"""Files of timelines on this node: made, removed, measured. Not here: the processes that use them (computes.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from spg99 import faults
+from spg99.errors import Internal
+from spg99.node import access
+from spg99.node.folder import NodeFolder, TimelineFolder, sync_file_system, sync_folder
+from spg99.postgres import Account, Binaries, Cluster
+from spg99.postgres.accounts import make_folder
+from spg99.protocol.node import TimelineCreate
+
+FREE_BYTES_MIN = 128 << 20
+"""No new timeline below this: what is there must be able to go on."""
+
+
+class Timelines:
+    """The timelines of one node. The caller sees to it that nobody else works on the same one at the same time."""
+
+    def __init__(self, folder: NodeFolder, template: Path, binaries: Binaries, account: Account | None) -> None:
+        self._folder = folder
+        self._template = template
+        self._binaries = binaries
+        self._account = account
+
+    async def create(self, order: TimelineCreate) -> None:
+        """Lays down a timeline: all of it, or nothing under its name. One that is there is a success."""
+        home, draft = self._folder.timeline(order.timeline_id), self._folder.draft(order.timeline_id)
+        if home.root.exists():
+            return
+        statements = access.tenant_sql(database_name=order.database_name, pg_user=order.pg_user)
+        if shutil.disk_usage(self._folder.timelines_dir).free < FREE_BYTES_MIN:
+            raise Internal(
+                "The disk of the node is full: there is no room for a new database. Free some, or add a node."
+            )
+        await asyncio.to_thread(_remove, draft.root)
+        try:
+            make_folder(draft.root, mode=0o755)
+            cluster = Cluster(draft.data_dir, self._folder.run_dir / "never", self._binaries, self._account)
+            await cluster.create_from(self._template)
+            await cluster.single_user(statements)
+            await asyncio.to_thread(sync_file_system, draft.root)
+            faults.point("timeline.create.before_rename")
+            draft.root.rename(home.root)
+            sync_folder(home.root.parent)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(_remove, draft.root))
+            raise
+        faults.point("timeline.create.before_result")
+
+    async def delete(self, timeline_id: str) -> None:
+        """Removes a timeline of which nothing runs. One that is not there is a success."""
+        home = self._folder.timeline(timeline_id)
+        if not home.root.exists():
+            return
+        trash = home.root.with_name(f".trash-{timeline_id}-{secrets.token_hex(4)}")
+        home.root.rename(trash)  # from here on it is gone, however long the removal takes
+        sync_folder(trash.parent)
+        faults.point("timeline.delete.after_rename")
+        await asyncio.to_thread(_remove, trash)
+
+    async def sweep(self) -> None:
+        """Removes what an agent that was killed left half made or half removed."""
+        for path in self._folder.remains():
+            await asyncio.to_thread(_remove, path)
+
+
+def size_bytes(folder: TimelineFolder) -> int:
+    """Bytes the timeline takes on disk. Files come and go meanwhile."""
+    total = 0
+    pending = [str(folder.root)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    total += status.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _remove(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,92 @@
+"""Which compute may write a timeline: the record that outlives the agent, and the fence. Not here: processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spg99.errors import Conflict, Internal
+from spg99.node.folder import TimelineFolder, replace_file
+from spg99.protocol.node import ComputeSeen, ComputeStart
+from spg99.resources import Size
+
+_LIFE = {"compute_id", "pid", "started_at", "stopped"}
+
+
+class Writer(BaseModel):
+    """The last compute of a timeline, in two files: the fence, written durably before the process is made (so no process
+    is ever without a record), and what became of it, which a power cut may take away with the process itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    compute_id: str
+    db_id: str
+    writer_term: int
+    profile: Size
+    backend_addr: str
+    backend_port: int
+    pid: int | None = None
+    started_at: datetime | None = None
+    stopped: bool = False
+    """It was told to stop, or its end has been reported: it must not be started again."""
+
+    def seen(self, timeline_id: str, *, connections: int = 0, exit_reason: str | None = None) -> ComputeSeen:
+        """The compute as a heartbeat tells it; with an exit reason it has ended."""
+        return ComputeSeen(
+            compute_id=self.compute_id,
+            timeline_id=timeline_id,
+            db_id=self.db_id,
+            writer_term=self.writer_term,
+            profile=self.profile,
+            running=exit_reason is None,
+            pid=self.pid,
+            backend_addr=self.backend_addr,
+            backend_port=self.backend_port,
+            started_at=self.started_at,
+            connections=connections,
+            exit_reason=exit_reason,
+        )
+
+
+def read(folder: TimelineFolder) -> Writer | None:
+    """The record; None when the timeline never had a compute."""
+    try:
+        record = Writer.model_validate_json(folder.writer_file.read_text())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        # Without the last term nobody can tell a late order from a new one.
+        raise Internal(f"{folder.writer_file} is damaged, so {folder.timeline_id} cannot be started safely.") from error
+    with contextlib.suppress(OSError, ValueError):
+        life = json.loads(folder.life_file.read_text())
+        if life["compute_id"] == record.compute_id:
+            return Writer.model_validate(record.model_dump() | life)
+    return record
+
+
+def write_fence(folder: TimelineFolder, record: Writer) -> None:
+    """From here on this compute is the writer, whatever happens to the machine."""
+    replace_file(folder.writer_file, record.model_dump_json(exclude=_LIFE - {"compute_id"}), mode=0o600, durable=True)
+
+
+def write_life(folder: TimelineFolder, record: Writer) -> None:
+    """What became of the writer."""
+    replace_file(folder.life_file, record.model_dump_json(include=_LIFE), mode=0o600, durable=False)
+
+
+def admit(last: Writer | None, order: ComputeStart) -> None:
+    """The fence: terms only grow, and one term has one compute, once. Raises Conflict for an order that comes too late."""
+    if last is None or order.writer_term > last.writer_term:
+        return
+    if order.writer_term < last.writer_term:
+        raise Conflict(
+            f"{order.compute_id} has term {order.writer_term}, and {order.timeline_id} has had a writer of term "
+            f"{last.writer_term} already."
+        )
+    if order.compute_id != last.compute_id:
+        raise Conflict(f"Term {order.writer_term} of {order.timeline_id} belongs to {last.compute_id}.")
+    if last.stopped:
+        raise Conflict(f"{order.compute_id} has ended; a new start needs a new term.")

@@ -1,0 +1,269 @@
+"""One cluster on disk: make it, start it, wait until it answers, stop it. Here: PostgreSQL's own rules for that.
+Not here: its settings and whose it is (callers), what processes look like (processes.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from spg99.errors import CannotWake, Conflict, Internal
+from spg99.postgres import processes
+from spg99.postgres.accounts import Account, make_folder, require_reachable
+from spg99.postgres.binaries import Binaries
+from spg99.postgres.locks import locked
+from spg99.postgres.logfile import complaint_in, last_words, read_since
+from spg99.postgres.processes import Exit, Running
+
+ADMIN_ROLE: Final = "spg99_admin"
+"""The bootstrap superuser of every cluster of ours."""
+StopMode = Literal["fast", "immediate"]
+_STOP_SIGNAL: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+SOCKET_PATH_BYTES_MAX: Final = 107 if sys.platform == "linux" else 103
+START_SECONDS: Final = 600.0
+"""A start may replay a lot of WAL; the process's own end is noticed at once, so this is only for one that hangs."""
+
+
+class Cluster:
+    """A PostgreSQL cluster in `data_dir`, reached by a unix socket in `socket_dir`, run by `account` (None = ourselves).
+
+    `log_file` gets what PostgreSQL says; default: beside the data folder. One object is used by one event loop.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        socket_dir: Path,
+        binaries: Binaries,
+        account: Account | None,
+        *,
+        log_file: Path | None = None,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.socket_dir = socket_dir.resolve()
+        self.binaries = binaries
+        self.account = account
+        self.log_file = log_file or self.data_dir.with_name(self.data_dir.name + ".log")
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the data folder holds a cluster (initdb writes PG_VERSION)."""
+        return (self.data_dir / "PG_VERSION").is_file()
+
+    async def init(self) -> None:
+        """Makes an empty cluster: UTF-8, an order of text that does not hang on the machine's libc, small WAL segments."""
+        async with self._only_one():
+            if self.exists:
+                return
+            self._make_data_dir()
+            await self._run(
+                "initdb", "--pgdata", self.data_dir, "--username", ADMIN_ROLE, "--auth", "trust", "--encoding", "UTF8",
+                "--wal-segsize", "1", "--no-instructions", *_locale_options(self.binaries.major),
+            )  # fmt: skip
+
+    async def create_from(self, template: Path) -> None:
+        """Makes the cluster as a copy of a stopped one; shares the blocks where the file system can (XFS, btrfs, APFS)."""
+        async with self._only_one():
+            if self.exists:
+                return
+            self._make_data_dir()
+            await asyncio.to_thread(self._copy, template)
+
+    async def single_user(self, statements: list[str]) -> None:
+        """Runs SQL as superuser on the stopped cluster without opening it to anyone. Raises Internal at the first error."""
+        script = "".join(" ".join(statement.split("\n")) + "\n" for statement in statements)
+        _, complaints = await self._run(
+            "postgres", "--single", "-D", self.data_dir, "-c", "log_min_messages=error", "-c", "exit_on_error=on",
+            "-c", "min_wal_size=2MB", "-c", "wal_recycle=off",  # what is left at the end is as small as can be
+            "template1", stdin=script,
+        )  # fmt: skip
+        if (complaint := complaint_in(complaints, levels=("ERROR", "FATAL", "PANIC"))) is not None:
+            raise Internal(f"The cluster in {self.data_dir} could not be prepared: {complaint}")
+
+    async def start(
+        self, settings: Mapping[str, str], *, port: int = 5432, timeout_seconds: float = START_SECONDS
+    ) -> Running:
+        """Starts PostgreSQL with `settings` on its command line (they beat all files) and waits until it serves.
+
+        Raises CannotWake with PostgreSQL's own reason when it does not, Conflict when it runs already.
+        """
+        async with self._only_one():
+            if not self.exists:
+                raise CannotWake(f"The database's files are missing or damaged: {self.data_dir} holds no cluster.")
+            require_reachable(self.data_dir.parent, self.account)
+            await self._clear_the_way(port)
+            log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
+            child = self._child = self._spawn(settings, port)
+            try:
+                return await self._serving(child.pid, child, timeout_seconds)
+            except CannotWake as error:
+                await self._give_up()
+                said = read_since(self.log_file, log_begin)
+                reason = complaint_in(said) or last_words(said) or error.message
+                raise CannotWake(f"PostgreSQL did not start: {reason}") from error
+            except BaseException:
+                await self._give_up()
+                raise
+
+    def adopt(self) -> Running | None:
+        """The postmaster that runs in this data folder, whoever started it; None when none does."""
+        seen = processes.read_pid_file(self.data_dir)
+        return processes.living(seen.pid, self.data_dir) if seen is not None else None
+
+    async def wait_ready(self, *, timeout_seconds: float = START_SECONDS) -> Running:
+        """Waits until a cluster that is being started (by whomever) serves."""
+        running = self.adopt()
+        if running is None:
+            raise CannotWake("PostgreSQL does not run.")
+        return await self._serving(running.pid, self._child, timeout_seconds)
+
+    async def wait_end(self) -> Exit:
+        """Waits until the postmaster that runs now has ended."""
+        running = self.adopt()
+        if running is None:
+            return Exit(self._child.poll() if self._child is not None else None)
+        child = self._child if self._child is not None and self._child.pid == running.pid else None
+        return await processes.wait_end(running.pid, child)
+
+    async def stop(self, mode: StopMode = "fast", *, timeout_seconds: float = 30.0) -> None:
+        """Stops PostgreSQL and leaves no process and no socket; one that does not run is stopped already.
+
+        `fast` ends sessions and writes a checkpoint; when it takes longer than the timeout: `immediate`, then SIGKILL.
+        Nothing acknowledged is lost by either, the next start just takes longer.
+        """
+        running = self.adopt()
+        if running is not None:
+            everyone = processes.family(running.pid)
+            steps: list[tuple[int, float]] = [(_STOP_SIGNAL[mode], timeout_seconds), (signal.SIGQUIT, 5.0)]
+            for sign, seconds in steps:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running.pid, sign)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wait_end(), seconds)
+                    break
+            await processes.kill_all([process for process in everyone if process.is_running()])
+        elif (self.data_dir / processes.PID_FILE).exists():
+            await processes.kill_all(processes.leftovers(self.data_dir))  # its postmaster was killed
+        if self._child is not None:
+            self._child.poll()
+        shutil.rmtree(self.socket_dir, ignore_errors=True)
+
+    # What follows is how.
+
+    def _only_one(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return locked(self.data_dir.with_name(self.data_dir.name + ".lock"))
+
+    def _make_data_dir(self) -> None:
+        make_folder(self.data_dir.parent, mode=0o755)
+        require_reachable(self.data_dir.parent, self.account)
+        if self.data_dir.exists():
+            shutil.rmtree(self.data_dir)  # no PG_VERSION in it: an attempt that was cut short
+        make_folder(self.data_dir, mode=0o700, owner=self.account)
+
+    def _copy(self, template: Path) -> None:
+        command = ["cp", "-a", "--reflink=auto"] if sys.platform == "linux" else ["cp", "-Rpc"]
+        copy = subprocess.run([*command, f"{template}/.", self.data_dir], capture_output=True, text=True, check=False)
+        if copy.returncode != 0:
+            # Some cp know none of these flags; if it was the disk, the plain copy says so.
+            shutil.copytree(template, self.data_dir, symlinks=True, dirs_exist_ok=True)
+        if self.account is not None and template.stat().st_uid != self.account.uid:
+            for folder, folders, files in os.walk(self.data_dir):
+                for name in (".", *folders, *files):
+                    os.chown(os.path.join(folder, name), self.account.uid, self.account.gid, follow_symlinks=False)
+
+    async def _clear_the_way(self, port: int) -> None:
+        path = self.socket_dir / f".s.PGSQL.{port}"
+        if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES_MAX:
+            raise CannotWake(
+                f"The socket's path {path} has {length} bytes, the system allows {SOCKET_PATH_BYTES_MAX}. "
+                "Choose a data folder with a shorter path."
+            )
+        if (running := self.adopt()) is not None:
+            raise Conflict(f"PostgreSQL runs already in {self.data_dir} (pid {running.pid}).")
+        pid_file = self.data_dir / processes.PID_FILE
+        if pid_file.exists():
+            # Left by a kill or a power cut. PostgreSQL removes it only if no process of our user has that pid by now,
+            # which after a reboot one may well have.
+            await processes.kill_all(processes.leftovers(self.data_dir))
+            pid_file.unlink(missing_ok=True)
+        if self.socket_dir.exists():
+            shutil.rmtree(self.socket_dir)
+        make_folder(self.socket_dir, mode=0o700, owner=self.account)
+        require_reachable(self.socket_dir, self.account)
+
+    def _spawn(self, settings: Mapping[str, str], port: int) -> subprocess.Popen[bytes]:
+        fixed = {"listen_addresses": "", "unix_socket_directories": str(self.socket_dir), "port": str(port)}
+        options = [word for name, value in {**settings, **fixed}.items() for word in ("-c", f"{name}={value}")]
+        with _append_only(self.log_file) as log:
+            return subprocess.Popen(
+                [self.binaries.program("postgres"), "-D", self.data_dir, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # a Ctrl-C in the terminal is for us; we stop it in order
+                **self._process_options(),
+            )  # fmt: skip
+
+    async def _serving(self, pid: int, child: subprocess.Popen[bytes] | None, timeout_seconds: float) -> Running:
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            if child is not None and child.poll() is not None:
+                raise CannotWake(Exit(child.returncode).sentence())
+            seen = processes.read_pid_file(self.data_dir)
+            if seen is not None and seen.pid == pid and seen.status == "ready":
+                if (running := processes.living(pid, self.data_dir)) is not None:
+                    return running
+                raise CannotWake("PostgreSQL ended right after its start.")
+            if child is None and processes.living(pid, self.data_dir) is None:
+                raise CannotWake("PostgreSQL ended during its start.")
+            await asyncio.sleep(0.001)
+        raise CannotWake(f"It was not ready after {timeout_seconds:.0f} s.")
+
+    async def _give_up(self) -> None:
+        child = self._child
+        if child is not None and child.poll() is None:
+            await asyncio.shield(processes.kill_all(processes.family(child.pid)))
+            child.poll()
+        shutil.rmtree(self.socket_dir, ignore_errors=True)
+
+    async def _run(self, program: str, *arguments: str | Path, stdin: str = "") -> tuple[str, str]:
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [self.binaries.program(program), *arguments], input=stdin, capture_output=True, text=True, check=False,
+                timeout=START_SECONDS, **self._process_options(),
+            )  # fmt: skip
+
+        done = await asyncio.to_thread(run)
+        if done.returncode != 0:
+            reason = complaint_in(done.stderr, levels=("ERROR", "FATAL", "PANIC", "error")) or done.stderr.strip()
+            raise Internal(f"PostgreSQL's {program} failed on {self.data_dir}: {reason}")
+        return done.stdout, done.stderr
+
+    def _process_options(self) -> dict[str, Any]:
+        # Nothing of our environment goes along: it may hold keys, and PG* variables would change what runs.
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()}
+        account = self.account.popen_options() if self.account is not None else {}
+        return {"env": environment, "cwd": "/", "umask": 0o077, **account}
+
+
+def _locale_options(major: int) -> list[str]:
+    if major >= 17:
+        return ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]
+    return ["--locale-provider", "libc", "--locale", "C.UTF-8" if sys.platform == "linux" else "C"]
+
+
+@contextlib.contextmanager
+def _append_only(path: Path) -> Any:
+    # Append mode: the file may be cut while PostgreSQL holds it open, and the next line goes to the new end.
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "ab"
+    ) as file:
+        yield file
