@@ -1,0 +1,75 @@
+"""Cancel keys of our own, and what Ctrl-C in psql becomes. Here: the keys this worker gave out, cancelling at a compute.
+
+Not here: finding the worker that owns a key (desk.py asks them all: a key says nothing about where it came from).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from spg99.gateway import backend
+from spg99.wire.startup import cancel_request
+
+SHORT_KEY_BYTES: Final = 4
+LONG_KEY_BYTES: Final = 32
+CANCEL_SECONDS_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTarget:
+    """The session at a compute that a key of ours stands for."""
+
+    address: str
+    port: int
+    pid: int
+    secret: bytes
+
+
+class CancelKeys:
+    """The keys of this worker's live sessions: (the compute's pid, our own secret)."""
+
+    def __init__(self) -> None:
+        self._targets: dict[tuple[int, bytes], CancelTarget] = {}
+
+    def give(self, target: CancelTarget, *, long: bool) -> tuple[int, bytes]:
+        """A fresh key. The pid stays the compute's, so that a client finds itself in pg_stat_activity."""
+        while True:
+            key = (target.pid, secrets.token_bytes(LONG_KEY_BYTES if long else SHORT_KEY_BYTES))
+            if key not in self._targets:
+                self._targets[key] = target
+                return key
+
+    def take_back(self, key: tuple[int, bytes]) -> None:
+        """The session has ended."""
+        self._targets.pop(key, None)
+
+    def find(self, pid: int, secret: bytes) -> CancelTarget | None:
+        """The session a key stands for."""
+        return self._targets.get((pid, secret))
+
+
+async def cancel(target: CancelTarget) -> None:
+    """Asks the compute to cancel and waits until it has closed the connection, which is all the answer there is."""
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS_MAX):
+            transport, protocol = await backend.connect(target.address, target.port, _UntilClosed)
+            assert isinstance(protocol, _UntilClosed)
+            try:
+                transport.write(cancel_request(target.pid, target.secret))
+                await protocol.closed.wait()
+            finally:
+                transport.abort()
+    except (TimeoutError, backend.BackendGone):
+        # A compute that is gone runs nothing to cancel; PostgreSQL never tells a canceller more than this.
+        return
+
+
+class _UntilClosed(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()

@@ -1,0 +1,187 @@
+"""The gateway's own CA and server certificate on disk, made at first start and renewed in time.
+
+Here: making and renewing files. Not here: using them (tls.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+CA_LIFE: Final = timedelta(days=3650)
+SERVER_LIFE: Final = timedelta(days=365)
+RENEW_BEFORE: Final = timedelta(days=30)
+_BACKDATE: Final = timedelta(hours=1)
+"""A client whose clock is a little behind must not refuse a certificate made this minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where certificate chain and key are; `ca` is what a client needs for `sslmode=verify-full`, if it is ours."""
+
+    cert: Path
+    key: Path
+    ca: Path | None
+
+
+def ensure(folder: Path, *, names: list[str], now: datetime) -> CertificateFiles:
+    """The files in `folder`, made or renewed when needed. Safe when several processes do it at once."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    files = CertificateFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
+    with _locked(folder / ".lock"):
+        ca_cert, ca_key = _ensure_ca(folder, now)
+        if not _still_good(files, ca_cert, names, now):
+            key = _read_key(files.key) or ec.generate_private_key(ec.SECP256R1())
+            cert = _server_certificate(key, ca_cert, ca_key, names, now)
+            # The key does not change when a certificate is renewed, so no reader ever sees a pair that does not fit.
+            _write(files.key, _key_pem(key), 0o600)
+            _write(files.cert, _cert_pem(cert) + _cert_pem(ca_cert), 0o644)
+    return files
+
+
+def _ensure_ca(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    cert_path, key_path = folder / "ca.crt", folder / "ca.key"
+    key = _read_key(key_path)
+    if key is not None and cert_path.exists():
+        cert = x509.load_pem_x509_certificate(cert_path.read_bytes())
+        if cert.not_valid_after_utc - now > SERVER_LIFE and cert.public_key() == key.public_key():
+            return cert, key
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SPG99 gateway CA")])
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    _write(key_path, _key_pem(key), 0o600)
+    _write(cert_path, _cert_pem(cert), 0o644)
+    return cert, key
+
+
+def _server_certificate(
+    key: ec.EllipticCurvePrivateKey,
+    ca_cert: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    names: list[str],
+    now: datetime,
+) -> x509.Certificate:
+    issuer_key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SPG99 gateway")]))
+        .issuer_name(ca_cert.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + SERVER_LIFE)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([_alternative_name(name) for name in names]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(issuer_key_id, critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+
+
+def _still_good(files: CertificateFiles, ca_cert: x509.Certificate, names: list[str], now: datetime) -> bool:
+    key = _read_key(files.key)
+    if key is None or not files.cert.exists():
+        return False
+    cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
+    covered = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return (
+        cert.public_key() == key.public_key()
+        and cert.issuer == ca_cert.subject
+        and _signed_by(cert, ca_cert)
+        and cert.not_valid_after_utc - now > RENEW_BEFORE
+        and set(covered) == {_alternative_name(name) for name in names}
+    )
+
+
+def _signed_by(cert: x509.Certificate, ca_cert: x509.Certificate) -> bool:
+    ca_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(_public_key(ca_cert)).key_identifier
+    return cert.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == ca_id
+
+
+def _public_key(cert: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    key = cert.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
+def _alternative_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    if not path.exists():
+        return None
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey), f"{path} is not a key of ours"
+    return key
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _cert_pem(cert: x509.Certificate) -> bytes:
+    return cert.public_bytes(serialization.Encoding.PEM)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Whole or not at all, and never readable by others for a moment."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,78 @@
+"""Listens to what the Control Plane says has changed. Here: the stream, and what is believed when it breaks.
+
+Not here: what a change means for a cache (credentials.py, connect.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from spg99 import log
+from spg99.errors import Conflict, Spg99Error
+from spg99.gateway.connect import Checkouts
+from spg99.gateway.credentials import CredentialsCache
+from spg99.protocol.gateway import Change
+
+PAUSE_SECONDS: Final = 0.2
+PAUSE_SECONDS_MAX: Final = 2.0
+
+_log = log.get("gateway")
+
+
+class ChangesDoor(Protocol):
+    """The part of InternalClient that is used here; it must not retry by itself, or a broken stream looks whole."""
+
+    def changes(
+        self, after: int | None, *, on_open: Callable[[], None] | None = None
+    ) -> AsyncIterator[tuple[int, Change]]:
+        """Changes after a position."""
+        ...
+
+
+@dataclass(slots=True)
+class Feed:
+    """Keeps both caches honest."""
+
+    door: ChangesDoor
+    credentials: CredentialsCache
+    checkouts: Checkouts
+    monotonic: Callable[[], float]
+    position: int | None = None
+    _failures: int = 0
+
+    async def run(self) -> None:
+        """Listens for ever; while nothing is heard the caches know it."""
+        while True:
+            try:
+                async for position, change in self.door.changes(self.position, on_open=self._opened):
+                    self.take_in(change)
+                    self.position = position
+            except Conflict:
+                _log.warning("changes were missed, forgetting what is cached", position=self.position)
+                self.position = None
+                self.checkouts.forget_all()
+            except Spg99Error as error:
+                if self._failures == 0:
+                    _log.warning("the stream of changes broke", error=str(error))
+                self._failures += 1
+            finally:
+                self.credentials.watched_since = None
+            await asyncio.sleep(min(PAUSE_SECONDS * 1.5**self._failures, PAUSE_SECONDS_MAX))
+
+    def take_in(self, change: Change) -> None:
+        """One change."""
+        if change.kind == "tenant":
+            self.credentials.forget_tenant(change.tenant_id)
+        self.checkouts.changed(change)
+
+    def _opened(self) -> None:
+        if self._failures:
+            _log.info("the stream of changes stands again")
+        self._failures = 0
+        if self.position is None:
+            # What happened before this moment will not be told.
+            self.checkouts.forget_all()
+        self.credentials.watched_since = self.monotonic()

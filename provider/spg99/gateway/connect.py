@@ -1,0 +1,189 @@
+"""Where the writer of a database is: asked of the Control Plane once, kept while this gateway's lease is held.
+
+Here: the cache of checkouts, one question in flight per database, what holds while the Control Plane is away. This is
+also where a new checkout can be held back: a `freeze` makes the cached one unusable, so that every new client asks the
+Control Plane, whose answer may take until the handoff is over. Not here: counting use (leases.py), the connection to
+the compute (backend.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from spg99 import log
+from spg99.errors import CannotWake, Internal, NoRoom, NotFound, Spg99Error, TooManyRequests, Unavailable
+from spg99.protocol.gateway import Change, Checkout, ConnectRequest
+
+ASK_SECONDS_MAX: Final = 25.0
+ASK_SECONDS_IN_GRACE: Final = 2.0
+"""While a cached checkout would still do, the Control Plane gets this long to give a fresh one."""
+RETRY_SECONDS: Final = 0.25
+
+Key = tuple[str, str]
+"""(tenant_id, database)"""
+
+_log = log.get("gateway")
+
+
+class ConnectDoor(Protocol):
+    """The part of InternalClient that is used here."""
+
+    async def connect(self, request: ConnectRequest) -> Checkout:
+        """Takes a lease and wakes the database."""
+        ...
+
+
+@dataclass(slots=True)
+class Held:
+    """A checkout and until when (monotonic seconds) the lease that goes with it is surely held."""
+
+    checkout: Checkout
+    until: float
+
+
+def is_outage(error: Spg99Error) -> bool:
+    """Whether the Control Plane failed to answer, rather than answered."""
+    if isinstance(error, CannotWake | NoRoom):
+        return False
+    return isinstance(error, Unavailable | Internal | TooManyRequests) or type(error) is Spg99Error
+
+
+class Checkouts:
+    """All checkouts of this gateway. `on_wake` hears how long a wake-up took."""
+
+    def __init__(
+        self,
+        door: ConnectDoor,
+        *,
+        monotonic: Callable[[], float],
+        ask_seconds: float = ASK_SECONDS_MAX,
+        on_wake: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self._door = door
+        self._monotonic = monotonic
+        self._ask_seconds = ask_seconds
+        self._on_wake = on_wake
+        self._held: dict[Key, Held] = {}
+        self._flights: dict[Key, asyncio.Task[Checkout]] = {}
+        self._releasing: dict[Key, asyncio.Event] = {}
+        self.grace_seconds_seen = 0
+
+    async def take(self, tenant_id: str, database: str, *, seconds: float, distrust: str | None = None) -> Checkout:
+        """Where to connect to, within `seconds`. `distrust` is a compute that was found not to answer.
+
+        Raises NotFound, or CannotWake with the reason.
+        """
+        key = (tenant_id, database)
+        deadline = self._monotonic() + seconds
+        if (held := self._held.get(key)) is not None and held.checkout.compute_id == distrust:
+            del self._held[key]
+            held = None
+        if held is not None and held.until > self._monotonic():
+            return held.checkout
+        while True:
+            try:
+                return await self._ask_once(key, deadline - self._monotonic())
+            except Spg99Error as error:
+                if not is_outage(error):
+                    raise
+                if (usable := self._in_grace(key)) is not None:
+                    return usable
+                if self._monotonic() + RETRY_SECONDS >= deadline:
+                    _log.warning("the Control Plane does not answer", error=str(error), database=database)
+                    raise CannotWake(
+                        "The database cannot be reached right now: the Control Plane does not answer. Retry in a moment."
+                    ) from error
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _ask_once(self, key: Key, seconds: float) -> Checkout:
+        if (flight := self._flights.get(key)) is None:
+            flight = asyncio.get_running_loop().create_task(self._fly(key))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        # A client that goes away, or runs out of time, leaves the question to those who still wait.
+        done, _ = await asyncio.wait({flight}, timeout=max(seconds, 0))
+        if not done:
+            raise CannotWake("The database took too long to wake. Retry in a moment.")
+        return flight.result()
+
+    def _landed(self, key: Key, flight: asyncio.Task[Checkout]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # looked at, also when nobody waits any more
+
+    async def _fly(self, key: Key) -> Checkout:
+        if (releasing := self._releasing.get(key)) is not None:
+            # The release of the last lease is on its way: asked before it is answered, the new lease might be the one
+            # that is released.
+            await releasing.wait()
+        tenant_id, database = key
+        seconds = self._ask_seconds
+        if self._in_grace(key) is not None:
+            seconds = min(seconds, ASK_SECONDS_IN_GRACE)
+        asked_at = self._monotonic()
+        try:
+            async with asyncio.timeout(seconds + 1):
+                checkout = await self._door.connect(
+                    ConnectRequest(tenant_id=tenant_id, database=database, wait_seconds=seconds)
+                )
+        except TimeoutError:
+            raise Unavailable from None
+        except NotFound as error:
+            self._held.pop(key, None)
+            raise NotFound(f'database "{database}" does not exist') from error
+        self._held[key] = Held(checkout, asked_at + checkout.lease_seconds)
+        self.grace_seconds_seen = max(self.grace_seconds_seen, checkout.grace_seconds)
+        if checkout.woke:
+            self._on_wake(self._monotonic() - asked_at)
+        return checkout
+
+    def _in_grace(self, key: Key) -> Checkout | None:
+        held = self._held.get(key)
+        if held is None or self._monotonic() >= held.until + held.checkout.grace_seconds:
+            return None
+        return held.checkout
+
+    def renewed(self, db_ids: set[str], *, asked_at: float) -> None:
+        """The Control Plane has renewed these leases, when it was asked at `asked_at`."""
+        for held in self._held.values():
+            if held.checkout.db_id in db_ids:
+                held.until = max(held.until, asked_at + held.checkout.lease_seconds)
+
+    def lost(self, db_id: str) -> None:
+        """The lease no longer stands: the next client asks. Live sessions are left alone."""
+        for key in [k for k, held in self._held.items() if held.checkout.db_id == db_id]:
+            del self._held[key]
+
+    def begin_release(self, db_id: str) -> None:
+        """A report that releases this lease is about to be sent: from now on new clients ask, and wait for its answer."""
+        for key, held in self._held.items():
+            if held.checkout.db_id == db_id:
+                held.until = min(held.until, self._monotonic())
+                self._releasing[key] = asyncio.Event()
+
+    def end_release(self, db_id: str, *, answered: bool) -> None:
+        """The report was answered (the lease is gone) or failed (the cached checkout may still do in an outage)."""
+        for key in [k for k, held in self._held.items() if held.checkout.db_id == db_id]:
+            if (event := self._releasing.pop(key, None)) is not None:
+                event.set()
+            if answered:
+                del self._held[key]
+
+    def changed(self, change: Change) -> None:
+        """The Control Plane says that something cached is no longer true."""
+        for key, held in list(self._held.items()):
+            checkout = held.checkout
+            concerned = checkout.db_id == change.db_id if change.db_id else checkout.tenant_id == change.tenant_id
+            newer = change.lease_control_epoch is not None and (
+                checkout.lease_control_epoch >= change.lease_control_epoch
+            )
+            if concerned and not newer and change.reason != "credentials.rotated":
+                del self._held[key]
+
+    def forget_all(self) -> None:
+        """Changes were missed: nothing cached is certain, though it may still do in an outage."""
+        for held in self._held.values():
+            held.until = min(held.until, self._monotonic())

@@ -1,0 +1,116 @@
+"""What is needed to check passwords, cached. Here: how long an entry may be believed. Not here: checking (session.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from spg99.errors import NotFound, Spg99Error, Unavailable
+from spg99.gateway.connect import is_outage
+from spg99.protocol.gateway import Credentials
+
+UNWATCHED_SECONDS: Final = 1.0
+"""How old an entry may be while nobody tells us of changes."""
+UNKNOWN_SECONDS: Final = 5.0
+"""How long an unknown user is believed to be unknown: no change is announced when it is created."""
+ASK_SECONDS_MAX: Final = 10.0
+ASK_SECONDS_IN_GRACE: Final = 1.0
+GRACE_SECONDS: Final = 300.0
+"""In an outage of the Control Plane a known user may log in this long, or as long as a checkout's grace if longer."""
+_ENTRIES_MAX: Final = 10_000
+
+
+class CredentialsDoor(Protocol):
+    """The part of InternalClient that is used here."""
+
+    async def credentials(self, pg_user: str) -> Credentials:
+        """Raises NotFound for an unknown user."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    credentials: Credentials | None
+    """None: the user is unknown."""
+    asked_at: float
+
+
+class CredentialsCache:
+    """Credentials by user. `watched_since` is kept by whoever listens to changes; None while nobody does."""
+
+    def __init__(self, door: CredentialsDoor, *, monotonic: Callable[[], float]) -> None:
+        self._door = door
+        self._monotonic = monotonic
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._flights: dict[str, asyncio.Task[_Entry]] = {}
+        self._changes = 0
+        self.watched_since: float | None = None
+        self.grace_seconds = GRACE_SECONDS
+
+    async def get(self, pg_user: str) -> Credentials | None:
+        """The credentials, or None for an unknown user. Raises Unavailable when neither is known."""
+        entry = self._entries.get(pg_user)
+        if entry is not None and self._believable(entry):
+            return entry.credentials
+        in_grace = entry is not None and self._monotonic() - entry.asked_at < self.grace_seconds
+        try:
+            entry = await self._ask(pg_user, ASK_SECONDS_IN_GRACE if in_grace else ASK_SECONDS_MAX)
+        except Spg99Error as error:
+            if not is_outage(error):
+                raise
+            if entry is None or not in_grace:
+                raise Unavailable(
+                    "The password cannot be checked right now: the Control Plane does not answer. Retry in a moment."
+                ) from error
+        return entry.credentials
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """The tenant's credentials have changed."""
+        self._changes += 1
+        for user in [u for u, e in self._entries.items() if e.credentials and e.credentials.tenant_id == tenant_id]:
+            del self._entries[user]
+
+    def _believable(self, entry: _Entry) -> bool:
+        age = self._monotonic() - entry.asked_at
+        if age <= UNWATCHED_SECONDS:
+            return True
+        if self.watched_since is None or entry.asked_at < self.watched_since:
+            return False
+        return entry.credentials is not None or age <= UNKNOWN_SECONDS
+
+    async def _ask(self, pg_user: str, seconds: float) -> _Entry:
+        if (flight := self._flights.get(pg_user)) is None:
+            flight = asyncio.get_running_loop().create_task(self._fly(pg_user))
+            self._flights[pg_user] = flight
+            flight.add_done_callback(lambda done: self._landed(pg_user, done))
+        done, _ = await asyncio.wait({flight}, timeout=seconds)
+        if not done:
+            raise Unavailable
+        return flight.result()
+
+    def _landed(self, pg_user: str, flight: asyncio.Task[_Entry]) -> None:
+        self._flights.pop(pg_user, None)
+        if not flight.cancelled():
+            flight.exception()  # looked at, also when nobody waits any more
+
+    async def _fly(self, pg_user: str) -> _Entry:
+        asked_at, changes = self._monotonic(), self._changes
+        found: Credentials | None
+        try:
+            async with asyncio.timeout(ASK_SECONDS_MAX):
+                found = await self._door.credentials(pg_user)
+        except NotFound:
+            found = None
+        except TimeoutError:
+            raise Unavailable from None
+        entry = _Entry(found, asked_at)
+        # An answer that a change has overtaken is good for those who asked before it, and for nobody after.
+        if changes == self._changes:
+            self._entries[pg_user] = entry
+            self._entries.move_to_end(pg_user)
+            if len(self._entries) > _ENTRIES_MAX:
+                self._entries.popitem(last=False)
+        return entry

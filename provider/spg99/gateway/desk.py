@@ -1,0 +1,172 @@
+"""The parent's answers to its workers: the one place that knows all sessions of this gateway.
+
+Here: whose password, which compute, how many sessions, which worker owns a cancel key, sums for metrics and leases.
+Not here: sockets of clients (worker.py and below), asking the Control Plane (connect.py, credentials.py, leases.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from spg99.errors import Spg99Error, TooManyConnections
+from spg99.gateway.backoff import BackOff
+from spg99.gateway.channel import Channel, Handler
+from spg99.gateway.connect import Checkouts
+from spg99.gateway.credentials import CredentialsCache
+from spg99.gateway.leases import Leases
+from spg99.gateway.metrics import Metrics
+
+COLLECT_SECONDS_MAX: Final = 2.0
+
+
+@dataclass(slots=True)
+class Session:
+    """One client that is connecting or connected."""
+
+    tenant_id: str
+    db_id: str | None = None
+    """Set once it holds a place in the leases."""
+    asking: asyncio.Task[Any] | None = None
+
+
+@dataclass(slots=True)
+class Desk:
+    """Answers all workers; `open_for` gives the handlers for one of them."""
+
+    credentials: CredentialsCache
+    checkouts: Checkouts
+    metrics: Metrics
+    monotonic: Callable[[], float]
+    leases: Leases | None = None
+    workers: dict[int, Channel] = field(default_factory=dict)
+    half_open: dict[int, int] = field(default_factory=dict)
+    _sessions: dict[int, dict[int, Session]] = field(default_factory=dict)
+    _tenants: Counter[str] = field(default_factory=Counter)
+    _backoff: BackOff = field(default_factory=BackOff)
+
+    @property
+    def session_count(self) -> int:
+        """Sessions over all workers."""
+        return sum(self._tenants.values())
+
+    def open_for(self, worker: int) -> dict[str, Handler]:
+        """What this worker may ask."""
+        self._sessions[worker] = {}
+
+        async def connect(**ask: Any) -> Any:
+            return await self._connect(self._sessions[worker], **ask)
+
+        async def closed(session: int) -> None:
+            self._closed(self._sessions[worker], session)
+
+        return {
+            "credentials": self._credentials,
+            "password_failed": self._password_failed,
+            "connect": connect,
+            "closed": closed,
+            "cancel": self._cancel,
+        }
+
+    def worker_gone(self, worker: int) -> None:
+        """All its sessions have ended with it."""
+        sessions = self._sessions.pop(worker, {})
+        for session in list(sessions):
+            self._closed(sessions, session)
+        self.workers.pop(worker, None)
+        self.half_open.pop(worker, None)
+
+    async def _credentials(self, pg_user: str, address: str) -> dict[str, Any]:
+        delay_seconds = self._backoff.delay_seconds(address, now=self.monotonic())
+        found = await self.credentials.get(pg_user)
+        return {"credentials": found and found.model_dump(mode="json"), "delay_seconds": delay_seconds}
+
+    async def _password_failed(self, address: str) -> None:
+        self._backoff.failed(address, now=self.monotonic())
+
+    async def _connect(
+        self,
+        sessions: dict[int, Session],
+        *,
+        session: int,
+        tenant_id: str,
+        database: str,
+        connections_max: int,
+        seconds: float,
+        distrust: str | None,
+    ) -> dict[str, Any]:
+        entry = sessions.get(session)
+        if entry is None:
+            if self._tenants[tenant_id] >= connections_max:
+                raise TooManyConnections(
+                    f"Too many connections: this tenant may hold {connections_max} through one gateway."
+                )
+            entry = sessions[session] = Session(tenant_id)
+            self._tenants[tenant_id] += 1
+        entry.asking = asyncio.current_task()
+        try:
+            checkout = await self.checkouts.take(tenant_id, database, seconds=seconds, distrust=distrust)
+        finally:
+            entry.asking = None
+        self._hold(entry, checkout.db_id)
+        return checkout.model_dump(mode="json")
+
+    def _hold(self, entry: Session, db_id: str) -> None:
+        assert self.leases is not None
+        if entry.db_id == db_id:
+            return
+        if entry.db_id is None:
+            self.metrics.connects.inc()
+        else:
+            self.leases.closed(entry.db_id)  # the name stands for another database by now
+        entry.db_id = db_id
+        self.leases.opened(db_id)
+
+    def _closed(self, sessions: dict[int, Session], session: int) -> None:
+        entry = sessions.pop(session, None)
+        if entry is None:
+            return
+        self._tenants[entry.tenant_id] -= 1
+        if not self._tenants[entry.tenant_id]:
+            del self._tenants[entry.tenant_id]
+        if entry.asking is not None:
+            entry.asking.cancel()
+        if entry.db_id is not None and self.leases is not None:
+            self.leases.closed(entry.db_id)
+
+    async def _cancel(self, pid: int, secret: str) -> None:
+        async def ask(worker: Channel) -> None:
+            try:
+                if await worker.call("cancel", pid=pid, secret=secret):
+                    self.metrics.cancels.inc()
+            except Spg99Error:
+                return  # that worker has just ended, and its sessions with it
+
+        await asyncio.gather(*(ask(worker) for worker in list(self.workers.values())))
+
+    async def collect(self) -> None:
+        """Fetches from every worker what it has counted since the last time."""
+
+        async def ask(index: int, worker: Channel) -> None:
+            try:
+                async with asyncio.timeout(COLLECT_SECONDS_MAX):
+                    self._count(index, await worker.call("tally"))
+            except (Spg99Error, TimeoutError):
+                return  # counted the next time, or lost with the worker
+
+        await asyncio.gather(*(ask(index, worker) for index, worker in list(self.workers.items())))
+        self.metrics.active_connections.set(self.session_count)
+        self.metrics.half_open_connections.set(sum(self.half_open.values()))
+
+    def _count(self, index: int, tally: dict[str, Any]) -> None:
+        assert self.leases is not None
+        self.half_open[index] = tally["half_open"]
+        for sqlstate, count in tally["errors"].items():
+            self.metrics.errors.labels(sqlstate).inc(count)
+        for db_id, (to_client, to_server) in tally["bytes"].items():
+            self.metrics.relayed_bytes.labels("to_client").inc(to_client)
+            self.metrics.relayed_bytes.labels("to_server").inc(to_server)
+            self.leases.sent_to_clients(db_id, to_client)

@@ -1,0 +1,148 @@
+"""Which databases are in use through this gateway, told to the Control Plane before the leases end.
+
+Here: counting, what a report says, when it is sent. Not here: what a checkout may be used for (connect.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+
+from spg99 import log
+from spg99.clock import Clock
+from spg99.errors import Spg99Error
+from spg99.gateway.connect import Checkouts, is_outage
+from spg99.protocol.gateway import LeaseAnswer, LeaseReport, LeaseUse
+
+LINGER_SECONDS: Final = 1.0
+"""A lease is kept this long after the last client left, so that one who comes right back costs no question."""
+RENEW_SECONDS: Final = 5.0
+"""Until the Control Plane names another time."""
+RETRY_SECONDS: Final = 1.0
+REPORT_SECONDS_MAX: Final = 5.0
+_GATHER_SECONDS: Final = 0.02
+"""A burst of first and last clients becomes one report."""
+
+_log = log.get("gateway")
+
+
+class LeaseDoor(Protocol):
+    """The part of InternalClient that is used here."""
+
+    async def report_leases(self, report: LeaseReport) -> LeaseAnswer:
+        """Renews and releases."""
+        ...
+
+
+@dataclass(slots=True)
+class Use:
+    """Use of one database."""
+
+    last_used_at: datetime
+    sessions: int = 0
+    idle_since: float = 0.0
+    """Monotonic; when the last session left."""
+    egress_bytes: int = 0
+    """Not reported yet."""
+
+
+@dataclass(slots=True)
+class Leases:
+    """Counts sessions and reports them. `collect` is called before each report so that bytes can be added."""
+
+    door: LeaseDoor
+    checkouts: Checkouts
+    clock: Clock
+    monotonic: Callable[[], float]
+    collect: Callable[[], Awaitable[None]]
+    uses: dict[str, Use] = field(default_factory=dict)
+    renew_seconds: float = RENEW_SECONDS
+    _poked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def opened(self, db_id: str) -> None:
+        """A session on this database begins."""
+        use = self.uses.setdefault(db_id, Use(self.clock.now()))
+        use.sessions += 1
+        use.last_used_at = self.clock.now()
+        if use.sessions == 1:
+            self._poked.set()
+
+    def closed(self, db_id: str) -> None:
+        """A session on this database has ended."""
+        use = self.uses[db_id]
+        use.sessions -= 1
+        use.last_used_at = self.clock.now()
+        if use.sessions == 0:
+            use.idle_since = self.monotonic()
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._poked.set)
+
+    def sent_to_clients(self, db_id: str, sent_bytes: int) -> None:
+        """Bytes went out to clients of this database."""
+        if (use := self.uses.get(db_id)) is not None:
+            use.egress_bytes += sent_bytes
+
+    async def run(self) -> None:
+        """Reports for ever: at once when a database gets its first client or has lost its last, else in time."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), self.renew_seconds)
+                await asyncio.sleep(_GATHER_SECONDS)
+            self._poked.clear()
+            try:
+                await self.report()
+            except Spg99Error as error:
+                if not is_outage(error):
+                    _log.error("the Control Plane refuses the lease report", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                self._poked.set()
+
+    async def report(self, *, release_all: bool = False) -> None:
+        """Sends one report and takes in its answer."""
+        await self.collect()
+        now = self.monotonic()
+        released = {
+            db_id
+            for db_id, use in self.uses.items()
+            if use.sessions == 0 and (release_all or now - use.idle_since >= LINGER_SECONDS)
+        }
+        uses = {db_id: self._told(db_id, use) for db_id, use in self.uses.items()}
+        lingering = {db_id for db_id, use in self.uses.items() if use.sessions == 0} - released
+        if not uses:
+            return
+        for db_id in released:
+            self.checkouts.begin_release(db_id)
+        answer: LeaseAnswer | None = None
+        try:
+            # A lease that lingers is left as it is: reporting it with no client would release it.
+            report = LeaseReport(leases=[told for db_id, told in uses.items() if db_id not in lingering])
+            async with asyncio.timeout(REPORT_SECONDS_MAX):
+                answer = await self.door.report_leases(report)
+        except TimeoutError:
+            _log.warning("the Control Plane is slow to answer a lease report")
+            self._poked.set()
+        finally:
+            for db_id in released:
+                self.checkouts.end_release(db_id, answered=answer is not None)
+        if answer is not None:
+            self._take_in(answer, {d: u for d, u in uses.items() if d not in lingering}, released, asked_at=now)
+
+    def _told(self, db_id: str, use: Use) -> LeaseUse:
+        last_used_at = self.clock.now() if use.sessions else use.last_used_at
+        return LeaseUse(
+            db_id=db_id, active_connections=use.sessions, last_used_at=last_used_at, egress_bytes=use.egress_bytes
+        )
+
+    def _take_in(self, answer: LeaseAnswer, told: dict[str, LeaseUse], released: set[str], *, asked_at: float) -> None:
+        self.renew_seconds = max(0.1, answer.renew_seconds)
+        for db_id, said in told.items():
+            self.uses[db_id].egress_bytes -= said.egress_bytes
+            if db_id in released and self.uses[db_id].sessions == 0:
+                del self.uses[db_id]
+        self.checkouts.renewed(set(answer.renewed) - released, asked_at=asked_at)
+        for db_id in answer.lost:
+            if db_id not in released:
+                self.checkouts.lost(db_id)

@@ -1,0 +1,140 @@
+"""Bytes from the client to the compute and back, nothing else. Here: the two halves, back-pressure, the end of a session.
+
+Not here: how the two connections were made (session.py, backend.py). This is the hot path: a chunk costs one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from spg99.wire.messages import TERMINATE, ends_between_messages, ends_with_fatal, error_response
+
+HIGH_WATER_BYTES: Final = 256 * 1024
+"""More than this not yet taken by one side, and the other side is not read until it is."""
+COMPUTE_LOST: Final = (
+    "57P01",
+    "The connection to the database was lost: its compute has ended. Connect again, it will be woken.",
+)
+
+
+class Relay:
+    """A session in its pure form: two transports that feed each other."""
+
+    __slots__ = ("_ended", "_on_end", "backend", "client", "from_client", "last_to_client", "to_client")
+
+    def __init__(
+        self, client: asyncio.Transport, backend: asyncio.Transport, *, on_end: Callable[[Relay], None]
+    ) -> None:
+        self.client = client
+        self.backend = backend
+        self.to_client = 0
+        """Bytes so far."""
+        self.last_to_client = b""
+        self._on_end = on_end
+        self._ended = False
+        self.from_client = ClientHalf(self)
+        for transport in (client, backend):
+            transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+
+    def start(self, greeting: bytes, *, late_from_client: bytes, late_from_backend: bytes) -> None:
+        """Joins the two, beginning with what had arrived before."""
+        self.client.set_protocol(self.from_client)
+        self.backend.set_protocol(BackendHalf(self))
+        self.last_to_client = late_from_backend or greeting
+        self.to_client += len(greeting) + len(late_from_backend)
+        self.client.write(greeting + late_from_backend)
+        if late_from_client:
+            self.from_client.data_received(late_from_client)
+        self.client.resume_reading()
+        self.backend.resume_reading()
+
+    def shut(self, sqlstate: str, sentence: str) -> None:
+        """Ends the session from our side and tells the client why, where that can be said without harm."""
+        self._say(sqlstate, sentence)
+        self.client.close()
+        self.backend.close()
+
+    def _say(self, sqlstate: str, sentence: str) -> None:
+        if self.client.is_closing() or self.from_client.last == TERMINATE:
+            return
+        if ends_between_messages(self.last_to_client) and not ends_with_fatal(self.last_to_client):
+            self.client.write(error_response(sqlstate, sentence))
+
+    def client_lost(self) -> None:
+        """The client is gone: what it sent last still goes to the compute."""
+        self.backend.close()
+        self._end()
+
+    def backend_lost(self) -> None:
+        """The compute is gone: what it sent last still goes to the client."""
+        self._say(*COMPUTE_LOST)
+        self.client.close()
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end(self)
+
+
+class ClientHalf(asyncio.Protocol):
+    """Reads the client, writes the compute."""
+
+    __slots__ = ("_relay", "_write", "last", "received")
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._write = relay.backend.write
+        self.received = 0
+        self.last = b""
+
+    def data_received(self, data: bytes) -> None:
+        """A chunk, as it comes."""
+        self._write(data)
+        self.received += len(data)
+        self.last = data
+
+    def pause_writing(self) -> None:
+        """The client takes no more: stop reading the compute."""
+        self._relay.backend.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client takes again."""
+        if not self._relay.backend.is_closing():
+            self._relay.backend.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._relay.client_lost()
+
+
+class BackendHalf(asyncio.Protocol):
+    """Reads the compute, writes the client."""
+
+    __slots__ = ("_relay", "_write")
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._write = relay.client.write
+
+    def data_received(self, data: bytes) -> None:
+        """A chunk, as it comes."""
+        self._write(data)
+        relay = self._relay
+        relay.to_client += len(data)
+        relay.last_to_client = data
+
+    def pause_writing(self) -> None:
+        """The compute takes no more: stop reading the client."""
+        self._relay.client.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The compute takes again."""
+        if not self._relay.client.is_closing():
+            self._relay.client.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The compute is gone."""
+        self._relay.backend_lost()

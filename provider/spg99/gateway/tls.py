@@ -1,0 +1,50 @@
+"""TLS as the gateway speaks it. Here: the context and the hash that channel binding needs. Not here: making files."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from spg99.errors import BadRequest
+
+ALPN: Final = "postgresql"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a worker needs to speak TLS."""
+
+    context: ssl.SSLContext
+    end_point_hash: bytes | None
+    """`tls-server-end-point` of RFC 5929; None when the certificate's signature defines no hash (Ed25519)."""
+
+
+def load(cert: Path, key: Path) -> Tls:
+    """TLS with this certificate chain and key. Raises BadRequest that names what cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([ALPN])
+    # Sessions are never resumed, as in PostgreSQL; tickets would only cost time.
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 0
+    try:
+        context.load_cert_chain(cert, key)
+        certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"The TLS certificate {cert} with key {key} cannot be used: {error}") from error
+    return Tls(context, _end_point_hash(certificate))
+
+
+def _end_point_hash(certificate: x509.Certificate) -> bytes | None:
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is None:
+        return None
+    if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
+        algorithm = hashes.SHA256()
+    return certificate.fingerprint(algorithm)

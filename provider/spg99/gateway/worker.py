@@ -1,0 +1,213 @@
+"""One worker process: accepts clients, serves their sessions, drains when told to. `python -m spg99.gateway.worker`.
+
+Here: the process and its accept loop. Not here: one client (doorstep.py, session.py), what all workers share (desk.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from spg99 import log
+from spg99.config import GatewaySettings
+from spg99.gateway import tls
+from spg99.gateway.cancel import cancel
+from spg99.gateway.channel import Channel
+from spg99.gateway.doorstep import Doorstep
+from spg99.gateway.loop import run_loop
+from spg99.gateway.session import SHUT_DOWN, House
+from spg99.wire.startup import CancelRequest
+
+HALF_OPEN_MAX: Final = 1000
+"""Connections that have not logged in; past it the oldest of them makes room, so that a flood does not lock others out."""
+ACCEPTS_AT_ONCE: Final = 64
+FULL_PAUSE_SECONDS: Final = 0.1
+FAREWELL_SECONDS: Final = 1.0
+KEEPALIVE_IDLE_SECONDS: Final = 60
+_PR_SET_PDEATHSIG: Final = 1
+
+_log = log.get("gateway")
+
+
+class Worker:
+    """Serves one listening socket."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._house: House | None = None
+        self._half_open: dict[Doorstep, None] = {}
+        self._cancelling: set[asyncio.Task[None]] = set()
+        self._drained = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+        self.channel = Channel(
+            {
+                "begin": self._begin,
+                "cancel": self._cancel_here,
+                "tally": self._tally,
+                "tls": self._tls,
+                "drain": self._drain,
+            }
+        )
+
+    async def run(self, control: socket.socket) -> None:
+        """Serves until drained, or until the parent is gone."""
+        await self.channel.open(control)
+        serving = asyncio.get_running_loop().create_task(self.channel.serve())
+        drained = asyncio.get_running_loop().create_task(self._drained.wait())
+        await asyncio.wait({serving, drained}, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            # Without the parent nobody counts sessions or holds leases: a session must not outlive it.
+            os._exit(1)
+        self.channel.close()
+
+    # What the parent asks.
+
+    async def _begin(self, settings: dict[str, Any], mock_secret: str, cert: str, key: str) -> None:
+        parsed = GatewaySettings.model_validate(settings)
+        log.configure("gateway", level=parsed.log_level, json=parsed.log_json)
+        self._house = House(parsed, tls.load(Path(cert), Path(key)), self.channel, bytes.fromhex(mock_secret))
+        self._house.cancel = self._cancel
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    async def _tls(self, cert: str, key: str) -> None:
+        """New certificates: connections from now on get them."""
+        assert self._house is not None
+        self._house.tls = tls.load(Path(cert), Path(key))
+
+    async def _tally(self) -> dict[str, Any]:
+        assert self._house is not None
+        return self._house.tally.take(half_open=len(self._half_open))
+
+    async def _cancel_here(self, pid: int, secret: str) -> bool:
+        assert self._house is not None
+        target = self._house.cancel_keys.find(pid, bytes.fromhex(secret))
+        if target is not None:
+            await cancel(target)
+        return target is not None
+
+    async def _drain(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._end())
+
+    # Clients.
+
+    def _cancel(self, request: CancelRequest) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(
+            self.channel.call("cancel", pid=request.pid, secret=request.secret.hex())
+        )
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+        return task
+
+    def _accept(self) -> None:
+        assert self._house is not None
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause_accepting(error)
+                return
+            sock.setblocking(False)
+            _tune(sock)
+            if len(self._half_open) >= HALF_OPEN_MAX:
+                next(iter(self._half_open)).abort()
+            self._half_open[Doorstep(self._house, sock, address[0], on_gone=self._gone)] = None
+
+    def _gone(self, doorstep: Doorstep) -> None:
+        self._half_open.pop(doorstep, None)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            raise error
+        _log.error("no more connections can be accepted for now", error=str(error))
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        if self._half_open:
+            next(iter(self._half_open)).abort()
+        loop.call_later(FULL_PAUSE_SECONDS, self._resume_accepting)
+
+    def _resume_accepting(self) -> None:
+        if self._draining is None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    # The end.
+
+    async def _end(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._listener.close()
+        if self._house is not None:
+            for doorstep in list(self._half_open):
+                doorstep.shut(*SHUT_DOWN)
+            deadline = loop.time() + self._house.settings.drain_seconds
+            await self._until_empty(deadline)
+            for session in list(self._house.sessions.values()):
+                session.shut(*SHUT_DOWN)
+            await self._until_empty(loop.time() + FAREWELL_SECONDS)
+            for session in list(self._house.sessions.values()):
+                session.abort()
+        self._drained.set()
+
+    async def _until_empty(self, deadline: float) -> None:
+        assert self._house is not None
+        ends = {session.ended for session in self._house.sessions.values()}
+        if ends:
+            await asyncio.wait(ends, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+
+
+def _tune(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+
+
+def die_with_parent(parent: int) -> None:
+    """Lets the kernel end this process when its parent ends, however it ends; elsewhere the closed channel does it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def raise_file_limit() -> None:
+    """Takes as many open files as this user may have: each session needs two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    """Entry of the process: `worker.py <fd of the channel> <fd of the listening socket> <pid of the parent>`."""
+    control_fd, listener_fd, parent = (int(word) for word in sys.argv[1:4])
+    die_with_parent(parent)
+    raise_file_limit()
+    # The parent tells us when to end; a Ctrl-C in its terminal reaches us as well and must not cut the drain short.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    listener, control = socket.socket(fileno=listener_fd), socket.socket(fileno=control_fd)
+    gc.freeze()
+
+    async def serve() -> None:
+        await Worker(listener).run(control)
+
+    run_loop(serve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The worker processes: started, watched, replaced when one dies, drained, ended.
+
+Here: processes and their sockets. Not here: what a worker does (worker.py), what it may ask (desk.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from pathlib import Path
+from typing import Final
+
+from spg99 import log
+from spg99.config import GatewaySettings
+from spg99.errors import BadRequest, Spg99Error
+from spg99.gateway.channel import Channel
+from spg99.gateway.desk import Desk
+
+BACKLOG: Final = 1024
+START_SECONDS_MAX: Final = 30.0
+RESTART_SECONDS: Final = 0.1
+RESTART_SECONDS_MAX: Final = 5.0
+END_SECONDS: Final = 3.0
+"""Beyond the drain: then a worker is killed."""
+
+_log = log.get("gateway")
+
+
+class Workers:
+    """All workers of one gateway. The parent keeps the listening sockets, so that clients who queue at a worker that died
+    are served by its successor."""
+
+    def __init__(self, settings: GatewaySettings, desk: Desk, *, mock_secret: bytes) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._mock_secret = mock_secret
+        self._listeners: list[socket.socket] = []
+        self._processes: dict[int, Process] = {}
+        self._minders: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._certificate: tuple[Path, Path] = (Path(), Path())
+
+    def bind(self) -> int:
+        """Takes the port; answers which. Raises BadRequest when it cannot be had."""
+        port = self._settings.port
+        try:
+            for _ in range(self._settings.workers):
+                listener = _listen(self._settings.host, port)
+                self._listeners.append(listener)
+                port = listener.getsockname()[1]
+        except OSError as error:
+            for listener in self._listeners:
+                listener.close()
+            raise BadRequest(
+                f"The gateway cannot listen on {self._settings.host}:{port}: {error.strerror or error}. "
+                "Choose another --port (0 takes a free one) or --host."
+            ) from error
+        return port
+
+    async def start(self, cert: Path, key: Path) -> None:
+        """Starts all workers and returns when all serve."""
+        self._certificate = (cert, key)
+        started = [asyncio.get_running_loop().create_future() for _ in self._listeners]
+        for index, ready in enumerate(started):
+            self._minders.append(asyncio.get_running_loop().create_task(self._mind(index, ready)))
+        async with asyncio.timeout(START_SECONDS_MAX):
+            await asyncio.gather(*started)
+
+    async def _mind(self, index: int, ready: asyncio.Future[None]) -> None:
+        """Keeps one worker alive."""
+        pause = RESTART_SECONDS
+        while not self._stopping:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._one_life(index, ready)
+            except (OSError, Spg99Error) as error:
+                if not ready.done():
+                    ready.set_exception(error)
+                    return
+                _log.error("a worker could not be started", worker=index, error=str(error))
+            if self._stopping:
+                return
+            lived_seconds = asyncio.get_running_loop().time() - began
+            pause = RESTART_SECONDS if lived_seconds > RESTART_SECONDS_MAX else min(pause * 2, RESTART_SECONDS_MAX)
+            self._desk.metrics.worker_restarts.inc()
+            await asyncio.sleep(pause)
+
+    async def _one_life(self, index: int, ready: asyncio.Future[None]) -> None:
+        ours, theirs = socket.socketpair()
+        channel = Channel(self._desk.open_for(index))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "spg99.gateway.worker",
+                str(theirs.fileno()), str(self._listeners[index].fileno()), str(os.getpid()),
+                pass_fds=(theirs.fileno(), self._listeners[index].fileno()), stdin=DEVNULL, stdout=DEVNULL,
+            )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._processes[index] = process
+        await channel.open(ours)
+        serving = asyncio.get_running_loop().create_task(channel.serve())
+        try:
+            cert, key = self._certificate
+            await channel.call(
+                "begin",
+                settings=self._settings.model_dump(mode="json", exclude={"enrolment_token"}),
+                mock_secret=self._mock_secret.hex(),
+                cert=str(cert),
+                key=str(key),
+            )
+            self._desk.workers[index] = channel
+            if not ready.done():
+                ready.set_result(None)
+            await serving
+        finally:
+            serving.cancel()
+            channel.close()
+            self._desk.worker_gone(index)
+            with contextlib.suppress(ProcessLookupError):
+                if not self._stopping:
+                    process.kill()
+            code = await process.wait()
+            self._processes.pop(index, None)
+            if not self._stopping:
+                _log.error("a worker ended", worker=index, exit_code=code)
+
+    async def renew_tls(self, cert: Path, key: Path) -> None:
+        """New connections get this certificate."""
+        self._certificate = (cert, key)
+        for channel in list(self._desk.workers.values()):
+            with contextlib.suppress(Spg99Error):
+                await channel.call("tls", cert=str(cert), key=str(key))
+
+    async def drain(self) -> None:
+        """No new clients; those that are here get `drain_seconds`. Returns when no worker is left."""
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for channel in list(self._desk.workers.values()):
+            channel.tell("drain")
+        if self._minders:
+            await asyncio.wait(self._minders, timeout=self._settings.drain_seconds + END_SECONDS)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Ends every worker that is left, at once."""
+        self._stopping = True
+        for process in list(self._processes.values()):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+        for minder in self._minders:
+            minder.cancel()
+        await asyncio.gather(*self._minders, return_exceptions=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
