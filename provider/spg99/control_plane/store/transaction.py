@@ -62,33 +62,33 @@ class Transaction:
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
 
-    async def many(self, kind: type[Row], query: str, **values: Any) -> list[Row]:
+    async def many(self, kind: type[Row], query: str, /, **values: Any) -> list[Row]:
         """All rows of the named query, each a `kind` (a dataclass)."""
         async with self._connection.cursor(row_factory=cast(Any, _row_factory(kind))) as cursor:
             await self._run(cursor, query, values)
             return cast(list[Row], await cursor.fetchall())
 
-    async def one_or_none(self, kind: type[Row], query: str, **values: Any) -> Row | None:
+    async def one_or_none(self, kind: type[Row], query: str, /, **values: Any) -> Row | None:
         """The first row of the named query, or None."""
         async with self._connection.cursor(row_factory=cast(Any, _row_factory(kind))) as cursor:
             await self._run(cursor, query, values)
             return cast("Row | None", await cursor.fetchone())
 
-    async def one(self, kind: type[Row], query: str, **values: Any) -> Row:
+    async def one(self, kind: type[Row], query: str, /, **values: Any) -> Row:
         """The row of the named query. A missing row is a programmer's error (LookupError)."""
         row = await self.one_or_none(kind, query, **values)
         if row is None:
             raise LookupError(f"query {query} gave no row")
         return row
 
-    async def value(self, query: str, **values: Any) -> Any:
+    async def value(self, query: str, /, **values: Any) -> Any:
         """The first column of the first row of the named query, or None."""
         async with self._connection.cursor() as cursor:
             await self._run(cursor, query, values)
             row = await cursor.fetchone()
             return None if row is None else row[0]
 
-    async def execute(self, query: str, **values: Any) -> int:
+    async def execute(self, query: str, /, **values: Any) -> int:
         """Runs the named query; answers the number of rows it touched."""
         async with self._connection.cursor() as cursor:
             await self._run(cursor, query, values)

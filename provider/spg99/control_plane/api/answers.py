@@ -1,0 +1,156 @@
+"""What a call answers, before it is HTTP; and the answers that are no resource. Here: values. Not here: when to answer what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from spg99.control_plane.platform.operations import OperationRow
+from spg99.control_plane.platform.organizations import OrganizationRow
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, body and headers of one answer."""
+
+    status: int
+    body: Mapping[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def body_bytes(self) -> bytes:
+        """The body as sent; empty for none."""
+        return b"" if self.body is None else json.dumps(self.body, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def response(self) -> Response:
+        """The answer as HTTP."""
+        return http(self.status, self.body_bytes(), self.headers)
+
+
+def http(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+    """An HTTP response with a JSON body, or with none."""
+    response = Response(body or None, status, media_type="application/json" if body else None)
+    response.headers.update(headers)
+    return response
+
+
+def of_model(status: int, model: BaseModel, *, etag: str | None = None) -> Answer:
+    """An answer whose body is this model."""
+    return Answer(status, model.model_dump(mode="json"), {"ETag": etag} if etag else {})
+
+
+class Shape(BaseModel):
+    """Base of answers that are no resource."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class OperationStatus(StrEnum):
+    """Where an operation stands."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Operation(Shape):
+    """An asynchronous call: under way or over."""
+
+    op_id: str
+    """Id of the operation: `op_...`."""
+    kind: str
+    """What it does: `database.delete`, `tenant.delete`, `database.start` ..."""
+    status: OperationStatus
+    """Where it stands."""
+    tenant_id: str | None
+    """Tenant it concerns."""
+    db_id: str | None
+    """Database it concerns."""
+    error: dict[str, Any] | None
+    """Why it failed: `{"error", "message", "details"}`."""
+    created_at: datetime
+    """When it began (UTC)."""
+    finished_at: datetime | None
+    """When it ended (UTC)."""
+
+
+class Account(Shape):
+    """The account an API key belongs to."""
+
+    account_id: str
+    """Id of the account: `org_...`."""
+    name: str
+    """Name of the contact or the account."""
+    email: str
+    """Address of the contact; empty when none was given."""
+    company: str
+    """Company; empty when none was given."""
+    plan: str
+    """Plan of the account; it decides on limits."""
+    created_at: datetime
+    """When the account was created (UTC)."""
+    updated_at: datetime
+    """When the account last changed (UTC)."""
+
+
+class TenantCredentials(Shape):
+    """What a PostgreSQL client needs, for every database of the tenant."""
+
+    tenant: str
+    """Name of the tenant."""
+    tenant_id: str
+    """Id of the tenant."""
+    pg_user: str
+    """PostgreSQL user."""
+    pg_password: str | None
+    """Its password; null in the answer of a rotation by a key that may not read credentials."""
+    dsn_template: str
+    """Connection string; put the database's name in place of `<db-name>`."""
+    credential_version: int
+    """Grows with each rotation."""
+
+
+class Problem(Shape):
+    """Every error of this API."""
+
+    error: str
+    """Code: `BadRequest`, `Unauthorized`, `Forbidden`, `NotFound`, `Conflict`, `LimitExceeded` ..."""
+    message: str
+    """One or two sentences for a person."""
+    details: dict[str, Any]
+    """Further facts; `fields` maps the path of a bad field to a sentence."""
+    request_id: str
+    """Id of the request, also in the header `X-Request-Id` and in the logs."""
+
+
+def operation(row: OperationRow) -> Operation:
+    """An operation as the API answers it."""
+    return Operation(
+        op_id=row.op_id,
+        kind=row.kind,
+        status=OperationStatus(row.status),
+        tenant_id=row.tenant_id,
+        db_id=row.db_id,
+        error=row.error,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+def account(row: OrganizationRow) -> Account:
+    """An account as the API answers it."""
+    return Account(
+        account_id=row.org_id,
+        name=row.name,
+        email=row.email,
+        company=row.company,
+        plan=row.plan,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

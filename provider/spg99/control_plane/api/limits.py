@@ -1,0 +1,52 @@
+"""Limits of an account's plan, from policies; none by default. Here: refusing with LimitExceeded. Not here: counting usage."""
+
+from __future__ import annotations
+
+from spg99.control_plane.platform import organizations, policies, tenants
+from spg99.control_plane.store import Transaction
+from spg99.errors import LimitExceeded, OperationDisabled
+
+_NO_LIMIT = -1
+
+
+async def check_tenants(tx: Transaction, org_id: str) -> None:
+    """Raises LimitExceeded when the account may have no further tenant."""
+    most = await _limit(tx, "limits.tenants_max", org_id)
+    if most is not None:
+        await organizations.lock(tx, org_id)
+        if await tenants.count(tx, org_id) >= most:
+            raise _exceeded("limits.tenants_max", most, f"The account may have {most} tenant{'s' * (most != 1)}.")
+
+
+async def check_databases(tx: Transaction, org_id: str) -> None:
+    """Raises LimitExceeded when the account may have no further database."""
+    most = await _limit(tx, "limits.databases_max", org_id)
+    if most is not None:
+        await organizations.lock(tx, org_id)
+        if int(await tx.value("count_databases_of_organization", org_id=org_id)) >= most:
+            raise _exceeded("limits.databases_max", most, f"The account may have {most} database{'s' * (most != 1)}.")
+
+
+async def check_compute(tx: Transaction, org_id: str) -> None:
+    """Raises LimitExceeded when the account has used up its compute time."""
+    most = await _limit(tx, "limits.compute_seconds_max", org_id)
+    if most is not None and int(await tx.value("compute_seconds_of_organization", org_id=org_id)) >= most:
+        raise _exceeded("limits.compute_seconds_max", most, f"The account has used its {most} seconds of compute time.")
+
+
+async def check_start_stop(tx: Transaction, org_id: str) -> None:
+    """Raises OperationDisabled when the operator keeps starting and stopping to the Control Plane (managed mode)."""
+    if not await policies.value(tx, "operations.start_stop_enabled", org_id=org_id):
+        raise OperationDisabled(
+            "Databases start on connect and stop when idle by themselves; the operator of this Control Plane has disabled "
+            "starting, stopping and scaling by hand."
+        )
+
+
+async def _limit(tx: Transaction, key: str, org_id: str) -> int | None:
+    found = int(await policies.value(tx, key, org_id=org_id))
+    return None if found == _NO_LIMIT else found
+
+
+def _exceeded(key: str, most: int, sentence: str) -> LimitExceeded:
+    return LimitExceeded(f"{sentence} Delete one, or ask for a larger plan.", details={"limit": key, "maximum": most})

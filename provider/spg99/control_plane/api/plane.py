@@ -1,0 +1,37 @@
+"""What every route needs of the process it runs in. Here: the parts. Not here: making them (server.py) or using them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import HTTPConnection
+
+from spg99.clock import Clock
+from spg99.config import ControlPlaneSettings
+from spg99.control_plane.api.feed import Feed
+from spg99.control_plane.api.known_keys import KnownKeys
+from spg99.control_plane.api.metrics import Metrics
+from spg99.control_plane.platform.credentials import SecretBox
+from spg99.control_plane.store import Store, Wakeups
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One Control Plane process. Nothing in it matters to another one: the catalogue is the truth."""
+
+    settings: ControlPlaneSettings
+    store: Store
+    clock: Clock
+    box: SecretBox
+    wakeups: Wakeups
+    """Long polls wait here."""
+    feed: Feed
+    """Event streams listen here."""
+    known_keys: KnownKeys
+    metrics: Metrics
+
+
+def plane_of(request: HTTPConnection) -> Plane:
+    """The process this request reached."""
+    return cast(Plane, request.app.state.plane)

@@ -1,0 +1,18 @@
+"""ETag and If-Match: change it only if it is still what you read. Pure."""
+
+from __future__ import annotations
+
+from spg99.errors import PreconditionFailed
+
+
+def etag(uid: str, version: int) -> str:
+    """The ETag of an object: another version or another object of the same name has another one."""
+    return f'"{uid}.{version}"'
+
+
+def check(if_match: str | None, current: str) -> None:
+    """Raises PreconditionFailed unless the header is absent, `*`, or names the current ETag (strong comparison)."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    if current not in [candidate.strip() for candidate in if_match.split(",")]:
+        raise PreconditionFailed(details={"etag": current})

@@ -1,0 +1,221 @@
+"""`/tenants`: make, list, read, delete tenants; read and rotate their credentials. Here: HTTP. Not here: platform/tenants.py."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from spg99.control_plane.api import answers, bodies, pages, preconditions
+from spg99.control_plane.api.answers import Answer, Operation, TenantCredentials
+from spg99.control_plane.api.call import Call, Caller
+from spg99.control_plane.api.idempotency import once
+from spg99.control_plane.api.limits import check_tenants
+from spg99.control_plane.api.openapi import changes, creates, documented
+from spg99.control_plane.platform import credentials, databases, operations, tenants
+from spg99.control_plane.platform.tenants import TenantRow
+from spg99.control_plane.store import Transaction
+from spg99.errors import Conflict, NotFound
+from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
+
+router = APIRouter(prefix="/v2", tags=["tenants"])
+
+NamePrefix = Annotated[
+    str | None, Query(pattern=r"^[A-Za-z0-9_$]{1,63}$", description="Only names that begin with this.")
+]
+
+
+@router.post(
+    "/tenants",
+    **documented(
+        "tenant.create", 201, Tenant, "The tenant, with its credentials for keys that may read them",
+        body=creates(Tenant), errors=(403, 409), idempotent=True, etag=True,
+    ),
+)  # fmt: skip
+async def create(call: Caller) -> Response:
+    """Makes a tenant: a PostgreSQL user with a password, for all the databases it will own."""
+    call.need(Permission.CAN_CREATE_TENANT)
+    call.need_scope(Scope.ACCOUNT)
+    body = await bodies.json_object(call.request)
+    spec = bodies.spec_of(Tenant, body, {})
+    assert isinstance(spec, TenantSpec)
+    password = await asyncio.to_thread(credentials.new_password)
+
+    async def change(tx: Transaction) -> Answer:
+        await check_tenants(tx, call.org_id)
+        row = await tenants.create(tx, call.org_id, spec, password, call.plane.box, call.actor)
+        answer = _answer(call, row, 201)
+        return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{row.name}"})
+
+    return await once(call, body, change)
+
+
+@router.get("/tenants", **documented("tenant.list", 200, Page[Tenant], "A page of tenants, ordered by name"))
+async def list_all(
+    call: Caller,
+    page: pages.Page,
+    state: Annotated[TenantState | None, Query(description="Only tenants in this state.")] = None,
+    name_prefix: NamePrefix = None,
+) -> Response:
+    """Lists the tenants of the account that this key may see."""
+    list_id = pages.list_id(call, state=state, name_prefix=name_prefix)
+    async with call.plane.store.transaction() as tx:
+        rows = await tenants.page(
+            tx,
+            call.org_id,
+            limit=page.limit + 1,
+            offset=page.offset,
+            after=page.after(list_id),
+            state=state.value if state else None,
+            name_prefix=name_prefix,
+            only_tenant_id=call.only_tenant_id,
+        )
+    return pages.answer(
+        rows, page, list_id, key=lambda row: (row.name, row.tenant_id), item=lambda row: resource(call, row)
+    ).response()
+
+
+@router.get("/tenants/{tenant}", **documented("tenant.read", 200, Tenant, "The tenant", etag=True))
+async def read(call: Caller, tenant: str) -> Response:
+    """Reads a tenant. One that is being deleted is shown until it is gone."""
+    async with call.plane.store.transaction() as tx:
+        row = await call.tenant(tx, tenant)
+    return _answer(call, row, 200).response()
+
+
+@router.patch(
+    "/tenants/{tenant}",
+    **documented(
+        "tenant.update", 200, Tenant, "The tenant",
+        body=changes(Tenant), errors=(403,), conditional=True, etag=True,
+    ),
+)  # fmt: skip
+async def update(call: Caller, tenant: str) -> Response:
+    """Changes a tenant. No field of a tenant can change in place yet: naming one is 400 on that field."""
+    call.need(Permission.CAN_CREATE_TENANT)
+    body = await bodies.json_object(call.request)
+    async with call.plane.store.transaction() as tx:
+        row = await call.tenant(tx, tenant)
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        bodies.changes_of(Tenant, body, {"name": row.name, "project": row.project})
+    return _answer(call, row, 200).response()
+
+
+@router.delete(
+    "/tenants/{tenant}",
+    **documented(
+        "tenant.delete", 202, Operation, "The deletion, under way", errors=(403, 409), conditional=True
+    ),
+)  # fmt: skip
+async def delete(
+    call: Caller,
+    tenant: str,
+    cascade: Annotated[bool, Query(description="Delete its databases too.")] = False,
+    force: Annotated[bool, Query(description="With cascade: also databases that clients are connected to.")] = False,
+) -> Response:
+    """Deletes a tenant for good. Its name is free at once; reading it answers 404 when everything is gone."""
+    call.need(Permission.CAN_DELETE)
+    async with call.plane.store.transaction() as tx:
+        row = await call.tenant(tx, tenant, lock=True)
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        if row.state != TenantState.DELETING:
+            await _delete_databases(tx, call, row, cascade=cascade, force=force)
+        op_id = await tenants.begin_delete(tx, row, call.actor, cascade=cascade)
+        return (await accepted(tx, op_id)).response()
+
+
+@router.get(
+    "/tenants/{tenant}/credentials",
+    **documented("tenant.read_credentials", 200, TenantCredentials, "User, password and DSN", errors=(403,)),
+)
+async def read_credentials(call: Caller, tenant: str) -> Response:
+    """Reads what a PostgreSQL client needs. Only for keys that may read credentials."""
+    call.need(Permission.CAN_READ_CREDENTIALS)
+    async with call.plane.store.transaction() as tx:
+        row = await call.tenant(tx, tenant)
+    return _credentials(call, row).response()
+
+
+@router.post(
+    "/tenants/{tenant}/credentials/rotate",
+    **documented(
+        "tenant.rotate_credentials", 200, TenantCredentials, "The new credentials",
+        body="Nothing", body_optional=True, errors=(403, 409), idempotent=True,
+    ),
+)  # fmt: skip
+async def rotate_credentials(call: Caller, tenant: str) -> Response:
+    """Gives the tenant a new password. Databases keep running and live connections stay; the old password is refused."""
+    call.need(Permission.CAN_CREATE_TENANT)
+    body = await bodies.nothing(call.request)
+    password = await asyncio.to_thread(credentials.new_password)
+
+    async def change(tx: Transaction) -> Answer:
+        row = await call.tenant(tx, tenant, lock=True)
+        if row.state == TenantState.DELETING:
+            raise NotFound(f"Tenant '{row.name}' is being deleted.")
+        return _credentials(call, await tenants.rotate(tx, row, password, call.plane.box, call.actor))
+
+    return await once(call, body, change)
+
+
+def visible_password(call: Call, row: TenantRow) -> str | None:
+    """The tenant's password for keys that may read it, else None."""
+    return tenants.password_of(row, call.plane.box) if call.may(Permission.CAN_READ_CREDENTIALS) else None
+
+
+def resource(call: Call, row: TenantRow) -> Tenant:
+    """The tenant as this key may see it."""
+    settings = call.plane.settings
+    return tenants.as_resource(
+        row,
+        password=visible_password(call, row),
+        gateway_host=settings.gateway_host,
+        gateway_port=settings.gateway_port,
+    )
+
+
+async def accepted(tx: Transaction, op_id: str) -> Answer:
+    """202 with the operation that has begun."""
+    row = await operations.find(tx, op_id)
+    assert row is not None, "written by this transaction, or still running"
+    body = answers.operation(row).model_dump(mode="json")
+    return Answer(202, body, {"Location": f"/v2/operations/{op_id}"})
+
+
+async def _delete_databases(tx: Transaction, call: Call, row: TenantRow, *, cascade: bool, force: bool) -> None:
+    live = int(await tx.value("count_databases_of_tenant", tenant_id=row.tenant_id))
+    if live and not cascade:
+        owned = "a database" if live == 1 else f"{live} databases"
+        raise Conflict(
+            f"Tenant '{row.name}' owns {owned}. Delete {'it' if live == 1 else 'them'} first, or delete with cascade=true.",
+            details={"databases": live},
+        )
+    for db_id in await databases.of_tenant(tx, row.tenant_id):
+        locked = await databases.lock(tx, db_id)
+        if locked is not None:
+            await databases.begin_delete(tx, locked, force=force, actor=call.actor)
+
+
+def _answer(call: Call, row: TenantRow, status: int) -> Answer:
+    return answers.of_model(status, resource(call, row), etag=_etag(row))
+
+
+def _etag(row: TenantRow) -> str:
+    return preconditions.etag(row.tenant_id, row.version)
+
+
+def _credentials(call: Call, row: TenantRow) -> Answer:
+    shown = resource(call, row)
+    return answers.of_model(
+        200,
+        TenantCredentials(
+            tenant=row.name,
+            tenant_id=row.tenant_id,
+            pg_user=row.pg_user,
+            pg_password=shown.pg_password,
+            dsn_template=shown.dsn_template,
+            credential_version=row.credential_version,
+        ),
+    )

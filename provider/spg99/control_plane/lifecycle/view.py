@@ -1,0 +1,119 @@
+"""What a decision looks at: one database and everything around it, as values. Not here: reading it (observe.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from spg99.protocol.node import TaskKind
+from spg99.resources import DatabaseState as State
+
+NODE_SILENT_AFTER = timedelta(seconds=30)
+"""An agent that has not been heard of for this long is counted as away."""
+
+
+@dataclass(frozen=True)
+class TimelineView:
+    """Where the files are."""
+
+    timeline_id: str
+    state: str
+    node_id: str | None
+
+
+@dataclass(frozen=True)
+class ComputeView:
+    """The compute of the database: live, or the one that has just ended."""
+
+    compute_id: str
+    state: str
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_reason: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known not to run."""
+        return self.state == "ended"
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """One order to the agent, open or finished."""
+
+    task_id: int
+    kind: str
+    compute_id: str | None
+    status: str
+    expires_at: datetime
+    finished_at: datetime | None = None
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    retryable: bool = True
+
+    @property
+    def open(self) -> bool:
+        """Whether its outcome is not known yet."""
+        return self.status in ("queued", "dispatched")
+
+    def overdue(self, now: datetime) -> bool:
+        """Whether no agent took it in time; none will any more."""
+        return self.status == "queued" and self.expires_at <= now
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """The node of the timeline; for a timeline that is not placed yet, the best candidate."""
+
+    node_id: str
+    name: str
+    status: str
+    last_seen_at: datetime | None
+
+    def silent(self, now: datetime) -> bool:
+        """Whether its agent is away."""
+        return self.last_seen_at is None or now - self.last_seen_at > NODE_SILENT_AFTER
+
+
+@dataclass(frozen=True)
+class DatabaseView:
+    """One database as the catalogue knows it at one moment."""
+
+    state: State
+    timeline: TimelineView
+    idle_timeout_seconds: int
+    target_scale: int = 0
+    wanted_until: datetime | None = None
+    idle_since: datetime | None = None
+    last_used_at: datetime | None = None
+    attempt_count: int = 0
+    retry_at: datetime | None = None
+    retry_max: int = 10
+    compute: ComputeView | None = None
+    leases_end_at: datetime | None = None
+    """When the last lease in force ends; None = no lease."""
+    tasks: tuple[TaskView, ...] = field(default=())
+    """The latest orders for this database, newest first."""
+    node: NodeView | None = None
+
+    def in_use(self, now: datetime) -> bool:
+        """Whether a Gateway holds a lease."""
+        return self.leases_end_at is not None and self.leases_end_at > now
+
+    def wanted(self, now: datetime) -> bool:
+        """Whether somebody waits for it or is about to connect."""
+        return self.wanted_until is not None and self.wanted_until > now
+
+    def latest(self, kind: TaskKind, *, compute_id: str | None = None) -> TaskView | None:
+        """The newest order of this kind (for this compute)."""
+        return next((t for t in self.tasks if t.kind == kind and t.compute_id == compute_id), None)
+
+    @property
+    def failed_at(self) -> datetime | None:
+        """When the last order failed or the compute ended by itself."""
+        moments = [task.finished_at for task in self.tasks if task.status == "failed" and task.finished_at]
+        if self.compute is not None and self.compute.ended_at is not None:
+            moments.append(self.compute.ended_at)
+        return max(moments, default=None)

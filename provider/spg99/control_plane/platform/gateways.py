@@ -1,0 +1,78 @@
+"""Gateways: enrolment, identity, and the credentials they check passwords with. Not here: leases, wake-ups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from spg99.control_plane.platform import audit, policies
+from spg99.control_plane.platform.actors import SYSTEM
+from spg99.control_plane.platform.nodes import hash_of, new_bearer_token, use_token
+from spg99.control_plane.store import Transaction
+from spg99.errors import NotFound, Unauthorized
+from spg99.ids import new_id
+from spg99.protocol import Enrolment, Identity
+from spg99.protocol.gateway import Credentials
+
+
+@dataclass(frozen=True)
+class GatewayRow:
+    """One Gateway."""
+
+    gateway_id: str
+    name: str
+
+
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+    """Trades a single-use token for an identity; a known name keeps its id."""
+    await use_token(tx, enrolment.enrolment_token, "gateway", now)
+    bearer_token = new_bearer_token("gateway")
+    row = await tx.one(
+        GatewayRow,
+        "enroll_gateway",
+        gateway_id=new_id("gw"),
+        name=enrolment.name,
+        hostname=enrolment.hostname,
+        token_sha256=hash_of(bearer_token),
+        now=now,
+    )
+    await audit.record(tx, SYSTEM, "gateway.enroll", row.gateway_id, name=enrolment.name)
+    return Identity(identity_id=row.gateway_id, bearer_token=bearer_token)
+
+
+async def of_token(tx: Transaction, bearer_token: str) -> GatewayRow:
+    """The Gateway whose identity this is. Raises Unauthorized."""
+    row = await tx.one_or_none(GatewayRow, "gateway_of_token", token_sha256=hash_of(bearer_token))
+    if row is None:
+        raise Unauthorized("This identity is not known. Enrol the gateway again with a fresh token.")
+    return row
+
+
+async def note_seen(tx: Transaction, gateway_id: str, now: datetime) -> None:
+    """Notes that a Gateway was heard of."""
+    await tx.execute("note_gateway_seen", gateway_id=gateway_id, now=now)
+
+
+async def credentials(tx: Transaction, pg_user: str) -> Credentials:
+    """What is needed to check a password. Raises NotFound for an unknown user and for a tenant on its way out."""
+    row = await tx.one_or_none(_User, "credentials_of_user", pg_user=pg_user)
+    if row is None:
+        raise NotFound("No such user.")
+    return Credentials(
+        tenant_id=row.tenant_id,
+        tenant=row.tenant,
+        pg_user=row.pg_user,
+        scram_verifier=row.scram_verifier,
+        credential_version=row.credential_version,
+        max_connections=await policies.value(tx, "gateway.tenant_connections_max", org_id=row.org_id),
+    )
+
+
+@dataclass(frozen=True)
+class _User:
+    tenant_id: str
+    org_id: str
+    tenant: str
+    pg_user: str
+    scram_verifier: str
+    credential_version: int

@@ -1,0 +1,88 @@
+"""Nodes: the machines that run computes. Here: enrolment, identity, what was last observed, placement. Not here: orders."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Literal
+
+from spg99.control_plane.platform import audit
+from spg99.control_plane.platform.actors import SYSTEM
+from spg99.control_plane.store import Transaction
+from spg99.errors import Unauthorized
+from spg99.ids import new_id
+from spg99.protocol import Enrolment, Identity
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node."""
+
+    node_id: str
+    name: str
+    status: str
+    token_sha256: str
+    observed: dict[str, Any]
+    last_seen_at: datetime | None
+
+
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+    """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own."""
+    await use_token(tx, enrolment.enrolment_token, "node", now)
+    bearer_token = new_bearer_token("node")
+    row = await tx.one(
+        NodeRow,
+        "enroll_node",
+        node_id=new_id("node"),
+        name=enrolment.name,
+        hostname=enrolment.hostname,
+        region=enrolment.region,
+        token_sha256=hash_of(bearer_token),
+        now=now,
+    )
+    await audit.record(tx, SYSTEM, "node.enroll", row.node_id, name=enrolment.name)
+    return Identity(identity_id=row.node_id, bearer_token=bearer_token)
+
+
+async def of_token(tx: Transaction, bearer_token: str) -> NodeRow:
+    """The node whose identity this is. Raises Unauthorized."""
+    row = await tx.one_or_none(NodeRow, "node_of_token", token_sha256=hash_of(bearer_token))
+    if row is None:
+        raise Unauthorized("This identity is not known. Enrol the node again with a fresh token.")
+    return row
+
+
+async def find(tx: Transaction, node_id: str) -> NodeRow | None:
+    """One node."""
+    return await tx.one_or_none(NodeRow, "find_node", node_id=node_id)
+
+
+async def with_room(tx: Transaction, *, org_id: str, now: datetime, silent_after: timedelta) -> NodeRow | None:
+    """The node for a new timeline: active, heard of lately, with the most free disk; None when there is none."""
+    return await tx.one_or_none(NodeRow, "node_with_room", org_id=org_id, seen_after=now - silent_after)
+
+
+async def note_seen(tx: Transaction, node_id: str, observed: dict[str, Any], now: datetime) -> datetime | None:
+    """Notes that an agent was heard of and what it saw; answers when it was heard of before."""
+    before: datetime | None = await tx.value("note_node_seen", node_id=node_id, observed=observed, now=now)
+    return before
+
+
+async def use_token(tx: Transaction, token: str, kind: Literal["node", "gateway"], now: datetime) -> None:
+    """Uses up an enrolment token. Raises Unauthorized when it is unknown, used, expired or for something else."""
+    if await tx.value("use_enrolment_token", token_sha256=hash_of(token), kind=kind, now=now) is None:
+        raise Unauthorized(
+            f"The enrolment token of this {kind} is unknown, used up or older than 15 minutes. Make a new one."
+        )
+
+
+def new_bearer_token(kind: Literal["node", "gateway"]) -> str:
+    """A fresh identity token; only its hash is kept."""
+    return f"spg99_{kind}_{secrets.token_hex(4)}_{secrets.token_hex(32)}"
+
+
+def hash_of(token: str) -> str:
+    """What the catalogue keeps of a token. The token has 256 bits of chance in it, so a plain hash is enough."""
+    return sha256(token.encode()).hexdigest()

@@ -1,0 +1,160 @@
+"""The Control Plane as a process: an app made of its parts, served until a signal ends it.
+
+Here: wiring, start and end. Not here: what the parts do. `create_app` serves tests and other servers, `run` the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from spg99 import __version__, log
+from spg99.clock import Clock, SystemClock
+from spg99.config import ControlPlaneSettings
+from spg99.control_plane import bootstrap, chores, serving
+from spg99.control_plane.api import internal, routes
+from spg99.control_plane.api.edge import Edge
+from spg99.control_plane.api.feed import Feed
+from spg99.control_plane.api.known_keys import KnownKeys
+from spg99.control_plane.api.metrics import Metrics
+from spg99.control_plane.api.plane import Plane
+from spg99.control_plane.catalogue import EmbeddedCatalogue
+from spg99.control_plane.lifecycle import loops
+from spg99.control_plane.lifecycle.loops import Lifecycle
+from spg99.control_plane.platform import credentials
+from spg99.control_plane.platform.credentials import SecretBox
+from spg99.control_plane.store import Store, Wakeups, migrate
+from spg99.errors import Spg99Error
+
+_log = log.get("control-plane")
+
+
+def create_app(
+    settings: ControlPlaneSettings, store: Store, clock: Clock | None = None, *, box: SecretBox | None = None
+) -> FastAPI:
+    """The Control Plane as an ASGI app; its lifespan opens the store and runs the loops.
+
+    `store` names a catalogue that is migrated and bootstrapped.
+    """
+    clock = clock or SystemClock()
+    box = box or credentials.secret_box(secret_key_file(settings))
+    wakeups = Wakeups(store)
+    plane = Plane(
+        settings=settings,
+        store=store,
+        clock=clock,
+        box=box,
+        wakeups=wakeups,
+        feed=Feed(store, wakeups, tick_seconds=settings.tick_seconds),
+        known_keys=KnownKeys(store, clock),
+        metrics=Metrics(),
+    )
+    life = Lifecycle(store, clock, settings, wakeups)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await store.open()
+        await _check_key(store, box)
+        listening = asyncio.create_task(wakeups.run(), name="wakeups")
+        running = [listening, *chores.start(plane), *loops.start(life)]
+        try:
+            yield
+        finally:
+            wakeups.close()
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            with contextlib.suppress(Spg99Error):
+                await plane.known_keys.write_last_used()
+            await store.close()
+
+    app = FastAPI(
+        title="SPG99 Control Plane",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url="/v2/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.plane = plane
+    routes.install(app)
+    app.include_router(internal.router(life))
+    app.add_middleware(Edge, metrics=plane.metrics, body_bytes_max=settings.body_bytes_max)
+    return app
+
+
+def secret_key_file(settings: ControlPlaneSettings) -> Path:
+    """Where the key is that encrypts credentials in the catalogue."""
+    return settings.secret_key_file or settings.data_dir / "secrets" / "catalogue.key"
+
+
+def run(settings: ControlPlaneSettings) -> None:
+    """Serves until SIGTERM or SIGINT; prints one line of JSON when ready."""
+    with (
+        serving.listening(settings.host, settings.port) as listener,
+        asyncio.Runner(loop_factory=_loop_factory()) as runner,
+    ):
+        runner.run(_run(settings, listener))
+
+
+async def _run(settings: ControlPlaneSettings, listener: socket.socket) -> None:
+    async with _catalogue(settings) as url:
+        await asyncio.to_thread(migrate.up, url)
+        store = Store(url, pool_size=settings.pool_size)
+        await store.open()
+        try:
+            await bootstrap.bootstrap(store, admin_token=bootstrap.admin_token(settings.data_dir))
+            # Here too, because the server would turn its sentence into a traceback.
+            await _check_key(store, credentials.secret_box(secret_key_file(settings)))
+            app = create_app(settings, store)
+            await serving.serve(app, listener, ending=app.state.plane.wakeups.close)
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def _catalogue(settings: ControlPlaneSettings) -> AsyncIterator[str]:
+    if settings.catalogue_url is not None:
+        yield settings.catalogue_url
+        return
+    catalogue = EmbeddedCatalogue(settings.data_dir)
+    url = await catalogue.start()
+    keeper = asyncio.create_task(_keep(catalogue), name="catalogue")
+    try:
+        yield url
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await catalogue.stop()
+
+
+async def _keep(catalogue: EmbeddedCatalogue) -> None:
+    while True:
+        how = await catalogue.wait_end()
+        _log.error("the catalogue ended; starting it again", how=how)
+        try:
+            await catalogue.start()
+        except Spg99Error as error:
+            _log.error("the catalogue does not start", reason=error.message)
+            await asyncio.sleep(1.0)
+
+
+async def _check_key(store: Store, box: SecretBox) -> None:
+    """Raises when this process has another secret key than the catalogue's contents were encrypted with."""
+    async with store.transaction() as tx:
+        await credentials.check_box(tx, box)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows, PyPy
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,133 @@
+"""Wake-ups: one LISTEN connection per process, fanned out to everybody who waits. Here: waking. Not here: what to look at.
+
+A wake-up says "look again", never what is there: whoever is woken reads the rows. So a lost connection loses nothing:
+after it is back everybody is woken once.
+
+    with wakeups.waiter(("spg99_database", db_id)) as bell:
+        while True:
+            bell.clear()                # before the look: a change after the look rings again
+            ... look; return when it is there or the time is over ...
+            await bell.wait_for(seconds)    # and stop when `wakeups.closing`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from spg99 import log
+from spg99.control_plane.store.transaction import Store
+from spg99.errors import Unavailable
+
+CHANNELS = (
+    "spg99_database",
+    "spg99_keys",
+    "spg99_operation",
+    "spg99_outbox",
+    "spg99_published",
+    "spg99_reconcile",
+    "spg99_tasks",
+    "spg99_tenant",
+)
+"""Everything that is notified in this house; the payload is an id or empty."""
+
+_RETRY_SECONDS = 0.5
+
+Topic = tuple[str, str | None]
+"""A channel and the payload to wake for; None = any payload."""
+
+
+class Bell:
+    """Rings when something one waits for may have changed."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.payloads: set[str] = set()
+        """What rang since the last `clear`; empty after a reconnect: then look at everything."""
+
+    def ring(self, payload: str = "") -> None:
+        """Wakes the one who waits."""
+        if payload:
+            self.payloads.add(payload)
+        self._event.set()
+
+    def clear(self) -> set[str]:
+        """Forgets past rings, answers their payloads; call it before looking."""
+        self._event.clear()
+        rung, self.payloads = self.payloads, set()
+        return rung
+
+    async def wait_for(self, seconds: float) -> bool:
+        """Waits for a ring, `seconds` at most; answers whether it rang."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._event.wait()
+        return self._event.is_set()
+
+
+class Wakeups:
+    """Everybody in this process who waits for a notification of the catalogue."""
+
+    def __init__(self, store: Store, channels: tuple[str, ...] = CHANNELS) -> None:
+        self._store = store
+        self._channels = channels
+        self._waiting: dict[Topic, set[Bell]] = {}
+        self.listening = asyncio.Event()
+        """Set while the connection stands."""
+        self.closing = False
+        """True once the process is on its way out: whoever waits answers now."""
+
+    @contextmanager
+    def waiter(self, *topics: Topic) -> Iterator[Bell]:
+        """A bell that rings for these topics while the block runs."""
+        bell = Bell()
+        for topic in topics:
+            self._waiting.setdefault(topic, set()).add(bell)
+        if self.closing:
+            bell.ring()
+        try:
+            yield bell
+        finally:
+            for topic in topics:
+                bells = self._waiting[topic]
+                bells.discard(bell)
+                if not bells:
+                    del self._waiting[topic]
+
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return len({bell for bells in self._waiting.values() for bell in bells})
+
+    def ring(self, channel: str, payload: str) -> None:
+        """Wakes who waits for this payload of the channel, or for any."""
+        for topic in ((channel, payload), (channel, None)):
+            for bell in self._waiting.get(topic, ()):
+                bell.ring(payload)
+
+    def ring_all(self) -> None:
+        """Wakes everybody: something may have been missed, or the process ends."""
+        for bells in self._waiting.values():
+            for bell in bells:
+                bell.ring()
+
+    def close(self) -> None:
+        """Wakes everybody for the last time."""
+        self.closing = True
+        self.ring_all()
+
+    async def run(self) -> None:
+        """Listens for ever; comes back after a lost connection."""
+        while True:
+            try:
+                async for channel, payload in self._store.notifications(*self._channels):
+                    if channel:
+                        self.ring(channel, payload)
+                    else:
+                        self.listening.set()
+                        self.ring_all()
+            except Unavailable:
+                log.get("store").warning("wake-ups lost; listening again")
+            self.listening.clear()
+            await asyncio.sleep(_RETRY_SECONDS)
