@@ -1,0 +1,181 @@
+"""Pulumi's file backend: where state lies and how it is replaced. Here: files. Not here: what is in them (state.py), locks (lock.py).
+
+DIR/.pulumi/meta.yaml                                    version: 1
+DIR/.pulumi/stacks/<project>/<stack>.json                the checkpoint; <stack>.json.bak is the one before this run
+DIR/.pulumi/locks/organization/<project>/<stack>/*.json  whoever works on it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import yaml
+
+from spg99.engine.project import Project, check_stack_name
+from spg99.engine.state import DEPLOYMENT_VERSION, check_version
+from spg99.errors import BadRequest, Conflict, NotFound, Unavailable
+
+_META_VERSION = 1
+
+
+def backend_url(given: str | None, environment: Mapping[str, str], project: Project | None) -> str:
+    """Which backend to use: the flag, PULUMI_BACKEND_URL, Pulumi.yaml's `backend`, `pulumi login`'s choice, else `file://~`."""
+    if url := given or environment.get("PULUMI_BACKEND_URL") or (project.backend_url if project else None):
+        return url
+    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    with contextlib.suppress(OSError, ValueError):
+        if url := json.loads((home / "credentials.json").read_text()).get("current"):
+            return str(url)
+    return "file://~"
+
+
+class Backend:
+    """One folder of stacks."""
+
+    def __init__(self, url: str, *, cwd: Path) -> None:
+        if not url.startswith("file://"):
+            raise BadRequest(
+                f"The backend is {url.split('?')[0]}; the embedded engine keeps state in files only. "
+                "Use the Pulumi CLI with it, or choose a folder: --backend file://./state or PULUMI_BACKEND_URL."
+            )
+        text = unquote(url.removeprefix("file://").partition("?")[0])
+        self.url = url
+        self.folder = (cwd / Path(text or ".").expanduser()).resolve()
+        self.pulumi = self.folder / ".pulumi"
+
+    def open(self) -> None:
+        """Makes the layout when the folder is new. Raises BadRequest on one it does not know."""
+        meta = self.pulumi / "meta.yaml"
+        try:
+            if meta.is_file():
+                version = (yaml.safe_load(meta.read_text()) or {}).get("version")
+                if version != _META_VERSION:
+                    raise BadRequest(
+                        f"{meta} says layout version {version}; this engine knows {_META_VERSION}. "
+                        + ("Run `pulumi state upgrade` first." if version == 0 else "Go on with the Pulumi CLI.")
+                    )
+                return
+            if any((self.pulumi / "stacks").glob("*.json")):
+                raise BadRequest(f"{self.pulumi} has Pulumi's old layout; run `pulumi state upgrade` first.")
+            self.pulumi.mkdir(parents=True, exist_ok=True)
+            _replace(meta, b"version: 1\n")
+        except yaml.YAMLError as error:
+            raise BadRequest(f"{meta} cannot be read: {error}") from error
+        except OSError as error:
+            raise _cannot(meta, "be written", error) from error
+
+    def stacks(self, project: str | None = None) -> Iterator[tuple[str, str]]:
+        """(project, stack) of every stack."""
+        for file in sorted((self.pulumi / "stacks").glob(f"{project or '*'}/*.json")):
+            yield file.parent.name, file.stem
+
+    def stack(self, project: str, name: str) -> StackFile:
+        """A stack's files; they need not exist."""
+        return StackFile(self, project, check_stack_name(name))
+
+
+class StackFile:
+    """The files of one stack."""
+
+    def __init__(self, backend: Backend, project: str, name: str) -> None:
+        self.backend = backend
+        self.project = project
+        self.name = name
+        self.file = backend.pulumi / "stacks" / project / f"{name}.json"
+        self.lock_folder = backend.pulumi / "locks" / "organization" / project / name
+
+    @property
+    def qualified_name(self) -> str:
+        """The stack's name as state files spell it."""
+        return f"organization/{self.project}/{self.name}"
+
+    def exists(self) -> bool:
+        """Whether the stack is there."""
+        for suffix in (".gz", ".zst"):
+            packed = self.file.with_name(self.file.name + suffix)
+            if packed.exists():
+                raise BadRequest(f"{packed} is compressed, which the embedded engine does not do. Use the Pulumi CLI.")
+        return self.file.is_file()
+
+    def create(self) -> None:
+        """Makes an empty stack. Raises Conflict when it exists."""
+        if self.exists():
+            raise Conflict(f"The stack '{self.name}' of project '{self.project}' exists already.")
+        self.write(None)
+
+    def read(self) -> dict[str, Any] | None:
+        """The deployment as it stands in the checkpoint. Raises NotFound, or BadRequest on one that cannot be used."""
+        if not self.exists():
+            raise NotFound(
+                f"No stack named '{self.name}' in project '{self.project}' at {self.backend.url}. "
+                f"Make it with `spg99 stack init {self.name}`."
+            )
+        try:
+            raw = json.loads(self.file.read_bytes())
+        except OSError as error:
+            raise _cannot(self.file, "be read", error) from error
+        except ValueError as error:
+            raise BadRequest(
+                f"The state {self.file} is damaged ({error}); {self.file.name}.bak beside it is the one before."
+            ) from error
+        check_version(raw, f"The state {self.file}")
+        latest = (raw.get("checkpoint") or {}).get("latest")
+        return latest if isinstance(latest, dict) else None
+
+    def write(self, deployment: bytes | None) -> None:
+        """Replaces the checkpoint, atomically and durably: at every moment the old or the new one is whole on disk."""
+        head = f'{{"version":{DEPLOYMENT_VERSION},"checkpoint":{{"stack":{json.dumps(self.qualified_name)}'.encode()
+        body = b"" if deployment is None else b',"latest":' + deployment
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            _replace(self.file, head + body + b"}}\n")
+        except OSError as error:
+            raise _cannot(self.file, "be written", error) from error
+
+    def back_up(self) -> None:
+        """Keeps the checkpoint of before this run."""
+        if self.file.is_file():
+            try:
+                shutil.copyfile(self.file, self.file.with_name(self.file.name + ".bak"))
+            except OSError as error:
+                raise _cannot(self.file, "be copied", error) from error
+
+    def remove(self) -> None:
+        """Removes the stack's state."""
+        for file in (self.file, self.file.with_name(self.file.name + ".bak")):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.file.parent.rmdir()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())  # a rename may reach the disk before the content does
+        os.replace(temporary, file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _cannot(file: Path, what: str, error: OSError) -> Unavailable:
+    why = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "the disk or file size limit is reached",
+        errno.EACCES: "permission denied",
+        errno.EROFS: "the file system is read-only",
+    }.get(error.errno or 0, error.strerror or str(error))
+    kept = f" The state of before is intact in {file.name}." if file.is_file() and what == "be written" else ""
+    return Unavailable(f"The state {file} cannot {what}: {why}.{kept}")

@@ -1,0 +1,115 @@
+"""Runs inside a child process: a Pulumi program, or a provider host written in Python. Not here: anything of the engine.
+
+    python -u child.py LIFELINE host MODULE ARGS...     python -u child.py LIFELINE program SETTINGS
+
+It runs with the program's own interpreter, so it imports nothing of spg99. LIFELINE is the read end of a pipe whose other
+end the engine holds and never writes to: when it closes, the engine is gone and so must the child be.
+"""
+
+import os
+import sys
+
+sys.path.pop(0)  # this folder; its modules must not shadow the program's
+
+
+def _follow_engine(lifeline: int) -> None:
+    import threading
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _host(module: str, arguments: list[str]) -> None:
+    import runpy
+
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    sys.argv = [module, *arguments]
+    if os.path.isdir(module):
+        runpy.run_path(module, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _program(text: str) -> int:
+    import asyncio
+    import json
+    import logging
+    import runpy
+    from concurrent.futures import ThreadPoolExecutor
+
+    wanted = json.loads(text)
+    program, debug = wanted.pop("program"), wanted.pop("debug")
+    try:
+        import pulumi
+        import pulumi.runtime
+    except ImportError as error:
+        print(f"The program's Python ({sys.executable}) has no Pulumi SDK: {error}", file=sys.stderr)
+        return 1
+    pulumi.runtime.set_all_config(pulumi.runtime.get_config_env(), pulumi.runtime.get_config_secret_keys_env())
+    pulumi.runtime.configure(pulumi.runtime.Settings(**wanted))
+    if not debug:
+        # the SDK sends a dozen lines for each resource, each a call, that nobody would see
+        pulumi.log.debug = lambda *arguments, **options: None
+    sys.argv = [program]
+    if os.path.isfile(program):
+        sys.path.insert(0, os.path.dirname(program))
+    elif not os.path.isfile(os.path.join(program, "__main__.py")):
+        pulumi.log.error(f"There is no __main__.py in {program}.")
+        return 32
+    # What a failed resource leaves unobserved is no news: the engine reports the failure.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=wanted["parallel"] * 4))
+
+        def program_itself() -> None:
+            runpy.run_path(program, run_name="__main__")
+
+        await pulumi.runtime.run_in_stack(program_itself)
+
+    try:
+        asyncio.run(run())
+    except pulumi.RunError as error:
+        pulumi.log.error(str(error))
+        return 32
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            pulumi.log.error(f"The program called sys.exit({error.code!r}).")
+            return 32
+    except Exception as error:  # noqa: BLE001 - whatever the user's program raises is shown to the user
+        pulumi.log.error("The program failed:\n" + _of_the_user(error, program))
+        return 32
+    return 0
+
+
+def _of_the_user(error: BaseException, program: str) -> str:
+    """The exception with those lines of its traceback that are in the user's files."""
+    import traceback
+
+    own = os.path.dirname(os.path.abspath(program)) if os.path.isfile(program) else os.path.abspath(program)
+    lines = []
+    if isinstance(error, SyntaxError):
+        return "".join(traceback.format_exception_only(type(error), error)).rstrip()
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = os.path.abspath(frame.filename)
+        if path.startswith(own + os.sep) and "site-packages" not in path:
+            lines.append(f"  {os.path.relpath(path, own)}:{frame.lineno} in {frame.name}: {frame.line}")
+    message = "".join(traceback.format_exception_only(type(error), error)).rstrip()
+    cause = error.__cause__
+    if cause is not None and not lines:
+        return _of_the_user(cause, program)
+    return "\n".join([*lines, message])
+
+
+if __name__ == "__main__":
+    _follow_engine(int(sys.argv[1]))
+    if sys.argv[2] == "host":
+        _host(sys.argv[3], sys.argv[4:])
+    else:
+        code = _program(sys.argv[3])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # threads of the SDK that still wait for an answer must not keep the process

@@ -1,0 +1,163 @@
+"""Deleting: what is wanted no more, what was replaced, and what stands in the way of a replacement. Here: doing it in order.
+Not here: the order itself (graph.py)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from spg99.engine.decide import Goal, Kind, decide, refuse_deletion
+from spg99.engine.failure import Skipped, StepFailed
+from spg99.engine.graph import deletion_waits, dependents
+from spg99.engine.providers import Providers
+from spg99.engine.run import Run
+from spg99.engine.state import Resource, copy
+from spg99.engine.urns import is_provider
+from spg99.engine.values import UNKNOWN
+
+
+def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> None:
+    """Deletes resources (given in state order), each after all that need it, as many at a time as allowed.
+
+    After a failure nothing new is begun; what a failed one needs stays, too.
+    """
+    leaving = {r.urn for r in doomed if not r.delete}
+    waits = deletion_waits(doomed)
+    waiters: dict[int, set[int]] = {place: set() for place in waits}
+    for place, before in waits.items():
+        for other in before:
+            waiters[other].add(place)
+    ready = sorted((place for place, before in waits.items() if not before), reverse=True)
+    in_flight: dict[Future[bool], int] = {}
+    with ThreadPoolExecutor(run.options.parallel, thread_name_prefix="delete") as pool:
+        while ready or in_flight:
+            for place in ready:
+                in_flight[pool.submit(_delete_one, run, providers, doomed[place], leaving)] = place
+            ready = []
+            done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+            for future in done:
+                place = in_flight.pop(future)
+                if not future.result():
+                    continue
+                for other in waiters[place]:
+                    waits[other].discard(place)
+                    if not waits[other]:
+                        ready.append(other)
+            ready.sort(reverse=True)
+
+
+def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set[str]) -> bool:
+    try:
+        run.ensure_going()
+        kind = Kind.DISCARD if resource.external else Kind.DELETE_REPLACED if resource.delete else Kind.DELETE
+        with run.step(kind, resource.urn) as outcome:
+            outcome.old = resource
+            if refusal := refuse_deletion(resource):
+                raise StepFailed(refusal)
+            _call_delete(run, providers, resource, gone_with=resource.deleted_with in leaving)
+            run.dirty = True
+            run.snapshot.end(resource, instead_of=resource, write=resource.managed)
+    except Skipped:
+        return False
+    except Exception as error:  # noqa: BLE001 - the edge: one resource's failure must not end the run
+        run.fail(str(error) or type(error).__name__, resource.urn)
+        return False
+    return True
+
+
+def _call_delete(run: Run, providers: Providers, resource: Resource, *, gone_with: bool) -> None:
+    """The provider's Delete, noted before; nothing when the resource is not the provider's to delete."""
+    if not resource.managed or resource.retain_on_delete or gone_with or resource.pending_replacement or run.dry_run:
+        return
+    with run.slots:
+        run.ensure_going()
+        provider = providers.get(resource.provider)
+        run.snapshot.begin("deleting", resource)
+        try:
+            provider.delete(resource, timeout=resource.custom_timeouts.get("delete", 0))
+        except BaseException:
+            run.snapshot.end(resource)
+            raise
+
+
+def delete_for_replacement(run: Run, providers: Providers, old: Resource) -> Resource:
+    """Deletes a resource that is about to be made anew, and before it all that would be replaced because of it.
+
+    Answers what stands in the state in its place until it is there again.
+    """
+    for dependent in reversed(_replaced_with(run, providers, old)):
+        if dependent.protect:
+            raise StepFailed(f"{dependent.urn} would have to be replaced with it, and is protected.")
+        with run.step(Kind.DELETE_REPLACED, dependent.urn) as outcome:
+            outcome.old = dependent
+            _delete_until_made_again(run, providers, dependent)
+    with run.step(Kind.DELETE_REPLACED, old.urn) as outcome:
+        outcome.old = old
+        return _delete_until_made_again(run, providers, old)
+
+
+def _delete_until_made_again(run: Run, providers: Providers, old: Resource) -> Resource:
+    _call_delete(run, providers, old, gone_with=False)
+    waiting = copy(old, pending_replacement=True)
+    with run.lock:
+        run.dirty = True
+        run.snapshot.replace_old(old, waiting)
+        run.olds[old.urn] = waiting
+    run.snapshot.end(old)
+    return waiting
+
+
+_dependents_lock = threading.Lock()
+
+
+def _replaced_with(run: Run, providers: Providers, root: Resource) -> list[Resource]:
+    """What is left in the state that would be replaced when `root` is made anew, in state order.
+
+    Found by asking providers: would you replace it if the inputs that come from there were not known?
+    """
+    with _dependents_lock:
+        resources = run.snapshot.resources()
+        needing = dependents({root.urn}, resources)
+        going = {root.urn}
+        found: list[Resource] = []
+        for resource in resources:
+            unseen = resource.urn in needing and resource.urn not in run.claimed and not resource.delete
+            if not unseen or not resource.managed or resource.pending_replacement:
+                continue
+            keys = _replace_keys(providers, resource, going)
+            if keys is not None:
+                going.add(resource.urn)
+                found.append(resource)
+                run.forced[resource.urn] = keys
+        return found
+
+
+def _replace_keys(providers: Providers, resource: Resource, going: set[str]) -> tuple[str, ...] | None:
+    if resource.provider.rpartition("::")[0] in going:
+        return ("provider",)
+    if resource.deleted_with in going:
+        return ("deletedWith",)
+    touched = {key for key, urns in resource.property_dependencies.items() if set(urns) & going}
+    touched &= resource.inputs.keys()
+    if not touched:
+        return None
+    inputs = resource.inputs | dict.fromkeys(touched, UNKNOWN)
+    difference = providers.get(resource.provider).diff(resource, inputs, resource.ignore_changes, resource.urn)
+    decision = decide(resource, Goal(replace_on_changes=resource.replace_on_changes), difference)
+    return decision.replace_keys if decision.kind is Kind.REPLACE else None
+
+
+def leftovers(run: Run) -> list[Resource]:
+    """What a program that ran to its end no longer wants, in state order: unseen old ones, and replaced ones.
+
+    Providers that others are left with stay.
+    """
+    current = run.snapshot.resources()
+    kept_urns = set(run.registered) | run.claimed
+    doomed = [r for r in current if r.delete or (r.urn not in kept_urns and r.urn not in run.alias_of)]
+    if run.options.targets is not None:
+        doomed = [r for r in doomed if run.targeted(r.urn)]
+        needed = {r.provider for r in current if r not in doomed}
+        doomed = [r for r in doomed if not (is_provider(r.type) and r.reference in needed)]
+    return doomed

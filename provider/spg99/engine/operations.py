@@ -1,0 +1,245 @@
+"""Preview, up, refresh, destroy. Here: one run from lock to last write. Not here: single resources (registration.py,
+deletion.py, refresh.py), commands (cli.py)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from spg99.engine import lock, refresh
+from spg99.engine.decide import interrupted, refuse_deletion
+from spg99.engine.deletion import delete_all, leftovers
+from spg99.engine.events import Listener, Message, Outputs, Result
+from spg99.engine.graph import dependents, matcher
+from spg99.engine.interrupt import handled
+from spg99.engine.monitor import Monitor
+from spg99.engine.processes import Child, interpreter, python_program
+from spg99.engine.project import config_environment
+from spg99.engine.providers import Providers
+from spg99.engine.run import Options, Run
+from spg99.engine.snapshot import Snapshot
+from spg99.engine.state import Resource
+from spg99.engine.urns import is_provider
+from spg99.engine.workspace import Workspace, need_passphrase, open_workspace
+from spg99.errors import Spg99Error
+
+DEFAULT_PARALLEL = 64
+# How long a program that gets no more answers may take to end by itself.
+_PROGRAM_GRACE_SECONDS = 10
+
+
+def _silent(event: object) -> None:
+    return None
+
+
+@contextmanager
+def running(workspace: Workspace, options: Options, listener: Listener) -> Iterator[tuple[Run, Providers]]:
+    """A run with its lock, its memory, its server and its providers; all of them ended afterwards."""
+    with ExitStack() as stack:
+        need_passphrase_if_kept(workspace)
+        notes = [] if options.dry_run else stack.enter_context(lock.held(workspace.stack))
+        deployment = workspace.deployment()
+        snapshot = Snapshot(deployment, workspace.crypter, None if options.dry_run else workspace.stack)
+        run = Run(
+            project=workspace.project,
+            stack=workspace.stack.name,
+            options=options,
+            config=workspace.config(),
+            environment=workspace.environment,
+            snapshot=snapshot,
+            olds={r.urn: r for r in deployment.resources if not r.delete},
+            listener=listener,
+            cwd=workspace.cwd,
+        )
+        for text in [*notes, *interrupted([(op.type, op.resource.urn) for op in deployment.operations])]:
+            run.tell(Message("warning", text))
+        run.dirty = bool(deployment.operations)
+        run.result.outputs = deployment.outputs()
+        monitor = Monitor(run)
+        server, address = monitor.serve()
+        stack.callback(server.stop, 0)
+        providers = monitor.providers = Providers(run, address)
+        stack.callback(providers.close)
+
+        def first() -> None:
+            run.tell(Message("warning", "Stopping: what is in flight is ended. Interrupt again to kill it."))
+            run.cancel()
+            providers.cancel()
+
+        stack.enter_context(handled(first, providers.kill))
+        if not options.dry_run:
+            workspace.stack.back_up()
+        try:
+            yield run, providers
+        except Spg99Error as error:
+            run.fail(error.message)
+        if not options.dry_run and run.dirty:
+            try:
+                snapshot.save()
+            except Spg99Error as error:
+                if error.message not in {f.message for f in run.result.failures}:
+                    run.fail(error.message)
+        run.result.seconds = time.perf_counter() - run.began
+
+
+def need_passphrase_if_kept(workspace: Workspace) -> None:
+    """The stack must exist, and its passphrase be at hand before anything is changed."""
+    if not workspace.stack.exists():
+        workspace.stack.read()  # says what is missing
+    need_passphrase(workspace)
+
+
+def deploy(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
+    """Brings the stack to what the program says (`up`), or shows what that would mean (`preview`)."""
+    with running(workspace, options, listener) as (run, providers):
+        if _run_program(run, providers) and not run.result.failures and not run.stop.is_set():
+            _delete_leftovers(run, providers)
+    return run.result
+
+
+def _run_program(run: Run, providers: Providers) -> bool:
+    """Runs the user's program to its end; answers whether it ended well."""
+    project = run.project
+    settings = {
+        "program": str(project.program),
+        "project": project.name,
+        "stack": run.stack,
+        "organization": "organization",
+        "parallel": run.options.parallel,
+        "dry_run": run.dry_run,
+        "monitor": providers.address,
+        "engine": providers.address,
+        "root_directory": str(project.root),
+        "debug": run.options.debug,
+    }
+    program = Child(
+        python_program(interpreter(project), json.dumps(settings)),
+        cwd=project.program if project.program.is_dir() else project.program.parent,
+        environment=run.environment | config_environment(run.config) | {"PYTHONUNBUFFERED": "1"},
+        on_line=lambda line: run.tell(Message("info", line)),
+    )
+    program.follow_output()
+    try:
+        code = _wait(program, run)
+    finally:
+        program.kill()
+    if code is None:
+        return False
+    if code not in (0, 32) and not run.stop.is_set():
+        run.fail(f"The program ended with exit code {code}.")
+    elif code == 32 and not run.result.failures:
+        run.fail("The program failed.")
+    return code == 0
+
+
+def _wait(program: Child, run: Run) -> int | None:
+    """The program's exit code; None when it had to be ended."""
+    while not run.stop.is_set():
+        try:
+            return program.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    # Every request is answered from now on, so the program ends by itself once what is in flight has ended.
+    while run.in_flight():
+        try:
+            return program.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    try:
+        return program.wait(_PROGRAM_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _delete_leftovers(run: Run, providers: Providers) -> None:
+    doomed = leftovers(run)
+    if not _targets_cover(run, doomed):
+        return
+    delete_all(run, providers, doomed)
+
+
+def _targets_cover(run: Run, doomed: Sequence[Resource]) -> bool:
+    """With targets: what needs a doomed resource must be a target itself, or be meant by `--target-dependents`."""
+    if run.options.targets is None or run.options.target_dependents:
+        return True
+    going = {r.urn for r in doomed}
+    current = [r for r in run.snapshot.resources() if not r.delete]
+    forgotten = dependents(going - {r.urn for r in doomed if r.delete}, current)
+    for urn in sorted(forgotten):
+        run.fail("It needs a target that is to be deleted. Name it as a target too, or add --target-dependents.", urn)
+    return not forgotten
+
+
+def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
+    """Deletes all (or the targets) of the stack. Nothing is deleted when anything of it is protected."""
+    with running(workspace, options, listener) as (run, providers):
+        current = run.snapshot.resources()
+        doomed = [r for r in current if run.targeted(r.urn)]
+        if run.options.targets is not None:
+            if run.options.target_dependents:
+                going = {r.urn for r in doomed}
+                going |= dependents(going, current)
+                doomed = [r for r in current if r.urn in going]
+            needed = {r.provider for r in current if r not in doomed}
+            doomed = [r for r in doomed if not (is_provider(r.type) and r.reference in needed)]
+        refused = [(r, reason) for r in doomed if (reason := refuse_deletion(r))]
+        for resource, reason in refused:
+            run.fail(reason, resource.urn)
+        if not refused and _targets_cover(run, doomed):
+            old_outputs = workspace.deployment().outputs() if options.targets is None else {}
+            run.snapshot.forget_unresolved()
+            delete_all(run, providers, doomed)
+            if old_outputs and not run.result.failures:
+                run.tell(Outputs(old_outputs, {}))
+            if options.targets is None and not run.result.failures:
+                run.result.outputs = {}
+    return run.result
+
+
+def refresh_stack(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
+    """Brings the state to what really is. When anything cannot be read, the state stays as it was."""
+    with running(workspace, options, listener) as (run, providers):
+        refresh.refresh_all(run, providers)
+    return run.result
+
+
+_Operation = Callable[[Workspace, Options, Listener], Result]
+
+
+def _run(operation: _Operation, dry_run: bool) -> Callable[..., Result]:
+    def run(
+        project_dir: Path | str,
+        stack: str,
+        *,
+        backend_url: str | None = None,
+        env: Mapping[str, str] | None = None,
+        config: Mapping[str, str] | None = None,
+        parallel: int = DEFAULT_PARALLEL,
+        targets: Sequence[str] = (),
+        target_dependents: bool = False,
+        create_stack: bool = False,
+        listener: Listener = _silent,
+        dry_run: bool = dry_run,
+    ) -> Result:
+        workspace = open_workspace(Path(project_dir), stack, url=backend_url, environment=env, config=config)
+        if create_stack and not workspace.stack.exists():
+            workspace.stack.create()
+        options = Options(
+            dry_run=dry_run,
+            parallel=parallel,
+            targets=matcher(targets) if targets else None,
+            target_dependents=target_dependents,
+        )
+        return operation(workspace, options, listener)
+
+    return run
+
+
+run_preview = _run(deploy, True)
+run_up = _run(deploy, False)
+run_refresh = _run(refresh_stack, False)
+run_destroy = _run(destroy_stack, False)

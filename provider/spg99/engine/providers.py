@@ -1,0 +1,170 @@
+"""Which provider serves what. Here: provider resources, and their processes while a run lasts. Not here: the protocol (provider.py)."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from spg99.engine.decide import Kind
+from spg99.engine.failure import StepFailed
+from spg99.engine.plugins import command_of
+from spg99.engine.processes import Child
+from spg99.engine.project import package_config
+from spg99.engine.provider import Provider
+from spg99.engine.run import Run
+from spg99.engine.state import Resource, copy, now
+from spg99.engine.urns import (
+    PROVIDER_PREFIX,
+    is_default_provider,
+    is_provider,
+    make,
+    package_of,
+    split_reference,
+)
+from spg99.engine.values import UNKNOWN, Props, has_unknown
+
+
+class Providers:
+    """Provider processes of a run: each started when it is first needed, and ended together."""
+
+    def __init__(self, run: Run, engine_address: str) -> None:
+        self._run = run
+        self.address = engine_address
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._running: dict[str, Provider] = {}
+        self._known = {r.reference: r for r in run.snapshot.resources() if is_provider(r.type)}
+
+    def default_for(self, type_: str, version: str = "", url: str = "") -> str:
+        """The reference of a package's default provider, which is made if it is not there."""
+        package = package_of(type_)
+        name = "default" + "".join(f"_{re.sub(r'[^A-Za-z0-9]', '_', part)}" for part in (version, url) if part)
+        urn = make(self._run.stack, self._run.project.name, PROVIDER_PREFIX + package, name)
+        with self._lock_of(urn):
+            if (ready := self._run.registered.get(urn)) is not None:
+                return ready.reference
+            inputs: Props = package_config(self._run.config, package)
+            if version:
+                inputs["version"] = version
+            if url:
+                inputs["__internal"] = {"pluginDownloadURL": url}
+            return self.settle(Resource(urn, PROVIDER_PREFIX + package, inputs=inputs)).reference
+
+    def settle(self, wanted: Resource) -> Resource:
+        """Brings a provider resource into the state as the program (or the configuration) wants it now."""
+        run, urn, old = self._run, wanted.urn, self._run.olds.get(wanted.urn)
+        provider = self._start(wanted.type, urn, wanted.inputs)
+        try:
+            inputs = provider.check_config(urn, old.inputs if old else {}, wanted.inputs)
+            kind = Kind.CREATE
+            keys: tuple[str, ...] = ()
+            if old is not None:
+                kind = Kind.SAME if inputs == old.inputs else Kind.UPDATE
+                difference = provider.diff_config(urn, old, inputs) if kind is Kind.UPDATE else None
+                if difference is not None and difference.replaces:
+                    kind, keys = Kind.REPLACE, difference.replaces
+            keeps_id = old is not None and kind is not Kind.REPLACE
+            # In a preview a provider yet to be made has no id that anybody could use.
+            id_ = old.id if keeps_id and old else "" if run.dry_run else str(uuid.uuid4())
+            new = copy(
+                wanted,
+                id=id_,
+                inputs=inputs,
+                outputs={key: value for key, value in inputs.items() if key != "__internal"},
+                created=old.created if old else now(),
+                modified=old.modified if old and kind is Kind.SAME else now(),
+            )
+            with run.step(kind, urn, begins=kind is not Kind.SAME) as outcome:
+                outcome.old, outcome.new, outcome.replace_keys = old, new, keys
+                provider.configure(urn, id_, inputs)
+        except BaseException:
+            provider.kill()
+            raise
+        if old is not None and kind is Kind.SAME and _same_options(old, new):
+            new = old
+        elif old is not None and kind is Kind.REPLACE:
+            going = copy(old, delete=True)
+            run.snapshot.replace_old(old, going)
+            self._known[going.reference] = going
+            run.doomed.append(going)
+            run.replaced.add(urn)
+            old = None
+        with run.lock:
+            run.registered[urn] = new
+            run.dirty |= new is not old
+        self._known[new.reference] = new
+        with self._lock:
+            self._running[new.reference] = provider
+        run.snapshot.end(done=new, instead_of=old, write=False)
+        return new
+
+    def get(self, reference: str) -> Provider:
+        """The running provider of a reference. Raises StepFailed."""
+        urn, id_ = split_reference(reference)
+        if id_ in (UNKNOWN, ""):
+            reference = f"{urn}::"
+        with self._lock_of(reference):
+            if (running := self._running.get(reference)) is not None:
+                return running
+            resource = self._known.get(reference)
+            if resource is None:
+                raise StepFailed(f"Its provider {reference} is neither in the program nor in the state.")
+            inputs = resource.inputs
+            if is_default_provider(urn):
+                # as it is configured today: a key may have been exchanged since
+                inputs = inputs | package_config(self._run.config, package_of(resource.type))
+            provider = self._start(resource.type, urn, inputs)
+            try:
+                provider.configure(urn, resource.id, inputs)
+            except BaseException:
+                provider.kill()
+                raise
+            with self._lock:
+                self._running[reference] = provider
+            return provider
+
+    def resource(self, reference: str) -> Resource | None:
+        """The provider resource of a reference."""
+        return self._known.get(reference)
+
+    def _start(self, type_: str, urn: str, inputs: Props) -> Provider:
+        run, package = self._run, package_of(type_)
+        version = inputs.get("version", "") if not has_unknown(inputs.get("version")) else ""
+        command = command_of(package, str(version or ""), run.project, run.environment)
+        environment = run.environment | {
+            "PULUMI_PROJECT": run.project.name,
+            "PULUMI_STACK": run.stack,
+        }
+        child = Child([*command, self.address], cwd=run.project.root, environment=environment)
+        return Provider(package, child, self.address, str(run.project.root), run.note_call)
+
+    def _lock_of(self, key: str) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(key, threading.Lock())
+
+    def cancel(self) -> None:
+        """Asks every provider to give up waiting."""
+        with self._lock:
+            running = list(self._running.values())
+        if running:
+            with ThreadPoolExecutor(len(running)) as pool:
+                list(pool.map(Provider.cancel, running))
+
+    def close(self) -> None:
+        """Ends all processes."""
+        with self._lock:
+            running, self._running = list(self._running.values()), {}
+        if running:
+            with ThreadPoolExecutor(len(running)) as pool:
+                list(pool.map(Provider.close, running))
+
+    def kill(self) -> None:
+        """Ends all processes at once."""
+        for provider in list(self._running.values()):
+            provider.kill()
+
+
+def _same_options(old: Resource, new: Resource) -> bool:
+    return copy(new, created=old.created, modified=old.modified, extra=old.extra) == old

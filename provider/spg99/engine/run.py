@@ -1,0 +1,159 @@
+"""One run over a stack: what all its parts share. Here: memory and counting. Not here: decisions (decide.py), steps (registration.py)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spg99.engine.decide import NOTHING, Difference, Kind
+from spg99.engine.events import Event, Failure, Listener, Message, Result, StepEnded, StepStarted
+from spg99.engine.failure import Skipped
+from spg99.engine.project import Project
+from spg99.engine.snapshot import Snapshot
+from spg99.engine.state import Resource
+from spg99.engine.urns import is_default_provider
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is to be done."""
+
+    dry_run: bool = False
+    parallel: int = 64
+    targets: Callable[[str], bool] | None = None
+    target_dependents: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Run:
+    """Shared memory of one run. `lock` guards everything mutable in it."""
+
+    project: Project
+    stack: str
+    options: Options
+    config: dict[str, Any]
+    environment: dict[str, str]
+    snapshot: Snapshot
+    olds: dict[str, Resource]
+    listener: Listener
+    cwd: Path
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    result: Result = field(default_factory=Result)
+    registered: dict[str, Resource] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)
+    """URNs that the program has registered, whatever became of them"""
+    unusable: set[str] = field(default_factory=set)
+    """URNs whose step failed or was skipped: what needs them is skipped too"""
+    left_out: set[str] = field(default_factory=set)
+    """URNs that were not created because they are no target"""
+    alias_of: dict[str, str] = field(default_factory=dict)
+    """old URN -> the URN that took it over"""
+    alias_used: dict[str, str] = field(default_factory=dict)
+    """URN -> the old URN it took over"""
+    replaced: set[str] = field(default_factory=set)
+    forced: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """URNs that were deleted for the sake of another's replacement, with the reason"""
+    doomed: list[Resource] = field(default_factory=list)
+    """replaced resources, deleted when all else is done"""
+    dirty: bool = False
+    root_urn: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+    began: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.slots = threading.Semaphore(self.options.parallel)
+        self._steps_begun = 0
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be changed."""
+        return self.options.dry_run
+
+    def tell(self, event: Event) -> None:
+        """Passes an event on; messages that stay are kept for the result."""
+        if isinstance(event, Message) and not event.ephemeral:
+            with self.lock:
+                self.result.messages.append(event)
+        self.listener(event)
+
+    def note_call(self, method: str, seconds: float) -> None:
+        """Counts a call to a provider."""
+        self.result.provider_calls.append((method, seconds))
+
+    def fail(self, message: str, urn: str = "") -> None:
+        """Records a failure; nothing new is begun from now on."""
+        with self.lock:
+            self.result.failures.append(Failure(message, urn))
+            if urn:
+                self.unusable.add(urn)
+        if not self.dry_run:
+            # A preview goes on, to show every problem at once.
+            self.stop.set()
+
+    def cancel(self) -> None:
+        """The user asked to stop."""
+        self.result.cancelled = True
+        self.stop.set()
+
+    def ensure_going(self) -> None:
+        """Raises Skipped when nothing new may begin."""
+        if self.stop.is_set():
+            raise Skipped("The run is ending.")
+
+    def in_flight(self) -> bool:
+        """Whether any step has begun and not ended."""
+        return self._steps_begun > 0
+
+    def targeted(self, urn: str) -> bool:
+        """Whether the user's `--target` covers it."""
+        return self.options.targets is None or self.options.targets(urn)
+
+    @contextmanager
+    def step(self, kind: Kind, urn: str, *, begins: bool = True) -> Iterator[StepOutcome]:
+        """Tells the start and the end of a step, and counts it."""
+        outcome = StepOutcome()
+        started = time.perf_counter()
+        with self.lock:
+            self._steps_begun += 1
+        if begins and not is_default_provider(urn):
+            self.tell(StepStarted(kind, urn))
+        error: str | None = None
+        try:
+            yield outcome
+        except Exception as caught:
+            error = str(caught)
+            raise
+        finally:
+            ended = StepEnded(
+                kind,
+                urn,
+                time.perf_counter() - started,
+                error,
+                outcome.difference,
+                outcome.replace_keys,
+                outcome.old,
+                outcome.new,
+            )
+            with self.lock:
+                self._steps_begun -= 1
+            # Default providers are the engine's own business, as with Pulumi.
+            if not is_default_provider(urn):
+                with self.lock:
+                    self.result.steps.append(ended)
+                self.tell(ended)
+
+
+@dataclass
+class StepOutcome:
+    """What a step fills in for those who watch."""
+
+    old: Resource | None = None
+    new: Resource | None = None
+    difference: Difference = NOTHING
+    replace_keys: tuple[str, ...] = ()

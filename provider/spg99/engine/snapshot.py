@@ -1,0 +1,200 @@
+"""The state while a run changes it. Here: what is old, new and in flight, and writing it down. Not here: file formats.
+
+Merged state = resources done in this run, in the order they ended, then what is left of the old ones in their old order: a
+valid order of dependencies at every moment (a resource ends after what it needs, and what stays old needs only old or new).
+
+Writes are grouped: whoever waits for a write that has not begun shares it, so that 64 creates in flight cost one write, not
+64. Each resource is encoded once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+
+from spg99.engine.backend import StackFile
+from spg99.engine.crypt import Crypter
+from spg99.engine.state import Deployment, Operation, Resource, copy, dump_resource, manifest
+from spg99.engine.urns import with_parent
+from spg99.errors import Spg99Error
+
+
+class Snapshot:
+    """State of a stack during one run. Every method may be called from any thread."""
+
+    def __init__(self, base: Deployment, crypter: Crypter, target: StackFile | None) -> None:
+        """`target` None writes nothing: a preview."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._crypter = crypter
+        self._target = target
+        self._base = list(base.resources)
+        self._new: dict[int, Resource] = {}
+        self._gone: set[int] = set()
+        self._pending: dict[int, Operation] = {}
+        self._unresolved = [op for op in base.operations if op.type == "creating"]
+        self._renamed: dict[str, str] = {}
+        self._secrets_provider = base.secrets_provider
+        self._extra = base.extra
+        self._encoded: dict[int, tuple[Resource, bytes]] = {}
+        self._wanted = 0
+        self._written = 0
+        self._writing = False
+        self._failed = 0
+        self._failure: Spg99Error | None = None
+
+    def begin(self, operation: str, resource: Resource) -> None:
+        """Records that an operation begins; returns when that is on disk."""
+        with self._lock:
+            self._pending[id(resource)] = Operation(resource, operation)
+        self._write()
+
+    def end(
+        self,
+        begun: Resource | None = None,
+        *,
+        done: Resource | None = None,
+        instead_of: Resource | None = None,
+        write: bool = True,
+    ) -> None:
+        """Records what became of an operation: `done` is now there, `instead_of` no more. Returns when it is on disk."""
+        with self._lock:
+            if begun is not None:
+                self._pending.pop(id(begun), None)
+            if instead_of is not None:
+                self._drop(instead_of)
+            if done is not None:
+                self._new[id(done)] = done
+                self._unresolved = [op for op in self._unresolved if op.resource.urn != done.urn]
+        if write:
+            self._write()
+
+    def replace_old(self, old: Resource, changed: Resource) -> None:
+        """An old resource stays where it is in the order but looks different (marked for deletion, say)."""
+        with self._lock:
+            self._base = [changed if r is old else r for r in self._base]
+            if id(old) in self._new:
+                self._new = {id(changed if r is old else r): (changed if r is old else r) for r in self._new.values()}
+
+    def rename(self, old_urn: str, new_urn: str) -> None:
+        """Everything old that refers to `old_urn` means `new_urn` from now on."""
+        with self._lock:
+            self._renamed[old_urn] = new_urn
+
+    def rewrite(self, resources: Iterable[Resource]) -> None:
+        """The whole state is now this list (after a refresh)."""
+        with self._lock:
+            self._base, self._new, self._gone = list(resources), {}, set()
+
+    def forget_unresolved(self) -> None:
+        """Interrupted creates are no longer spoken of."""
+        with self._lock:
+            self._unresolved = []
+
+    def resources(self) -> list[Resource]:
+        """The merged state."""
+        with self._lock:
+            return self._merged()
+
+    def save(self) -> None:
+        """Writes the state as it is now."""
+        self._write()
+
+    def _drop(self, resource: Resource) -> None:
+        if self._new.pop(id(resource), None) is None:
+            self._gone.add(id(resource))
+
+    def _merged(self) -> list[Resource]:
+        return [*self._new.values(), *(r for r in self._base if id(r) not in self._gone)]
+
+    def _write(self) -> None:
+        """Waits until a write that began after this call has ended. Raises what kept the state from being written."""
+        if self._target is None:
+            return
+        with self._changed:
+            self._wanted += 1
+            mine = self._wanted
+            while self._writing and self._written < mine and self._failed < mine:
+                self._changed.wait()
+            if self._written >= mine:
+                return
+            if self._failure is not None and self._failed >= mine:
+                raise self._failure
+            self._writing = True
+            covers = self._wanted
+            content = self._encode()
+        failure: Spg99Error | None = None
+        try:
+            self._target.write(content)
+        except Spg99Error as error:
+            failure = error
+            raise
+        finally:
+            with self._changed:
+                self._writing = False
+                if failure is None:
+                    self._written = covers
+                else:
+                    self._failed, self._failure = covers, failure
+                self._changed.notify_all()
+
+    def _encode(self) -> bytes:
+        resources = self._merged()
+        operations = [*self._pending.values(), *self._unresolved]
+        encoded = b",".join(self._encoded_resources(resources))
+        pending = b",".join(
+            b'{"resource":%b,"type":%b}' % (self._encode_resource(op.resource), json.dumps(op.type).encode())
+            for op in operations
+        )
+        # asked for only when something was encrypted: a stack without secrets needs no passphrase
+        if self._secrets_provider is None and (b'"ciphertext":' in encoded or b'"ciphertext":' in pending):
+            self._secrets_provider = {"type": "passphrase", "state": {"salt": self._crypter.salt_text()}}
+        parts = [b'"manifest":' + _json(manifest())]
+        if self._secrets_provider is not None:
+            parts.append(b'"secrets_providers":' + _json(self._secrets_provider))
+        if resources:
+            parts.append(b'"resources":[' + encoded + b"]")
+        if operations:
+            parts.append(b'"pending_operations":[' + pending + b"]")
+        parts += [_json(key) + b":" + _json(value) for key, value in ({"metadata": {}} | self._extra).items()]
+        return b"{" + b",".join(parts) + b"}"
+
+    def _encode_resource(self, resource: Resource) -> bytes:
+        known = self._encoded.get(id(resource))
+        if known is None:
+            # the object is kept with its text, so its id stays its own
+            known = self._encoded[id(resource)] = (resource, _json(dump_resource(resource, self._crypter.encrypt)))
+        return known[1]
+
+    def _encoded_resources(self, resources: list[Resource]) -> Iterator[bytes]:
+        """Every resource's text; URNs that an alias renamed are rewritten in whatever is still old."""
+        renamed = dict(self._renamed)
+        for resource in resources:
+            if not renamed or id(resource) in self._new or not (resource.needs() | {resource.urn}) & renamed.keys():
+                yield self._encode_resource(resource)
+                continue
+            parent = renamed.get(resource.parent, resource.parent)
+            if parent != resource.parent and resource.urn not in renamed:
+                renamed[resource.urn] = with_parent(resource.urn, parent)
+            yield _json(dump_resource(_referring_to(resource, renamed), self._crypter.encrypt))
+
+
+def _referring_to(resource: Resource, renamed: dict[str, str]) -> Resource:
+    def fix(urn: str) -> str:
+        return renamed.get(urn, urn)
+
+    provider_urn, separator, provider_id = resource.provider.rpartition("::")
+    return copy(
+        resource,
+        urn=resource.urn if resource.delete else fix(resource.urn),
+        parent=fix(resource.parent),
+        dependencies=[fix(urn) for urn in resource.dependencies],
+        property_dependencies={key: [fix(u) for u in urns] for key, urns in resource.property_dependencies.items()},
+        deleted_with=fix(resource.deleted_with),
+        provider=fix(provider_urn) + separator + provider_id,
+    )
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
