@@ -1,0 +1,366 @@
+"""Create, read, update, delete and wait, for any noun and any bridge. The tools' words stay in the bridges.
+
+Here: what is asked of the Control Plane, and in which order. Not here: what is wrong with inputs (inputs.py), what
+differs (changes.py), when to look again (waiting.py).
+
+Values are JSON values under our field names. An object is known by its human id (`acme/app`) and its uid (`db_...`): one
+with the same name and another uid is somebody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spg99.bridges.changes import diff, patch
+from spg99.bridges.waiting import StillWaiting, Waiter
+from spg99.client import Client
+from spg99.errors import Conflict, Fault, NotFound, Spg99Error
+from spg99.ids import new_id
+from spg99.resources import Mark, Resource
+
+GENERATIONS_MAX = 1000
+FAILED_SECONDS_MAX = 15.0
+"""The system tries again by itself when something failed; so long do we wait for that before we say so."""
+
+Values = dict[str, Any]
+Progress = Callable[[str], None]
+
+
+class Unfinished(Spg99Error):
+    """The object exists but is not as wanted yet. The next `up` continues."""
+
+    code = "Unfinished"
+    fault = Fault.SYSTEM
+
+    def __init__(self, message: str, *, human_id: str, values: Values) -> None:
+        super().__init__(message)
+        self.human_id = human_id
+        self.values = values
+
+
+class Interrupted(Spg99Error):
+    """Interrupted before anything was done."""
+
+    code = "Interrupted"
+    fault = Fault.USER
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object as it is now."""
+
+    human_id: str
+    values: Values
+    inputs: Values
+    """What a user would have to write to get it."""
+
+
+def no_progress(_sentence: str) -> None:
+    """Reports nothing."""
+
+
+class Operations:
+    """What bridges do with one Control Plane. Lives in one event loop; many calls at once."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._waiter = Waiter(client)
+
+    async def aclose(self) -> None:
+        """Ends the event stream and closes all connections."""
+        await self._waiter.aclose()
+        await self._client.aclose()
+
+    def interrupt(self) -> None:
+        """Ends all waits; what was created is told as Unfinished, what was not begun is not begun."""
+        self._waiter.interrupt()
+
+    async def create(
+        self,
+        noun: type[Resource],
+        inputs: Mapping[str, Any],
+        *,
+        urn: str | None,
+        seconds_max: float | None = None,
+        progress: Progress = no_progress,
+    ) -> tuple[str, Values]:
+        """Creates an object and waits until it is settled; answers its human id and values.
+
+        `urn` names the declaration: asked again for the same one, after a lost answer or a kill, it finds the object of
+        the first time instead of making a second. Raises Unfinished when the object exists but is not settled.
+        """
+        deadline = _deadline(noun, seconds_max)
+        body = {name: inputs[name] for name in noun.inputs() if inputs.get(name) is not None}
+        made, now = await self._create_or_find(noun, body, urn, deadline, progress)
+        values = _keep_secrets(noun, now, made)
+        return noun.id_of(values), await self._settled(noun, values, "created", deadline, progress)
+
+    async def _create_or_find(
+        self, noun: type[Resource], body: Values, urn: str | None, deadline: float, progress: Progress
+    ) -> tuple[Values, Values]:
+        """What the create answered (only it tells some secrets), and the object as it is now."""
+        generation = 0
+        while generation < GENERATIONS_MAX:
+            if self._waiter.interrupted:
+                raise Interrupted
+            key = idempotency_key(urn, noun, body, generation)
+            try:
+                made = _values(await self._client.create(noun, body, idempotency_key=key))
+            except Conflict as conflict:
+                await self._wait_for_the_name(noun, body, conflict, deadline, progress)
+                continue
+            now = await self._look(noun, noun.id_of(made))
+            if now is not None and _is_same(noun, made, now) and not _is_going(noun, now):
+                return made, now
+            # The answer was kept from an object that is gone: this declaration was created, deleted and is created
+            # again. Its next life has a key of its own.
+            generation += 1
+        raise Conflict(f"This {noun.NOUN} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it.")
+
+    async def _wait_for_the_name(
+        self, noun: type[Resource], body: Values, conflict: Conflict, deadline: float, progress: Progress
+    ) -> None:
+        """Returns when the name in the way is free. Raises `conflict`, explained, when it will not be."""
+        if type(conflict) is not Conflict or any(name not in body for name in noun.id_fields()):
+            raise conflict
+        human_id = noun.id_of(body)
+        there = await self._look(noun, human_id)
+        if there is None:
+            raise conflict
+        if _is_going(noun, there):
+            await self._gone(noun, human_id, there, deadline, progress)
+            return
+        raise Conflict(
+            f"A {noun.NOUN} '{human_id}' exists already and was not made by this resource. To manage it here, write an "
+            f"import file with `spg99 import-file {noun.NOUN} {human_id}` and give it to `pulumi import --file`; if this "
+            "resource was only renamed or moved in the program, give it the option `aliases`; or choose another name.",
+            request_id=conflict.request_id,
+        ) from conflict
+
+    async def read(
+        self,
+        noun: type[Resource],
+        human_id: str,
+        *,
+        old: Mapping[str, Any],
+        old_inputs: Mapping[str, Any] | None = None,
+    ) -> Found | None:
+        """The object as it is now; None when it is gone or another has taken its name.
+
+        `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote.
+        """
+        now = await self._look(noun, human_id)
+        if now is None or _is_going(noun, now) or not _is_same(noun, old, now):
+            return None
+        values = _keep_secrets(noun, now, old)
+        return Found(noun.id_of(values), values, _inputs_of(noun, values, old, old_inputs))
+
+    async def find_all(
+        self, noun: type[Resource], values: Mapping[str, Any], filters: Mapping[str, str | None]
+    ) -> list[Values]:
+        """All objects of a collection that match the filters: `state`, and `name_prefix`."""
+        wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+        found = [_values(item) async for item in self._client.list(noun, dict(values), **wanted)]
+        return [item for item in found if _matches(item, wanted)]
+
+    async def update(
+        self,
+        noun: type[Resource],
+        human_id: str,
+        *,
+        old: Mapping[str, Any],
+        new_inputs: Mapping[str, Any],
+        old_inputs: Mapping[str, Any] | None = None,
+        seconds_max: float | None = None,
+        progress: Progress = no_progress,
+    ) -> Values:
+        """Makes the object as wanted and waits until it is settled; also finishes what an earlier call left unfinished."""
+        deadline = _deadline(noun, seconds_max)
+        if self._waiter.interrupted:
+            raise Interrupted
+        now = await self._look(noun, human_id)
+        if now is None or _is_going(noun, now) or not _is_same(noun, old, now):
+            raise NotFound(
+                f"The {noun.NOUN} '{human_id}' of this resource was deleted outside. Run `pulumi refresh`, then `pulumi up` "
+                "creates it again."
+            )
+        values = _keep_secrets(noun, now, old)
+        changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
+        if body := patch(noun, changes):
+            answer = await self._client.update(noun, noun.id_values(human_id), body)
+            values = _keep_secrets(noun, _values(answer), values)
+        return await self._settled(noun, values, "changed", deadline, progress)
+
+    async def delete(
+        self,
+        noun: type[Resource],
+        human_id: str,
+        *,
+        old: Mapping[str, Any],
+        seconds_max: float | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Deletes the object and waits until it is gone. One that is gone, or whose name another has, is a success.
+
+        Connected clients do not hinder it where the noun says so (FORCE_DELETE): who destroys in an
+        infrastructure program means it; `deletion_protection` is there for who does not.
+        """
+        deadline = _deadline(noun, seconds_max)
+        now = await self._look(noun, human_id)
+        if now is None or not _is_same(noun, old, now):
+            return
+        if not _is_going(noun, now):
+            if self._waiter.interrupted:
+                raise Interrupted
+            try:
+                await self._client.delete(
+                    noun, noun.id_values(human_id), query={"force": True} if noun.FORCE_DELETE else None
+                )
+            except NotFound:
+                return
+        await self._gone(noun, human_id, now, deadline, progress)
+
+    async def _look(self, noun: type[Resource], human_id: str) -> Values | None:
+        try:
+            return _values(await self._client.read(noun, noun.id_values(human_id)))
+        except NotFound:
+            return None
+
+    async def _settled(
+        self, noun: type[Resource], values: Values, done: str, deadline: float, progress: Progress
+    ) -> Values:
+        """The values once the object is settled. Raises Unfinished."""
+        human_id = noun.id_of(values)
+        if not noun.SETTLED_STATES or values["state"] in noun.SETTLED_STATES:
+            return values
+        failed_since: float | None = None
+
+        def is_over(now: Values | None) -> bool:
+            nonlocal failed_since
+            if now is None or not _is_same(noun, values, now) or now["state"] in noun.SETTLED_STATES:
+                return True
+            if now["state"] not in noun.FAILED_STATES:
+                failed_since = None
+                return False
+            failed_since = failed_since or time.monotonic()
+            return time.monotonic() - failed_since >= FAILED_SECONDS_MAX
+
+        try:
+            now = await self._waiter.until(
+                lambda: self._look(noun, human_id),
+                is_over,
+                uid=str(values[noun.UID_FIELD]),
+                seconds_max=deadline - time.monotonic(),
+                progress=lambda seen, waited: progress(
+                    f"{noun.NOUN} {human_id} is {(seen or values)['state']}, waiting until it is settled, {waited} s"
+                ),
+            )
+        except StillWaiting as wait:
+            seen: Values = _keep_secrets(noun, wait.seen or values, values)
+            why = "was interrupted" if wait.interrupted else "took longer than its time limit (option custom_timeouts)"
+            raise Unfinished(
+                f"The {noun.NOUN} '{human_id}' was {done}, but is still {seen['state']}{_reason(seen)} and the wait {why}. "
+                "Nothing is lost: the next `up` goes on from here.",
+                human_id=human_id,
+                values=seen,
+            ) from None
+        if now is None or not _is_same(noun, values, now):
+            raise NotFound(f"The {noun.NOUN} '{human_id}' was {done} and then deleted by somebody else.")
+        result = _keep_secrets(noun, now, values)
+        if now["state"] in noun.FAILED_STATES:
+            raise Unfinished(
+                f"The {noun.NOUN} '{human_id}' was {done}, but is in state {now['state']}{_reason(now)}. The Control Plane "
+                "keeps trying; the next `up` looks again.",
+                human_id=human_id,
+                values=result,
+            )
+        return result
+
+    async def _gone(
+        self, noun: type[Resource], human_id: str, old: Values, deadline: float, progress: Progress
+    ) -> None:
+        if not noun.GONE_STATES:
+            return
+        try:
+            await self._waiter.until(
+                lambda: self._look(noun, human_id),
+                lambda now: now is None or not _is_same(noun, old, now),
+                uid=str(old[noun.UID_FIELD]),
+                seconds_max=deadline - time.monotonic(),
+                progress=lambda _seen, waited: progress(
+                    f"{noun.NOUN} {human_id} is being deleted, waiting until it is gone, {waited} s"
+                ),
+            )
+        except StillWaiting as wait:
+            why = "was interrupted" if wait.interrupted else "took longer than its time limit (option custom_timeouts)"
+            raise Spg99Error(
+                f"The {noun.NOUN} '{human_id}' is being deleted; the wait for its end {why}. Run the command again to see "
+                "it through."
+            ) from None
+
+
+def idempotency_key(urn: str | None, noun: type[Resource], body: Values, generation: int) -> str:
+    """The key under which a declaration creates its object.
+
+    The URN makes two declarations different, the body lets an edited one be asked for anew, the generation counts the
+    lives of one that is deleted and created again. Without a URN there is nothing to recognise a repetition by.
+    """
+    if urn is None:
+        return new_id("idem")
+    canonical = json.dumps([urn, noun.NOUN, body, generation], sort_keys=True, separators=(",", ":"))
+    return "up_" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _deadline(noun: type[Resource], seconds_max: float | None) -> float:
+    return time.monotonic() + (seconds_max or noun.CREATE_SECONDS)
+
+
+def _values(resource: Resource) -> Values:
+    return resource.model_dump(mode="json")
+
+
+def _is_same(noun: type[Resource], one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both are one object; when one side does not know its uid, the name decides."""
+    uid = one.get(noun.UID_FIELD)
+    return uid is None or uid == other.get(noun.UID_FIELD)
+
+
+def _is_going(noun: type[Resource], values: Values) -> bool:
+    return values.get("state") in noun.GONE_STATES
+
+
+def _reason(values: Values) -> str:
+    return f" ({values['state_reason']})" if values.get("state_reason") else ""
+
+
+def _keep_secrets(noun: type[Resource], now: Values, old: Mapping[str, Any]) -> Values:
+    """`now`, with the secrets which the system tells only once (an API key's token) as they were told."""
+    return now | {
+        name: old[name] for name in noun.marked(Mark.SECRET) if now.get(name) is None and old.get(name) is not None
+    }
+
+
+def _inputs_of(
+    noun: type[Resource], values: Values, old: Mapping[str, Any], old_inputs: Mapping[str, Any] | None
+) -> Values:
+    """What a user would have to write: the fields he wrote, as they are now, and those somebody else has set since."""
+    inputs = {}
+    for name in noun.inputs():
+        wrote = old_inputs is None or old_inputs.get(name) is not None
+        set_since = values[name] is not None and old.get(name) is None
+        if values[name] is not None and (wrote or set_since):
+            inputs[name] = values[name]
+    return inputs
+
+
+def _matches(values: Values, filters: Mapping[str, str]) -> bool:
+    """Asked of the server first; a server that knows no such filter for this noun answers everything."""
+    prefix = filters.get("name_prefix", "")
+    return str(values.get("name", "")).startswith(prefix) and filters.get("state", values.get("state")) == values.get(
+        "state"
+    )

@@ -1,0 +1,158 @@
+"""Waits until objects are as wanted: one stream of events for all who wait, not one poller each.
+
+Here: when to look again. Not here: what is waited for (operations.py). Without the stream (refused or broken) everybody
+looks by himself, slower and slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Generic, TypeVar
+
+from spg99.client import Client
+from spg99.errors import Spg99Error, Unavailable
+
+T = TypeVar("T")
+
+LOOKS_AT_ONCE_MAX = 32
+LOOK_SECONDS_WITH_STREAM = 15.0
+"""An event may be lost with the process that should have written it; somebody looks anyway."""
+LOOK_SECONDS_FIRST, LOOK_SECONDS_MAX = 0.25, 3.0
+STREAM_AGAIN_SECONDS = 5.0
+PROGRESS_SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0)
+PROGRESS_SECONDS_THEN = 5.0
+
+
+class StillWaiting(Exception, Generic[T]):
+    """The wait ended before the object was as wanted; `seen` is how it was last seen."""
+
+    def __init__(self, seen: T | None, *, interrupted: bool) -> None:
+        super().__init__()
+        self.seen = seen
+        self.interrupted = interrupted
+
+
+class Waiter:
+    """All waits of one process on one Control Plane."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._wakes: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE_MAX)
+        self._stream: asyncio.Task[None] | None = None
+        self._stream_stands = False
+        self._stream_refused = False
+        self._interrupted = False
+
+    async def aclose(self) -> None:
+        """Ends the stream."""
+        if self._stream is not None:
+            self._stream.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._stream
+
+    def interrupt(self) -> None:
+        """Ends all waits now and those to come at once."""
+        self._interrupted = True
+        self._wake_all()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the user wants to stop."""
+        return self._interrupted
+
+    async def until(
+        self,
+        look: Callable[[], Awaitable[T]],
+        done: Callable[[T], bool],
+        *,
+        uid: str,
+        seconds_max: float,
+        progress: Callable[[T | None, int], None],
+    ) -> T:
+        """Looks until `done`, woken by events about `uid`. Raises StillWaiting after `seconds_max` or when interrupted."""
+        began = time.monotonic()
+        wake = asyncio.Event()
+        self._wakes[uid].add(wake)
+        self._open_stream()
+        seen: T | None = None
+        pause = LOOK_SECONDS_FIRST
+        reports = _reports()
+        report_at = next(reports)
+        try:
+            while True:
+                wake.clear()
+                # A Control Plane that is away for a moment does not end the wait, only the time limit does.
+                with contextlib.suppress(Unavailable):
+                    async with self._looking:
+                        seen = await look()
+                    if done(seen):
+                        return seen
+                look_at = time.monotonic() + self._pause(pause)
+                pause = min(pause * 1.5, LOOK_SECONDS_MAX)
+                while not wake.is_set() and time.monotonic() < look_at:
+                    waited = time.monotonic() - began
+                    if waited >= report_at:
+                        progress(seen, int(waited))
+                        report_at = next(at for at in reports if at > waited)
+                    if waited >= seconds_max or self._interrupted:
+                        raise StillWaiting(seen, interrupted=self._interrupted)
+                    ends = min(look_at - time.monotonic(), seconds_max - waited, report_at - waited)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wake.wait(), max(ends, 0.001))
+                if self._interrupted:
+                    raise StillWaiting(seen, interrupted=True)
+        finally:
+            self._wakes[uid].discard(wake)
+            if not self._wakes[uid]:
+                del self._wakes[uid]
+
+    def _pause(self, alone: float) -> float:
+        chance = 0.75 + random.random() / 2  # noqa: S311 - spreads looks, guards nothing
+        return (LOOK_SECONDS_WITH_STREAM if self._stream_stands else alone) * chance
+
+    def _open_stream(self) -> None:
+        if not self._stream_refused and (self._stream is None or self._stream.done()):
+            self._stream = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Follows the events for as long as anybody waits."""
+        while True:
+            try:
+                async for event in self._client.follow_events():
+                    if event is None:
+                        # What happened before the stream stood was not told: everybody looks once more.
+                        self._stream_stands = True
+                        self._wake_all()
+                    elif event.subject is not None:
+                        for wake in self._wakes.get(event.subject, ()):
+                            wake.set()
+            except Unavailable:
+                pass
+            except Spg99Error:
+                self._stream_stands, self._stream_refused = False, True
+                self._wake_all()
+                return  # not for this key, or not in this Control Plane: everybody looks by himself
+            self._stream_stands = False
+            self._wake_all()
+            if not self._wakes:
+                return
+            await asyncio.sleep(STREAM_AGAIN_SECONDS)
+
+    def _wake_all(self) -> None:
+        for wakes in list(self._wakes.values()):
+            for wake in wakes:
+                wake.set()
+
+
+def _reports() -> Iterator[float]:
+    yield from PROGRESS_SECONDS
+    at = PROGRESS_SECONDS[-1]
+    while True:
+        at += PROGRESS_SECONDS_THEN
+        yield at
