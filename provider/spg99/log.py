@@ -6,11 +6,12 @@ log call; `_redact` is the second fence, not the first.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -26,6 +27,24 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
             else:
                 event[key] = _SECRET_VALUE.sub(lambda m: (m[1] and m[1] + "[secret]@") or m[2] + "[secret]", value)
     return event
+
+
+class _Lasting:
+    """Standard error that may go away (a closed terminal, `| head`): a line is lost then, never the work it tells of."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Writes, or does not."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._file.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flushes, or does not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def configure(process: str, *, level: str = "info", json: bool | None = None) -> None:
@@ -49,7 +68,7 @@ def configure(process: str, *, level: str = "info", json: bool | None = None) ->
     structlog.configure(
         processors=shared + renderer,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lasting(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

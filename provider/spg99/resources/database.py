@@ -104,6 +104,7 @@ class Database(DatabaseSpec, Resource):
     ID_FORMAT: ClassVar[str] = "{tenant}/{name}"
     UID_FIELD: ClassVar[str] = "db_id"
     HOLDS_DATA: ClassVar[bool] = True
+    FORCE_DELETE: ClassVar[bool] = True
     SETTLED_STATES: ClassVar[frozenset[str]] = frozenset(
         {DatabaseState.STOPPED, DatabaseState.BOOTING, DatabaseState.READY, DatabaseState.IDLE, DatabaseState.STOPPING}
     )

@@ -48,6 +48,8 @@ class Resource(BaseModel):
     """Values of `state` which need a person's eye."""
     GONE_STATES: ClassVar[frozenset[str]] = frozenset()
     """Values of `state` which mean: on its way out, do not adopt."""
+    FORCE_DELETE: ClassVar[bool] = False
+    """True where DELETE takes `?force=true` to end what still uses the object; bridges always give it."""
     CREATE_SECONDS: ClassVar[int] = 120
     """Default time limit of a create, update or delete in a bridge."""
 

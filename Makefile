@@ -1,0 +1,48 @@
+# Every task has one name here. `make demo` and `make test` are the two that a fresh machine needs.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo dev test lint unit conformance integration scenarios faults bench generate lock clean
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: ## .venv with the locked dependencies
+	@scripts/setup
+
+demo: setup ## the whole walk: declare, connect, sleep, wake, change, destroy
+	@$(BIN)/python scripts/demo.py
+
+dev: setup ## the platform on this machine, until Ctrl-C
+	@$(BIN)/spg99 dev
+
+test: setup ## lint, types, import contracts and all tests but the long ones
+	@scripts/test-packages
+	@$(MAKE) --no-print-directory lint
+	$(PYTEST) -n 2 --dist loadfile -m "not long" tests
+
+lint: setup ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit conformance integration scenarios: setup ## one kind of tests
+	$(PYTEST) -m "not long" tests/$@
+
+faults: setup ## the long fault runs (many minutes)
+	$(PYTEST) -s tests/faults
+
+bench: setup ## measure, and write docs/benchmarks.md
+	$(BIN)/python -m tests.benchmarks
+
+generate: setup ## everything that is generated
+	$(BIN)/python scripts/generate.py
+
+lock: setup ## resolve the dependencies again
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements.lock
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

@@ -1,0 +1,89 @@
+"""What can be done to one object beyond its settings: start, stop, scale, rotate, credentials. A table; `nouns.py` mounts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from spg99.commands.door import Door, with_door
+from spg99.commands.rendering import HIDDEN, show_one
+from spg99.commands.verbs import finished
+from spg99.resources import ApiKey, Database, Mark, Resource, Tenant
+
+_SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in (Tenant, Database, ApiKey)))
+
+
+def _action(
+    kind: type[Resource],
+    name: str,
+    path: str,
+    help_text: str,
+    *,
+    method: str = "POST",
+    options: tuple[Callable[[Any], Any], ...] = (),
+    secret_once: bool = False,
+) -> click.Command:
+    """A command that makes one call on one object and shows the answer. Its options are the body."""
+
+    def body(door: Door, human_id: dict[str, str], **given: Any) -> None:
+        sent = {key: value for key, value in given.items() if value is not None}
+
+        async def work(client: Any) -> Any:
+            answer = await client.call(method, kind.item_path(human_id) + path, json=sent or None)
+            is_operation = isinstance(answer, dict) and "op_id" in answer and "status" in answer
+            return await finished(client, answer) if is_operation else answer
+
+        answer = door.call(work)
+        if isinstance(answer, dict):
+            show_secrets = secret_once or door.show_secrets
+            show_one(answer if show_secrets else hidden(answer), as_json=door.as_json)
+
+    from spg99.commands.nouns import id_argument
+
+    decorated: Any = body
+    for option in reversed(options):
+        decorated = option(decorated)
+    return click.command(name, help=help_text)(with_door(id_argument(kind)(decorated)))
+
+
+def hidden(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer without the values of secret fields."""
+    return {name: HIDDEN if name in _SECRET_FIELDS and value is not None else value for name, value in answer.items()}
+
+
+_GRACE = click.option(
+    "--grace-seconds", type=click.IntRange(min=0), help="The old token stays valid this long.  [default: a policy, 0]"
+)
+_SCALE = click.option("--target-scale", type=click.IntRange(0, 1), required=True, help="1: a writer runs. 0: none.")
+
+
+def actions() -> dict[str, tuple[click.Command, ...]]:
+    """Further commands of each group."""
+    return {
+        "tenants": (
+            _action(Tenant, "credentials", "/credentials", "Show the tenant's credentials.", method="GET"),
+            _action(
+                Tenant,
+                "rotate-credentials",
+                "/credentials/rotate",
+                "Give the tenant a new password. The old one is refused at once; live connections stay.",
+            ),
+        ),
+        "dbs": (
+            _action(Database, "start", "/start", "Start the database now rather than at its first connection."),
+            _action(Database, "stop", "/stop", "Put the database to sleep now rather than when it is idle."),
+            _action(Database, "scale", "/scale", "Set how many writers run.", options=(_SCALE,)),
+        ),
+        "keys": (
+            _action(
+                ApiKey,
+                "rotate",
+                "/rotate",
+                "Give the key a new token and show it, this once.",
+                options=(_GRACE,),
+                secret_once=True,
+            ),
+        ),
+    }

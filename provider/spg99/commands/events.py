@@ -1,0 +1,48 @@
+"""`spg99 events`: what happens, line by line. Not here: what an event means (control_plane/platform/outbox.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from spg99.client import Client, Event
+from spg99.commands.door import Door, with_door
+from spg99.commands.rendering import show_line
+
+
+@click.group("events")
+def events() -> None:
+    """What happens in this account, as it happens."""
+
+
+@events.command("watch")
+@click.option("--type", "types", multiple=True, help="Only this type, such as database.ready. May be repeated.")
+@click.option("--tenant", help="Only what concerns this tenant.")
+@click.option("--last-event-id", metavar="ID", help="Begin after this event instead of now; the first column names it.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@with_door
+def watch(door: Door, types: tuple[str, ...], tenant: str | None, last_event_id: str | None, count: int | None) -> None:
+    """Shows events without gap or repeat until it is interrupted."""
+
+    async def work(client: Client) -> None:
+        left = count
+        async for event in client.events(last_event_id=last_event_id, tenant=tenant, types=list(types) or None):
+            show_line(line_of(event, whole=door.as_json), _COLUMNS, as_json=door.as_json)
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    return
+
+    door.call(work)
+
+
+_COLUMNS = ("id", "occurred_at", "type", "subject", "payload")
+
+
+def line_of(event: Event, *, whole: bool) -> dict[str, Any]:
+    """The event as one line: all of it for programs, what a person wants to know otherwise."""
+    if whole:
+        return {"id": event.id, "type": event.type, **event.data}
+    found = {name: event.data.get(name) for name in _COLUMNS}
+    return found | {"id": event.id, "type": event.type}

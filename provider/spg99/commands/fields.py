@@ -1,0 +1,44 @@
+"""Flags for the fields of a spec: `--idle-timeout-seconds`, typed and described by the model. Not here: checking (the API)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, get_args, get_origin
+
+import click
+
+from spg99.commands.options import click_type, plain_type
+from spg99.resources import Mark, Spec, marks_of
+
+
+def field_options(
+    spec: type[Spec], *, leave_out: frozenset[str], must_have_required: bool = False
+) -> list[Callable[[Any], Any]]:
+    """An option for each field. None (or no value) means: not given."""
+    return [
+        _option(name, field, must_have_required and field.is_required())
+        for name, field in spec.model_fields.items()
+        if name not in leave_out
+    ]
+
+
+def _option(name: str, field: Any, required: bool) -> Callable[[Any], Any]:
+    kind, flag = plain_type(field.annotation), f"--{name.replace('_', '-')}"
+    help_text = " ".join((field.description or "").split())
+    facts = ["immutable"] if Mark.IMMUTABLE in marks_of(field) else []
+    default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
+    if not required and default not in (None, []):
+        facts.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
+    if facts:
+        help_text += f"  [{'; '.join(facts)}]"
+    attributes: dict[str, Any] = {"default": None, "help": help_text, "required": required}
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, **attributes)
+    many = get_origin(kind) is list
+    if many:
+        kind = get_args(kind)[0]
+        attributes |= {"multiple": True, "help": f"{help_text}  [may be repeated]"}
+    is_enum = isinstance(kind, type) and issubclass(kind, Enum)
+    attributes["type"] = click.Choice([member.value for member in kind]) if is_enum else click_type(kind)
+    return click.option(flag, name, **attributes)

@@ -1,0 +1,81 @@
+"""What a killed `spg99 dev` may leave behind, and ending it. Only processes that are surely ours are touched.
+
+Here: finding and ending processes. Not here: files; the agent and the catalogue take over or clear their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import psutil
+
+from spg99 import log
+from spg99.commands.dev_folder import DevState
+
+_log = log.get("dev")
+
+ENDING_SECONDS = 45.0
+"""Children whose dev was killed end by themselves; an agent with many databases takes a while."""
+DATABASE_SECONDS = 10.0
+
+
+async def end_former(state: DevState) -> None:
+    """Waits until the processes of a former dev in this folder are gone; kills what does not go."""
+    left: list[psutil.Process] = []
+    for running in state.processes.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(running.pid)
+            if abs(process.create_time() - running.started_at) < 0.05:
+                left.append(process)
+    if not left:
+        return
+    _log.info("waiting for the processes of a dev that was killed", pids=[process.pid for process in left])
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    await _gone(left, ENDING_SECONDS)
+
+
+async def end_databases(data_dir: Path) -> None:
+    """Ends every PostgreSQL server whose files are in this folder. After an orderly end there is none."""
+    left = postmasters(data_dir)
+    for process in left:
+        _log.warning("ending a PostgreSQL that was left", pid=process.pid)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGINT)
+    await _gone(left, DATABASE_SECONDS)
+
+
+def postmasters(data_dir: Path) -> list[psutil.Process]:
+    """PostgreSQL servers that run on files in this folder: `postgres ... -D <data_dir>/...`."""
+    inside = f"{data_dir}/"
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        arguments = process.info["cmdline"] or []
+        if process.info["name"] != "postgres" or "-D" not in arguments[:-1]:
+            continue
+        if arguments[arguments.index("-D") + 1].startswith(inside):
+            found.append(process)
+    return found
+
+
+async def _gone(processes: list[psutil.Process], seconds: float) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while left := [process for process in processes if _runs(process)]:
+        if asyncio.get_running_loop().time() > deadline:
+            for process in left:
+                _log.warning("killed", pid=process.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            return
+        await asyncio.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

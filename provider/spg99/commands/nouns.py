@@ -1,0 +1,164 @@
+"""tenants, dbs, keys: list, get, create, update, delete, watch, made from the resource model alone.
+
+Here: a command group for any noun, and what a noun has beyond that. Not here: rendering (rendering.py), watching (watch.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from spg99.commands import verbs
+from spg99.commands.door import Door, with_door
+from spg99.commands.fields import field_options
+from spg99.resources import ApiKey, Database, Mark, Resource, Tenant
+
+
+@dataclass(frozen=True)
+class Naming:
+    """All that a command line knows of a noun beyond its model."""
+
+    command: str
+    one: str
+    """In a sentence: `a database`."""
+    many: str
+    filters: tuple[str, ...] = ()
+    """Query parameters of the list."""
+    deletions: tuple[tuple[str, str], ...] = ()
+    """Query parameters of the deletion, and their help."""
+    secret_once: bool = False
+    """Its secrets are answered once, at creation: they are always shown then."""
+
+
+NAMINGS: Final[dict[type[Resource], Naming]] = {
+    Tenant: Naming("tenants", "a tenant", "tenants", deletions=(("cascade", "Delete its databases with it."),)),
+    Database: Naming(
+        "dbs",
+        "a database",
+        "databases",
+        filters=("state", "name_prefix"),
+        deletions=(("force", "Also while clients are connected."),),
+    ),
+    ApiKey: Naming("keys", "an API key", "API keys", secret_once=True),
+}
+
+
+def group_of(kind: type[Resource], naming: Naming) -> click.Group:
+    """The group of one noun."""
+    group = click.Group(naming.command, help=f"{(kind.__doc__ or '').strip()}")
+    for command in (
+        _list(kind, naming),
+        _get(kind, naming),
+        _create(kind, naming),
+        *([_update(kind, naming)] if kind.inputs().keys() - kind.marked(Mark.IMMUTABLE) else []),
+        _delete(kind, naming),
+        _watch(kind, naming),
+    ):
+        group.add_command(command)
+    return group
+
+
+def id_argument(kind: type[Resource]) -> Any:
+    """The human id as a parameter: `TENANT/NAME`."""
+    metavar = "/".join(name.removesuffix("_id").upper() for name in kind.id_fields())
+    return click.argument("human_id", metavar=metavar, callback=lambda _c, _p, text: _id_values(kind, text))
+
+
+def _id_values(kind: type[Resource], text: str) -> dict[str, str]:
+    try:
+        return kind.id_values(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
+def _list(kind: type[Resource], naming: Naming) -> click.Command:
+    def body(door: Door, **given: Any) -> None:
+        where = {name: given.pop(name) for name in kind.path_fields()}
+        verbs.show_list(door, kind, where, given, nothing=f"There are no {naming.many}.")
+
+    for name in reversed(naming.filters):
+        body = click.option(f"--{name.replace('_', '-')}", name, help=f"Only those with this {name}.")(body)
+    for name in kind.path_fields():
+        body = click.argument(name, metavar=name.upper())(body)
+    return click.command("list", help=f"List {naming.many}, ordered by name.")(with_door(body))
+
+
+def _get(kind: type[Resource], naming: Naming) -> click.Command:
+    def body(door: Door, human_id: dict[str, str]) -> None:
+        verbs.show(door, kind, human_id)
+
+    return click.command("get", help=f"Show {naming.one}.")(with_door(id_argument(kind)(body)))
+
+
+def _create(kind: type[Resource], naming: Naming) -> click.Command:
+    named = [name for name in kind.id_fields() if name in kind.inputs()]
+
+    def body(door: Door, human_id: dict[str, str] | None = None, *, wait: bool = False, **fields: Any) -> None:
+        values = {name: value for name, value in fields.items() if value is not None and value != ()}
+        verbs.create(door, kind, {**(human_id or {}), **values}, wait=wait, show_secrets=naming.secret_once)
+
+    decorated: Any = body
+    if kind.SETTLED_STATES:
+        decorated = click.option("--wait/--no-wait", default=True, help="Wait until it is usable.  [default: wait]")(
+            body
+        )
+    for option in reversed(field_options(kind.SPEC, leave_out=frozenset(named), must_have_required=True)):
+        decorated = option(decorated)
+    if named:
+        decorated = id_argument(kind)(decorated)
+    return click.command("create", help=f"Create {naming.one}.")(with_door(decorated))
+
+
+def _update(kind: type[Resource], naming: Naming) -> click.Command:
+    def body(door: Door, human_id: dict[str, str], **fields: Any) -> None:
+        changes = {name: value for name, value in fields.items() if value is not None and value != ()}
+        if not changes:
+            raise click.UsageError("Nothing to change was given. --help lists what can be changed in place.")
+        verbs.update(door, kind, human_id, changes)
+
+    decorated: Any = body
+    for option in reversed(field_options(kind.SPEC, leave_out=kind.marked(Mark.IMMUTABLE))):
+        decorated = option(decorated)
+    return click.command("update", help=f"Change {naming.one} in place.")(with_door(id_argument(kind)(decorated)))
+
+
+def _delete(kind: type[Resource], naming: Naming) -> click.Command:
+    def body(door: Door, human_id: dict[str, str], *, yes: bool, wait: bool = False, **query: bool) -> None:
+        name = kind.id_of(human_id)
+        if not yes:
+            click.confirm(f"Delete the {kind.NOUN.replace('_', ' ')} {name} for good?", abort=True, err=True)
+        verbs.delete(door, kind, human_id, {key: value for key, value in query.items() if value}, wait=wait)
+
+    decorated: Any = click.option("--wait/--no-wait", default=True, help="Wait until it is gone.  [default: wait]")(
+        body
+    )
+    decorated = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(decorated)
+    for name, text in naming.deletions:
+        decorated = click.option(f"--{name}", is_flag=True, help=text)(decorated)
+    return click.command("delete", help=f"Delete {naming.one} for good.")(with_door(id_argument(kind)(decorated)))
+
+
+def _watch(kind: type[Resource], naming: Naming) -> click.Command:
+    def body(door: Door, human_id: dict[str, str]) -> None:
+        from spg99.commands.watch import watch_one
+
+        watch_one(door, kind, human_id)
+
+    return click.command("watch", help=f"Show {naming.one}, and again whenever it changes. Ends when it is deleted.")(
+        with_door(id_argument(kind)(body))
+    )
+
+
+def _groups() -> list[click.Command]:
+    from spg99.commands.actions import actions
+
+    groups = {naming.command: group_of(kind, naming) for kind, naming in NAMINGS.items()}
+    for command, members in actions().items():
+        for member in members:
+            groups[command].add_command(member)
+    return list(groups.values())
+
+
+COMMANDS: Final = _groups()

@@ -1,0 +1,32 @@
+"""`spg99 operations`: what became of an asynchronous call. Not here: waiting for one's own calls (verbs.py)."""
+
+from __future__ import annotations
+
+import click
+
+from spg99.commands.door import Door, with_door
+from spg99.commands.rendering import show_one
+
+
+@click.group("operations")
+def operations() -> None:
+    """What became of an asynchronous call."""
+
+
+@operations.command("get")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.IntRange(0, 60),
+    default=0,
+    help="Wait so many seconds for its end (at most 60).",
+)
+@click.argument("op_id")
+@with_door
+def get(door: Door, op_id: str, wait_seconds: int) -> None:
+    """Shows one operation."""
+    from urllib.parse import quote
+
+    params = {"wait": wait_seconds} if wait_seconds else None
+    answer = door.call(lambda client: client.call("GET", f"/operations/{quote(op_id, safe='')}", params=params))
+    show_one(answer, as_json=door.as_json)

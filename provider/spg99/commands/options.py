@@ -1,0 +1,94 @@
+"""Flags of a process from its Settings class: name, type, help, variable and default are written once, in config.py.
+
+Not here: precedence and checking of values (config.load).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from spg99.config import ENVIRONMENT_PREFIX, Settings, load
+
+S = TypeVar("S", bound=Settings)
+Body = Callable[..., Any]
+
+
+def settings_command(kind: type[S], name: str) -> Callable[[Callable[[S], Any]], click.Command]:
+    """A command whose only parameter is its settings: `@settings_command(GatewaySettings, "gateway")`."""
+
+    def decorate(body: Callable[[S], Any]) -> click.Command:
+        @with_settings(kind, name)
+        def run(settings: S) -> Any:
+            return body(settings)
+
+        run.__doc__ = body.__doc__
+        return click.command(name, help=body.__doc__)(run)
+
+    return decorate
+
+
+def with_settings(kind: type[S], name: str) -> Callable[[Body], Body]:
+    """Adds the flags of `kind` to a function and hands it the loaded settings first, then its own parameters."""
+
+    def decorate(body: Body) -> Body:
+        def run(config_file: Path | None, **given: Any) -> Any:
+            flags = {field: given.pop(field) for field in kind.model_fields}
+            return body(load(kind, name, flags=flags, config_file=config_file), **given)
+
+        run.__doc__, run.__name__ = body.__doc__, body.__name__
+        # Options that the function already has stay with it.
+        run.__click_params__ = getattr(body, "__click_params__", [])  # type: ignore[attr-defined]
+        decorated: Body = click.option(
+            "--config",
+            "config_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help=f"TOML file with settings, in its table `{name}`.  [env: {ENVIRONMENT_PREFIX}CONFIG]",
+        )(run)
+        for field_name, field in reversed(kind.model_fields.items()):
+            decorated = click.option(*_names(field_name, field), **_attributes(field_name, field))(decorated)
+        return decorated
+
+    return decorate
+
+
+def _names(name: str, field: FieldInfo) -> tuple[str, str]:
+    flag = name.replace("_", "-")
+    return (f"--{flag}/--no-{flag}" if plain_type(field.annotation) is bool else f"--{flag}"), name
+
+
+def _attributes(name: str, field: FieldInfo) -> dict[str, Any]:
+    kind = plain_type(field.annotation)
+    facts = [f"env: {ENVIRONMENT_PREFIX}{name.upper()}"]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is not None:
+        facts.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
+    attributes: dict[str, Any] = {
+        "default": None,
+        "help": f"{' '.join((field.description or '').split())}  [{'; '.join(facts)}]",
+    }
+    if kind is not bool:
+        attributes["type"] = click_type(kind)
+    return attributes
+
+
+def plain_type(annotation: Any) -> Any:
+    """The type without `| None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        return plain_type(kinds[0]) if len(kinds) == 1 else str
+    return annotation
+
+
+def click_type(kind: Any) -> Any:
+    """How click reads a value of this type; finer rules are the Settings' own."""
+    if get_origin(kind) is Literal:
+        return click.Choice([str(choice) for choice in get_args(kind)])
+    if kind is Path:
+        return click.Path(path_type=Path)
+    return kind if kind in (int, float) else str

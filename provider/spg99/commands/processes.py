@@ -1,0 +1,55 @@
+"""One command a process: control-plane, gateway, agent, catalogue. Here: handing over settings. Not here: the processes."""
+
+from __future__ import annotations
+
+from spg99 import log
+from spg99.commands.options import settings_command
+from spg99.config import AgentSettings, CatalogueSettings, ControlPlaneSettings, GatewaySettings
+
+
+@settings_command(ControlPlaneSettings, "control-plane")
+def control_plane(settings: ControlPlaneSettings) -> None:
+    """The Control Plane: the HTTP API v2 and the life of databases.
+
+    Stateless: as many as you like may work on one catalogue. Prints one line of JSON when it is ready. SIGTERM ends it.
+    """
+    log.configure("control-plane", level=settings.log_level, json=settings.log_json)
+    from spg99.control_plane.server import run
+
+    run(settings)
+
+
+@settings_command(GatewaySettings, "gateway")
+def gateway(settings: GatewaySettings) -> None:
+    """The Gateway: one TLS PostgreSQL endpoint for every database, which wakes those that sleep.
+
+    Prints one line of JSON when it is ready. SIGTERM lets live connections end for a while, then ends it.
+    """
+    log.configure("gateway", level=settings.log_level, json=settings.log_json)
+    from spg99.gateway.server import run
+
+    run(settings)
+
+
+@settings_command(AgentSettings, "agent")
+def agent(settings: AgentSettings) -> None:
+    """The agent: starts and stops the PostgreSQL processes of this node as the Control Plane asks.
+
+    Prints one line of JSON when it is ready. Databases keep running when it ends, and are taken over when it starts again.
+    """
+    log.configure("agent", level=settings.log_level, json=settings.log_json)
+    from spg99.node.agent import run
+
+    run(settings)
+
+
+@settings_command(CatalogueSettings, "catalogue")
+def catalogue(settings: CatalogueSettings) -> None:
+    """The embedded catalogue: a PostgreSQL in the data folder, reachable by a unix socket there.
+
+    For several Control Planes on one machine, and for `spg99 dev`. Prints one line of JSON when it is ready.
+    """
+    log.configure("catalogue", level=settings.log_level, json=settings.log_json)
+    from spg99.commands.catalogue import run
+
+    run(settings)

@@ -1,0 +1,203 @@
+"""Starts the processes of `spg99 dev` in order, keeps them, and ends them in order, whenever and however it is told to.
+
+Order: catalogue, Control Plane, agent and Gateway together; ended: Gateway, agent (which stops the databases), Control
+Plane, catalogue. Here: the order. Not here: one process (child.py), files (dev_folder.py), ports (ports.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from spg99 import log
+from spg99.commands.child import Child, Plan
+from spg99.commands.dev_folder import DevFolder, DevState, replace_file
+from spg99.commands.installation import Installation
+from spg99.commands.leftovers import end_databases, end_former
+from spg99.commands.ports import Hold, candidates, hold_first
+from spg99.config import DevSettings, GatewaySettings, load
+
+_log = log.get("dev")
+
+USUAL_API_PORT = 8099
+USUAL_GATEWAY_PORT = 5432
+DRAIN_SECONDS = 1
+"""At Ctrl-C a person waits, so clients who are connected have less time than in a service."""
+STOP_ORDER = ("gateway", "agent", "control-plane", "catalogue")
+
+
+class Supervisor:
+    """One `spg99 dev`."""
+
+    def __init__(self, settings: DevSettings, folder: DevFolder, config_file: Path | None = None) -> None:
+        self.folder = folder
+        self._config_file = config_file
+        self.state = DevState()
+        self._settings = settings
+        self._children: dict[str, Child] = {}
+        self._holds: list[Hold] = []
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[DevState], None]) -> None:
+        """Starts everything, calls `ready`, and ends everything when `stop` is set, also while starting."""
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                ready(self.state)
+                await stopping
+        finally:
+            await _cancelled(starting)
+            await _cancelled(stopping)
+            await self._stop()
+
+    def hasten(self) -> None:
+        """The user is impatient: live connections no longer delay the end."""
+        if (gateway := self._children.get("gateway")) is not None:
+            gateway.hasten()
+
+    async def _start(self) -> None:
+        settings, folder = self._settings, self.folder
+        before = folder.read()
+        await end_former(before)
+        api = self._hold(settings.api_port, before.api_port, USUAL_API_PORT, "--api-port")
+        gate = self._hold(settings.gateway_port, before.gateway_port, USUAL_GATEWAY_PORT, "--gateway-port")
+        # Kept for the next start even if this one is killed on the way.
+        self.state = DevState(api_port=api.port, gateway_port=gate.port)
+        self._note()
+
+        catalogue_url = settings.catalogue_url
+        if catalogue_url is None:
+            catalogue_url = (await self._child(self._plan("catalogue", _postgres_flags(settings), stop_seconds=30)))[
+                "url"
+            ]
+        async with Installation(catalogue_url, folder) as installation:
+            await installation.prepare()
+        cp_url = f"http://{_bracketed(settings.host)}:{api.port}/v2"
+        plane = ["--host", settings.host, "--port", str(api.port)]
+        plane += ["--gateway-host", settings.gateway_host, "--gateway-port", str(gate.port)]
+        secrets = {"SPG99_CATALOGUE_URL": catalogue_url}
+        await self._child(self._plan("control-plane", plane, environment=secrets, owns_group=True))
+
+        agent = ["--cp-url", cp_url, "--stop-computes-on-exit", *_postgres_flags(settings)]
+        gateway = ["--cp-url", cp_url, "--host", settings.host, "--port", str(gate.port)]
+        gateway += ["--drain-seconds", str(DRAIN_SECONDS)]
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._child(self._enrolled("agent", "node", agent, catalogue_url, stop_seconds=60)))
+            both.create_task(self._child(self._enrolled("gateway", "gateway", gateway, catalogue_url, owns_group=True)))
+        reachable = {
+            "pid": os.getpid(),
+            "cp_url": cp_url,
+            "gateway_host": settings.gateway_host,
+            "ca_file": folder.ca_file if self._gateway_has_our_ca() else None,
+            "admin_key_file": folder.admin_key_file,
+            "catalogue_url": catalogue_url if settings.catalogue_url is None else None,
+        }
+        self.state = self.state.model_copy(update=reachable)
+        self._note()
+        if settings.ready_file is not None:
+            replace_file(settings.ready_file, self.state.model_dump_json(indent=2) + "\n", mode=0o644)
+
+    def _hold(self, wanted: int | None, used_last: int | None, usual: int, flag: str) -> Hold:
+        hold = hold_first(self._settings.host, candidates(wanted, used_last=used_last, usual=usual), flag=flag)
+        self._holds.append(hold)
+        return hold
+
+    async def _child(self, plan: Plan) -> dict[str, Any]:
+        child = self._children[plan.name] = Child(plan, changed=self._note)
+        line = await child.start()
+        _log.debug("ready", child=plan.name)
+        return line
+
+    def _plan(
+        self,
+        name: str,
+        flags: list[str],
+        *,
+        environment: dict[str, str] | None = None,
+        stop_seconds: float = 20,
+        owns_group: bool = False,
+    ) -> Plan:
+        surroundings = dict(environment or {})
+        if self._config_file is not None:
+            surroundings["SPG99_CONFIG"] = str(self._config_file.absolute())
+
+        async def fixed() -> dict[str, str]:
+            return surroundings
+
+        arguments = [name, "--data-dir", str(self.folder.data_dir), "--log-level", self._settings.log_level, *flags]
+        if (as_json := self._settings.log_json) is not None:
+            arguments.append("--log-json" if as_json else "--no-log-json")
+        return Plan(name, arguments, fixed, stop_seconds, owns_group)
+
+    def _enrolled(
+        self,
+        name: str,
+        kind: Literal["node", "gateway"],
+        flags: list[str],
+        catalogue_url: str,
+        *,
+        stop_seconds: float = 20,
+        owns_group: bool = False,
+    ) -> Plan:
+        """A plan with a fresh enrolment token at each start; a process that is known already ignores it."""
+
+        plan = self._plan(name, flags, stop_seconds=stop_seconds, owns_group=owns_group)
+
+        async def with_token() -> dict[str, str]:
+            async with Installation(catalogue_url, self.folder) as installation:
+                return await plan.environment() | {"SPG99_ENROLMENT_TOKEN": await installation.enrolment_token(kind)}
+
+        return dataclasses.replace(plan, environment=with_token)
+
+    def _gateway_has_our_ca(self) -> bool:
+        """Whether the Gateway's certificate is the one it makes itself, by the settings that it sees."""
+        seen = load(GatewaySettings, "gateway", flags={}, config_file=self._config_file)
+        return seen.tls_cert_file is None and self.folder.ca_file.exists()
+
+    def _note(self) -> None:
+        """Writes who runs, so that the next dev can end what this one could not."""
+        processes = {name: child.running for name, child in self._children.items() if child.running}
+        self.state = self.state.model_copy(update={"processes": processes})
+        self.folder.write(self.state)
+
+    async def _stop(self) -> None:
+        for name in STOP_ORDER:
+            if (child := self._children.get(name)) is not None:
+                await child.stop()
+        await end_databases(self.folder.data_dir)
+        for hold in self._holds:
+            hold.release()
+        if self._settings.ready_file is not None:
+            self._settings.ready_file.unlink(missing_ok=True)
+        if self.state.api_port is not None:
+            self.state = DevState(api_port=self.state.api_port, gateway_port=self.state.gateway_port)
+            self._note()
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _postgres_flags(settings: DevSettings) -> list[str]:
+    flags: list[str] = []
+    if settings.pg_bin is not None:
+        flags += ["--pg-bin", str(settings.pg_bin)]
+    if settings.run_as is not None:
+        flags += ["--run-as", settings.run_as]
+    return flags
+
+
+def _bracketed(host: str) -> str:
+    """The host as it stands in a URL that this machine can open."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,48 @@
+"""`python -m tests.benchmarks [suite ...] [--quick]`: runs suites and writes docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+TESTS = Path(__file__).resolve().parent.parent
+REPORT = TESTS.parent / "docs" / "benchmarks.md"
+SUITES = ("wake", "gateway", "api", "engine", "memory")
+
+
+def main() -> int:
+    """Runs what was asked for; without names: everything, and the report is written."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; for trying the benchmarks themselves")
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(TESTS))
+    tables = []
+    for name in chosen.suites or SUITES:
+        began = time.perf_counter()
+        print(f"-- {name}", flush=True)
+        for table in importlib.import_module(f"tests.benchmarks.{name}").run(quick=chosen.quick):
+            print(table.markdown(), flush=True)
+            tables.append(table)
+        print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
+    if not chosen.suites and not chosen.quick:
+        head = (
+            "# Benchmarks\n\nWritten by `make bench`; not edited by hand. Side by side in one run on one machine, so compare ratios, not "
+            f"seconds.\n\n{datetime.date.today():%Y-%m-%d}, {os.cpu_count()} cores, "
+            f"{psutil.virtual_memory().total // 2**30} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}.\n"
+        )
+        REPORT.write_text(head + "\n" + "\n".join(table.markdown() for table in tables))
+        print(f"written: {REPORT.relative_to(TESTS.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The HTTP API: requests per second, with few and with 100,000 databases in the catalogue, and what an idle house costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import httpx
+import psutil
+import psycopg
+from tests.benchmarks.table import Table, mid, ratio
+
+from house import House, a_house
+
+CROWD = 100_000
+CLIENTS = 8
+
+FILL = """
+with owner as (select tenant_id from tenants where name = 'crowd')
+insert into databases (db_id, tenant_id, name, size, idle_timeout_seconds, state, timeline_id, target_profile)
+select 'db_bench' || n, owner.tenant_id, 'd' || lpad(n::text, 7, '0'), 'L1', 300, 'stopped', 'tl_bench' || n, 'L1'
+  from owner, generate_series(1, %s) n
+"""
+
+
+async def rate(house: House, calls: int, one: Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]) -> float:
+    """Requests per second of `calls` requests by a few clients at once."""
+    headers = {"Authorization": f"Bearer {house.env['SPG99_API_KEY']}"}
+    numbers = iter(range(calls))
+    async with httpx.AsyncClient(base_url=house.env["SPG99_CP_URL"], headers=headers, timeout=60) as client:
+
+        async def work() -> None:
+            for number in numbers:
+                answer = await one(client, number)
+                answer.raise_for_status()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(CLIENTS)))
+        return calls / (time.perf_counter() - began)
+
+
+def cpu_share(house: House, seconds: float) -> float:
+    """Share of one core that all processes of the house use while nobody asks anything."""
+
+    def used() -> float:
+        total = 0.0
+        for process in house.processes():
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+        return total
+
+    before = used()
+    time.sleep(seconds)
+    return (used() - before) / seconds
+
+
+def measure(house: House, calls: int, tag: str) -> dict[str, float]:
+    """Requests per second of each kind of call."""
+    cursor = ""
+    answer = house.api("GET", "/tenants/crowd/dbs", params={"limit": 500}).json()
+    for _ in range(99):  # 99 x 500 + 450 rows: where page 1,000 of 50 begins
+        if not answer["next_cursor"]:
+            break
+        cursor = answer["next_cursor"]
+        answer = house.api("GET", "/tenants/crowd/dbs", params={"limit": 500, "cursor": cursor}).json()
+
+    async def create(client: httpx.AsyncClient, number: int) -> httpx.Response:
+        return await client.post("/tenants", json={"name": f"bench_{tag}_{number}"})
+
+    async def read(client: httpx.AsyncClient, _number: int) -> httpx.Response:
+        return await client.get("/tenants/crowd/dbs/probe")
+
+    async def first_page(client: httpx.AsyncClient, _number: int) -> httpx.Response:
+        return await client.get("/tenants/crowd/dbs", params={"limit": 50})
+
+    async def late_page(client: httpx.AsyncClient, _number: int) -> httpx.Response:
+        return await client.get("/tenants/crowd/dbs", params={"limit": 50, **({"cursor": cursor} if cursor else {})})
+
+    kinds = {
+        "create a tenant": create,
+        "read a database": read,
+        "list, page 1": first_page,
+        "list, page 1,000": late_page,
+    }
+    result = {}
+    for title, one in kinds.items():
+        per_round = calls // 4 if one is create else calls
+        if one is create:
+            result[title] = asyncio.run(rate(house, per_round, one))
+        else:
+            result[title] = mid([asyncio.run(rate(house, per_round, one)) for _ in range(3)])
+    return result
+
+
+def run(*, quick: bool = False) -> list[Table]:
+    """The table of section 11: the API."""
+    calls, crowd, idle = (100, 10_000, 3.0) if quick else (600, CROWD, 15.0)
+    table = Table(
+        f"API, {CLIENTS} clients at once",
+        ("call", "few databases", f"{crowd:,} databases", "slowdown"),
+    )
+    with a_house(environment={}) as house:
+        house.create_database("crowd", "probe")
+        with psycopg.connect(house.dev()["catalogue_url"], autocommit=True) as catalogue:
+            catalogue.execute(
+                "insert into policy_values (key, scope, scope_id, value) values ('api.requests_per_minute', 'global', '', '100000000')"
+            )
+            time.sleep(2)  # the limit is cached for about a second
+            quiet = cpu_share(house, idle)
+            catalogue.execute(FILL, (1000,))
+            few = measure(house, calls, "few")
+            catalogue.execute("delete from databases where db_id like 'db_bench%'")
+            catalogue.execute(FILL, (crowd,))
+            catalogue.execute("vacuum analyze databases")
+            many = measure(house, calls, "many")
+            crowded = cpu_share(house, idle)
+            catalogue.execute("delete from databases where db_id like 'db_bench%'")
+    for title in few:
+        table.add(title, f"{few[title]:,.0f}/s", f"{many[title]:,.0f}/s", ratio(few[title], many[title], goal=1.2))
+    table.add(
+        "idle CPU of all processes, share of one core",
+        f"{quiet:.2%}",
+        f"{crowded:.2%}",
+        f"goal <= 1 %: {'met' if crowded <= 0.01 else 'missed'}",
+    )
+    return [table]

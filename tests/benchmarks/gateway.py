@@ -1,0 +1,185 @@
+"""pgbench and COPY through the Gateway, against the bare socket and against pgbouncer where it is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from tests.benchmarks.table import Table, mid, ratio
+
+from house import House, a_house, wait_for
+
+TPS = re.compile(r"tps = ([0-9.]+)")
+BOUNCER_PORT = 16432
+
+
+class Target:
+    """Where pgbench connects."""
+
+    def __init__(self, title: str, environment: dict[str, str]) -> None:
+        self.title = title
+        self.environment = environment
+
+    def pgbench(self, *arguments: str) -> float:
+        """Transactions per second."""
+        done = subprocess.run(
+            ["pgbench", "-n", *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        found = TPS.search(done.stdout)
+        if done.returncode or not found:
+            raise RuntimeError(f"pgbench {arguments} on {self.title}: {done.stdout}{done.stderr}")
+        return float(found[1])
+
+    def copy_out_megabytes_per_second(self, rows: int) -> float:
+        """COPY TO STDOUT of `rows` rows of 1000 bytes."""
+        names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname", "PGPASSWORD": "password"}
+        names |= {"PGSSLMODE": "sslmode"}
+        arguments = {names[key]: value for key, value in self.environment.items() if key in names}
+        size = 0
+        with psycopg.connect(**arguments) as connection:  # type: ignore[arg-type]
+            began = time.perf_counter()
+            statement = f"copy (select repeat('x', 999) from generate_series(1, {rows})) to stdout"
+            with connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[arg-type]
+                while data := copy.read():
+                    size += len(data)
+            return size / 1e6 / (time.perf_counter() - began)
+
+
+@contextmanager
+def bouncer(house: House, socket_dir: str, port: int, user: str, password: str) -> Iterator[Target | None]:
+    """pgbouncer in front of the same compute with TLS and SCRAM, or None where it is not installed."""
+    program = shutil.which("pgbouncer") or ("/usr/sbin/pgbouncer" if Path("/usr/sbin/pgbouncer").exists() else None)
+    if program is None:
+        yield None
+        return
+    folder = house.data_dir / "bouncer"
+    folder.mkdir(exist_ok=True)
+    for name in ("server.crt", "server.key"):
+        shutil.copy(house.data_dir / "gateway" / "tls" / name, folder / name)
+    (folder / "users.txt").write_text(f'"{user}" "{password}"\n')
+    (folder / "bouncer.ini").write_text(
+        f"[databases]\nbench = host={socket_dir} port={port} dbname=bench user={user}\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {BOUNCER_PORT}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
+        f"auth_file = {folder}/users.txt\npool_mode = session\ndefault_pool_size = 100\nmax_client_conn = 500\n"
+        f"client_tls_sslmode = require\nclient_tls_key_file = {folder}/server.key\nclient_tls_cert_file = {folder}/server.crt\n"
+        "log_connections = 0\nlog_disconnections = 0\nignore_startup_parameters = extra_float_digits\n"
+    )
+    identity = {}
+    if os.geteuid() == 0:
+        import pwd
+
+        nobody = pwd.getpwnam("nobody")
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    process = subprocess.Popen(
+        [program, "-q", folder / "bouncer.ini"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **identity,  # type: ignore[arg-type]
+    )
+    target = Target(
+        "pgbouncer, TLS + SCRAM",
+        {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(BOUNCER_PORT),
+            "PGUSER": user,
+            "PGDATABASE": "bench",
+            "PGPASSWORD": password,
+            "PGSSLMODE": "require",
+        },
+    )
+    try:
+        wait_for("pgbouncer", lambda: _answers(target), seconds=10)
+        yield target
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _answers(target: Target) -> bool:
+    try:
+        return target.pgbench("-S", "-c1", "-t1") > 0
+    except RuntimeError:
+        return False
+
+
+CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("-S simple, 8 clients", ("-S", "-c8", "-j2")),
+    ("-S prepared, 8 clients", ("-S", "-c8", "-j2", "-M", "prepared")),
+    ("-S prepared, 32 clients", ("-S", "-c32", "-j2", "-M", "prepared")),
+    ("TPC-B simple, 8 clients", ("-c8", "-j2")),
+    ("TPC-B prepared, 32 clients", ("-c32", "-j2", "-M", "prepared")),
+    ("new connection per transaction, 8 clients", ("-S", "-C", "-c8", "-j2")),
+)
+
+
+def run(*, quick: bool = False) -> list[Table]:
+    """The table of section 11: throughput."""
+    rounds, seconds, rows = (1, 1, 100_000) if quick else (3, 3, 400_000)
+    table = Table(
+        "Gateway throughput (pgbench scale 10; TLS on the Gateway's side, none on the socket)",
+        ("case", "direct socket", "Gateway", "pgbouncer", "Gateway / direct", "Gateway / pgbouncer"),
+    )
+    if not shutil.which("pgbench"):
+        table.notes.append("Not measured: there is no pgbench on PATH (Debian: postgresql-client).")
+        return [table]
+    with a_house() as house:
+        house.create_database(name="bench", size="L3", idle_timeout_seconds=0)
+        tenant = house.api("GET", "/tenants/acme").json()
+        user, password = tenant["pg_user"], tenant["pg_password"]
+        host, _, gateway_port = house.env["SPG99_GATEWAY"].rpartition(":")
+        common = {"PGUSER": user, "PGDATABASE": "bench"}
+        gateway = Target(
+            "Gateway",
+            {"PGHOST": host, "PGPORT": gateway_port, "PGPASSWORD": password, "PGSSLMODE": "require", **common},
+        )
+        _load(gateway)
+        seen = house.database(name="bench")
+        direct = Target("direct", {"PGHOST": seen["backend_addr"], "PGPORT": str(seen["backend_port"]), **common})
+        with bouncer(house, seen["backend_addr"], seen["backend_port"], user, password) as pooled:
+            targets = [target for target in (direct, gateway, pooled) if target is not None]
+            for title, arguments in CASES:
+                seen_tps: dict[str, list[float]] = {target.title: [] for target in targets}
+                for _ in range(rounds):
+                    for target in targets:
+                        seen_tps[target.title].append(target.pgbench(f"-T{seconds}", *arguments))
+                _row(table, title, [mid(seen_tps[target.title]) for target in targets], "tps")
+            copies = [mid([target.copy_out_megabytes_per_second(rows) for _ in range(rounds)]) for target in targets]
+            _row(table, f"COPY out, {rows // 1000} MB", copies, "MB/s")
+    if len(targets) < 3:
+        table.notes.append("pgbouncer is not installed here (Debian: pgbouncer), so its column is empty.")
+    return [table]
+
+
+def _load(target: Target) -> None:
+    subprocess.run(
+        ["pgbench", "-i", "-q", "-s", "10"],
+        env={**os.environ, **target.environment},
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+
+
+def _row(table: Table, title: str, medians: list[float], unit: str) -> None:
+    direct, gateway, *rest = medians
+    table.add(
+        title,
+        f"{direct:,.0f} {unit}",
+        f"{gateway:,.0f} {unit}",
+        f"{rest[0]:,.0f} {unit}" if rest else "",
+        ratio(gateway, direct),
+        ratio(gateway, rest[0], goal=0.9, at_most=False) if rest else "",
+    )

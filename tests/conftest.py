@@ -1,0 +1,28 @@
+"""What every test may ask for: a data folder that PostgreSQL's user can reach. Not here: starting anything."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A fresh folder with a short path (unix sockets) which other users may walk through (PostgreSQL under root)."""
+    path = Path(tempfile.mkdtemp(prefix="spg99-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session_data_dir() -> Iterator[Path]:
+    """The same, once per test run."""
+    path = Path(tempfile.mkdtemp(prefix="spg99-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
