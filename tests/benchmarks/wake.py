@@ -19,6 +19,7 @@ QUESTION = "select 1"
 
 def stopped(house: House, name: str) -> None:
     """Puts a database to sleep."""
+    wait_for("no lease", lambda: house.database(name=name)["active_connections"] == 0, every=0.01)
     house.api("POST", f"/tenants/acme/dbs/{name}/stop").raise_for_status()
     wait_for("sleep", lambda: house.database(name=name)["state"] == "stopped", every=0.01)
 

@@ -32,7 +32,7 @@ def test_the_first_connection_wakes_it_and_idleness_stops_it(house: House) -> No
         running = house.database(name="nap")
         assert running["state"] == "ready"
         assert running["current_scale"] == 1
-        assert running["active_connections"] >= 1
+        wait_for("the connection to be counted", lambda: house.database(name="nap")["active_connections"] == 1)
     stopped = wait_for("the database to sleep", lambda: asleep(house, "nap") and house.database(name="nap"), seconds=15)
     assert stopped["current_scale"] == 0
     with house.connect(name="nap") as connection:
@@ -66,6 +66,7 @@ def test_clients_that_arrive_while_it_stops_see_only_latency(house: House) -> No
     for _ in range(5):
         with house.connect(name="doors") as connection:
             connection.execute("select 1")
+        wait_for("the lease to be given back", lambda: house.database(name="doors")["active_connections"] == 0)
         house.api("POST", "/tenants/acme/dbs/doors/stop").raise_for_status()
         with house.connect(name="doors") as connection:
             assert connection.execute("select 1").fetchone() == (1,)

@@ -146,6 +146,8 @@ def _on_field(spec: type[Spec], sentence: str) -> Failure:
 def _failure(spec: type[Spec], detail: Any) -> Failure:
     path = tuple(detail["loc"])
     cause = detail.get("ctx", {}).get("error")
+    if detail["type"] == "extra_forbidden":
+        return Failure(path, "there is no such field")
     reason = str(cause) if isinstance(cause, Exception) else str(detail["msg"])
     value = detail["input"]
     is_secret = Mark.SECRET in marks_of(spec.model_fields[path[0]])

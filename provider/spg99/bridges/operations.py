@@ -9,25 +9,32 @@ with the same name and another uid is somebody else's.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from spg99.bridges.changes import diff, patch
+from spg99.bridges.objects import (
+    Values,
+    idempotency_key,
+    inputs_of,
+    is_going,
+    is_same,
+    keep_secrets,
+    matches,
+    reason_of,
+    values_of,
+)
 from spg99.bridges.waiting import StillWaiting, Waiter
 from spg99.client import Client
-from spg99.errors import Conflict, Fault, NotFound, Spg99Error
-from spg99.ids import new_id
-from spg99.resources import Mark, Resource
+from spg99.errors import BadRequest, Conflict, Fault, NotFound, Spg99Error
+from spg99.resources import Resource
 
 GENERATIONS_MAX = 1000
 FAILED_SECONDS_MAX = 15.0
 """The system tries again by itself when something failed; so long do we wait for that before we say so."""
 
-Values = dict[str, Any]
 Progress = Callable[[str], None]
 
 
@@ -97,7 +104,7 @@ class Operations:
         deadline = _deadline(noun, seconds_max)
         body = {name: inputs[name] for name in noun.inputs() if inputs.get(name) is not None}
         made, now = await self._create_or_find(noun, body, urn, deadline, progress)
-        values = _keep_secrets(noun, now, made)
+        values = keep_secrets(noun, now, made)
         return noun.id_of(values), await self._settled(noun, values, "created", deadline, progress)
 
     async def _create_or_find(
@@ -110,12 +117,12 @@ class Operations:
                 raise Interrupted
             key = idempotency_key(urn, noun, body, generation)
             try:
-                made = _values(await self._client.create(noun, body, idempotency_key=key))
+                made = values_of(await self._client.create(noun, body, idempotency_key=key))
             except Conflict as conflict:
                 await self._wait_for_the_name(noun, body, conflict, deadline, progress)
                 continue
             now = await self._look(noun, noun.id_of(made))
-            if now is not None and _is_same(noun, made, now) and not _is_going(noun, now):
+            if now is not None and is_same(noun, made, now) and not is_going(noun, now):
                 return made, now
             # The answer was kept from an object that is gone: this declaration was created, deleted and is created
             # again. Its next life has a key of its own.
@@ -132,13 +139,15 @@ class Operations:
         there = await self._look(noun, human_id)
         if there is None:
             raise conflict
-        if _is_going(noun, there):
+        if is_going(noun, there):
             await self._gone(noun, human_id, there, deadline, progress)
             return
+        collection = noun.COLLECTION_PATH.rpartition("/")[2]
         raise Conflict(
             f"A {noun.NOUN} '{human_id}' exists already and was not made by this resource. To manage it here, write an "
-            f"import file with `spg99 import-file {noun.NOUN} {human_id}` and give it to `pulumi import --file`; if this "
-            "resource was only renamed or moved in the program, give it the option `aliases`; or choose another name.",
+            f"import file (`spg99 import-file {collection}:{human_id} -o import.json`) and take it in (`pulumi import "
+            "--file import.json`, or `spg99 import`); if this resource was only renamed or moved in the program, give it "
+            "the option `aliases`; or choose another name.",
             request_id=conflict.request_id,
         ) from conflict
 
@@ -155,18 +164,18 @@ class Operations:
         `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote.
         """
         now = await self._look(noun, human_id)
-        if now is None or _is_going(noun, now) or not _is_same(noun, old, now):
+        if now is None or is_going(noun, now) or not is_same(noun, old, now):
             return None
-        values = _keep_secrets(noun, now, old)
-        return Found(noun.id_of(values), values, _inputs_of(noun, values, old, old_inputs))
+        values = keep_secrets(noun, now, old)
+        return Found(noun.id_of(values), values, inputs_of(noun, values, old, old_inputs))
 
     async def find_all(
         self, noun: type[Resource], values: Mapping[str, Any], filters: Mapping[str, str | None]
     ) -> list[Values]:
         """All objects of a collection that match the filters: `state`, and `name_prefix`."""
         wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
-        found = [_values(item) async for item in self._client.list(noun, dict(values), **wanted)]
-        return [item for item in found if _matches(item, wanted)]
+        found = [values_of(item) async for item in self._client.list(noun, dict(values), **wanted)]
+        return [item for item in found if matches(item, wanted)]
 
     async def update(
         self,
@@ -184,16 +193,16 @@ class Operations:
         if self._waiter.interrupted:
             raise Interrupted
         now = await self._look(noun, human_id)
-        if now is None or _is_going(noun, now) or not _is_same(noun, old, now):
+        if now is None or is_going(noun, now) or not is_same(noun, old, now):
             raise NotFound(
                 f"The {noun.NOUN} '{human_id}' of this resource was deleted outside. Run `pulumi refresh`, then `pulumi up` "
                 "creates it again."
             )
-        values = _keep_secrets(noun, now, old)
+        values = keep_secrets(noun, now, old)
         changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
         if body := patch(noun, changes):
-            answer = await self._client.update(noun, noun.id_values(human_id), body)
-            values = _keep_secrets(noun, _values(answer), values)
+            answer = await self._client.update(noun, _id_values(noun, human_id), body)
+            values = keep_secrets(noun, values_of(answer), values)
         return await self._settled(noun, values, "changed", deadline, progress)
 
     async def delete(
@@ -212,14 +221,14 @@ class Operations:
         """
         deadline = _deadline(noun, seconds_max)
         now = await self._look(noun, human_id)
-        if now is None or not _is_same(noun, old, now):
+        if now is None or not is_same(noun, old, now):
             return
-        if not _is_going(noun, now):
+        if not is_going(noun, now):
             if self._waiter.interrupted:
                 raise Interrupted
             try:
                 await self._client.delete(
-                    noun, noun.id_values(human_id), query={"force": True} if noun.FORCE_DELETE else None
+                    noun, _id_values(noun, human_id), query={"force": True} if noun.FORCE_DELETE else None
                 )
             except NotFound:
                 return
@@ -227,7 +236,7 @@ class Operations:
 
     async def _look(self, noun: type[Resource], human_id: str) -> Values | None:
         try:
-            return _values(await self._client.read(noun, noun.id_values(human_id)))
+            return values_of(await self._client.read(noun, _id_values(noun, human_id)))
         except NotFound:
             return None
 
@@ -242,7 +251,7 @@ class Operations:
 
         def is_over(now: Values | None) -> bool:
             nonlocal failed_since
-            if now is None or not _is_same(noun, values, now) or now["state"] in noun.SETTLED_STATES:
+            if now is None or not is_same(noun, values, now) or now["state"] in noun.SETTLED_STATES:
                 return True
             if now["state"] not in noun.FAILED_STATES:
                 failed_since = None
@@ -261,20 +270,20 @@ class Operations:
                 ),
             )
         except StillWaiting as wait:
-            seen: Values = _keep_secrets(noun, wait.seen or values, values)
+            seen: Values = keep_secrets(noun, wait.seen or values, values)
             why = "was interrupted" if wait.interrupted else "took longer than its time limit (option custom_timeouts)"
             raise Unfinished(
-                f"The {noun.NOUN} '{human_id}' was {done}, but is still {seen['state']}{_reason(seen)} and the wait {why}. "
+                f"The {noun.NOUN} '{human_id}' was {done}, but is still {seen['state']}{reason_of(seen)} and the wait {why}. "
                 "Nothing is lost: the next `up` goes on from here.",
                 human_id=human_id,
                 values=seen,
             ) from None
-        if now is None or not _is_same(noun, values, now):
+        if now is None or not is_same(noun, values, now):
             raise NotFound(f"The {noun.NOUN} '{human_id}' was {done} and then deleted by somebody else.")
-        result = _keep_secrets(noun, now, values)
+        result = keep_secrets(noun, now, values)
         if now["state"] in noun.FAILED_STATES:
             raise Unfinished(
-                f"The {noun.NOUN} '{human_id}' was {done}, but is in state {now['state']}{_reason(now)}. The Control Plane "
+                f"The {noun.NOUN} '{human_id}' was {done}, but is in state {now['state']}{reason_of(now)}. The Control Plane "
                 "keeps trying; the next `up` looks again.",
                 human_id=human_id,
                 values=result,
@@ -289,7 +298,7 @@ class Operations:
         try:
             await self._waiter.until(
                 lambda: self._look(noun, human_id),
-                lambda now: now is None or not _is_same(noun, old, now),
+                lambda now: now is None or not is_same(noun, old, now),
                 uid=str(old[noun.UID_FIELD]),
                 seconds_max=deadline - time.monotonic(),
                 progress=lambda _seen, waited: progress(
@@ -304,63 +313,12 @@ class Operations:
             ) from None
 
 
-def idempotency_key(urn: str | None, noun: type[Resource], body: Values, generation: int) -> str:
-    """The key under which a declaration creates its object.
-
-    The URN makes two declarations different, the body lets an edited one be asked for anew, the generation counts the
-    lives of one that is deleted and created again. Without a URN there is nothing to recognise a repetition by.
-    """
-    if urn is None:
-        return new_id("idem")
-    canonical = json.dumps([urn, noun.NOUN, body, generation], sort_keys=True, separators=(",", ":"))
-    return "up_" + hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _deadline(noun: type[Resource], seconds_max: float | None) -> float:
     return time.monotonic() + (seconds_max or noun.CREATE_SECONDS)
 
 
-def _values(resource: Resource) -> Values:
-    return resource.model_dump(mode="json")
-
-
-def _is_same(noun: type[Resource], one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both are one object; when one side does not know its uid, the name decides."""
-    uid = one.get(noun.UID_FIELD)
-    return uid is None or uid == other.get(noun.UID_FIELD)
-
-
-def _is_going(noun: type[Resource], values: Values) -> bool:
-    return values.get("state") in noun.GONE_STATES
-
-
-def _reason(values: Values) -> str:
-    return f" ({values['state_reason']})" if values.get("state_reason") else ""
-
-
-def _keep_secrets(noun: type[Resource], now: Values, old: Mapping[str, Any]) -> Values:
-    """`now`, with the secrets which the system tells only once (an API key's token) as they were told."""
-    return now | {
-        name: old[name] for name in noun.marked(Mark.SECRET) if now.get(name) is None and old.get(name) is not None
-    }
-
-
-def _inputs_of(
-    noun: type[Resource], values: Values, old: Mapping[str, Any], old_inputs: Mapping[str, Any] | None
-) -> Values:
-    """What a user would have to write: the fields he wrote, as they are now, and those somebody else has set since."""
-    inputs = {}
-    for name in noun.inputs():
-        wrote = old_inputs is None or old_inputs.get(name) is not None
-        set_since = values[name] is not None and old.get(name) is None
-        if values[name] is not None and (wrote or set_since):
-            inputs[name] = values[name]
-    return inputs
-
-
-def _matches(values: Values, filters: Mapping[str, str]) -> bool:
-    """Asked of the server first; a server that knows no such filter for this noun answers everything."""
-    prefix = filters.get("name_prefix", "")
-    return str(values.get("name", "")).startswith(prefix) and filters.get("state", values.get("state")) == values.get(
-        "state"
-    )
+def _id_values(noun: type[Resource], human_id: str) -> dict[str, str]:
+    try:
+        return noun.id_values(human_id)
+    except ValueError as error:
+        raise BadRequest(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None

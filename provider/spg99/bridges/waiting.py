@@ -75,7 +75,10 @@ class Waiter:
         seconds_max: float,
         progress: Callable[[T | None, int], None],
     ) -> T:
-        """Looks until `done`, woken by events about `uid`. Raises StillWaiting after `seconds_max` or when interrupted."""
+        """Looks until `done`, woken by events about `uid`. Raises StillWaiting after `seconds_max` or when interrupted.
+
+        Who calls has just looked: the first look here is after the stream stands, or a moment later.
+        """
         began = time.monotonic()
         wake = asyncio.Event()
         self._wakes[uid].add(wake)
@@ -85,6 +88,9 @@ class Waiter:
         reports = _reports()
         report_at = next(reports)
         try:
+            if not self._stream_stands and not self._interrupted:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), min(LOOK_SECONDS_FIRST, max(seconds_max, 0.001)))
             while True:
                 wake.clear()
                 # A Control Plane that is away for a moment does not end the wait, only the time limit does.

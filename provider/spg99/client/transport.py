@@ -16,6 +16,8 @@ from spg99.errors import BadRequest, Spg99Error, Unauthorized
 from spg99.ids import new_id
 
 CONNECTIONS_MAX = 100
+ATTEMPTS_TO_FIND_MAX = 5
+"""A server that never answered is more likely a wrong URL than one that restarts: say so after two seconds."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -35,7 +37,7 @@ class Transport:
         self.address = answers.address_of(url)
         self.attempts_max = attempts_max
         self.timeout_seconds = timeout_seconds
-        self._bearer_token: str | None = None
+        self._reached = False
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={"Accept": "application/json", "User-Agent": f"spg99/{__version__}"},
@@ -101,11 +103,12 @@ class Transport:
 
     def pause(self, outcome: retry.Outcome, *, is_repeatable: bool, attempt: int) -> float | None:
         """Seconds before the next attempt, or None to give up."""
+        lost_from_the_start = isinstance(outcome, retry.NotSent) and not self._reached
         return retry.decide(
             outcome,
             is_repeatable=is_repeatable,
             attempt=attempt,
-            attempts_max=self.attempts_max,
+            attempts_max=min(self.attempts_max, ATTEMPTS_TO_FIND_MAX) if lost_from_the_start else self.attempts_max,
             now=datetime.now(UTC),
             chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
@@ -122,6 +125,7 @@ class Transport:
                 f"The answer of {answers.address_of(request.url)} cannot be decompressed. Check proxies on the way.",
                 request_id=request_id,
             )
+        self._reached = True
         try:
             return None, answers.value_of(response, request_id=request_id)
         except Spg99Error as error:

@@ -28,6 +28,8 @@ class Call:
 
     request: Any = None
     context: Any = None
+    servicer: Any = None
+    """The host's object whose method this is."""
 
     @property
     def urn(self) -> str | None:
@@ -51,7 +53,7 @@ def current_call() -> Call:
     while frame is not None:
         seen = frame.f_locals
         if "request" in seen and hasattr(seen.get("context"), "abort"):
-            return Call(seen["request"], seen["context"])
+            return Call(seen["request"], seen["context"], seen.get("self"))
         frame = frame.f_back
     return Call()
 
@@ -67,23 +69,39 @@ def partial_failure(call: Call, *, human_id: str, properties: Any, inputs: Any, 
     """Makes the failure of this call one that keeps the object in the state, so that the next `up` goes on with it."""
     explain(call, message)
     with contextlib.suppress(AttributeError, ImportError):
-        from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+        from google.protobuf.any_pb2 import Any as Packed
         from pulumi.runtime.proto import provider_pb2
 
-        detail = provider_pb2.ErrorResourceInitFailed(
-            id=human_id, properties=properties, inputs=inputs, reasons=[message]
+        packed = Packed()
+        packed.Pack(
+            provider_pb2.ErrorResourceInitFailed(id=human_id, properties=properties, inputs=inputs, reasons=[message])
         )
-        status = Status(code=2, message=message)  # UNKNOWN, with which the host aborts: they must agree
-        status.details.add().Pack(detail)
-        call.context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        details = _status(message.encode(), packed.SerializeToString())
+        call.context.set_trailing_metadata((("grpc-status-details-bin", details),))
+
+
+def _status(message: bytes, detail: bytes) -> bytes:
+    """A google.rpc.Status by hand: Pulumi's SDK brings that type and so do others, and one process bears only one.
+
+    Its code is UNKNOWN (2), with which the host aborts: the two must agree.
+    """
+    return b"\x08\x02" + b"\x12" + _length(message) + message + b"\x1a" + _length(detail) + detail
+
+
+def _length(raw: bytes) -> bytes:
+    size, encoded = len(raw), bytearray()
+    while size > 0x7F:
+        encoded.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*encoded, size])
 
 
 def prepare(on_cancel: Callable[[], None]) -> None:
     """Once per process: many calls at once, and `on_cancel` when Pulumi or Ctrl-C ends the run."""
     global _on_cancel
     _on_cancel = on_cancel
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-        _hear_cancel(sys.modules["__main__"].DynamicResourceProviderServicer)
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        _hear_cancel(type(current_call().servicer))
     server = _server()
     with contextlib.suppress(AttributeError):
         server._state.thread_pool._max_workers = max(CALLS_AT_ONCE, server._state.thread_pool._max_workers)
@@ -140,6 +158,7 @@ class EngineLog:
     def __init__(self) -> None:
         self._stub: Any = None
         self._severity: Any = None
+        self._under_way: set[Any] = set()
 
     def connect(self) -> None:
         """The engine's address is the host's first argument."""
@@ -159,4 +178,6 @@ class EngineLog:
             return
         pb = self._severity
         request = pb.LogRequest(severity=pb.INFO, message=message, urn=urn, ephemeral=True)
-        self._stub.Log.future(request, timeout=5)
+        line = self._stub.Log.future(request, timeout=5)
+        self._under_way.add(line)  # a call that nobody holds is cancelled
+        line.add_done_callback(self._under_way.discard)

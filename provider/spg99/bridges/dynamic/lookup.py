@@ -22,7 +22,7 @@ def one(noun: str, values: Mapping[str, str], *, url: str | None, api_key: str |
         found = connection.run(work)
         if found is None:
             raise NotFound(f"There is no {kind.NOUN} '{kind.id_of(dict(values))}', or this API key may not see it.")
-    except (Spg99Error, ValueError) as error:
+    except Spg99Error as error:
         raise pulumi.RunError(str(error)) from None
     return _guarded(kind, found.values)
 

@@ -26,7 +26,8 @@ from spg99.bridges import changes, inputs
 from spg99.bridges.dynamic import background, connection, host, wire
 from spg99.bridges.dynamic.reference import PROVIDER_KEY
 from spg99.bridges.naming import wire_path
-from spg99.bridges.operations import Operations, Progress, Unfinished, Values
+from spg99.bridges.objects import Values
+from spg99.bridges.operations import Operations, Progress, Unfinished
 from spg99.bridges.unknown import UNKNOWN
 from spg99.emit.names import camel
 from spg99.errors import BadRequest, NotFound, Spg99Error
@@ -145,11 +146,9 @@ class Provider:
         old = wire.outputs_from(self.noun, props)
         is_refresh = self.noun.UID_FIELD in old
         wrote = self._old_inputs(call, "inputs") if is_refresh else None
-        try:
-            work = self._operations().read(self.noun, human_id, old=old if is_refresh else {}, old_inputs=wrote)
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
-        found = connection.run(work)
+        found = connection.run(
+            self._operations().read(self.noun, human_id, old=old if is_refresh else {}, old_inputs=wrote)
+        )
         if found is None:
             if is_refresh:
                 return ReadResult("", {}, {})

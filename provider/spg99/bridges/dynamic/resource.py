@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, ClassVar
 
 import pulumi
+from pulumi.runtime.config import get_config, is_config_secret
 
 from spg99.bridges.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
+
+API_KEY = "spg99:apiKey"
 
 
 class DynamicResource(pulumi.CustomResource):
@@ -27,12 +31,23 @@ class DynamicResource(pulumi.CustomResource):
         self, resource_name: str, opts: pulumi.ResourceOptions | None, args_type: Any, values: dict[str, Any]
     ) -> None:
         """Registers the resource with these arguments; `args_type` knows their names on the wire."""
+        _warn_of_a_plain_key()
         args = args_type.__new__(args_type)
         # An output without a place among the arguments would not be there at all.
         args.__dict__.update(dict.fromkeys(self.OUTPUTS) | values)
         args.__dict__[PROVIDER_KEY] = provider_reference(self.NOUN)
         secret = pulumi.ResourceOptions(additional_secret_outputs=list(self.SECRETS))
         super().__init__(self.TYPE, resource_name, args, pulumi.ResourceOptions.merge(opts, secret))
+
+
+@cache
+def _warn_of_a_plain_key() -> None:
+    """Once: Pulumi stores the configuration of a default provider in the state, a plain key plainly."""
+    if get_config(API_KEY) is not None and not is_config_secret(API_KEY):
+        pulumi.log.warn(
+            f"{API_KEY} is not a secret in this stack's configuration and stands in its state for everybody to read. "
+            f"Run `pulumi config set --secret {API_KEY}`."
+        )
 
 
 class Provider(pulumi.ProviderResource):

@@ -1,0 +1,35 @@
+"""A house for the run, and a stack for each test and engine."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance.stacks import Stack, engines
+from house import House, a_house
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """The whole platform, really running."""
+    with a_house() as running:
+        yield running
+
+
+@pytest.fixture(params=engines())
+def stack(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> Iterator[Stack]:
+    """An empty stack; what a test leaves is destroyed."""
+    made = Stack(request.param, house, tmp_path / "stack")
+    yield made
+    made.run("destroy", "--yes")
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant name that no other test uses."""
+    return f"t{next(_numbers)}"

@@ -1,0 +1,54 @@
+"""The generated module `spg99.dynamic`: up to date, typed as the model says, and light to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pulumi
+import pytest
+
+import spg99.dynamic
+from spg99.emit import dynamic as emitter
+from spg99.resources import NOUNS, Mark
+from unit.bridges.everything import Thing
+
+
+def test_the_file_is_what_the_model_says() -> None:
+    assert emitter.OUTPUT.read_text() == emitter.module(), "run `python -m spg99.emit.dynamic`"
+
+
+def test_it_imports_neither_the_model_nor_http() -> None:
+    heavy = ("pydantic", "httpx", "spg99.resources", "spg99.client")
+    code = f"import sys, spg99.dynamic; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.NOUN)
+def test_every_noun_has_a_class_with_every_output(noun: type) -> None:
+    kind = getattr(spg99.dynamic, noun.__name__)
+    assert issubclass(kind, pulumi.CustomResource)
+    assert set(kind.OUTPUTS) == set(noun.outputs()) and set(kind.SECRETS) == noun.marked(Mark.SECRET)
+    assert f"pulumi-python:dynamic/spg99:{noun.__name__}" == kind.TYPE
+
+
+@pytest.mark.parametrize(
+    ("field", "as_input", "as_output"),
+    [
+        ("name", "str", "str"),
+        ("count", "int", "int"),
+        ("ratio", "float", "float"),
+        ("is_on", "bool", "bool"),
+        ("color", 'Union[Literal["red", "blue"], str]', "str"),
+        ("tags", "Sequence[pulumi.Input[str]]", "List[str]"),
+        ("labels", "Dict[str, pulumi.Input[str]]", "Dict[str, str]"),
+        ("limits", "Dict[str, Any]", "Optional[Dict[str, Any]]"),
+        ("pass_phrase", "str", "Optional[str]"),
+        ("until", "str", "Optional[str]"),
+    ],
+)
+def test_types_of_every_kind_of_field(field: str, as_input: str, as_output: str) -> None:
+    annotation = Thing.inputs()[field].annotation
+    assert emitter.input_type(annotation) == as_input
+    assert emitter.output_type(annotation) == as_output
