@@ -11,7 +11,7 @@ from spg99.errors import BadRequest
 BLANK_DATABASE = "spg99_blank"
 """The template's database that becomes the tenant's by a new name: faster than CREATE DATABASE at that moment."""
 
-TEMPLATE_REVISION = 1
+TEMPLATE_REVISION = 2
 """Counts changes of `TEMPLATE_SQL`."""
 
 TEMPLATE_SQL = [

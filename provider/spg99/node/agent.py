@@ -152,6 +152,7 @@ class Agent:
         beat = self._observer.heartbeat()
         answer = await self._client.heartbeat(beat)
         self._computes.told(beat.computes)
+        self._observer.told(beat)
         self._obey(answer)
 
     def _obey(self, answer: HeartbeatAnswer) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from spg99 import faults, log
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, writer
-from spg99.node.folder import NodeFolder, TimelineFolder, replace_file
+from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.profiles import compute_settings
 from spg99.node.writer import Writer
 from spg99.postgres import Account, Binaries, Cluster, Running
 from spg99.postgres.cluster import StopMode
+from spg99.postgres.durable import replace_file
 from spg99.postgres.logfile import cause_of_end, read_since
 from spg99.protocol.node import ComputeSeen, ComputeStart, ComputeStarted
 
@@ -111,7 +112,7 @@ class Computes:
             except Spg99Error as error:
                 _log.error("cannot adopt", timeline_id=timeline.timeline_id, reason=error.message)
                 continue
-            if record is None or record.stopped:
+            if record is None or record.stopped or record.compute_id in self._running:
                 continue
             compute = self._compute(timeline, record)
             if (running := compute.cluster.adopt()) is not None:

@@ -1,4 +1,4 @@
-"""Where a node keeps what on disk. Here: paths, and files that are replaced whole. Not here: what is in them.
+"""Where a node keeps what on disk. Here: paths. Not here: what is in them.
 
     <data>/node/<name>/  identity.json  pg/  template/  extensions/
                          timelines/<timeline_id>/  pgdata/  writer.json  life.json  pg_hba.conf  postgres.log
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,44 +141,3 @@ class NodeFolder:
     def socket_dir(self, compute_id: str) -> Path:
         """Sockets of one compute. 60 bits of the id: the path has to stay under 104 bytes, and nothing else is in there."""
         return self.run_dir / checked_id(compute_id).partition("_")[2][-12:]
-
-
-def replace_file(path: Path, text: str, *, mode: int, durable: bool) -> None:
-    """Puts a whole new file in the place of the old one; a reader sees one or the other. `durable`: also after a power cut."""
-    draft = path.with_name(f".{path.name}.new")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.fchmod(fd, mode)
-        os.write(fd, text.encode())
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-    draft.replace(path)
-    if durable:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes names in this folder last through a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_file_system(folder: Path) -> None:
-    """Makes everything written on this file system last: one call instead of an fsync for each of 700 files."""
-    if sys.platform == "linux":
-        import ctypes
-
-        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code), str(folder))
-        finally:
-            os.close(fd)
-    else:
-        os.sync()

@@ -8,7 +8,8 @@ import socket
 from spg99.client import InternalClient
 from spg99.config import AgentSettings
 from spg99.errors import Internal, Unauthorized
-from spg99.node.folder import NodeFolder, replace_file
+from spg99.node.folder import NodeFolder
+from spg99.postgres.durable import replace_file
 from spg99.protocol import Enrolment, Identity
 
 HOW_TO_ENROL = (

@@ -19,6 +19,8 @@ from spg99.protocol.node import Heartbeat
 
 MEASURE_SECONDS = 60.0
 """A running database's files are measured this often, a sleeping one's once."""
+TELL_ALL_SECONDS = 60.0
+"""Sizes that have not changed are told this often: a node may hold a hundred thousand of them."""
 _SOCKET_TABLE = Path("/proc/net/unix")
 _CONNECTED = "03"
 
@@ -60,14 +62,23 @@ class Observer:
         self._computes = computes
         self._sizes: dict[str, int] = {}
         self._measured_at: dict[str, float] = {}
+        self._told: dict[str, int] = {}
+        self._told_all_at = 0.0
 
     def heartbeat(self) -> Heartbeat:
-        """The node as it is now."""
+        """The node as it is now; of sizes those that are news."""
+        if time.monotonic() - self._told_all_at > TELL_ALL_SECONDS:
+            self._told.clear()
+        news = {name: size for name, size in self._sizes.items() if self._told.get(name) != size}
         disk = shutil.disk_usage(self._folder.timelines_dir)
         seen = self._computes.seen(connections_of(self._computes.running()))
-        return Heartbeat(
-            computes=seen, timelines=dict(self._sizes), disk_total_bytes=disk.total, disk_free_bytes=disk.free
-        )
+        return Heartbeat(computes=seen, timelines=news, disk_total_bytes=disk.total, disk_free_bytes=disk.free)
+
+    def told(self, beat: Heartbeat) -> None:
+        """The Control Plane has heard this."""
+        if not self._told:
+            self._told_all_at = time.monotonic()
+        self._told |= beat.timelines
 
     async def measure(self) -> None:
         """Brings sizes up to date: new and running timelines, and once more those that have just stopped."""
@@ -92,4 +103,5 @@ class Observer:
     def forget(self, timeline_id: str) -> None:
         """It is not there any more."""
         self._sizes.pop(timeline_id, None)
+        self._told.pop(timeline_id, None)
         self._measured_at.pop(timeline_id, None)

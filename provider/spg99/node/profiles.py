@@ -44,9 +44,11 @@ FOR_ALL: dict[str, str] = {
     "wal_sender_timeout": "5s",  # a receiver that hangs must not delay a stop by a minute
     "max_wal_senders": "10",
     "max_replication_slots": "10",
-    "min_wal_size": "8MB",
+    "min_wal_size": "2MB",  # segments kept for later would lie beside every sleeping database
+    "wal_recycle": "on",  # the template says off
     "wal_buffers": "1MB",
     "io_method": "sync",  # workers would be three more processes for each database
+    "max_logical_replication_workers": "0",  # a tenant cannot subscribe; the launcher would be one more process
     "jit": "off",
     "huge_pages": "off",
     # A postmaster that restarts itself would let clients in behind our back: the agent tells, the Control Plane decides.

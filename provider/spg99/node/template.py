@@ -9,9 +9,10 @@ from pathlib import Path
 
 from spg99.errors import BadRequest
 from spg99.node.access import TEMPLATE_REVISION, TEMPLATE_SQL
-from spg99.node.folder import NodeFolder, sync_file_system
+from spg99.node.folder import NodeFolder
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
+from spg99.postgres.durable import sync_folder
 from spg99.postgres.locks import locked
 
 MAJOR_MIN = 18
@@ -39,10 +40,11 @@ async def prepare_template(folder: NodeFolder, binaries: Binaries, account: Acco
             shutil.rmtree(draft, ignore_errors=True)
             make_folder(draft, mode=0o755)
             cluster = Cluster(draft / "pgdata", folder.run_dir / "template", binaries, account)
-            await cluster.init()
+            # Without segments kept for later the template, and with it every sleeping database, is 6 MB smaller.
+            await cluster.init({"wal_recycle": "off", "min_wal_size": "2MB"})
             await cluster.single_user(TEMPLATE_SQL)
-            sync_file_system(draft)
             draft.rename(home)
+            sync_folder(home.parent)
     return home / "pgdata"
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from spg99 import faults
 from spg99.errors import Internal
 from spg99.node import access
-from spg99.node.folder import NodeFolder, TimelineFolder, sync_file_system, sync_folder
+from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
+from spg99.postgres.durable import sync_folder
 from spg99.protocol.node import TimelineCreate
 
 FREE_BYTES_MIN = 128 << 20
@@ -45,7 +46,6 @@ class Timelines:
             cluster = Cluster(draft.data_dir, self._folder.run_dir / "never", self._binaries, self._account)
             await cluster.create_from(self._template)
             await cluster.single_user(statements)
-            await asyncio.to_thread(sync_file_system, draft.root)
             faults.point("timeline.create.before_rename")
             draft.root.rename(home.root)
             sync_folder(home.root.parent)

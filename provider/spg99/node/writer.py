@@ -9,7 +9,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spg99.errors import Conflict, Internal
-from spg99.node.folder import TimelineFolder, replace_file
+from spg99.node.folder import TimelineFolder
+from spg99.postgres.durable import replace_file
 from spg99.protocol.node import ComputeSeen, ComputeStart
 from spg99.resources import Size
 
@@ -62,7 +63,7 @@ def read(folder: TimelineFolder) -> Writer | None:
         raise Internal(f"{folder.writer_file} is damaged, so {folder.timeline_id} cannot be started safely.") from error
     with contextlib.suppress(OSError, ValueError):
         life = json.loads(folder.life_file.read_text())
-        if life["compute_id"] == record.compute_id:
+        if isinstance(life, dict) and life.get("compute_id") == record.compute_id:
             return Writer.model_validate(record.model_dump() | life)
     return record
 

@@ -10,11 +10,11 @@ _LEVELS = ("FATAL", "PANIC")
 
 
 def read_since(log_file: Path, position: int) -> str:
-    """The end of what was written after `position`."""
+    """The end of what was written after `position`; all there is when the file was cut since."""
     try:
         with log_file.open("rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(min(position, size), size - _READ_BYTES_MAX))
+            file.seek(max(position if position <= size else 0, size - _READ_BYTES_MAX))
             return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
@@ -51,7 +51,9 @@ def last_words(text: str) -> str | None:
 def cause_of_end(text: str) -> str | None:
     """Why a running server ended by itself, if it says so. Single sessions' FATAL messages are no cause."""
     for line in reversed(text.splitlines()):
-        found = re.search(r"PANIC:\s+(.*)$|LOG:\s+(.* (?:was terminated by signal|exited with exit code) .*)$", line)
+        found = re.search(
+            r"PANIC:\s+(.*)$|LOG:\s+(.* was terminated by signal .*|server process .* exited with .*)$", line
+        )
         if found is not None:
             return f"PostgreSQL ended: {(found[1] or found[2]).strip().rstrip('.')}."
     return None

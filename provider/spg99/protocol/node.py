@@ -167,7 +167,7 @@ class Heartbeat(Message):
 
     computes: list[ComputeSeen]
     timelines: dict[str, int] = Field(default_factory=dict)
-    """Timelines on this node: id -> bytes on disk."""
+    """Timelines on this node: id -> bytes on disk. Those that are news; all of them about once a minute."""
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
 

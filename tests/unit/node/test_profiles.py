@@ -1,0 +1,56 @@
+"""Settings of computes: what every size promises, and what holds for all."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from spg99.node.profiles import PROFILES, compute_settings
+from spg99.resources import Size
+
+
+def settings(size: Size) -> dict[str, str]:
+    return compute_settings(size, compute_id="cmp_1", hba_file=Path("/n/pg_hba.conf"), extensions_dir=Path("/n/ext"))
+
+
+@pytest.mark.parametrize("size", list(Size))
+def test_a_size_keeps_the_promise_of_its_docstring(size: Size) -> None:
+    """The docstrings of resources/database.py are what users read."""
+    source = (Path(__file__).parents[3] / "provider/spg99/resources/database.py").read_text()
+    promise = re.search(rf'{size} = "{size}"\n    """(\d+) (MB|GB) of memory, (\d+) connections', source)
+    assert promise is not None
+    memory_mb = int(promise[1]) * (1024 if promise[2] == "GB" else 1)
+    assert (PROFILES[size].memory_mb, PROFILES[size].max_connections) == (memory_mb, int(promise[3]))
+
+
+@pytest.mark.parametrize("size", list(Size))
+def test_the_parts_fit_into_the_memory(size: Size) -> None:
+    profile = PROFILES[size]
+    all_sorting_mb = profile.max_connections * profile.work_mem_kb / 1024
+    assert profile.shared_buffers_mb + profile.maintenance_work_mem_mb <= profile.memory_mb / 2
+    assert profile.shared_buffers_mb + all_sorting_mb / 2 <= profile.memory_mb
+
+
+def test_bigger_is_never_less() -> None:
+    sizes = [PROFILES[size] for size in Size]
+    for smaller, bigger in itertools.pairwise(sizes):
+        for field in smaller.__dataclass_fields__:
+            assert getattr(smaller, field) <= getattr(bigger, field), field
+
+
+@pytest.mark.parametrize("size", list(Size))
+def test_nothing_that_keeps_data_is_ever_off(size: Size) -> None:
+    given = settings(size)
+    assert (given["fsync"], given["full_page_writes"], given["restart_after_crash"]) == ("on", "on", "off")
+    assert given["allow_alter_system"] == "off" and given["superuser_reserved_connections"] == "0"
+    assert "synchronous_commit" not in given or given["synchronous_commit"] == "on"
+
+
+def test_a_compute_can_be_told_from_its_command_line() -> None:
+    given = settings(Size.L1)
+    assert given["cluster_name"] == "cmp_1"
+    assert given["hba_file"] == "/n/pg_hba.conf"
+    assert given["extension_control_path"] == "/n/ext:$system"
