@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from spg99 import log
 from spg99.control_plane.lifecycle.loops import Lifecycle
@@ -35,7 +35,7 @@ async def begin(store: Store, after: int | None) -> int:
     return after
 
 
-async def stream(life: Lifecycle, position: int) -> AsyncIterator[bytes]:
+async def stream(life: Lifecycle, position: int) -> AsyncGenerator[bytes, None]:
     """Server-Sent Events of everything after `position`, for ever; ends when the process or the catalogue does."""
     # The position goes out first: a stream that breaks before its first change still knows where to go on.
     yield f"id: {position}\n: open\n\n".encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from spg99.control_plane.lifecycle.view import (
     NODE_SILENT_AFTER,
@@ -13,7 +14,7 @@ from spg99.control_plane.lifecycle.view import (
     TaskView,
     TimelineView,
 )
-from spg99.control_plane.platform import nodes, policies, tasks
+from spg99.control_plane.platform import nodes, policies
 from spg99.control_plane.platform.databases import DatabaseRow
 from spg99.control_plane.store import Transaction
 from spg99.resources import DatabaseState as State
@@ -23,6 +24,17 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _Surroundings:
+    """Everything around one database, and one of its latest orders (None: it has none)."""
+
+    task_id: int | None
+    kind: str | None
+    task_compute_id: str | None
+    status: str | None
+    expires_at: datetime | None
+    finished_at: datetime | None
+    result: dict[str, Any] | None
+    error: str | None
+    retryable: bool | None
     timeline_id: str
     timeline_state: str
     timeline_node_id: str | None
@@ -42,14 +54,14 @@ async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_gra
     """The view of a locked row. Leases that have ended are removed, but not before `lease_grace_until`: while no Control
     Plane could hear the Gateways, a lease that was not renewed says nothing."""
     trusted = now >= lease_grace_until
-    seen = await tx.one(
+    rows = await tx.many(
         _Surroundings,
         "database_surroundings",
         db_id=row.db_id,
         compute_id=row.compute_id,
         leases_before=now if trusted else _LONG_AGO,
     )
-    latest = await tasks.latest(tx, row.db_id)
+    seen, latest = rows[0], tuple(task for line in rows if (task := _task(line)) is not None)
     leases_end_at = seen.leases_end_at
     if leases_end_at is not None and not trusted:
         leases_end_at = max(leases_end_at, lease_grace_until)
@@ -69,13 +81,13 @@ async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_gra
         retry_max=await _retry_max(tx, row, latest, compute),
         compute=compute,
         leases_end_at=leases_end_at,
-        tasks=tuple(_task(task) for task in latest),
+        tasks=latest,
         node=await _node(tx, row, seen, now),
     )
 
 
 async def _retry_max(
-    tx: Transaction, row: DatabaseRow, latest: list[tasks.TaskRow], compute: ComputeView | None
+    tx: Transaction, row: DatabaseRow, latest: tuple[TaskView, ...], compute: ComputeView | None
 ) -> int:
     # Asked only when something has gone wrong: a wake has no time for what it does not need.
     if (latest and latest[0].status == "failed") or (compute is not None and compute.ended):
@@ -95,15 +107,17 @@ async def _node(tx: Transaction, row: DatabaseRow, seen: _Surroundings, now: dat
     return NodeView(seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at)
 
 
-def _task(row: tasks.TaskRow) -> TaskView:
+def _task(line: _Surroundings) -> TaskView | None:
+    if line.task_id is None or line.kind is None or line.status is None or line.expires_at is None:
+        return None
     return TaskView(
-        task_id=row.task_id,
-        kind=row.kind,
-        compute_id=row.compute_id,
-        status=row.status,
-        expires_at=row.expires_at,
-        finished_at=row.finished_at,
-        result=row.result,
-        error=row.error,
-        retryable=row.retryable is not False,
+        task_id=line.task_id,
+        kind=line.kind,
+        compute_id=line.task_compute_id,
+        status=line.status,
+        expires_at=line.expires_at,
+        finished_at=line.finished_at,
+        result=line.result,
+        error=line.error,
+        retryable=line.retryable is not False,
     )

@@ -25,6 +25,10 @@ from spg99.resources import DatabaseState as State
 WAIT_SECONDS_MAX = 60.0
 
 
+_Key = tuple[str, str, str, int | None]
+"""Gateway, tenant, name of the database, failed attempts before the client came (None: it comes now)."""
+
+
 @dataclass(frozen=True)
 class _Look:
     """What one look found: a checkout, or where the database stands."""
@@ -43,8 +47,8 @@ class Waker:
     def __init__(self, reconciler: Reconciler, limits: Limits) -> None:
         self._reconciler = reconciler
         self._limits = limits
-        self._next: dict[tuple[str, str, str], asyncio.Task[_Look]] = {}
-        self._busy: dict[tuple[str, str, str], asyncio.Lock] = {}
+        self._next: dict[_Key, asyncio.Task[_Look]] = {}
+        self._busy: dict[_Key, asyncio.Lock] = {}
 
     async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
         """Where the database's writer is, once it runs.
@@ -62,7 +66,7 @@ class Waker:
         with wakeups.waiter(("spg99_database", look.db_id)) as bell:
             while True:
                 bell.clear()
-                look = await self._look(gateway_id, request, ends_at - loop.time())
+                look = await self._look(gateway_id, request, ends_at - loop.time(), attempt_count)
                 if look.checkout is not None:
                     return look.checkout.model_copy(update={"woke": True})
                 # A failure from before we came is not ours: an attempt for us is under way or soon will be.
@@ -73,15 +77,20 @@ class Waker:
                 if not await bell.wait_for(ends_at - loop.time()):
                     raise CannotWake(await self._why_not(look), details={"db_id": look.db_id})
 
-    async def _look(self, gateway_id: str, request: ConnectRequest, seconds_left: float) -> _Look:
-        """Looks, together with all who came for the same database while the look before was under way."""
-        key = (gateway_id, request.tenant_id, request.database)
+    async def _look(
+        self, gateway_id: str, request: ConnectRequest, seconds_left: float, attempt_count: int | None = None
+    ) -> _Look:
+        """Looks, together with all who came for the same database while the look before was under way.
+
+        `attempt_count` is what one who waits found when it came: after a later failure it wants no further attempt.
+        """
+        key = (gateway_id, request.tenant_id, request.database, attempt_count)
         shared = self._next.get(key)
         if shared is None:
             shared = self._next[key] = asyncio.create_task(self._look_for_all(key, seconds_left))
         return await asyncio.shield(shared)
 
-    async def _look_for_all(self, key: tuple[str, str, str], seconds_left: float) -> _Look:
+    async def _look_for_all(self, key: _Key, seconds_left: float) -> _Look:
         busy = self._busy.setdefault(key, asyncio.Lock())
         try:
             async with busy:
@@ -94,8 +103,8 @@ class Waker:
             if key not in self._next:
                 self._busy.pop(key, None)
 
-    async def _look_once(self, tx: Transaction, key: tuple[str, str, str], seconds_left: float) -> _Look:
-        gateway_id, tenant_id, name = key
+    async def _look_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Look:
+        gateway_id, tenant_id, name, attempt_count = key
         now = self._reconciler.clock.now()
         row = await databases.lock_of_name(tx, tenant_id, name)
         if row is None:
@@ -105,6 +114,8 @@ class Waker:
             if checkout is not None:
                 return _Look(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
         before = row.attempt_count
+        if row.state == State.ERROR and attempt_count is not None and before > attempt_count:
+            return _Look(row.db_id, State.ERROR, before, before, row.state_reason or "")
         wanted_until = now + timedelta(seconds=max(seconds_left, 1.0))
         noted = row.wanted_until is not None and row.wanted_until > wanted_until - _NOTED_WITHIN
         if row.state in _MOVES_WHEN_WANTED or not noted:

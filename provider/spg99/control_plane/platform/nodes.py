@@ -40,7 +40,6 @@ async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identi
         hostname=enrolment.hostname,
         region=enrolment.region,
         token_sha256=hash_of(bearer_token),
-        now=now,
     )
     await audit.record(tx, SYSTEM, "node.enroll", row.node_id, name=enrolment.name)
     return Identity(identity_id=row.node_id, bearer_token=bearer_token)

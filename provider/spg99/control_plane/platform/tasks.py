@@ -119,11 +119,6 @@ async def cancel(tx: Transaction, task_id: int, reason: str) -> bool:
     return await tx.execute("cancel_task", task_id=task_id, reason=reason) == 1
 
 
-async def latest(tx: Transaction, db_id: str) -> list[TaskRow]:
-    """The latest orders for a database, newest first."""
-    return await tx.many(TaskRow, "latest_tasks", db_id=db_id)
-
-
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int = 10_000) -> int:
     """Deletes orders finished before `moment`; answers how many."""
     return await tx.execute("forget_tasks", moment=moment, limit=limit)

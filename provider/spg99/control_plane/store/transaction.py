@@ -61,6 +61,7 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
+        self._notices: dict[tuple[str, str], None] = {}
 
     async def many(self, kind: type[Row], query: str, /, **values: Any) -> list[Row]:
         """All rows of the named query, each a `kind` (a dataclass)."""
@@ -96,8 +97,17 @@ class Transaction:
 
     async def notify(self, channel: str, payload: str = "") -> None:
         """Wakes listeners of `channel` when this transaction commits."""
-        async with self._connection.cursor() as cursor:
-            await cursor.execute("select pg_notify(%s, %s)", (channel, payload))
+        self._notices[channel, payload] = None
+
+    async def send_notices(self) -> None:
+        """Hands all notices to the catalogue, in one statement, each once. `Store.transaction` does it before the commit."""
+        if self._notices:
+            channels, payloads = zip(*self._notices, strict=True)
+            async with self._connection.cursor() as cursor:
+                await cursor.execute(
+                    "select pg_notify(channel, payload) from unnest(%s::text[], %s::text[]) n(channel, payload)",
+                    (list(channels), list(payloads)),
+                )
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -152,7 +162,9 @@ class Store:
         """
         try:
             async with self._pool.connection() as connection, connection.transaction():
-                yield Transaction(connection)
+                transaction = Transaction(connection)
+                yield transaction
+                await transaction.send_notices()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise Unavailable("The catalogue cannot be reached right now. Retry in a moment.") from error
 
@@ -175,4 +187,5 @@ class Store:
 
 async def _as_service(connection: AsyncConnection[Any]) -> None:
     # The URL may name the owner of the tables; from here on we are somebody who owns nothing.
-    await connection.execute(cast(Query, f"set role {SERVICE_ROLE}"))
+    # Times are told in UTC, whatever the catalogue's own zone is.
+    await connection.execute(cast(Query, f"set role {SERVICE_ROLE}; set time zone 'UTC'"))

@@ -41,11 +41,12 @@ delete from computes c
    and not exists (select from databases d where d.compute_id = c.compute_id);
 
 -- database_surroundings
--- Everything around one database that a decision looks at; its row may hold changes that are not saved yet. Leases that ended before `leases_before` are removed on the way.
+-- Everything around one database that a decision looks at, once for each of its latest orders (newest first); its row may hold changes that are not saved yet. Leases that ended before `leases_before` are removed on the way.
 with dead as (
     delete from leases where db_id = %(db_id)s and expires_at <= %(leases_before)s
 )
-select tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id,
+select k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
+       tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
        (select max(expires_at) from leases where db_id = %(db_id)s and expires_at > %(leases_before)s) as leases_end_at
@@ -53,4 +54,6 @@ select tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_i
   join timelines tl on tl.timeline_id = d.timeline_id
   left join computes c on c.compute_id = %(compute_id)s
   left join nodes n on n.node_id = tl.node_id
- where d.db_id = %(db_id)s;
+  left join lateral (select * from node_tasks where db_id = d.db_id order by task_id desc limit 8) k on true
+ where d.db_id = %(db_id)s
+ order by k.task_id desc;

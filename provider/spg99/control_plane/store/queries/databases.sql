@@ -116,5 +116,10 @@ update databases d set storage_bytes = seen.bytes from seen where d.db_id = seen
 -- delete_database
 delete from databases where db_id = %(db_id)s;
 
--- restart_idle_clock
-update databases set idle_since = clock_timestamp() where db_id = %(db_id)s and state = 'idle';
+-- wish_running
+-- What is idle is as if it had just been used; after a failed start somebody waits, so it is tried again soon.
+update databases
+   set idle_since = case when state = 'idle' then clock_timestamp() end,
+       wanted_until = case when state = 'error' then greatest(wanted_until, clock_timestamp() + interval '10 seconds')
+                           else wanted_until end
+ where db_id = %(db_id)s;

@@ -33,7 +33,7 @@ with report as (
     update databases d
        set last_used_at = greatest(d.last_used_at, running.last_used_at),
            -- Used and released since the last checkout: nobody is about to connect any more.
-           wanted_until = case when running.connections = 0 and running.last_used_at >= d.wanted_until - %(held_for)s
+           wanted_until = case when running.connections = 0 and running.last_used_at >= d.wanted_until - %(held_for)s::interval
                                then null else d.wanted_until end,
            reconcile_at = case when (running.state = 'ready') = (running.connections > 0) then d.reconcile_at else %(now)s end
       from running where running.db_id = d.db_id

@@ -46,9 +46,6 @@ update node_tasks
    set status = 'failed', error = %(reason)s, retryable = true, finished_at = clock_timestamp()
  where task_id = %(task_id)s and status = 'queued';
 
--- latest_tasks
-select * from node_tasks where db_id = %(db_id)s order by task_id desc limit 8;
-
 -- forget_tasks
 delete from node_tasks where task_id in (
     select task_id from node_tasks where finished_at < %(moment)s order by finished_at limit %(limit)s);

@@ -8,11 +8,12 @@ returning token_sha256;
 
 -- enroll_node
 -- A known name gets a new identity and keeps what lies on the node.
-insert into nodes (node_id, name, hostname, region, token_sha256, last_seen_at)
-values (%(node_id)s, %(name)s, %(hostname)s, %(region)s, %(token_sha256)s, %(now)s)
+-- Only its first heartbeat makes it a place for databases.
+insert into nodes (node_id, name, hostname, region, token_sha256)
+values (%(node_id)s, %(name)s, %(hostname)s, %(region)s, %(token_sha256)s)
 on conflict (name) do update
    set hostname = excluded.hostname, region = excluded.region, token_sha256 = excluded.token_sha256, status = 'active',
-       enrolled_at = clock_timestamp(), last_seen_at = excluded.last_seen_at
+       enrolled_at = clock_timestamp()
 returning *;
 
 -- node_of_token
