@@ -17,13 +17,21 @@ Values = dict[str, Any]
 def idempotency_key(urn: str | None, noun: type[Resource], body: Values, generation: int) -> str:
     """The key under which a declaration creates its object.
 
-    The URN makes two declarations different, the body lets an edited one be asked for anew, the generation counts the
-    lives of one that is deleted and created again. Without a URN there is nothing to recognise a repetition by.
+    The URN makes two declarations different, the generation counts the lives of one that is deleted and created again.
+    Where the human id comes from the inputs, the rest of the body does not count: a declaration that was edited after a
+    lost answer still finds what it has made. Else (API keys) another body is another object. Without a URN there is
+    nothing to recognise a repetition by.
     """
     if urn is None:
         return new_id("idem")
-    canonical = json.dumps([urn, noun.NOUN, body, generation], sort_keys=True, separators=(",", ":"))
+    what: Values = {name: body[name] for name in noun.id_fields()} if has_name(noun) else body
+    canonical = json.dumps([urn, noun.NOUN, what, generation], sort_keys=True, separators=(",", ":"))
     return "up_" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def has_name(noun: type[Resource]) -> bool:
+    """Whether the human id is made of inputs, so that a declaration says which object it means."""
+    return set(noun.id_fields()) <= set(noun.inputs())
 
 
 def values_of(resource: Resource) -> Values:

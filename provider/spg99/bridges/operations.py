@@ -17,6 +17,7 @@ from typing import Any
 from spg99.bridges.changes import diff, patch
 from spg99.bridges.objects import (
     Values,
+    has_name,
     idempotency_key,
     inputs_of,
     is_going,
@@ -119,6 +120,11 @@ class Operations:
             try:
                 made = values_of(await self._client.create(noun, body, idempotency_key=key))
             except Conflict as conflict:
+                if "first" in conflict.details:
+                    if (mine := await self._mine_before_the_edit(noun, body, conflict)) is not None:
+                        return mine, mine
+                    generation += 1
+                    continue
                 await self._wait_for_the_name(noun, body, conflict, deadline, progress)
                 continue
             now = await self._look(noun, noun.id_of(made))
@@ -128,6 +134,28 @@ class Operations:
             # again. Its next life has a key of its own.
             generation += 1
         raise Conflict(f"This {noun.NOUN} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it.")
+
+    async def _mine_before_the_edit(self, noun: type[Resource], body: Values, conflict: Conflict) -> Values | None:
+        """This declaration's own object, made before the program was edited and never recorded, brought to what it says
+        now; None when that object is gone. Raises `conflict`, explained, when it cannot become what is wanted.
+        """
+        now = await self._look(noun, noun.id_of(body)) if has_name(noun) else None
+        if (
+            now is None
+            or is_going(noun, now)
+            or now.get(noun.UID_FIELD) != conflict.details["first"].get(noun.UID_FIELD)
+        ):
+            return None
+        changes = diff(noun, old_outputs=now, new_inputs=body)
+        if replacing := [change.field for change in changes if change.replaces]:
+            raise Conflict(
+                f"The {noun.NOUN} '{noun.id_of(body)}' was made by an earlier run whose answer was lost, and "
+                f"{', '.join(replacing)} cannot change in place. Declare it as it was, or choose another name.",
+                request_id=conflict.request_id,
+            ) from conflict
+        if changed := patch(noun, changes):
+            return values_of(await self._client.update(noun, _id_values(noun, noun.id_of(body)), changed))
+        return now
 
     async def _wait_for_the_name(
         self, noun: type[Resource], body: Values, conflict: Conflict, deadline: float, progress: Progress

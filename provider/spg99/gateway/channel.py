@@ -100,7 +100,7 @@ class Channel:
         try:
             reply["result"] = await self._handlers[message["call"]](**message["with"])
         except Spg99Error as error:
-            reply["error"] = error.envelope() | {"status": error.http_status}
+            reply["error"] = error.envelope() | {"status": error.http_status, "request_id": error.request_id}
         except Exception:  # noqa: BLE001 - the edge of this process: the caller must get an answer
             _log.exception("a call between gateway processes failed", call=message["call"])
             reply["error"] = Internal().envelope() | {"status": Internal.http_status}

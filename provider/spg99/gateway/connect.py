@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from spg99 import log
-from spg99.errors import CannotWake, Internal, NoRoom, NotFound, Spg99Error, TooManyRequests, Unavailable
+from spg99.errors import (
+    BadRequest,
+    CannotWake,
+    Forbidden,
+    Internal,
+    NoRoom,
+    NotFound,
+    Spg99Error,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 from spg99.protocol.gateway import Change, Checkout, ConnectRequest
 
 ASK_SECONDS_MAX: Final = 25.0
@@ -49,6 +60,11 @@ def is_outage(error: Spg99Error) -> bool:
     if isinstance(error, CannotWake | NoRoom):
         return False
     return isinstance(error, Unavailable | Internal | TooManyRequests) or type(error) is Spg99Error
+
+
+def concerns_client(error: Spg99Error) -> bool:
+    """Whether a client should hear this answer; that our own identity is refused is no business of its."""
+    return not is_outage(error) and not isinstance(error, Unauthorized | Forbidden | BadRequest)
 
 
 class Checkouts:
@@ -87,12 +103,12 @@ class Checkouts:
             try:
                 return await self._ask_once(key, deadline - self._monotonic())
             except Spg99Error as error:
-                if not is_outage(error):
+                if concerns_client(error):
                     raise
                 if (usable := self._in_grace(key)) is not None:
                     return usable
                 if self._monotonic() + RETRY_SECONDS >= deadline:
-                    _log.warning("the Control Plane does not answer", error=str(error), database=database)
+                    _log.error("no answer from the Control Plane", error=str(error), database=database)
                     raise CannotWake(
                         "The database cannot be reached right now: the Control Plane does not answer. Retry in a moment."
                     ) from error

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from spg99 import log
 from spg99.errors import NotFound, Spg99Error, Unavailable
-from spg99.gateway.connect import is_outage
+from spg99.gateway.connect import concerns_client
 from spg99.protocol.gateway import Credentials
 
 UNWATCHED_SECONDS: Final = 1.0
@@ -21,6 +22,8 @@ ASK_SECONDS_IN_GRACE: Final = 1.0
 GRACE_SECONDS: Final = 300.0
 """In an outage of the Control Plane a known user may log in this long, or as long as a checkout's grace if longer."""
 _ENTRIES_MAX: Final = 10_000
+
+_log = log.get("gateway")
 
 
 class CredentialsDoor(Protocol):
@@ -59,8 +62,9 @@ class CredentialsCache:
         try:
             entry = await self._ask(pg_user, ASK_SECONDS_IN_GRACE if in_grace else ASK_SECONDS_MAX)
         except Spg99Error as error:
-            if not is_outage(error):
+            if concerns_client(error):
                 raise
+            _log.error("no answer from the Control Plane", error=str(error), pg_user=pg_user, cached=in_grace)
             if entry is None or not in_grace:
                 raise Unavailable(
                     "The password cannot be checked right now: the Control Plane does not answer. Retry in a moment."

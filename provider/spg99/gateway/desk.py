@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spg99 import faults
 from spg99.errors import Spg99Error, TooManyConnections
 from spg99.gateway.backoff import BackOff
 from spg99.gateway.channel import Channel, Handler
@@ -112,6 +113,7 @@ class Desk:
         finally:
             entry.asking = None
         self._hold(entry, checkout.db_id)
+        faults.point("gateway.after_checkout")
         return checkout.model_dump(mode="json")
 
     def _hold(self, entry: Session, db_id: str) -> None:

@@ -15,7 +15,8 @@ from typing import Final
 
 from spg99 import log
 from spg99.errors import ProtocolViolation, Spg99Error, Unauthorized
-from spg99.gateway.session import House, Session
+from spg99.gateway.house import House
+from spg99.gateway.session import Session
 from spg99.wire import messages
 from spg99.wire.startup import (
     TLS_HANDSHAKE_BYTE,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from spg99 import log
+from spg99 import faults, log
 from spg99.clock import Clock
 from spg99.errors import Spg99Error
 from spg99.gateway.connect import Checkouts, is_outage
@@ -65,11 +65,12 @@ class Leases:
 
     def opened(self, db_id: str) -> None:
         """A session on this database begins."""
-        use = self.uses.setdefault(db_id, Use(self.clock.now()))
+        if (use := self.uses.get(db_id)) is None:
+            use = self.uses[db_id] = Use(self.clock.now())
+            # Only the first is worth a report of its own: who comes back while the lease lingers changes nothing.
+            self._poked.set()
         use.sessions += 1
         use.last_used_at = self.clock.now()
-        if use.sessions == 1:
-            self._poked.set()
 
     def closed(self, db_id: str) -> None:
         """A session on this database has ended."""
@@ -78,7 +79,15 @@ class Leases:
         use.last_used_at = self.clock.now()
         if use.sessions == 0:
             use.idle_since = self.monotonic()
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._poked.set)
+            asyncio.get_running_loop().call_later(LINGER_SECONDS + _GATHER_SECONDS, self._lingered, db_id)
+
+    def _lingered(self, db_id: str) -> None:
+        use = self.uses.get(db_id)
+        if use is not None and self._is_over(use):
+            self._poked.set()
+
+    def _is_over(self, use: Use) -> bool:
+        return use.sessions == 0 and self.monotonic() - use.idle_since >= LINGER_SECONDS
 
     def sent_to_clients(self, db_id: str, sent_bytes: int) -> None:
         """Bytes went out to clients of this database."""
@@ -103,32 +112,29 @@ class Leases:
     async def report(self, *, release_all: bool = False) -> None:
         """Sends one report and takes in its answer."""
         await self.collect()
-        now = self.monotonic()
+        asked_at = self.monotonic()
         released = {
-            db_id
-            for db_id, use in self.uses.items()
-            if use.sessions == 0 and (release_all or now - use.idle_since >= LINGER_SECONDS)
+            db_id for db_id, use in self.uses.items() if self._is_over(use) or (release_all and use.sessions == 0)
         }
-        uses = {db_id: self._told(db_id, use) for db_id, use in self.uses.items()}
-        lingering = {db_id for db_id, use in self.uses.items() if use.sessions == 0} - released
-        if not uses:
+        # A lease that lingers is left as it is: reporting it with no client would release it.
+        told = {db_id: self._told(db_id, use) for db_id, use in self.uses.items() if use.sessions or db_id in released}
+        if not told:
             return
         for db_id in released:
             self.checkouts.begin_release(db_id)
         answer: LeaseAnswer | None = None
         try:
-            # A lease that lingers is left as it is: reporting it with no client would release it.
-            report = LeaseReport(leases=[told for db_id, told in uses.items() if db_id not in lingering])
             async with asyncio.timeout(REPORT_SECONDS_MAX):
-                answer = await self.door.report_leases(report)
+                answer = await self.door.report_leases(LeaseReport(leases=list(told.values())))
         except TimeoutError:
             _log.warning("the Control Plane is slow to answer a lease report")
             self._poked.set()
         finally:
             for db_id in released:
                 self.checkouts.end_release(db_id, answered=answer is not None)
+        faults.point("gateway.after_report")
         if answer is not None:
-            self._take_in(answer, {d: u for d, u in uses.items() if d not in lingering}, released, asked_at=now)
+            self._take_in(answer, told, released, asked_at=asked_at)
 
     def _told(self, db_id: str, use: Use) -> LeaseUse:
         last_used_at = self.clock.now() if use.sessions else use.last_used_at

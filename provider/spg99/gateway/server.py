@@ -49,11 +49,19 @@ class _Gateway:
         self._clock = SystemClock()
         self._stop = asyncio.Event()
         self._chores: list[asyncio.Task[None]] = []
+        self._workers: Workers | None = None
+        self._hurry: asyncio.Task[None] | None = None
+
+    def _told_to_end(self) -> None:
+        """Once: drain. Twice: whoever says it again does not want to wait."""
+        if self._stop.is_set() and self._workers is not None and self._hurry is None:
+            self._hurry = asyncio.get_running_loop().create_task(self._workers.kill())
+        self._stop.set()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._told_to_end)
         # The feed must see every break of its stream, so its client does not retry by itself.
         async with (
             InternalClient(self._settings.cp_url, None) as door,
@@ -89,7 +97,9 @@ class _Gateway:
             waiting=lambda: _log.warning("waiting for the Control Plane to enrol", url=settings.cp_url),
         )
         feed_door.authenticate(me.bearer_token)
-        workers = Workers(settings, desk, mock_secret=mac(me.bearer_token.encode(), b"mock credentials"))
+        workers = self._workers = Workers(
+            settings, desk, mock_secret=mac(me.bearer_token.encode(), b"mock credentials")
+        )
         port = workers.bind()
         feed = Feed(feed_door, passwords, checkouts, time.monotonic)
         shown: asyncio.Server | None = None

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import math
 import secrets
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from spg99 import log
-from spg99.config import GatewaySettings
 from spg99.errors import (
     CannotWake,
+    Fault,
     Internal,
     ProtocolViolation,
     Spg99Error,
@@ -29,11 +27,10 @@ from spg99.errors import (
 )
 from spg99.gateway import backend
 from spg99.gateway.backend import Backend, BackendGone, BackendRefused
-from spg99.gateway.cancel import CancelKeys, CancelTarget
-from spg99.gateway.channel import Channel
+from spg99.gateway.cancel import CancelTarget
+from spg99.gateway.house import House
 from spg99.gateway.relay import Relay
-from spg99.gateway.tally import Tally
-from spg99.gateway.tls import ALPN, Tls
+from spg99.gateway.tls import ALPN
 from spg99.protocol.gateway import Checkout, Credentials
 from spg99.wire import messages, scram, scram_exchange
 from spg99.wire.messages import FrameScanner
@@ -48,22 +45,6 @@ _EARLY_BYTES_MAX: Final = 64 * 1024
 """A client that says more than this before it may is not read further until it may."""
 
 _log = log.get("gateway")
-
-
-@dataclass(slots=True)
-class House:
-    """What all sessions of a worker share."""
-
-    settings: GatewaySettings
-    tls: Tls
-    desk: Channel
-    mock_secret: bytes
-    cancel_keys: CancelKeys = field(default_factory=CancelKeys)
-    tally: Tally = field(default_factory=Tally)
-    sessions: dict[int, Session] = field(default_factory=dict)
-    """Those which have logged in."""
-    numbers: itertools.count[int] = field(default_factory=itertools.count)
-    cancel: Callable[[CancelRequest], asyncio.Task[None]] | None = None
 
 
 class Session(asyncio.Protocol):
@@ -151,6 +132,8 @@ class Session(asyncio.Protocol):
             self._client.write(refused.message)
             self._client.close()
         except Spg99Error as error:
+            tell = _log.info if error.fault is Fault.USER else _log.warning
+            tell("a client was refused", address=self._address, sqlstate=error.sqlstate, error=str(error))
             self._refuse(error.sqlstate, error.message)
         except asyncio.CancelledError:
             self._client.close()
@@ -319,6 +302,3 @@ class Session(asyncio.Protocol):
         self._house.sessions.pop(self._number, None)
         if not self.ended.done():
             self.ended.set_result(None)
-
-
-SHUT_DOWN: Final = ("57P01", "The gateway is shutting down. Connect again.")

@@ -24,8 +24,8 @@ from spg99.gateway import tls
 from spg99.gateway.cancel import cancel
 from spg99.gateway.channel import Channel
 from spg99.gateway.doorstep import Doorstep
+from spg99.gateway.house import SHUT_DOWN, House
 from spg99.gateway.loop import run_loop
-from spg99.gateway.session import SHUT_DOWN, House
 from spg99.wire.startup import CancelRequest
 
 HALF_OPEN_MAX: Final = 1000

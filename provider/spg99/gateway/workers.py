@@ -17,7 +17,7 @@ from typing import Final
 
 from spg99 import log
 from spg99.config import GatewaySettings
-from spg99.errors import BadRequest, Spg99Error
+from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
 from spg99.gateway.desk import Desk
 
@@ -68,8 +68,11 @@ class Workers:
         started = [asyncio.get_running_loop().create_future() for _ in self._listeners]
         for index, ready in enumerate(started):
             self._minders.append(asyncio.get_running_loop().create_task(self._mind(index, ready)))
-        async with asyncio.timeout(START_SECONDS_MAX):
-            await asyncio.gather(*started)
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await asyncio.gather(*started)
+        except TimeoutError:
+            raise Unavailable(f"The gateway's workers did not start within {START_SECONDS_MAX:.0f} s.") from None
 
     async def _mind(self, index: int, ready: asyncio.Future[None]) -> None:
         """Keeps one worker alive."""

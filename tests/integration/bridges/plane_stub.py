@@ -170,7 +170,8 @@ class Plane:
         digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()
         if key in self._answers:
             if self._answers[key][0] != digest:
-                raise Refused(409, "Conflict", "The Idempotency-Key was used with another body.")
+                first = {name: value for name, value in self._answers[key][2].items() if name.endswith("_id")}
+                raise Refused(409, "Conflict", "The Idempotency-Key was used with another body.", first=first)
             return self._answers[key][1:]
         status, answer = work()
         self._answers[key] = (digest, status, json.loads(json.dumps(answer)))

@@ -59,6 +59,24 @@ def test_an_up_killed_after_the_create_finds_its_object_again(plane: Plane, tmp_
     assert plane.posts == 2
 
 
+def test_an_up_killed_after_the_create_and_then_edited_finds_its_object(plane: Plane, tmp_path: Path) -> None:
+    config = {"spg99:url": plane.url, "spg99:apiKey": API_KEY}
+    plane.settle_seconds = -1
+    with running(tmp_path, config) as first, ThreadPoolExecutor(1) as pool:
+        first.create(Stored(Tenant, "acme"), name="acme")
+        call = pool.submit(app, first)
+        until(lambda: ("database", "acme/app") in plane.objects)
+        first.process.kill()
+        assert isinstance(call.exception(30), Failed)
+    uid = plane.objects["database", "acme/app"]["db_id"]
+    plane.settle()
+    with running(tmp_path, config) as second:
+        made = second.create(Stored(Database, "app"), tenant="acme", name="app", idleTimeoutSeconds=77)
+    assert made.outputs["dbId"] == uid
+    assert plane.objects["database", "acme/app"]["idle_timeout_seconds"] == made.outputs["idleTimeoutSeconds"] == 77
+    assert plane.posts == 2
+
+
 def test_created_deleted_and_created_again_are_two_objects(host: Host, plane: Plane) -> None:
     uids = []
     for _ in range(3):

@@ -17,7 +17,7 @@ from spg99.bridges.import_file import write_import_file
 from spg99.bridges.naming import from_wire, to_wire, wire_path
 from spg99.bridges.objects import idempotency_key
 from spg99.bridges.unknown import UNKNOWN
-from spg99.resources import NOUNS, Database, Tenant
+from spg99.resources import NOUNS, ApiKey, Database, Tenant
 from unit.bridges.everything import Thing
 
 VALUES = {
@@ -86,17 +86,19 @@ def test_the_reference_resolves_for_every_noun() -> None:
         assert isinstance(provider, Provider) and provider.noun is noun
 
 
-def test_a_create_has_one_key_per_declaration_body_and_life() -> None:
+def test_a_create_has_one_key_per_declaration_name_and_life() -> None:
     body = {"name": "a", "project": "default"}
     key = idempotency_key("urn:a", Tenant, body, 0)
     assert key == idempotency_key("urn:a", Tenant, {"project": "default", "name": "a"}, 0)
     others = {
         idempotency_key("urn:b", Tenant, body, 0),
-        idempotency_key("urn:a", Database, body, 0),
-        idempotency_key("urn:a", Tenant, body | {"project": "x"}, 0),
+        idempotency_key("urn:a", Database, {"tenant": "a", "name": "a"}, 0),
+        idempotency_key("urn:a", Tenant, body | {"name": "x"}, 0),
         idempotency_key("urn:a", Tenant, body, 1),
     }
     assert key not in others and len(others) == 4 and len(key) <= 255
+    assert key == idempotency_key("urn:a", Tenant, body | {"project": "x"}, 0), "an edit still finds what it has made"
+    assert idempotency_key("u", ApiKey, {"name": "a"}, 0) != idempotency_key("u", ApiKey, {"name": "b"}, 0)
     assert idempotency_key(None, Tenant, body, 0) != idempotency_key(None, Tenant, body, 0)
 
 

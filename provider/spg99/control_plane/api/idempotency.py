@@ -45,7 +45,8 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
         if kept is not None:
             if kept.request_sha256 != fingerprint:
                 raise Conflict(
-                    "This Idempotency-Key was used before for another request. Use a fresh one for each new request."
+                    "This Idempotency-Key was used before for another request. Use a fresh one for each new request.",
+                    details={"first": _ids_in(plane.box.decrypt(kept.response_encrypted, bound_to))},
                 )
             raw = plane.box.decrypt(kept.response_encrypted, bound_to)
             headers = kept.response_headers | {"Idempotency-Replayed": "true"}
@@ -62,6 +63,7 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
             now=now,
         )
         faults.point("api.before_commit")
+    faults.point("api.after_commit")
     return answer.response()
 
 
@@ -75,3 +77,9 @@ def request_sha256(call: Call, body: Mapping[str, Any]) -> str:
     request = call.request
     parts = [request.method, request.url.path, sorted(request.query_params.multi_items()), body, seen]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _ids_in(raw: bytes) -> dict[str, str]:
+    """The ids in a kept answer: enough to recognise one's own object after an edit, and nothing secret."""
+    body = json.loads(raw)
+    return {name: value for name, value in body.items() if name.endswith("_id") and isinstance(value, str)}

@@ -1,0 +1,37 @@
+"""What all sessions of one worker share. Nothing is done here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from spg99.config import GatewaySettings
+from spg99.gateway.cancel import CancelKeys
+from spg99.gateway.channel import Channel
+from spg99.gateway.tally import Tally
+from spg99.gateway.tls import Tls
+from spg99.wire.startup import CancelRequest
+
+if TYPE_CHECKING:
+    from spg99.gateway.session import Session
+
+SHUT_DOWN: Final = ("57P01", "The gateway is shutting down. Connect again.")
+
+
+@dataclass(slots=True)
+class House:
+    """What all sessions of a worker share."""
+
+    settings: GatewaySettings
+    tls: Tls
+    desk: Channel
+    mock_secret: bytes
+    cancel_keys: CancelKeys = field(default_factory=CancelKeys)
+    tally: Tally = field(default_factory=Tally)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    """Those which have logged in."""
+    numbers: itertools.count[int] = field(default_factory=itertools.count)
+    cancel: Callable[[CancelRequest], asyncio.Task[None]] | None = None

@@ -1,0 +1,359 @@
+"""Sleeping, waking, dying: computes, Control Plane, workers and the gateway itself come and go, clients get served."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import psutil
+import psycopg
+import pytest
+from psycopg import errors
+
+from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
+from integration.gateway.gateway_process import Gateway, wait_for
+from spg99.gateway import certificates
+from spg99.protocol.gateway import Change
+
+
+def one(gateway: Gateway, tenant: Tenant, database: str = "app") -> object:
+    with gateway.connect(tenant, database) as connection:
+        row = connection.execute("select 1").fetchone()
+        assert row is not None
+        return row[0]
+
+
+def test_a_sleeper_is_woken(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    gateway = start_gateway()
+    database = plane.databases[tenant.tenant_id, "app"]
+    assert one(gateway, tenant) == 1
+    plane.stop_compute(database)
+    assert one(gateway, tenant) == 1
+    assert database.starts == 2
+
+
+def test_a_hundred_clients_wake_it_once(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    tenant.max_connections = 100
+    gateway = start_gateway()
+    database = plane.databases[tenant.tenant_id, "app"]
+    plane.connect_delay_seconds = 1.0
+    with ThreadPoolExecutor(50) as pool:  # the compute allows 60
+        assert list(pool.map(lambda _: one(gateway, tenant), range(100))) == [1] * 100
+    assert database.starts == 1
+    assert plane.count("connect") == 1
+
+
+def test_unknown_database(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
+    gateway = start_gateway()
+    with pytest.raises(psycopg.OperationalError, match='database "nope" does not exist'):
+        gateway.connect(tenant, "nope")
+
+
+def test_a_database_that_cannot_be_woken(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    gateway = start_gateway()
+    plane.databases[tenant.tenant_id, "app"].broken = "The disk of node-1 is full: free some space there."
+    with pytest.raises(psycopg.OperationalError, match=r"The disk of node-1 is full"):
+        gateway.connect(tenant, "app")
+
+
+def test_compute_killed(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    """Live sessions are told, the next client only waits a little longer."""
+    gateway = start_gateway()
+    database = plane.databases[tenant.tenant_id, "app"]
+    with contextlib.suppress(psycopg.OperationalError), gateway.connect(tenant, "app") as live:
+        live.execute("create table kept (i int)")
+        live.execute("insert into kept values (7)")
+        plane.kill_compute(database)
+        with pytest.raises(psycopg.OperationalError, match="compute has ended. Connect again"):
+            live.execute("select 1")
+    with gateway.connect(tenant, "app") as connection:
+        assert connection.execute("select i from kept").fetchone() == (7,)
+    assert database.starts == 2
+
+
+def test_compute_stopped_while_clients_keep_coming(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    """Nobody sees an error when connecting, whatever the compute is doing at that moment."""
+    gateway = start_gateway()
+    database = plane.databases[tenant.tenant_id, "app"]
+    one(gateway, tenant)
+    stop = threading.Event()
+    failures: list[str] = []
+    served: list[int] = []
+
+    def keep_connecting() -> None:
+        while not stop.is_set():
+            try:
+                connection = gateway.connect(tenant, "app")
+            except psycopg.OperationalError as error:
+                failures.append(str(error))
+                return
+            served.append(1)
+            connection.close()
+
+    threads = [threading.Thread(target=keep_connecting) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        seen = len(served)
+        wait_for("some clients", lambda seen=seen: len(served) > seen + 5)  # type: ignore[misc]
+        plane.stop_compute(database)
+    seen = len(served)
+    wait_for("more clients", lambda: len(served) > seen + 5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert database.starts >= 6
+
+
+def test_terminated_by_the_compute(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
+    """The compute's own words are passed on, and nothing is added to them."""
+    gateway = start_gateway()
+    with gateway.connect(tenant, "app") as other, contextlib.suppress(psycopg.OperationalError):
+        with gateway.connect(tenant, "app") as connection:
+            other.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+            with pytest.raises(errors.AdminShutdown, match="terminating connection due to administrator command"):
+                connection.execute("select 1")
+
+
+def test_control_plane_away(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    gateway = start_gateway()
+    live = gateway.connect(tenant, "app")
+    plane.stop()
+    assert live.execute("select 1").fetchone() == (1,)
+    assert one(gateway, tenant) == 1, "the lease is held, the password is known"
+    time.sleep(plane.lease_seconds + 0.5)  # the lease runs out: what is cached still does, for a grace
+    began = time.monotonic()
+    assert one(gateway, tenant) == 1
+    assert time.monotonic() - began < 4
+    with pytest.raises(psycopg.OperationalError, match="Control Plane does not answer"):
+        gateway.connect(Tenant("x", "tnt_x", "y"), "app")
+    plane.start()
+    wait_for("a report after the outage", lambda: plane.reports and plane.reports[-1].leases[0].active_connections == 1)
+    assert one(gateway, tenant) == 1
+    assert live.execute("select 2").fetchone() == (2,)
+    live.close()
+
+
+def test_a_client_waits_for_a_control_plane_that_returns(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    gateway = start_gateway()
+    one(gateway, tenant)
+    plane.stop_compute(plane.databases[tenant.tenant_id, "app"])
+    plane.stop()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(one, gateway, tenant)
+        time.sleep(1)
+        assert not waiting.done()
+        plane.start()
+        assert waiting.result(timeout=20) == 1
+
+
+def test_leases_are_reported(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    gateway = start_gateway()
+    with gateway.connect(tenant, "app") as first:
+        with gateway.connect(tenant, "app"):
+            wait_for("two sessions", lambda: plane.reports and plane.reports[-1].leases[0].active_connections == 2)
+        first.execute("select repeat('x', 1000000)")
+        renewals = len(plane.reports)
+        wait_for("a renewal with the bytes", lambda: sum(r.leases[0].egress_bytes for r in plane.reports) > 1_000_000)
+        wait_for("another renewal", lambda: len(plane.reports) >= renewals + 2)
+        assert plane.reports[-1].leases[0].active_connections == 1
+    left = time.monotonic()
+    wait_for("the release", lambda: plane.reports[-1].leases[0].active_connections == 0)
+    assert time.monotonic() - left < 3
+    reports = len(plane.reports)
+    time.sleep(1.5)
+    assert len(plane.reports) == reports, "what is released is not reported again"
+    asked = plane.count("connect")
+    one(gateway, tenant)
+    assert plane.count("connect") == asked + 1, "without a lease the Control Plane is asked"
+
+
+def test_deleted_database(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    gateway = start_gateway()
+    with gateway.connect(tenant, "app"):
+        database = plane.databases.pop((tenant.tenant_id, "app"))
+        plane.announce(
+            Change(kind="database", tenant_id=tenant.tenant_id, db_id=database.db_id, reason="database.deleting")
+        )
+
+        def gone() -> bool:
+            try:
+                one(gateway, tenant)
+            except psycopg.OperationalError as error:
+                return "does not exist" in str(error)
+            return False
+
+        wait_for("the gateway to hear of it", gone, seconds=2)
+        plane.databases[tenant.tenant_id, "app"] = database
+
+
+def test_too_many_connections_of_a_tenant(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    """Over all workers of the gateway; a place that is left can be taken again."""
+    tenant.max_connections = 3
+    gateway = start_gateway()
+    held = [gateway.connect(tenant, "app") for _ in range(3)]
+    with pytest.raises(psycopg.OperationalError, match="Too many connections"):
+        gateway.connect(tenant, "app")
+    held.pop().close()
+
+    def fits() -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            gateway.connect(tenant, "app").close()
+            return True
+        return False
+
+    wait_for("a place", fits, seconds=3)
+    for connection in held:
+        connection.close()
+
+
+def test_too_many_connections_in_all(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
+    gateway = start_gateway(workers=1, connections_max=2)
+    held = [gateway.connect(tenant, "app") for _ in range(2)]
+    with pytest.raises(psycopg.OperationalError, match="Too many connections"):
+        gateway.connect(tenant, "app")
+    for connection in held:
+        connection.close()
+
+
+def test_worker_killed(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    gateway = start_gateway(workers=1)
+    with contextlib.suppress(psycopg.OperationalError), gateway.connect(tenant, "app") as live:
+        (worker,) = gateway.workers()
+        worker.kill()
+        # The parent keeps the listening socket: a client of that moment waits for the successor.
+        assert one(gateway, tenant) == 1
+        with pytest.raises(psycopg.OperationalError):
+            live.execute("select 1")
+    assert len(gateway.workers()) == 1
+    wait_for(
+        "its sessions to be released",
+        lambda: plane.reports and plane.reports[-1].leases[0].active_connections == 0,
+    )
+
+
+def test_gateway_killed(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    """Its workers go with it; another one, or itself started again, serves at once."""
+    gateway, other = start_gateway("gw1"), start_gateway("gw2")
+    gateway.connect(tenant, "app")
+    children = gateway.workers()
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.end()
+    _, alive = psutil.wait_procs(children, timeout=3)
+    assert alive == []
+    assert one(other, tenant) == 1
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", gateway.port))
+    gateway.settings |= {"port": gateway.port, "enrolment_token": None}
+    gateway.start()
+    assert one(gateway, tenant) == 1
+    assert plane.enrolments == 2, "who has an identity does not enrol again"
+
+
+def test_drain(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    """SIGTERM: no new clients, those who are in the middle of something finish, the rest is told."""
+    gateway = start_gateway(drain_seconds=3)
+    children = gateway.workers()
+    idle = gateway.connect(tenant, "app")
+    with ThreadPoolExecutor(1) as pool, gateway.connect(tenant, "app") as busy:
+        answer = pool.submit(lambda: busy.execute("select pg_sleep(1), 42").fetchone())
+        pid = busy.info.backend_pid
+        wait_for(
+            "the query to run",
+            lambda: idle.execute(
+                "select 1 from pg_stat_activity where pid = %s and wait_event = 'PgSleep'", [pid]
+            ).fetchone(),
+        )
+        os.kill(gateway.pid, signal.SIGTERM)
+        row = answer.result(timeout=10)
+        assert row is not None
+        assert row[1] == 42
+        with pytest.raises(psycopg.OperationalError):
+            gateway.connect(tenant, "app", connect_timeout=2)
+    assert gateway.process is not None
+    assert gateway.process.wait(timeout=10) == 0
+    with pytest.raises(errors.AdminShutdown, match="gateway is shutting down"):
+        idle.execute("select 1")
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert alive == []
+    assert plane.reports[-1].leases[0].active_connections == 0, "the last report releases the lease"
+
+
+def test_sigint_to_the_whole_group(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
+    """Ctrl-C in a terminal reaches parent and workers alike."""
+    gateway = start_gateway()
+    one(gateway, tenant)
+    children = gateway.workers()
+    os.killpg(gateway.pid, signal.SIGINT)
+    assert gateway.process is not None
+    assert gateway.process.wait(timeout=10) == 0
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert alive == []
+
+
+def test_told_twice_to_end(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
+    """Whoever says it again does not want to wait for the drain."""
+    gateway = start_gateway(drain_seconds=60)
+    live = gateway.connect(tenant, "app")
+    children = gateway.workers()
+    os.kill(gateway.pid, signal.SIGTERM)
+    wait_for("the drain to begin", lambda: refused(gateway))
+    assert live.execute("select 1").fetchone() == (1,)
+    assert gateway.end(seconds=5) == 0
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert alive == []
+
+
+def refused(gateway: Gateway) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", gateway.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_own_certificate(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
+    files = certificates.ensure(plane.data_dir / "own", names=["localhost"], now=datetime.now(UTC))
+    gateway = start_gateway(tls_cert_file=str(files.cert), tls_key_file=str(files.key))
+    assert not (gateway.data_dir / "gateway" / "tls").exists()
+    with gateway.connect(tenant, "app", sslrootcert=str(files.ca), channel_binding="require") as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_port_that_is_taken(start_gateway: Callable[..., Gateway], plane: FakeControlPlane) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gateway = Gateway(plane, plane.data_dir / "gw", port=taken.getsockname()[1])
+        with pytest.raises(AssertionError, match="The gateway cannot listen on"):
+            gateway.start()
+        assert gateway.process is not None
+        assert gateway.process.wait(timeout=10) != 0
+
+
+def test_asyncio_instead_of_uvloop(
+    start_gateway: Callable[..., Gateway], tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPG99_EVENT_LOOP", "asyncio")
+    gateway = start_gateway()
+    assert one(gateway, tenant) == 1
+    with gateway.connect(tenant, "app", sslnegotiation="direct") as connection, connection.cursor() as cursor:
+        with cursor.copy("copy (select repeat('x', 1000) from generate_series(1, 20000)) to stdout") as copy:
+            assert sum(len(block) for block in copy) == 20_000 * 1001
+    gateway.end()

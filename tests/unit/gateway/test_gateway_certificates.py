@@ -1,0 +1,112 @@
+"""The CA and the certificate that the gateway makes for itself."""
+
+from __future__ import annotations
+
+import ssl
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from spg99.errors import BadRequest
+from spg99.gateway import certificates, tls
+
+NAMES = ["localhost", "db.example.com", "127.0.0.1", "::1"]
+NOW = datetime.now(UTC)
+
+
+def served(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def test_made_once(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path / "tls", names=NAMES, now=NOW)
+    before = files.cert.read_bytes()
+    assert certificates.ensure(tmp_path / "tls", names=NAMES, now=NOW).cert.read_bytes() == before
+    for key in ("server.key", "ca.key"):
+        assert stat.S_IMODE((tmp_path / "tls" / key).stat().st_mode) == 0o600
+    found = served(files.cert).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert found.get_values_for_type(x509.DNSName) == ["localhost", "db.example.com"]
+    assert [str(ip) for ip in found.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_strict_client_accepts_it(tmp_path: Path, name: str) -> None:
+    files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    assert files.ca is not None
+    client = ssl.create_default_context(cafile=str(files.ca))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    shake(client, tls.load(files.cert, files.key).context, name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(client, tls.load(files.cert, files.key).context, "other.example.com")
+
+
+def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
+    """A whole handshake in memory."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(down, up, server_hostname=name), server.wrap_bio(up, down, server_side=True)]
+    while ends:
+        for end in list(ends):
+            try:
+                end.do_handshake()
+                ends.remove(end)
+            except ssl.SSLWantReadError:
+                continue
+
+
+def test_renewed_in_time_with_the_same_key_and_ca(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    key, ca = files.key.read_bytes(), (tmp_path / "ca.crt").read_bytes()
+    first = served(files.cert)
+    later = first.not_valid_after_utc - certificates.RENEW_BEFORE
+    certificates.ensure(tmp_path, names=NAMES, now=later - timedelta(hours=1))
+    assert served(files.cert) == first
+    certificates.ensure(tmp_path, names=NAMES, now=later + timedelta(hours=1))
+    assert served(files.cert).not_valid_after_utc > first.not_valid_after_utc
+    assert files.key.read_bytes() == key
+    assert (tmp_path / "ca.crt").read_bytes() == ca
+
+
+def test_other_names(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path, names=["localhost"], now=NOW)
+    before = served(files.cert)
+    certificates.ensure(tmp_path, names=["localhost", "new.example.com"], now=NOW)
+    assert served(files.cert) != before
+
+
+def test_many_first_starts_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: served(certificates.ensure(tmp_path, names=NAMES, now=NOW).cert), range(16)))
+    assert len({c.fingerprint(hashes.SHA256()) for c in made}) == 1
+
+
+def test_end_point_hash(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    assert tls.load(files.cert, files.key).end_point_hash == served(files.cert).fingerprint(hashes.SHA256())
+
+
+def test_no_channel_binding_with_a_signature_that_names_no_hash(tmp_path: Path) -> None:
+    """Ed25519: RFC 5929 leaves the hash undefined, and libpq refuses it, so -PLUS must not be offered."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    certificate = (
+        builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + timedelta(days=1)).sign(key, None)
+    )
+    (tmp_path / "c").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "k").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    assert tls.load(tmp_path / "c", tmp_path / "k").end_point_hash is None
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="cannot be used"):
+        tls.load(tmp_path / "missing.crt", tmp_path / "missing.key")
+    files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    with pytest.raises(BadRequest, match="cannot be used"):
+        tls.load(files.cert, tmp_path / "ca.key")
