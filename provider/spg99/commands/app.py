@@ -5,10 +5,13 @@ Not here: the commands. Exit codes: 0 done, 1 an error with a sentence, 2 wrong 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -68,10 +71,26 @@ class Root(click.Group):
 def _load(entry: Entry) -> click.Command:
     path, _, key = entry.where.rstrip("]").partition("[")
     module_name, _, attribute = path.partition(":")
-    found: Any = getattr(importlib.import_module(module_name), attribute)
+    with _interrupts_end_it():
+        found: Any = getattr(importlib.import_module(module_name), attribute)
     command: click.Command = next(each for each in found if each.name == key) if key else found
     command.name = entry.name
     return command
+
+
+@contextlib.contextmanager
+def _interrupts_end_it() -> Iterator[None]:
+    """Ctrl-C while modules load is the end at once: nothing has begun. As an exception it would come out as whatever the
+    library at work makes of it (pydantic: "Error building validator")."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @click.group(

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from spg99 import log
 from spg99.commands.dev_folder import Running
 from spg99.commands.launch import Launch
@@ -96,8 +94,7 @@ class Child:
     async def _spawn(self) -> Launch:
         environment = await self.plan.environment()
         launch = self._launch = Launch(self.plan.name, self.plan.arguments, environment)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.running = Running(pid=launch.pid, started_at=psutil.Process(launch.pid).create_time())
+        self.running = Running(pid=launch.pid)
         self._changed()
         return launch
 

@@ -20,8 +20,6 @@ class Running(BaseModel):
     """One process that dev started."""
 
     pid: int
-    started_at: float
-    """As the operating system tells it: pid and this together name one process for ever."""
 
 
 class DevState(BaseModel):

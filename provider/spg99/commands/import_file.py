@@ -1,3 +1,74 @@
-"""`spg99 import-file`: an import file for `pulumi import` or `spg99 import`. Not here: what stands in it (bridges)."""
+"""`spg99 import-file`: an import file for `pulumi import` or `spg99 import`. Not here: what stands in it (bridges/import_file.py)."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from spg99.client import Client
+from spg99.commands.door import Door, with_reach
+from spg99.commands.nouns import NAMINGS
+from spg99.resources import Resource
+
+KINDS = {naming.command: kind for kind, naming in NAMINGS.items()}
+
+
+Named = tuple[type[Resource], dict[str, str]]
+"""One object: its noun and the fields of its id."""
+
+
+def _named(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Named, ...]:
+    return tuple(object_of(text) for text in texts)
+
+
+def object_of(text: str) -> Named:
+    """The object that `dbs:acme/app` names. Raises BadParameter with the forms that there are."""
+    noun, _, human_id = text.partition(":")
+    if noun not in KINDS or not human_id:
+        raise click.BadParameter(f"'{text}' is none of {', '.join(f'{known}:ID' for known in KINDS)}.")
+    try:
+        return KINDS[noun], KINDS[noun].id_values(human_id)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
+@click.command("import-file")
+@click.option("--all", "everything", is_flag=True, help="Everything that this API key may see, but API keys.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: stdout]"
+)
+@click.argument("objects", nargs=-1, callback=_named, metavar="[NOUN:ID]...")
+@with_reach
+def import_file(door: Door, objects: tuple[Named, ...], everything: bool, output: Path | None) -> None:
+    """Writes a file with which existing objects are taken into a stack.
+
+    `spg99 import-file dbs:acme/app tenants:acme -o import.json`, then `pulumi import --file import.json`. Secrets are
+    left out; the next refresh reads them into the state, encrypted.
+    """
+    if everything == bool(objects):
+        raise click.UsageError("Name the objects (dbs:acme/app ...), or give --all.")
+    found = door.call(lambda client: _all(client) if everything else _read(client, objects))
+    from spg99.bridges.import_file import import_file as content_of
+    from spg99.bridges.import_file import write_import_file
+
+    if output is None:
+        click.echo(json.dumps(content_of(found), indent=2))
+        return
+    write_import_file(output, found)
+    click.echo(f"Wrote {len(found)} objects to {output}.", err=True)
+
+
+async def _read(client: Client, objects: tuple[Named, ...]) -> list[Resource]:
+    return [await client.read(kind, id_values) for kind, id_values in objects]
+
+
+async def _all(client: Client) -> list[Resource]:
+    from spg99.resources import Database, Tenant
+
+    found: list[Resource] = []
+    async for tenant in client.list(Tenant):
+        found.append(tenant)
+        found += [database async for database in client.list(Database, {"tenant": tenant.name})]
+    return found

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
 from spg99 import log
-from spg99.commands.dev_folder import DevState
 
 _log = log.get("dev")
 
@@ -22,14 +22,12 @@ ENDING_SECONDS = 45.0
 DATABASE_SECONDS = 10.0
 
 
-async def end_former(state: DevState) -> None:
-    """Waits until the processes of a former dev in this folder are gone; kills what does not go."""
-    left: list[psutil.Process] = []
-    for running in state.processes.values():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(running.pid)
-            if abs(process.create_time() - running.started_at) < 0.05:
-                left.append(process)
+async def end_former(data_dir: Path, names: Collection[str]) -> None:
+    """Waits until the processes of a former dev in this folder are gone; kills what does not go.
+
+    Whoever calls this holds the folder's lock, so every child of a dev that is found belongs to one that is dead.
+    """
+    left = children(data_dir, names)
     if not left:
         return
     _log.info("waiting for the processes of a dev that was killed", pids=[process.pid for process in left])
@@ -37,6 +35,21 @@ async def end_former(state: DevState) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
     await _gone(left, ENDING_SECONDS)
+
+
+def children(data_dir: Path, names: Collection[str]) -> list[psutil.Process]:
+    """Processes that a dev started for this folder: `python -m spg99 <name> --data-dir <data_dir> ...`, as launch.py does.
+
+    By name, because a dev that was itself started with `-m` looks the same.
+    """
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        arguments = process.info["cmdline"] or []
+        if len(arguments) < 6 or arguments[1:3] != ["-m", "spg99"] or arguments[4:6] != ["--data-dir", str(data_dir)]:
+            continue
+        if arguments[3] in names and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
 
 
 async def end_databases(data_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Callable
@@ -28,15 +29,14 @@ class Hold:
     refused rather than connected to itself.
     """
 
-    def __init__(self, port: int, held: socket.socket | None) -> None:
+    def __init__(self, port: int, *held: socket.socket) -> None:
         self.port = port
         self._held = held
 
     def release(self) -> None:
         """Lets the port go."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        for each in self._held:
+            each.close()
 
 
 def hold_first(host: str, ports: list[int], *, flag: str, hold: Callable[[str, int], Hold] | None = None) -> Hold:
@@ -54,27 +54,41 @@ def hold_first(host: str, ports: list[int], *, flag: str, hold: Callable[[str, i
 
 
 def hold_port(host: str, port: int) -> Hold:
-    """Holds `port` (0: a free one). Raises OSError when somebody listens on it or it may not be used."""
+    """Holds `port` (0: a free one). Raises OSError when somebody listens on it, holds it, or it may not be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if port != ANY:
-        # Gateways share ports (SO_REUSEPORT); only listening without it proves that nobody is there.
+    if sys.platform != "linux":
+        # Elsewhere a bound socket keeps our own processes out as well: a port is only looked at.
         with _reusable(family) as probe:
             probe.bind((host, port))
             probe.listen(1)
-    held = _reusable(family)
-    try:
-        if sys.platform == "linux":
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            return Hold(probe.getsockname()[1])
+    with contextlib.ExitStack() as undo:
+        if port != ANY:
+            claim = undo.enter_context(_claimed(port))
+            # Gateways share ports (SO_REUSEPORT); only listening without it proves that nobody is there.
+            with _reusable(family) as probe:
+                probe.bind((host, port))
+                probe.listen(1)
+        held = undo.enter_context(_reusable(family))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((host, port))
+        found: int = held.getsockname()[1]
+        if port == ANY:
+            claim = undo.enter_context(_claimed(found))
+        undo.pop_all()  # all went well: nothing to undo
+    return Hold(found, held, claim)
+
+
+def _claimed(port: int) -> socket.socket:
+    """A name in the kernel that one process has at a time: between finding a port free and our process listening on it
+    seconds pass, in which another dev would find it free too."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0spg99-port-{port}")
     except OSError:
-        held.close()
+        claim.close()
         raise
-    found: int = held.getsockname()[1]
-    if sys.platform != "linux":
-        # Elsewhere a bound socket keeps our own processes out as well.
-        held.close()
-        return Hold(found, None)
-    return Hold(found, held)
+    return claim
 
 
 def _reusable(family: socket.AddressFamily) -> socket.socket:

@@ -7,7 +7,6 @@ Plane, catalogue. Here: the order. Not here: one process (child.py), files (dev_
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -65,7 +64,7 @@ class Supervisor:
     async def _start(self) -> None:
         settings, folder = self._settings, self.folder
         before = folder.read()
-        await end_former(before)
+        await end_former(folder.data_dir, STOP_ORDER)
         api = self._hold(settings.api_port, before.api_port, USUAL_API_PORT, "--api-port")
         gate = self._hold(settings.gateway_port, before.gateway_port, USUAL_GATEWAY_PORT, "--gateway-port")
         # Kept for the next start even if this one is killed on the way.
@@ -162,7 +161,7 @@ class Supervisor:
         return seen.tls_cert_file is None and self.folder.ca_file.exists()
 
     def _note(self) -> None:
-        """Writes who runs, so that the next dev can end what this one could not."""
+        """Writes who runs where, for people, tests and the next start."""
         processes = {name: child.running for name, child in self._children.items() if child.running}
         self.state = self.state.model_copy(update={"processes": processes})
         self.folder.write(self.state)
@@ -182,9 +181,9 @@ class Supervisor:
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
+    """Ends a task, however it ends: what went wrong in it was raised before."""
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task
+    await asyncio.wait({task})
 
 
 def _postgres_flags(settings: DevSettings) -> list[str]:

@@ -1,0 +1,224 @@
+"""The commands that look and change, against a real installation, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from house import BIN, House, a_house, wait_for
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    with a_house("--api-port", "0", "--gateway-port", "0") as running:
+        yield running
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def spg99(house: House, *arguments: str, stdin: str = "", **environment: str) -> Done:
+    """One command in the environment that `eval "$(spg99 env)"` makes."""
+    return subprocess.run(
+        [BIN / "spg99", *arguments],
+        env={**os.environ, **house.env, **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def answer(house: House, *arguments: str) -> Any:
+    """The JSON that a command answers."""
+    done = spg99(house, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_tenant_from_create_to_delete(house: House) -> None:
+    made = answer(house, "tenants", "create", "alpha")
+    assert made["name"] == "alpha" and made["state"] == "active"
+    assert made["pg_password"] == "[secret]"
+    shown = answer(house, "tenants", "get", "alpha", "--show-secrets")
+    assert shown["pg_user"] == made["pg_user"] and shown["pg_password"] not in (None, "[secret]")
+    rotated = answer(house, "tenants", "rotate-credentials", "alpha", "--show-secrets")
+    assert rotated["pg_password"] not in (None, "[secret]", shown["pg_password"])
+    assert answer(house, "tenants", "credentials", "alpha")["pg_password"] == "[secret]"
+    assert "alpha" in [tenant["name"] for tenant in answer(house, "tenants", "list")]
+    assert answer(house, "tenants", "delete", "alpha", "--yes") is not None
+    gone = spg99(house, "tenants", "get", "alpha")
+    assert gone.returncode == 1
+    assert gone.stderr.startswith("error: ") and "request id: req_" in gone.stderr
+
+
+def test_a_database_from_create_to_delete(house: House) -> None:
+    answer(house, "tenants", "create", "beta")
+    made = answer(house, "dbs", "create", "beta/app", "--size", "L2", "--idle-timeout-seconds", "600")
+    assert (made["state"], made["size"], made["idle_timeout_seconds"]) == ("stopped", "L2", 600)
+    assert made["connection_string"] == "[secret]"
+    table = spg99(house, "dbs", "list", "beta").stdout.splitlines()
+    assert table[0].split()[:2] == ["TENANT", "NAME"]
+    assert table[1].split()[:2] == ["beta", "app"]
+    changed = answer(house, "dbs", "update", "beta/app", "--idle-timeout-seconds", "0", "--deletion-protection")
+    assert (changed["idle_timeout_seconds"], changed["deletion_protection"]) == (0, True)
+    assert spg99(house, "dbs", "start", "beta/app").returncode == 0
+    wait_for("it to run", lambda: answer(house, "dbs", "get", "beta/app")["state"] in ("ready", "idle"))
+    assert spg99(house, "dbs", "stop", "beta/app").returncode == 0
+    wait_for("it to sleep", lambda: answer(house, "dbs", "get", "beta/app")["state"] == "stopped")
+    refused = spg99(house, "dbs", "delete", "beta/app", "--yes")
+    assert refused.returncode == 1 and "protect" in refused.stderr
+    answer(house, "dbs", "update", "beta/app", "--no-deletion-protection")
+    assert spg99(house, "dbs", "delete", "beta/app", "--yes").stdout == "beta/app is deleted.\n"
+    assert spg99(house, "dbs", "get", "beta/app").returncode == 1
+    assert spg99(house, "dbs", "list", "beta").stdout == ""
+
+
+def test_delete_asks_first(house: House) -> None:
+    answer(house, "tenants", "create", "gamma")
+    for stdin in ("n\n", ""):
+        done = spg99(house, "tenants", "delete", "gamma", stdin=stdin)
+        assert done.returncode == 1 and "Nothing was done." in done.stderr
+    assert answer(house, "tenants", "get", "gamma")["name"] == "gamma"
+    assert spg99(house, "tenants", "delete", "gamma", stdin="y\n").returncode == 0
+
+
+def test_a_bad_field_is_told_as_the_api_tells_it(house: House) -> None:
+    answer(house, "tenants", "create", "delta")
+    done = spg99(house, "dbs", "create", "delta/app", "--idle-timeout-seconds", "-1")
+    assert done.returncode == 1
+    assert "  idle-timeout-seconds: " in done.stderr
+    nothing = spg99(house, "dbs", "update", "delta/app")
+    assert nothing.returncode == 2 and "Nothing to change" in nothing.stderr
+
+
+def test_a_key_is_shown_once_at_creation_and_at_rotation(house: House) -> None:
+    made = answer(house, "keys", "create", "--name", "ci", "--permissions", "can_scale", "--permissions", "can_delete")
+    assert set(made["permissions"]) == {"can_scale", "can_delete"}
+    token = made["token"]
+    assert spg99(house, "tenants", "list", SPG99_API_KEY=token).returncode == 0
+    rotated = answer(house, "keys", "rotate", made["key_id"], "--grace-seconds", "0")["token"]
+    assert rotated not in (None, "[secret]", token)
+    old = spg99(house, "tenants", "list", SPG99_API_KEY=token)
+    assert old.returncode == 1 and "key" in old.stderr and token not in old.stderr
+    assert answer(house, "keys", "get", made["key_id"])["token"] is None
+    assert spg99(house, "keys", "delete", made["key_id"], "--yes").returncode == 0
+
+
+def test_account_and_its_contact(house: House) -> None:
+    assert answer(house, "account", "get")["account_id"]
+    contact = ("account", "contact", "--email", "ops@example.org", "--name", "Ops", "--company", "Example")
+    assert spg99(house, *contact).returncode == 0
+    assert answer(house, "account", "get")["email"] == "ops@example.org"
+
+
+def test_a_running_dev_is_found_without_any_variable(house: House) -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("SPG99_", "CP_URL"))}
+    done = subprocess.run(
+        [BIN / "spg99", "tenants", "list"],
+        env=bare | {"SPG99_DATA_DIR": str(house.data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_events_and_watch_tell_what_happens(house: House) -> None:
+    answer(house, "tenants", "create", "epsilon")
+    answer(house, "dbs", "create", "epsilon/app")
+    watching = subprocess.Popen(
+        [BIN / "spg99", "dbs", "watch", "epsilon/app", "--json"],
+        env={**os.environ, **house.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    first = json.loads(watching.stdout.readline())
+    assert first["state"] == "stopped"
+    assert spg99(house, "dbs", "delete", "epsilon/app", "--yes").returncode == 0
+    out, err = watching.communicate(timeout=30)
+    assert watching.returncode == 0, err
+    assert "epsilon/app is deleted." in err
+    assert [json.loads(line)["state"] for line in out.splitlines()][-1:] in (["deleting"], [])
+    seen = spg99(house, "events", "watch", "--last-event-id", "0", "--count", "2", "--tenant", "epsilon", "--json")
+    assert seen.returncode == 0, seen.stderr
+    events = [json.loads(line) for line in seen.stdout.splitlines()]
+    assert events[0]["type"].startswith("tenant.") and events[1]["type"].startswith("database.")
+
+
+@pytest.mark.skipif(shutil.which("psql") is None, reason="needs the machine's psql")
+def test_psql_opens_a_database_and_shows_no_password_to_others(house: House) -> None:
+    answer(house, "tenants", "create", "zeta")
+    answer(house, "dbs", "create", "zeta/app")
+    one = spg99(house, "psql", "zeta/app", "-At", "-c", "select current_database(), 6 * 7")
+    assert one.stdout == "app|42\n", one.stderr
+    sslinfo = spg99(house, "psql", "zeta/app", "-c", "\\conninfo")
+    assert "SSL connection" in sslinfo.stdout
+    password = answer(house, "tenants", "get", "zeta", "--show-secrets")["pg_password"]
+    waiting = subprocess.Popen(
+        [BIN / "spg99", "psql", "zeta/app", "-c", "select pg_sleep(20)"],
+        env={**os.environ, **house.env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+
+        def is_psql() -> str:
+            with open(f"/proc/{waiting.pid}/cmdline") as file:
+                line = file.read()
+            return line if "pg_sleep" in line and "spg99" not in line.split("\0")[0] else ""
+
+        if os.path.exists("/proc"):
+            assert password not in wait_for("psql to take over", is_psql)
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+def test_import_file_names_what_exists_and_holds_no_secret(house: House, tmp_path: Path) -> None:
+    answer(house, "tenants", "create", "eta")
+    answer(house, "dbs", "create", "eta/app")
+    password = answer(house, "tenants", "get", "eta", "--show-secrets")["pg_password"]
+    file = tmp_path / "import.json"
+    done = spg99(house, "import-file", "tenants:eta", "dbs:eta/app", "-o", str(file))
+    assert done.returncode == 0, done.stderr
+    assert [entry["id"] for entry in json.loads(file.read_text())["resources"]] == ["eta", "eta/app"]
+    everything = spg99(house, "import-file", "--all")
+    assert {"eta", "eta/app"} <= {entry["id"] for entry in json.loads(everything.stdout)["resources"]}
+    assert password not in file.read_text() + everything.stdout
+    for wrong in ([], ["--all", "dbs:eta/app"], ["eta/app"], ["dbs:eta"]):
+        assert spg99(house, "import-file", *wrong).returncode == 2
+
+
+def test_psql_that_is_missing_is_told_with_what_to_do(house: House) -> None:
+    done = spg99(house, "psql", "--psql", "no-such-psql", "zeta/app")
+    assert done.returncode == 1
+    assert "Install PostgreSQL's client" in done.stderr
+
+
+def test_doctor_finds_everything_well(house: House) -> None:
+    done = spg99(house, "doctor", "--data-dir", str(house.data_dir), "--json")
+    found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 0, [finding for finding in found.values() if finding["verdict"] == "fail"]
+    for subject in ("Python", "PostgreSQL", "Account", "Data folder", "Control Plane", "Gateway"):
+        assert found[subject]["verdict"] == "ok", found[subject]
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(house: House) -> None:
+    wrong_key = spg99(house, "doctor", "--json", SPG99_API_KEY="spg99_key_wrong")
+    assert wrong_key.returncode == 1
+    found = {finding["subject"]: finding for finding in json.loads(wrong_key.stdout)}
+    assert found["Control Plane"]["verdict"] == "fail" and found["Control Plane"]["advice"]
+    no_ca = spg99(house, "doctor", PGSSLROOTCERT="")
+    assert no_ca.returncode == 1
+    assert "Set PGSSLROOTCERT" in no_ca.stdout

@@ -1,0 +1,96 @@
+"""The data folder of dev: one dev at a time, a state that is whole, `env` that a shell can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from spg99.commands.app import app
+from spg99.commands.child import HEALTHY_SECONDS, PAUSE_SECONDS_MAX, pause_seconds
+from spg99.commands.dev_folder import DevFolder, DevState
+from spg99.errors import Conflict, Unavailable
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DevFolder:
+    made = DevFolder(tmp_path / "it's here")
+    made.prepare()
+    return made
+
+
+def test_a_second_dev_is_refused_with_the_pid_of_the_first(folder: DevFolder) -> None:
+    folder.lock()
+    with pytest.raises(Conflict, match=f"pid {os.getpid()}"):
+        DevFolder(folder.data_dir).lock()
+    folder.unlock()
+    DevFolder(folder.data_dir).lock()
+
+
+def test_what_runs_is_told_only_while_it_runs(folder: DevFolder) -> None:
+    folder.write(DevState(pid=1, cp_url="http://x/v2"))
+    with pytest.raises(Unavailable, match="No `spg99 dev` runs"):
+        folder.running()
+    folder.lock()
+    assert folder.running().cp_url == "http://x/v2"
+    folder.write(DevState())
+    with pytest.raises(Unavailable, match="still starting"):
+        folder.running()
+
+
+def test_a_damaged_state_counts_as_none(folder: DevFolder) -> None:
+    folder.state_file.write_text("{")
+    assert folder.read() == DevState()
+
+
+def test_the_secrets_folder_is_closed(folder: DevFolder) -> None:
+    assert stat.S_IMODE(folder.admin_key_file.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
+def test_root_opens_its_own_data_folder_for_walking_and_nothing_else(tmp_path: Path) -> None:
+    parent = tmp_path / "closed"
+    parent.mkdir(mode=0o700)
+    (parent / "data").mkdir(mode=0o700)
+    DevFolder(parent / "data").prepare()
+    assert stat.S_IMODE((parent / "data").stat().st_mode) == 0o701
+    assert stat.S_IMODE(parent.stat().st_mode) == 0o700
+
+
+def test_env_is_what_a_shell_can_read(folder: DevFolder) -> None:
+    folder.admin_key_file.write_text("spg99_key_1\n")
+    folder.write(DevState(pid=1, cp_url="http://127.0.0.1:1/v2", gateway_port=2, ca_file=folder.ca_file))
+    folder.lock()
+    lines = CliRunner().invoke(app, ["env", "--data-dir", str(folder.data_dir)]).output.splitlines()
+    words = [shlex.split(line) for line in lines]
+    assert all(word[0] == "export" for word in words)
+    assert dict(word[1].split("=", 1) for word in words) == {
+        "SPG99_CP_URL": "http://127.0.0.1:1/v2",
+        "SPG99_API_KEY": "spg99_key_1",
+        "SPG99_GATEWAY": "localhost:2",
+        "PGSSLROOTCERT": str(folder.ca_file),
+    }
+    as_json = CliRunner().invoke(app, ["env", "--data-dir", str(folder.data_dir), "--json"]).output
+    assert json.loads(as_json)["SPG99_API_KEY"] == "spg99_key_1"
+
+
+def test_env_without_a_dev_says_what_to_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["env", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "No `spg99 dev` runs" in result.stderr
+
+
+def test_quick_deaths_are_answered_ever_slower_and_a_long_life_forgives() -> None:
+    deaths, pauses = 0, []
+    for _ in range(10):
+        deaths, pause = pause_seconds(deaths, lived_seconds=0.5)
+        pauses.append(pause)
+    assert pauses[0] < 0.5
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == PAUSE_SECONDS_MAX
+    assert pause_seconds(deaths, lived_seconds=HEALTHY_SECONDS) == pause_seconds(0, lived_seconds=0.5)

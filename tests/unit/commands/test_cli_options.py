@@ -1,0 +1,107 @@
+"""Settings as flags: flags beat variables beat file beat default, and the help tells all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spg99.commands.app import app
+from spg99.commands.options import settings_command
+from spg99.config import (
+    AgentSettings,
+    CatalogueSettings,
+    ControlPlaneSettings,
+    DevSettings,
+    GatewaySettings,
+    Settings,
+)
+
+ALL: dict[str, type[Settings]] = {
+    "dev": DevSettings,
+    "control-plane": ControlPlaneSettings,
+    "gateway": GatewaySettings,
+    "agent": AgentSettings,
+    "catalogue": CatalogueSettings,
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "CONFIG", "HOST", "LOG_JSON", "WORKERS"):
+        monkeypatch.delenv(f"SPG99_{name}", raising=False)
+
+
+def run(*arguments: str) -> tuple[GatewaySettings | None, Result]:
+    """The settings that a command with these arguments is handed."""
+    seen: list[GatewaySettings] = []
+
+    @settings_command(GatewaySettings, "gateway")
+    def command(settings: GatewaySettings) -> None:
+        """A command."""
+        seen.append(settings)
+
+    result = CliRunner().invoke(command, arguments)
+    return (seen[0] if seen else None), result
+
+
+def port(*arguments: str) -> int:
+    settings, result = run(*arguments)
+    assert settings is not None, result.output
+    return settings.port
+
+
+def test_each_source_beats_the_one_below(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "spg99.toml"
+    file.write_text("[gateway]\nport = 2000\n[agent]\nname = 'not mine'\n")
+    assert port() == 5432
+    assert port("--config", str(file)) == 2000
+    monkeypatch.setenv("SPG99_CONFIG", str(file))
+    assert port() == 2000
+    monkeypatch.setenv("SPG99_PORT", "3000")
+    assert port() == 3000
+    assert port("--port", "4000") == 4000
+
+
+def test_a_flag_that_says_false_beats_a_variable_that_says_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPG99_LOG_JSON", "true")
+    settings, _ = run("--no-log-json")
+    assert settings is not None and settings.log_json is False
+    settings, _ = run()
+    assert settings is not None and settings.log_json is True
+
+
+@pytest.mark.parametrize(("command", "kind"), ALL.items())
+def test_help_shows_flag_variable_default_and_meaning_of_every_setting(command: str, kind: type[Settings]) -> None:
+    text = " ".join(
+        CliRunner().invoke(app, [command, "--help"], terminal_width=200, max_content_width=200).output.split()
+    )
+    for name, field in kind.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert f"SPG99_{name.upper()}" in text
+        assert " ".join((field.description or "no description").split()) in text
+    assert f"in its table `{command}`" in text
+
+
+def test_a_wrong_flag_is_wrong_usage() -> None:
+    _, result = run("--port", "many")
+    assert result.exit_code == 2
+    assert "--port" in result.output
+
+
+def test_a_wrong_variable_is_an_error_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPG99_WORKERS", "0")
+    result = CliRunner().invoke(app, ["gateway"])
+    assert result.exit_code == 1
+    assert "error: A setting of `spg99 gateway` is not valid." in result.output
+    assert "  workers: " in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_key_that_is_no_setting_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "spg99.toml"
+    file.write_text("[gateway]\nprot = 1\n")
+    result = CliRunner().invoke(app, ["gateway", "--config", str(file)])
+    assert result.exit_code == 1
+    assert "prot: " in result.output
