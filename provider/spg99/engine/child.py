@@ -1,15 +1,18 @@
-"""Runs inside a child process: a Pulumi program, or a provider host written in Python. Not here: anything of the engine.
+"""Runs inside a child process: a Pulumi program, a provider host written in Python, or beside a provider that is a program of
+its own. Not here: anything of the engine.
 
-    python -u child.py LIFELINE host MODULE ARGS...     python -u child.py LIFELINE program SETTINGS
+    child.py LIFELINE program SETTINGS        child.py LIFELINE host MODULE ARGS...        child.py LIFELINE watch COMMAND ARGS...
 
 It runs with the program's own interpreter, so it imports nothing of spg99. LIFELINE is the read end of a pipe whose other
 end the engine holds and never writes to: when it closes, the engine is gone and so must the child be.
 """
 
 import os
+import signal
 import sys
 
-sys.path.pop(0)  # this folder; its modules must not shadow the program's
+if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+    sys.path.pop(0)  # the engine's modules must not shadow the program's
 
 
 def _follow_engine(lifeline: int) -> None:
@@ -17,7 +20,7 @@ def _follow_engine(lifeline: int) -> None:
 
     def wait() -> None:
         os.read(lifeline, 1)
-        os._exit(1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # the child leads a session of its own
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -31,6 +34,14 @@ def _host(module: str, arguments: list[str]) -> None:
         runpy.run_path(module, run_name="__main__")
     else:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _watch(command: list[str]) -> int:
+    """Runs a program that knows no lifeline."""
+    # Interrupts go to the whole group: the program ends by it, and this follows. (An ignored signal would be inherited.)
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    status = os.waitpid(os.spawnvp(os.P_NOWAIT, command[0], command), 0)[1]  # noqa: S606
+    return os.waitstatus_to_exitcode(status)
 
 
 def _program(text: str) -> int:
@@ -108,6 +119,9 @@ if __name__ == "__main__":
     _follow_engine(int(sys.argv[1]))
     if sys.argv[2] == "host":
         _host(sys.argv[3], sys.argv[4:])
+    elif sys.argv[2] == "watch":
+        ended = _watch(sys.argv[3:])
+        os._exit(ended if ended >= 0 else 128 - ended)
     else:
         code = _program(sys.argv[3])
         sys.stdout.flush()

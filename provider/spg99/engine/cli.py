@@ -39,6 +39,7 @@ def _perform(
         targets=matcher(how["targets"]) if how["targets"] else None,
         target_dependents=how["target_dependents"],
         debug=how["debug"],
+        clear_pending_creates=how.get("clear_pending_creates", False),
     )
     console.print(f"{title} ({workspace.stack.name}):", style="bold magenta")
     with Display(console, preview=dry_run, diff=how["diff"], debug=how["debug"]) as display:
@@ -114,6 +115,9 @@ refresh = _changing(
     refresh_stack,
     "Bring the state to what really is.",
 )
+click.option(
+    "--clear-pending-creates", is_flag=True, help="Forget creates that were interrupted; you know that nothing is left."
+)(refresh)
 destroy = _changing(
     "destroy", "destroy", "Destroying", "Destroy all this?", destroy_stack, "Delete everything of the stack."
 )

@@ -160,6 +160,7 @@ def config_set(key: str, value: str | None, secret: bool, stack: str | None, **w
         )
     if secret:
         need_passphrase(workspace)
+        workspace.crypter.check()
     workspace.settings.set(key, value, crypter=workspace.crypter if secret else None)
 
 

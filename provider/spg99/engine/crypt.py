@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import os
 import threading
@@ -40,27 +41,26 @@ def find_passphrase(environment: Mapping[str, str]) -> str | None:
 class Crypter:
     """Encrypts and decrypts one stack's secrets.
 
-    Deriving the key takes about a third of a second, so it happens once, in a thread that starts at once and is waited for
-    at the first secret. Each plaintext is encrypted once: an unchanged secret keeps its ciphertext through every write.
+    Deriving the key takes about a third of a second, so it happens once: for a stack that has a salt in a thread that starts
+    at once, for a new one when its first secret comes. Each plaintext is encrypted once: an unchanged secret keeps its ciphertext through every write.
     """
 
     def __init__(self, passphrase: str | None, salt_text: str | None = None, *, rounds: int = _ROUNDS) -> None:
         self._passphrase = passphrase
         self._rounds = rounds
-        self._is_new = salt_text is None
         self._salt, self._probe = _read_salt(salt_text) if salt_text else (os.urandom(8), "")
         self._key: AESGCM | None = None
         self._lock = threading.Lock()
+        self._checked = salt_text is None
         self._plaintexts: dict[str, str] = {}
         self._ciphertexts: dict[str, str] = {}
-        if passphrase is not None:
+        if passphrase is not None and salt_text is not None:
             threading.Thread(target=self._derive_quietly, daemon=True).start()
 
     def _derive_quietly(self) -> None:
         with self._lock:
             if self._key is None and self._passphrase is not None:
-                raw = hashlib.pbkdf2_hmac("sha256", self._passphrase.encode(), self._salt, self._rounds, 32)
-                self._key = AESGCM(raw)
+                self._key = AESGCM(_derive(self._passphrase, self._salt, self._rounds))
 
     def _cipher(self) -> AESGCM:
         if self._passphrase is None:
@@ -73,11 +73,12 @@ class Crypter:
 
     def check(self) -> None:
         """Raises Unauthorized when the passphrase is missing or is not the one of the salt."""
-        cipher = self._cipher()
-        if self._is_new or not self._probe:
+        if self._checked and self._passphrase is not None:
             return
+        cipher = self._cipher()
         if _open(cipher, self._probe) != _PROBE:
             raise Unauthorized(f"The passphrase is not the one this stack was encrypted with. Check {PASSPHRASE}.")
+        self._checked = True
 
     def salt_text(self) -> str:
         """What `encryptionsalt` holds."""
@@ -89,6 +90,7 @@ class Crypter:
         """The ciphertext; the same one for the same plaintext as long as this object lives."""
         if (known := self._ciphertexts.get(plaintext)) is not None:
             return known
+        self.check()
         ciphertext = _seal(self._cipher(), plaintext)
         self._remember(plaintext, ciphertext)
         return ciphertext
@@ -107,6 +109,12 @@ class Crypter:
     def _remember(self, plaintext: str, ciphertext: str) -> None:
         self._plaintexts[ciphertext] = plaintext
         self._ciphertexts.setdefault(plaintext, ciphertext)
+
+
+@functools.lru_cache(maxsize=16)
+def _derive(passphrase: str, salt: bytes, rounds: int) -> bytes:
+    """The key. Kept for the process: a preview and the `up` after it, or a test's many runs, are of one stack."""
+    return hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, rounds, 32)
 
 
 def _read_salt(text: str) -> tuple[bytes, str]:

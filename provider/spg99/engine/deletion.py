@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from spg99.engine.decide import Goal, Kind, decide, refuse_deletion
-from spg99.engine.failure import Skipped, StepFailed
+from spg99.engine.failure import OutcomeUnknown, Skipped, StepFailed
 from spg99.engine.graph import deletion_waits, dependents
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
@@ -61,7 +61,7 @@ def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set
     except Skipped:
         return False
     except Exception as error:  # noqa: BLE001 - the edge: one resource's failure must not end the run
-        run.fail(str(error) or type(error).__name__, resource.urn)
+        run.fail_by(error, resource.urn)
         return False
     return True
 
@@ -76,6 +76,9 @@ def _call_delete(run: Run, providers: Providers, resource: Resource, *, gone_wit
         run.snapshot.begin("deleting", resource)
         try:
             provider.delete(resource, timeout=resource.custom_timeouts.get("delete", 0))
+        except OutcomeUnknown:
+            run.snapshot.leave_open(resource)
+            raise
         except BaseException:
             run.snapshot.end(resource)
             raise

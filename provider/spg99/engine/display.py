@@ -64,8 +64,9 @@ _DONE = {
     Kind.DISCARD: "discarded",
     Kind.REFRESH: "refreshed",
 }
-_SUMMARY = (Kind.CREATE, Kind.UPDATE, Kind.REPLACE, Kind.IMPORT, Kind.DELETE, Kind.DISCARD)
+_SUMMARY = (Kind.CREATE, Kind.UPDATE, Kind.DELETE, Kind.REPLACE, Kind.DISCARD, Kind.IMPORT)
 _LIVE_ROWS = 15  # more in flight is said, not shown
+_STATUS_SECONDS = 5.0  # between two lines on what a resource waits for, where lines stay
 _SEVERITY_COLORS = {"warning": "yellow", "error": "red"}
 
 
@@ -78,7 +79,7 @@ class Display:
         self._lock = threading.Lock()
         self._in_flight: dict[str, tuple[Kind, float, str]] = {}
         self._outputs: Outputs | None = None
-        self._shown: set[str] = set()
+        self._told: dict[str, float] = {}
         self._live = (
             Live(console=console, get_renderable=self._rows, refresh_per_second=8, transient=True)
             if console.is_terminal and not preview
@@ -118,15 +119,14 @@ class Display:
         if event.error is not None:
             self._line(event.kind, event.urn, "failed", style="red")
             return
-        if event.kind is Kind.SAME and not self._diff:
+        if event.kind is Kind.SAME:
             return
         if self._preview:
             if event.kind is Kind.DELETE_REPLACED:
                 return
-            word = "" if event.kind is Kind.SAME else str(event.kind)
             keys = sorted({line.path.split(".")[0].split("[")[0] for line in lines_of(event)})
             about = f"  [diff: {','.join(keys)}]" if keys and event.kind in (Kind.UPDATE, Kind.REPLACE) else ""
-            self._line(event.kind, event.urn, word + about)
+            self._line(event.kind, event.urn, event.kind + about)
         else:
             self._line(event.kind, event.urn, f"{_DONE[event.kind]} ({event.seconds:.2f}s)")
         if self._diff:
@@ -140,10 +140,12 @@ class Display:
             if event.urn in self._in_flight:
                 kind, began, _ = self._in_flight[event.urn]
                 self._in_flight[event.urn] = (kind, began, event.text)
-                if self._live is None:
+                now = time.monotonic()
+                if self._live is None and now - self._told.get(event.urn, -math.inf) >= _STATUS_SECONDS:
+                    self._told[event.urn] = now
                     self._line(kind, event.urn, event.text)
             return
-        if event.severity == "error":
+        if event.severity == "error" and not event.urn:
             return  # told at the end, with everything else that failed
         about = f"{type_of(event.urn)} ({name_of(event.urn)}): " if event.urn else ""
         prefix = f"{event.severity}: " if event.severity != "info" else ""

@@ -39,6 +39,12 @@ class PartlyFailed(StepFailed):
         self.id, self.properties, self.inputs, self.reasons = id_, properties, inputs, list(reasons)
 
 
+class OutcomeUnknown(StepFailed):
+    """The provider ended in the middle: whether it was done, nobody can say. The note that it had begun stays in the state."""
+
+    code = "OutcomeUnknown"
+
+
 class Skipped(Spg99Error):
     """Not done because something it needs failed, or because the run is ending."""
 
@@ -67,7 +73,7 @@ def from_rpc(error: grpc.RpcError, package: str) -> StepFailed:
                     return StepFailed(f"The provider '{package}' needs configuration: {keys}.")
     details = error.details() or ""
     if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return StepFailed(f"The provider '{package}' does not answer.", detail=details)
+        return OutcomeUnknown(f"The provider '{package}' does not answer.", detail=details)
     if error.code() == grpc.StatusCode.UNIMPLEMENTED:
         return StepFailed(f"The provider '{package}' does not do this: {details}", detail=details)
     return StepFailed(sentence(details), detail=details)

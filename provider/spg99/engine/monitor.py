@@ -15,7 +15,8 @@ from spg99.engine.decide import Goal
 from spg99.engine.events import Message, Outputs
 from spg99.engine.provider import MESSAGE_OPTIONS
 from spg99.engine.providers import Providers
-from spg99.engine.registration import Settled, read, register
+from spg99.engine.reading import read
+from spg99.engine.registration import Settled, register
 from spg99.engine.run import Run
 from spg99.engine.state import copy
 from spg99.engine.urns import STACK_TYPE, make, type_of
@@ -137,12 +138,12 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
             current = run.registered.get(request.urn)
             if current is None:
                 return empty_pb2.Empty()
+            before = current.outputs
+            if has_unknown(outputs) and not run.dry_run:
+                # something failed: what is no longer known stays as it was
+                known = {key: value for key, value in outputs.items() if not has_unknown(value)}
+                outputs = {k: v for k, v in before.items() if k in outputs} | known
             if current.type == STACK_TYPE:
-                before = current.outputs
-                if has_unknown(outputs) and not run.dry_run:
-                    # something failed: what is still known stays as it was
-                    known = {key: value for key, value in outputs.items() if not has_unknown(value)}
-                    outputs = {k: v for k, v in before.items() if k in outputs} | known
                 run.result.outputs = outputs
                 run.tell(Outputs(before, outputs))
             if outputs != current.outputs and not run.dry_run:

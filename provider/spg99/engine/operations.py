@@ -4,7 +4,6 @@ deletion.py, refresh.py), commands (cli.py)."""
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -62,7 +61,7 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
         monitor = Monitor(run)
         server, address = monitor.serve()
         stack.callback(server.stop, 0)
-        providers = monitor.providers = Providers(run, address)
+        providers = monitor.providers = Providers(run, address, workspace.packages)
         stack.callback(providers.close)
 
         def first() -> None:
@@ -71,18 +70,22 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
             providers.cancel()
 
         stack.enter_context(handled(first, providers.kill))
-        if not options.dry_run:
-            workspace.stack.back_up()
         try:
+            if not options.dry_run:
+                workspace.stack.back_up()
             yield run, providers
         except Spg99Error as error:
             run.fail(error.message)
         if not options.dry_run and run.dirty:
             try:
                 snapshot.save()
+                if snapshot.has_secrets:
+                    workspace.settings.remember_salt(workspace.crypter)
             except Spg99Error as error:
                 if error.message not in {f.message for f in run.result.failures}:
                     run.fail(error.message)
+        if run.result.cancelled and not run.result.failures:
+            run.fail("The run was interrupted. What was done until then is in the state.")
         run.result.seconds = time.perf_counter() - run.began
 
 
@@ -96,13 +99,14 @@ def need_passphrase_if_kept(workspace: Workspace) -> None:
 def deploy(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
     """Brings the stack to what the program says (`up`), or shows what that would mean (`preview`)."""
     with running(workspace, options, listener) as (run, providers):
-        if _run_program(run, providers) and not run.result.failures and not run.stop.is_set():
+        if _run_program(run, providers, workspace) and not run.result.failures and not run.stop.is_set():
             _delete_leftovers(run, providers)
     return run.result
 
 
-def _run_program(run: Run, providers: Providers) -> bool:
+def _run_program(run: Run, providers: Providers, workspace: Workspace) -> bool:
     """Runs the user's program to its end; answers whether it ended well."""
+    providers.warm_up()
     project = run.project
     settings = {
         "program": str(project.program),
@@ -123,7 +127,9 @@ def _run_program(run: Run, providers: Providers) -> bool:
         on_line=lambda line: run.tell(Message("info", line)),
     )
     program.follow_output()
+    program.announce_end()
     try:
+        workspace.crypter.check()  # it takes a moment; the program's start takes longer
         code = _wait(program, run)
     finally:
         program.kill()
@@ -138,21 +144,10 @@ def _run_program(run: Run, providers: Providers) -> bool:
 
 def _wait(program: Child, run: Run) -> int | None:
     """The program's exit code; None when it had to be ended."""
-    while not run.stop.is_set():
-        try:
-            return program.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
-    # Every request is answered from now on, so the program ends by itself once what is in flight has ended.
-    while run.in_flight():
-        try:
-            return program.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
-    try:
-        return program.wait(_PROGRAM_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
+    # Once the run is stopping every request is answered, so the program ends by itself when what is in flight has ended.
+    while not program.ended.wait(0.1) and (run.in_flight() or not run.stop.is_set()):
+        pass
+    return program.wait() if program.ended.wait(_PROGRAM_GRACE_SECONDS) else None
 
 
 def _delete_leftovers(run: Run, providers: Providers) -> None:
@@ -177,6 +172,7 @@ def _targets_cover(run: Run, doomed: Sequence[Resource]) -> bool:
 def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
     """Deletes all (or the targets) of the stack. Nothing is deleted when anything of it is protected."""
     with running(workspace, options, listener) as (run, providers):
+        workspace.crypter.check()
         current = run.snapshot.resources()
         doomed = [r for r in current if run.targeted(r.urn)]
         if run.options.targets is not None:
@@ -191,8 +187,9 @@ def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _
             run.fail(reason, resource.urn)
         if not refused and _targets_cover(run, doomed):
             old_outputs = workspace.deployment().outputs() if options.targets is None else {}
-            run.snapshot.forget_unresolved()
             delete_all(run, providers, doomed)
+            if options.targets is None:
+                _name_what_may_be_left(run)
             if old_outputs and not run.result.failures:
                 run.tell(Outputs(old_outputs, {}))
             if options.targets is None and not run.result.failures:
@@ -200,9 +197,22 @@ def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _
     return run.result
 
 
+def _name_what_may_be_left(run: Run) -> None:
+    for operation in run.snapshot.unresolved():
+        if operation.type == "creating":
+            run.fail(
+                "An earlier run was interrupted while creating it, so it may exist. Run `up` (it is created again under the "
+                "same name) and then `destroy`; or, if you know it is not there, `refresh --clear-pending-creates`.",
+                operation.resource.urn,
+            )
+
+
 def refresh_stack(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
     """Brings the state to what really is. When anything cannot be read, the state stays as it was."""
     with running(workspace, options, listener) as (run, providers):
+        workspace.crypter.check()
+        if options.clear_pending_creates:
+            run.snapshot.forget_unresolved()
         refresh.refresh_all(run, providers)
     return run.result
 
@@ -221,6 +231,7 @@ def _run(operation: _Operation, dry_run: bool) -> Callable[..., Result]:
         parallel: int = DEFAULT_PARALLEL,
         targets: Sequence[str] = (),
         target_dependents: bool = False,
+        clear_pending_creates: bool = False,
         create_stack: bool = False,
         listener: Listener = _silent,
         dry_run: bool = dry_run,
@@ -233,6 +244,7 @@ def _run(operation: _Operation, dry_run: bool) -> Callable[..., Result]:
             parallel=parallel,
             targets=matcher(targets) if targets else None,
             target_dependents=target_dependents,
+            clear_pending_creates=clear_pending_creates,
         )
         return operation(workspace, options, listener)
 

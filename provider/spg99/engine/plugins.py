@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from spg99.engine.failure import StepFailed
-from spg99.engine.processes import interpreter, python_host
+from spg99.engine.processes import interpreter, python_host, watched
 from spg99.engine.project import Project
 from spg99.engine.urns import DYNAMIC_PACKAGE
 
@@ -28,7 +28,7 @@ def command_of(package: str, version: str, project: Project, environment: dict[s
     if not environment.get("PULUMI_IGNORE_AMBIENT_PLUGINS") and (
         found := shutil.which(name, path=environment.get("PATH"))
     ):
-        return [found]
+        return watched([found])
     home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
     wanted = f"resource-{package}-v{version}" if version else f"resource-{package}-v*"
     installed = sorted((home / "plugins").glob(wanted), key=_version_key)
@@ -43,9 +43,9 @@ def command_of(package: str, version: str, project: Project, environment: dict[s
 
 def _in_folder(folder: Path, name: str, project: Project) -> list[str]:
     if folder.is_file():
-        return [str(folder)]
+        return watched([str(folder)])
     if os.access(folder / name, os.X_OK):
-        return [str(folder / name)]
+        return watched([str(folder / name)])
     described = folder / "PulumiPlugin.yaml"
     if described.is_file():
         runtime = (yaml.safe_load(described.read_text()) or {}).get("runtime")

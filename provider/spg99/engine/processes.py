@@ -7,6 +7,7 @@ none outlives the engine even when it is killed.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import signal
 import subprocess
@@ -74,6 +75,7 @@ class Child:
         self.last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
         self._on_line = on_line
         self._readers = [self._follow(self.process.stderr)]
+        self.ended = threading.Event()
 
     def first_line(self) -> str:
         """The first line of its output (a provider's port); empty when it ended without one. Then follows the rest."""
@@ -86,6 +88,15 @@ class Child:
         """Reads its output as it comes."""
         self._readers.append(self._follow(self.process.stdout))
 
+    def announce_end(self) -> None:
+        """Sets `ended` at its end: waiting with a timeout would only look now and then."""
+
+        def wait() -> None:
+            self.process.wait()
+            self.ended.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the end and for its last words. Raises subprocess.TimeoutExpired."""
         code = self.process.wait(timeout)
@@ -93,23 +104,33 @@ class Child:
             reader.join(1)
         return code
 
+    def exit_code(self, *, within_seconds: float) -> int | None:
+        """Its exit code, if it ends that soon."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(within_seconds)
+        return None
+
     def stop(self, *, grace_seconds: float) -> None:
         """Interrupts it, and kills it after the grace."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            self._signal(signal.SIGINT)
             try:
                 self.process.wait(grace_seconds)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                self._signal(signal.SIGKILL)
                 self.process.wait()
         self.close()
 
     def kill(self) -> None:
         """Ends it at once."""
         if self.process.poll() is None:
-            self.process.kill()
+            self._signal(signal.SIGKILL)
             self.process.wait()
         self.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)  # it leads a session of its own
 
     def close(self) -> None:
         """Lets go of the lifeline."""
@@ -136,6 +157,11 @@ LIFELINE = "\0lifeline"
 def python_host(python: str, module: str, *arguments: str) -> list[str]:
     """The command that runs a Python module (or folder) as a child of the engine."""
     return [python, "-u", str(_CHILD), LIFELINE, "host", module, *arguments]
+
+
+def watched(command: Sequence[str]) -> list[str]:
+    """The command that runs any program as a child of the engine."""
+    return [sys.executable, "-I", "-S", str(_CHILD), LIFELINE, "watch", *command]
 
 
 def python_program(python: str, settings: str) -> list[str]:

@@ -14,7 +14,7 @@ import yaml
 
 from spg99.engine.crypt import Crypter
 from spg99.engine.values import reveal, secret
-from spg99.errors import BadRequest, NotFound
+from spg99.errors import BadRequest, NotFound, Unavailable
 
 _NAMES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 _STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -62,6 +62,9 @@ def _read_project(file: Path) -> Project:
         raise BadRequest(
             f"{file} says `runtime: {language}`; the embedded engine runs Python programs only. Use the Pulumi CLI for it."
         )
+    program = (file.parent / (raw.get("main") or ".")).resolve()
+    if not program.exists():
+        raise BadRequest(f"{file} says `main: {raw['main']}`, which does not exist.")
     defaults: dict[str, Any] = {}
     for key, entry in (raw.get("config") or {}).items():
         value = entry.get("value", entry.get("default")) if isinstance(entry, dict) else entry
@@ -74,7 +77,7 @@ def _read_project(file: Path) -> Project:
         file=file,
         name=name,
         runtime_options=options,
-        program=(file.parent / (raw.get("main") or ".")).resolve(),
+        program=program,
         backend_url=(raw.get("backend") or {}).get("url"),
         defaults=defaults,
         plugins={
@@ -166,8 +169,12 @@ class StackSettings:
     def save(self) -> None:
         """Writes the file, atomically."""
         temporary = self.file.with_suffix(".yaml.tmp")
-        temporary.write_text(yaml.safe_dump(self.raw, sort_keys=False, allow_unicode=True))
-        os.replace(temporary, self.file)
+        try:
+            temporary.write_text(yaml.safe_dump(self.raw, sort_keys=False, allow_unicode=True))
+            os.replace(temporary, self.file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise Unavailable(f"{self.file} cannot be written: {error.strerror}.") from error
 
 
 def _open(entry: Any, crypter: Crypter) -> tuple[Any, bool]:

@@ -18,7 +18,7 @@ from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from spg99.engine.decide import Change, Difference
-from spg99.engine.failure import StepFailed, from_rpc
+from spg99.engine.failure import OutcomeUnknown, StepFailed, from_rpc
 from spg99.engine.processes import Child
 from spg99.engine.state import Resource
 from spg99.engine.urns import DYNAMIC_PACKAGE, name_of, type_of
@@ -92,10 +92,11 @@ class Provider:
 
     def _failed(self, error: grpc.RpcError) -> StepFailed:
         failure = from_rpc(error, self.package)
-        if error.code() == grpc.StatusCode.UNAVAILABLE and self._child.process.poll() is not None:
+        code = self._child.exit_code(within_seconds=1) if error.code() == grpc.StatusCode.UNAVAILABLE else None
+        if code is not None:
             words = _last_words(self._child)
-            return StepFailed(
-                f"The provider '{self.package}' ended unexpectedly (exit code {self._child.process.returncode})"
+            return OutcomeUnknown(
+                f"The provider '{self.package}' ended unexpectedly (exit code {code})"
                 + (f": {words}" if words else ".")
             )
         return failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from spg99.engine.decide import Kind
 from spg99.engine.failure import StepFailed
@@ -23,14 +23,18 @@ from spg99.engine.urns import (
     package_of,
     split_reference,
 )
-from spg99.engine.values import UNKNOWN, Props, has_unknown
+from spg99.engine.values import UNKNOWN, Props
 
 
 class Providers:
     """Provider processes of a run: each started when it is first needed, and ended together."""
 
-    def __init__(self, run: Run, engine_address: str) -> None:
+    def __init__(self, run: Run, engine_address: str, packages: set[tuple[str, str]]) -> None:
+        """`packages` are those that earlier runs needed; those of this one are added."""
         self._run = run
+        self._packages = packages
+        self._warm: dict[tuple[str, str], Future[Provider]] = {}
+        self._warming = ThreadPoolExecutor(4, thread_name_prefix="warm")
         self.address = engine_address
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
@@ -50,12 +54,13 @@ class Providers:
                 inputs["version"] = version
             if url:
                 inputs["__internal"] = {"pluginDownloadURL": url}
-            return self.settle(Resource(urn, PROVIDER_PREFIX + package, inputs=inputs)).reference
+            wanted = Resource(urn, PROVIDER_PREFIX + package, inputs=inputs)
+            return self.settle(wanted, self._run.olds.get(urn)).reference
 
-    def settle(self, wanted: Resource) -> Resource:
+    def settle(self, wanted: Resource, old: Resource | None) -> Resource:
         """Brings a provider resource into the state as the program (or the configuration) wants it now."""
-        run, urn, old = self._run, wanted.urn, self._run.olds.get(wanted.urn)
-        provider = self._start(wanted.type, urn, wanted.inputs)
+        run, urn = self._run, wanted.urn
+        provider = self._start(wanted)
         try:
             inputs = provider.check_config(urn, old.inputs if old else {}, wanted.inputs)
             kind = Kind.CREATE
@@ -115,7 +120,7 @@ class Providers:
             if is_default_provider(urn):
                 # as it is configured today: a key may have been exchanged since
                 inputs = inputs | package_config(self._run.config, package_of(resource.type))
-            provider = self._start(resource.type, urn, inputs)
+            provider = self._start(resource)
             try:
                 provider.configure(urn, resource.id, inputs)
             except BaseException:
@@ -129,14 +134,26 @@ class Providers:
         """The provider resource of a reference."""
         return self._known.get(reference)
 
-    def _start(self, type_: str, urn: str, inputs: Props) -> Provider:
-        run, package = self._run, package_of(type_)
-        version = inputs.get("version", "") if not has_unknown(inputs.get("version")) else ""
-        command = command_of(package, str(version or ""), run.project, run.environment)
-        environment = run.environment | {
-            "PULUMI_PROJECT": run.project.name,
-            "PULUMI_STACK": run.stack,
-        }
+    def warm_up(self) -> None:
+        """Starts the processes that the program will probably need, while it is itself still starting."""
+        used = {r.provider for r in self._run.olds.values() if r.managed}
+        for reference in used & self._known.keys():
+            self._packages.add(_package_and_version(self._known[reference]))
+        for key in self._packages:
+            self._warm[key] = self._warming.submit(self._launch, *key)
+
+    def _start(self, wanted: Resource) -> Provider:
+        """A process for a provider resource: the one that is warm, else a new one."""
+        key = _package_and_version(wanted)
+        self._packages.add(key)
+        with self._lock:
+            warm = self._warm.pop(key, None)
+        return warm.result() if warm is not None else self._launch(*key)
+
+    def _launch(self, package: str, version: str) -> Provider:
+        run = self._run
+        environment = run.environment | {"PULUMI_PROJECT": run.project.name, "PULUMI_STACK": run.stack}
+        command = command_of(package, version, run.project, run.environment)
         child = Child([*command, self.address], cwd=run.project.root, environment=environment)
         return Provider(package, child, self.address, str(run.project.root), run.note_call)
 
@@ -154,8 +171,13 @@ class Providers:
 
     def close(self) -> None:
         """Ends all processes."""
+        self._warming.shutdown()
         with self._lock:
             running, self._running = list(self._running.values()), {}
+            warm, self._warm = list(self._warm.values()), {}
+        for unused in warm:
+            if unused.exception() is None:
+                unused.result().kill()
         if running:
             with ThreadPoolExecutor(len(running)) as pool:
                 list(pool.map(Provider.close, running))
@@ -164,6 +186,11 @@ class Providers:
         """Ends all processes at once."""
         for provider in list(self._running.values()):
             provider.kill()
+
+
+def _package_and_version(provider: Resource) -> tuple[str, str]:
+    version = provider.inputs.get("version")
+    return package_of(provider.type), version if isinstance(version, str) and version != UNKNOWN else ""
 
 
 def _same_options(old: Resource, new: Resource) -> bool:

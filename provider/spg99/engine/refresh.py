@@ -67,7 +67,7 @@ def _look(run: Run, providers: Providers, old: Resource) -> Seen | None:
     except Skipped:
         return None
     except Exception as error:  # noqa: BLE001 - the edge: every resource's answer is wanted, good or bad
-        run.fail(str(error) or type(error).__name__, old.urn)
+        run.fail_by(error, old.urn)
         return None
 
 

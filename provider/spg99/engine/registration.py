@@ -4,18 +4,19 @@ wire (monitor.py), deleting what is wanted no more (deletion.py)."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from spg99.engine import paths
 from spg99.engine.decide import NOTHING, Decision, Kind, decide, wants_import
 from spg99.engine.deletion import delete_for_replacement
-from spg99.engine.failure import PartlyFailed, Skipped, StepFailed
+from spg99.engine.failure import OutcomeUnknown, PartlyFailed, Skipped, StepFailed
 from spg99.engine.provider import Provider
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy, now
 from spg99.engine.urns import DYNAMIC_PACKAGE, STACK_TYPE, is_provider, package_of
-from spg99.engine.values import Props, has_unknown, secret
+from spg99.engine.values import Props, secret
 from spg99.engine.wanted import Wanted, earlier_urns
 
 
@@ -34,6 +35,11 @@ class Settled:
 
 def register(run: Run, providers: Providers, wanted: Wanted) -> Settled:
     """Settles a resource. A failure is recorded in the run and answered as such: the program goes on without it."""
+    return claimed(run, wanted, lambda: _settle(run, providers, wanted))
+
+
+def claimed(run: Run, wanted: Wanted, settle: Callable[[], Settled]) -> Settled:
+    """Settles what has not been claimed and whose needs are met; everything that goes wrong ends here."""
     try:
         with run.lock:
             if wanted.urn in run.claimed:
@@ -42,11 +48,11 @@ def register(run: Run, providers: Providers, wanted: Wanted) -> Settled:
         run.ensure_going()
         if needed := _needs(wanted) & run.unusable:
             raise Skipped(f"It needs {', '.join(sorted(needed))}, which failed.")
-        return _settle(run, providers, wanted)
+        return settle()
     except Skipped:
         run.unusable.add(wanted.urn)
     except Exception as error:  # noqa: BLE001 - the edge: one resource's failure must not end the run
-        run.fail(str(error) or type(error).__name__, wanted.urn)
+        run.fail_by(error, wanted.urn)
     return Settled(wanted.urn, failed=True)
 
 
@@ -57,7 +63,7 @@ def _needs(wanted: Wanted) -> set[str]:
 def _settle(run: Run, providers: Providers, wanted: Wanted) -> Settled:
     old = _find_old(run, wanted)
     if is_provider(wanted.type):
-        new = providers.settle(wanted.resource("", wanted.inputs))
+        new = providers.settle(wanted.resource("", wanted.inputs), old)
         return Settled(wanted.urn, new.id, new.outputs)
     if not wanted.custom:
         return _component(run, wanted, old)
@@ -96,7 +102,7 @@ def _component(run: Run, wanted: Wanted, old: Resource | None) -> Settled:
         outcome.old, outcome.new = old, new
     if wanted.type == STACK_TYPE:
         run.root_urn = wanted.urn
-    _keep(run, old, new)
+    keep(run, old, new)
     return Settled(wanted.urn)
 
 
@@ -105,11 +111,11 @@ def _untargeted(run: Run, wanted: Wanted, old: Resource | None) -> Settled:
     if old is None:
         run.left_out.add(wanted.urn)
         return Settled(wanted.urn, left_out=True)
-    _keep(run, old, copy(old, urn=wanted.urn))
+    keep(run, old, copy(old, urn=wanted.urn))
     return Settled(wanted.urn, old.id, old.outputs)
 
 
-def _keep(run: Run, old: Resource | None, new: Resource) -> Resource:
+def keep(run: Run, old: Resource | None, new: Resource) -> Resource:
     """Puts an unchanged or merely noted resource into the state; written with the next step that matters."""
     kept = old if old is not None and old == new else new
     run.dirty |= kept is not old
@@ -195,7 +201,7 @@ class _Custom:
         if not told:
             with self.run.step(Kind.SAME, self.wanted.urn, begins=False) as outcome:
                 outcome.old, outcome.new = old, new
-        _keep(self.run, old, new)
+        keep(self.run, old, new)
         return Settled(new.urn, new.id, new.outputs)
 
     def _create(self, old: Resource | None, new: Resource) -> Settled:
@@ -217,6 +223,9 @@ class _Custom:
                 )
             except PartlyFailed as partial:
                 self._keep_partial(new, partial, instead_of=instead_of)
+                raise
+            except OutcomeUnknown:
+                snapshot.leave_open(new)
                 raise
             except BaseException:
                 snapshot.end(new)
@@ -244,6 +253,9 @@ class _Custom:
                 )
             except PartlyFailed as partial:
                 self._keep_partial(new, partial, instead_of=old)
+                raise
+            except OutcomeUnknown:
+                snapshot.leave_open(new)
                 raise
             except BaseException:
                 snapshot.end(new)
@@ -315,45 +327,3 @@ class _Custom:
     def _sealed(self, outputs: Props) -> Props:
         """The outputs with those marked secret that the program declares to be."""
         return outputs | {k: secret(outputs[k]) for k in self.wanted.secret_outputs if k in outputs}
-
-
-def read(run: Run, providers: Providers, wanted: Wanted, id_: str) -> Settled:
-    """A resource that the program only reads (`.get()`): known to the state, never changed or deleted."""
-    try:
-        with run.lock:
-            if wanted.urn in run.claimed:
-                raise StepFailed("The program registers it twice: give the two different names.")
-            run.claimed.add(wanted.urn)
-        run.ensure_going()
-        if needed := _needs(wanted) & run.unusable:
-            raise Skipped(f"It needs {', '.join(sorted(needed))}, which failed.")
-        return _read(run, providers, wanted, id_)
-    except Skipped:
-        run.unusable.add(wanted.urn)
-    except Exception as error:  # noqa: BLE001 - the edge, as above
-        run.fail(str(error) or type(error).__name__, wanted.urn)
-    return Settled(wanted.urn, failed=True)
-
-
-def _read(run: Run, providers: Providers, wanted: Wanted, id_: str) -> Settled:
-    reference = wanted.provider or providers.default_for(wanted.type, wanted.version, wanted.plugin_url)
-    provider = providers.get(reference)
-    old = run.olds.get(wanted.urn)
-    if has_unknown(id_) or not provider.configured:
-        return Settled(wanted.urn, "", {})
-    with run.step(Kind.READ, wanted.urn) as outcome, run.slots:
-        run.ensure_going()
-        found = provider.read(wanted.urn, id_, wanted.inputs, wanted.inputs)
-        if found is None:
-            raise StepFailed(f"There is no such resource: nothing has the id '{id_}'.")
-        real_id, _, outputs = found
-        outputs = outputs | {k: secret(outputs[k]) for k in wanted.secret_outputs if k in outputs}
-        new = wanted.resource(reference, wanted.inputs, id=real_id, outputs=outputs, external=True)
-        outcome.old, outcome.new = old, new
-    if old is not None and not old.external:
-        # it was the stack's own until now; what the program now only reads must not be deleted with it
-        raise StepFailed(
-            "The state has it as the stack's own. Remove it from the program first (with `retain_on_delete`)."
-        )
-    _keep(run, old, new)
-    return Settled(wanted.urn, real_id, outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from spg99.engine.project import Project
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource
 from spg99.engine.urns import is_default_provider
+from spg99.errors import Spg99Error
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Options:
     targets: Callable[[str], bool] | None = None
     target_dependents: bool = False
     debug: bool = False
+    clear_pending_creates: bool = False
 
 
 @dataclass
@@ -95,6 +98,17 @@ class Run:
         if not self.dry_run:
             # A preview goes on, to show every problem at once.
             self.stop.set()
+
+    def fail_by(self, error: Exception, urn: str) -> None:
+        """Records what an exception says about a resource. For a bug of this engine: what and where, with --debug."""
+        if isinstance(error, Spg99Error):
+            detail = getattr(error, "detail", "")
+            self.fail(error.message, urn)
+        else:
+            detail = "".join(traceback.format_exception(error))
+            self.fail(f"The embedded engine failed here, which is its own fault: {error!r}", urn)
+        if detail and detail != str(error):
+            self.tell(Message("debug", detail, urn))
 
     def cancel(self) -> None:
         """The user asked to stop."""

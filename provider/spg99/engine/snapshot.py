@@ -45,10 +45,18 @@ class Snapshot:
         self._failure: Spg99Error | None = None
 
     def begin(self, operation: str, resource: Resource) -> None:
-        """Records that an operation begins; returns when that is on disk."""
+        """Records that an operation begins; returns when that is on disk. Raises Unauthorized before anything is done when
+        what comes out of it could not be encrypted."""
+        if self._target is not None:
+            self._crypter.check()
         with self._lock:
             self._pending[id(resource)] = Operation(resource, operation)
-        self._write()
+        try:
+            self._write()
+        except Spg99Error:
+            with self._lock:
+                del self._pending[id(resource)]  # what cannot be noted is not begun
+            raise
 
     def end(
         self,
@@ -70,12 +78,19 @@ class Snapshot:
         if write:
             self._write()
 
+    def leave_open(self, begun: Resource) -> None:
+        """Nobody knows how the operation ended: its note stays, for the next run to tell and to settle."""
+        with self._lock:
+            operation = self._pending.pop(id(begun))
+            self._unresolved.append(operation)
+
     def replace_old(self, old: Resource, changed: Resource) -> None:
         """An old resource stays where it is in the order but looks different (marked for deletion, say)."""
         with self._lock:
-            self._base = [changed if r is old else r for r in self._base]
             if id(old) in self._new:
-                self._new = {id(changed if r is old else r): (changed if r is old else r) for r in self._new.values()}
+                self._new = {id(r): r for r in (changed if r is old else r for r in self._new.values())}
+            else:
+                self._base = [changed if r is old else r for r in self._base]
 
     def rename(self, old_urn: str, new_urn: str) -> None:
         """Everything old that refers to `old_urn` means `new_urn` from now on."""
@@ -87,8 +102,13 @@ class Snapshot:
         with self._lock:
             self._base, self._new, self._gone = list(resources), {}, set()
 
+    def unresolved(self) -> list[Operation]:
+        """Operations whose end nobody knows: what they made may exist."""
+        with self._lock:
+            return list(self._unresolved)
+
     def forget_unresolved(self) -> None:
-        """Interrupted creates are no longer spoken of."""
+        """The user knows better: nothing is left of interrupted operations."""
         with self._lock:
             self._unresolved = []
 
@@ -96,6 +116,11 @@ class Snapshot:
         """The merged state."""
         with self._lock:
             return self._merged()
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether anything in it is encrypted, as far as it was written."""
+        return self._secrets_provider is not None
 
     def save(self) -> None:
         """Writes the state as it is now."""

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from spg99.engine import lock
+from spg99.engine.crypt import Crypter, find_passphrase
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Deployment, check_version, dump_resource, load_deployment, manifest
 from spg99.engine.values import SECRET, SIG
@@ -14,8 +15,9 @@ from spg99.errors import BadRequest, Conflict
 
 
 def create(workspace: Workspace) -> None:
-    """Makes an empty stack. Raises Conflict when it exists."""
+    """Makes an empty stack, with the salt of its secrets in its settings file. Raises Conflict when it exists."""
     workspace.stack.create()
+    workspace.settings.remember_salt(workspace.crypter)
 
 
 def remove(workspace: Workspace, *, force: bool) -> None:
@@ -69,16 +71,24 @@ def import_(workspace: Workspace, text: str, *, force: bool) -> int:
     check_version(raw, "The exported stack")
     with lock.held(workspace.stack):
         workspace.stack.read()
-        deployment = load_deployment(raw["deployment"], workspace.crypter.decrypt)
+        crypter = _crypter_of(raw["deployment"], workspace)
+        deployment = load_deployment(raw["deployment"], crypter.decrypt)
         _check_owner(workspace, deployment, force=force)
         workspace.stack.back_up()
-        if deployment.secrets_provider is None:
-            deployment.secrets_provider = load_deployment(
-                workspace.stack.read(), workspace.crypter.decrypt
-            ).secrets_provider
-        snapshot = Snapshot(deployment, workspace.crypter, workspace.stack)
-        snapshot.save()
+        if workspace.settings.salt_text is not None:
+            # the settings file's secrets and the state's must have one salt: encrypt the state's anew
+            crypter, deployment.secrets_provider = workspace.crypter, None
+        Snapshot(deployment, crypter, workspace.stack).save()
     return len(deployment.resources)
+
+
+def _crypter_of(raw: dict[str, Any], workspace: Workspace) -> Crypter:
+    """The crypter of an exported deployment: its salt may be another than this stack's."""
+    provider = raw.get("secrets_providers") or {}
+    if provider.get("type") not in (None, "", "passphrase"):
+        raise BadRequest(f"The exported stack keeps secrets with `{provider['type']}`; export it with --show-secrets.")
+    salt = (provider.get("state") or {}).get("salt")
+    return Crypter(find_passphrase(workspace.environment), salt) if salt else workspace.crypter
 
 
 def _check_owner(workspace: Workspace, deployment: Deployment, *, force: bool) -> None:

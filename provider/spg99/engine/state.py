@@ -187,7 +187,10 @@ def unseal(value: Value, decrypt: Decrypt) -> Value:
     if isinstance(value, dict):
         if value.get(SIG) == SECRET:
             text = decrypt(value["ciphertext"]) if "ciphertext" in value else value.get("plaintext")
-            return {SIG: SECRET, "value": unseal(json.loads(text), decrypt) if text is not None else value.get("value")}
+            if text is None:
+                return value
+            # a secret inside a secret is marked, but not encrypted a second time
+            return {SIG: SECRET, "value": unseal(json.loads(text), lambda inner: inner)}
         if value.get(SIG) == _FLOAT:
             return struct.unpack(">d", bytes.fromhex(value["value"]))[0]
         return {key: unseal(item, decrypt) for key, item in value.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Workspace:
     environment: dict[str, str]
     cwd: Path
     config_overrides: Mapping[str, str]
+    packages: set[tuple[str, str]] = field(default_factory=set)
+    """(package, version) of the providers that runs on this workspace needed"""
 
     def config(self) -> dict[str, Any]:
         """The stack's configuration, with what the command line adds."""
@@ -102,10 +104,9 @@ def _crypter(file: StackFile, settings: StackSettings, passphrase: str | None) -
 
 
 def need_passphrase(workspace: Workspace) -> None:
-    """Raises Unauthorized when no passphrase is set, or when it is not the stack's. Pulumi wants one for every stack, too."""
+    """Raises Unauthorized when no passphrase is set. Pulumi wants one for every stack, too."""
     if find_passphrase(workspace.environment) is None:
         raise Unauthorized(
             f"Set {PASSPHRASE} or {PASSPHRASE_FILE} (or --passphrase-file): secrets in the state are encrypted with it. "
             "An empty one is allowed for a stack that protects nothing."
         )
-    workspace.crypter.check()

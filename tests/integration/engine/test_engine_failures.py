@@ -1,0 +1,136 @@
+"""What goes wrong, and what is left afterwards: of resources, programs, providers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+FAMILY = """
+    box = Box("box", text="{}")
+    Box("sibling", text="s")
+    Box("child", text=box.path)
+"""
+
+
+def test_a_failed_create_leaves_nothing_and_spares_its_siblings(house: Any) -> None:
+    house.behave(create__box={"fail": "the shelf is full"})
+    result = house.up(FAMILY.format("a"), ok=False)
+    assert house.why(result) == "box: the shelf is full", "one message, on the resource; what needs it is only skipped"
+    assert "child" not in house.names() and "box" not in house.names()
+    assert "pending_operations" not in house.state()
+    house.behave()
+    house.up()
+    assert set(house.names()) == {"box", "sibling", "child"}
+
+
+def test_a_half_made_resource_is_kept_and_continued(house: Any) -> None:
+    house.behave(create__box={"partial": "made, but not ready"})
+    result = house.up(FAMILY.format("a"), ok=False)
+    assert house.why(result) == "box: made, but not ready"
+    assert house.resource("box")["initErrors"] == ["made, but not ready"] and house.resource("box")["id"] == "box-1"
+    house.behave(update__box={"partial": "still not ready"})
+    assert "box: still not ready" in house.why(house.up(ok=False))
+    house.behave()
+    house.journal()
+    result = house.up()
+    assert result.changes["update"] == 1, "nothing differs, and yet it is updated: to finish it"
+    assert "update box" in house.journal() and "initErrors" not in house.resource("box")
+    assert set(house.names()) == {"box", "sibling", "child"}
+    assert house.up().changes == {"same": 4}
+
+
+def test_a_replaced_resource_whose_deletion_failed_is_deleted_later(house: Any) -> None:
+    house.up('Box("box", text="a")')
+    house.behave(delete__box={"fail": "it is nailed down"})
+    result = house.up('Box("box", text="a", kind="k")', ok=False)
+    assert "box: it is nailed down" in house.why(result)
+    states = [r for r in house.state()["resources"] if r["urn"].endswith("::box")]
+    assert {(r["id"], r.get("delete", False)) for r in states} == {("box-2", False), ("box-1", True)}
+    house.behave()
+    assert house.up().ok and not (house.shelf / "box-1.json").exists()
+    assert house.resource("box")["id"] == "box-2"
+
+
+def test_delete_before_replace_that_failed_in_the_middle_is_finished(house: Any) -> None:
+    house.up('Box("box", text="a", place="x")')
+    house.behave(create__box={"fail": "no"})
+    house.up('Box("box", text="a", place="y")', ok=False)
+    assert house.resource("box")["pendingReplacement"] is True
+    house.behave()
+    house.journal()
+    assert house.up().changes == {"same": 1, "replace": 1}
+    assert house.journal("create", "delete") == ["create box"], "it was deleted already"
+    house.behave(create__box={"fail": "no"})
+    house.up('Box("box", text="a", place="z")', ok=False)
+    assert house.up("").ok and house.names() == [], "nobody wants it any more: forgotten without a call"
+
+
+def test_a_provider_of_dynamic_resources_that_raises_is_quoted_without_its_traceback(house: Any) -> None:
+    result = house.up('Note("memo", "explode")', ok=False)
+    assert house.why(result) == "memo: the pen broke:\nno ink"
+
+
+def test_a_provider_that_dies_or_is_missing(house: Any) -> None:
+    house.behave(create__box={"die": "now"})
+    why = house.why(house.up('Box("box", text="a")', ok=False))
+    assert "The provider 'shelf' ended unexpectedly (exit code 3): the shelf fell down" in why
+    # whether the box was made, nobody can say: the note stays until it is known
+    assert [op["type"] for op in house.state()["pending_operations"]] == ["creating"]
+    why = house.why(house.destroy())
+    assert "box: An earlier run was interrupted while creating it, so it may exist" in why
+    house.behave()
+    result = house.up()
+    assert any("interrupted while creating" in m.text for m in result.messages)
+    assert "pending_operations" not in house.state() and house.destroy().ok
+    why = house.why(house.up('pulumi.CustomResource("nosuch:a:B", "c", {})', ok=False))
+    assert "There is no provider for 'nosuch': neither `pulumi-resource-nosuch` on PATH" in why
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (
+            "def deep():\n    return {}['key']\ndeep()",
+            ["__main__.py:7 in <module>: deep()", "__main__.py:6 in deep", "KeyError: 'key'"],
+        ),
+        ("x = = 1", ["SyntaxError", "__main__.py"]),
+        ("import nothing_like_this", ["No module named 'nothing_like_this'"]),
+        ("import sys; sys.exit(3)", ["sys.exit(3)"]),
+        ("import os; os._exit(7)", ["exit code 7"]),
+        ("raise pulumi.RunError('please set the size')", ["please set the size"]),
+        ("pulumi.Config().require('size')", ["Missing required configuration variable 'house:size'"]),
+        ("Box('a', text=Output.from_input(1).apply(lambda v: v / 0))", ["division by zero"]),
+        ("pulumi.log.error('not like this')", ["not like this"]),
+    ],
+)
+def test_a_broken_program_is_shown_in_the_users_own_lines(house: Any, program: str, said: list[str]) -> None:
+    house.program("")
+    with (house.folder / "__main__.py").open("a") as file:
+        file.write(program + "\n")
+    code, out, err = house.call("preview", "-s", "dev") if (house.folder / "state").exists() else _first(house)
+    assert code == 255
+    for text in said:
+        assert text in out, out + err
+    assert "site-packages" not in out + err and "Traceback" not in out + err and "spg99/engine" not in out + err
+
+
+def _first(house: Any) -> tuple[int, str, str]:
+    assert house.call("stack", "init", "dev")[0] == 0
+    return house.call("preview", "-s", "dev")  # type: ignore[no-any-return]
+
+
+def test_outputs_survive_a_failed_run(house: Any) -> None:
+    program = """
+    a = Box("a", text="{}")
+    pulumi.ComponentResource("a:b:C", "part").register_outputs({{"text": a.text}})
+    pulumi.export("text", a.text)
+    pulumi.export("fixed", "{}")
+    """
+    house.up(program.format("one", "one"))
+    house.behave(update__a={"fail": "no"})
+    result = house.up(program.format("two", "two"), ok=False)
+    assert result.outputs == {"text": "one", "fixed": "two"}
+    assert house.resource("part")["outputs"] == {"text": "one"}
+    assert json.dumps(house.state()).count("04da6b54") == 0, "nothing unknown is ever written"
