@@ -100,7 +100,7 @@ class House:
     def processes(self, *parts: str) -> list[psutil.Process]:
         """Living processes of this house whose command line holds all `parts`."""
         found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
+        for process in psutil.process_iter(["cmdline", "name", "status"]):
             line = " ".join(process.info["cmdline"] or ())
             alive = process.info["status"] != psutil.STATUS_ZOMBIE
             if alive and str(self.data_dir) in line and all(part in line for part in parts):
@@ -109,7 +109,7 @@ class House:
 
     def computes(self) -> list[psutil.Process]:
         """Postmasters of databases."""
-        return [p for p in self.processes(str(self.data_dir / "node")) if p.name() == "postgres"]
+        return [p for p in self.processes(str(self.data_dir / "node")) if p.info["name"] == "postgres"]
 
     def child(self, name: str) -> int:
         """Process id of the child `name` of `spg99 dev` that runs now; 0 while none does."""

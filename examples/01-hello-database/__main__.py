@@ -1,6 +1,7 @@
 """One tenant and one database, declared."""
 
 import pulumi
+
 from spg99.dynamic import Database, Tenant
 
 config = pulumi.Config()

@@ -63,7 +63,8 @@ def configure(process: str, *, level: str = "info", json: bool | None = None) ->
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        # Not the pretty tracebacks: they show local variables, and those hold tokens and passwords.
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=shared + renderer,

@@ -26,6 +26,9 @@ def stopped(house: House, name: str) -> None:
 
 def bare_start(command: list[str], uid: int, gid: int, socket_dir: str, port: int, user: str, name: str) -> float:
     """Seconds from starting the same command line by hand until `select 1` answers over the socket."""
+    folder = Path(socket_dir)
+    folder.mkdir(exist_ok=True)
+    os.chown(folder, uid, gid)
     began = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -40,6 +43,9 @@ def bare_start(command: list[str], uid: int, gid: int, socket_dir: str, port: in
                 connection.execute(QUESTION)
             break
         except psycopg.OperationalError:
+            if time.perf_counter() - began > 20:
+                process.kill()
+                raise
             time.sleep(0.001)
     took = time.perf_counter() - began
     process.send_signal(signal.SIGINT)
@@ -85,7 +91,6 @@ def run(*, quick: bool = False) -> list[Table]:
         bare: list[float] = []
         for _ in range(rounds):
             stopped(house, "bench")
-            Path(socket_dir).mkdir(exist_ok=True)
             bare.append(bare_start(command, uid, gid, socket_dir, port, user, "bench"))
             waking.append(through_gateway(dsn))
         through_gateway(dsn)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -52,16 +53,23 @@ class EmbeddedCatalogue:
     """The catalogue of one data folder. Whoever starts it first stops it; anybody else in that folder just uses it."""
 
     def __init__(
-        self, data_dir: Path, pg_bin: Path | None = None, *, run_as: str | None = None, major: int = 18
+        self,
+        data_dir: Path,
+        pg_bin: Path | None = None,
+        *,
+        run_as: str | None = None,
+        major: int = 18,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        """`settings` are PostgreSQL's own and beat ours."""
+        self._settings = dict(settings or {})
         self._account = service_account(run_as)
         self._folder = data_dir.expanduser().absolute() / "catalogue"
-        binaries = find_binaries(
+        self.binaries = find_binaries(
             pg_bin, copy_to=data_dir.expanduser().absolute() / "programs", account=self._account, major=major
         )
-        self._major = binaries.major
         self._cluster = Cluster(
-            self._folder / "pg", data_dir.expanduser().absolute() / "run" / "catalogue", binaries, self._account
+            self._folder / "pg", data_dir.expanduser().absolute() / "run" / "catalogue", self.binaries, self._account
         )
         self._is_ours = False
 
@@ -80,8 +88,9 @@ class EmbeddedCatalogue:
             settings = dict(_SETTINGS)
             settings["hba_file"] = str(self._folder / "pg_hba.conf")
             settings["ident_file"] = str(self._folder / "pg_ident.conf")
-            if self._major >= 18:
+            if self.binaries.major >= 18:
                 settings |= _SETTINGS_SINCE_18
+            settings |= self._settings
             try:
                 await self._cluster.start(settings, port=_PORT)
                 self._is_ours = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from spg99 import log
 from spg99.errors import Conflict
 
 HEADER_SECONDS = 15.0
@@ -21,6 +23,13 @@ HEADER_SECONDS = 15.0
 HEADER_BYTES_MAX = 65_536
 SHUTDOWN_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
+
+
+class _Forward(logging.Handler):
+    """Brings what uvicorn has to say into our own log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.get("http").warning(record.getMessage(), exc_info=record.exc_info or False)
 
 
 @contextmanager
@@ -41,6 +50,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 def config_for(app: ASGIApp) -> uvicorn.Config:
     """How an app of ours is served."""
+    said = logging.getLogger("uvicorn.error")
+    said.handlers, said.propagate = [_Forward(logging.WARNING)], False
     return uvicorn.Config(
         app,
         http=_protocol(),

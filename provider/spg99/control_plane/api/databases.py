@@ -164,9 +164,9 @@ async def update(call: Caller, tenant: str, db: str) -> Response:
     call.need(*_permissions_to_change(body))
     async with call.plane.store.transaction() as tx:
         owner, row = await _find(tx, call, tenant, db, lock=True)
-        preconditions.check(call.request.headers.get("if-match"), _etag(row))
         current = {name: getattr(row, name) for name in Database.inputs()}
         _, named = bodies.changes_of(Database, body, current)
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
         differing = {name: value for name, value in named.items() if value != current[name]}
         row = await databases.change(tx, row, differing, call.actor)
         answer = _answer(call, owner, row, 200)

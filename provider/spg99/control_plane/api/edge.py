@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spg99 import faults, log
@@ -22,19 +24,17 @@ from spg99.ids import new_id
 BODY_SECONDS = 15.0
 """Longest time for a body to arrive."""
 _CHANGING = frozenset({"POST", "PATCH", "DELETE"})
+DISCARD_SECONDS, DISCARD_BYTES_MAX = 2.0, 16_777_216
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
 class Edge:
     """ASGI middleware around everything."""
 
-    def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, body_bytes_max: int, body_seconds: float = BODY_SECONDS
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, body_bytes_max: int) -> None:
         self._app = app
         self._metrics = metrics
         self._body_bytes_max = body_bytes_max
-        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +46,7 @@ class Edge:
         structlog.contextvars.bind_contextvars(process="control-plane")
         log.bind_request(request_id)
         began = time.perf_counter()
-        body = _Body(receive, self._body_bytes_max, self._body_seconds)
+        body = _Body(receive, self._body_bytes_max, BODY_SECONDS)
         started: list[int] = []
 
         async def send_with_id(message: Message) -> None:
@@ -55,14 +55,16 @@ class Edge:
                     faults.point("api.before_answer")
                 started.append(message["status"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-                if not body.complete and _has_body(scope):
-                    # The rest of the body is not wanted; without this the client could go on sending it for ever.
+                if _has_body(scope) and not await body.discarded():
+                    # Without this the client could go on sending for ever.
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, body.receive, send_with_id)
+        except ClientDisconnect:
+            pass  # nobody is left to answer
         except Exception as error:  # noqa: BLE001 - the edge: nothing may pass unanswered
             response = problems.unexpected(error, scope)
             if not started:
@@ -98,12 +100,26 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise BadRequest("The request's body did not arrive in time.") from None
-        if message["type"] == "http.request":
-            self._bytes += len(message.get("body", b""))
-            if self._bytes > self._bytes_max:
-                raise PayloadTooLarge(f"The request's body may have {self._bytes_max} bytes at most.")
-            self.complete = not message.get("more_body", False)
+        self._note(message)
+        if self._bytes > self._bytes_max:
+            raise PayloadTooLarge(f"The request's body may have {self._bytes_max} bytes at most.")
         return message
+
+    async def discarded(self) -> bool:
+        """Reads what is left of an unwanted body, within bounds, and answers whether that was all of it.
+
+        A client that is still sending when the connection closes would see a broken connection, not the answer.
+        """
+        seconds = min(DISCARD_SECONDS, self._deadline - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.001)):
+                while not self.complete and self._bytes < DISCARD_BYTES_MAX:
+                    self._note(await self._receive())
+        return self.complete
+
+    def _note(self, message: Message) -> None:
+        self._bytes += len(message.get("body", b""))
+        self.complete = not message.get("more_body", False)
 
 
 def _has_body(scope: Scope) -> bool:

@@ -101,9 +101,9 @@ async def update(call: Caller, key_id: str) -> Response:
     body = await bodies.json_object(call.request)
     async with call.plane.store.transaction() as tx:
         row = await _find(tx, call, key_id, lock=True)
-        preconditions.check(call.request.headers.get("if-match"), _etag(row))
         shown = keys.as_resource(row).model_dump(mode="json")
         _, named = bodies.changes_of(ApiKey, body, {name: shown[name] for name in ApiKey.inputs()})
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
         if named.get("name", row.name) != row.name:
             row = await keys.rename(tx, row, named["name"], call.actor)
         answer = _answer(row, 200)

@@ -6,8 +6,9 @@ A route says `**documented(...)`; the document is put together once, from the ro
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from spg99 import __version__
 from spg99.control_plane.api.answers import Problem
 from spg99.control_plane.api.bodies import changeable
+from spg99.control_plane.api.preconditions import IF_MATCH_LENGTH_MAX
 from spg99.resources import Resource
 
 _REF = "#/components/schemas/{model}"
@@ -74,7 +76,9 @@ def documented(
         )
         errors = (*errors, 409, 413)
     if conditional:
-        parameters.append(_header("If-Match", "ETag of what was read; another version answers 412.", 200))
+        parameters.append(
+            _header("If-Match", "ETag of what was read; another version answers 412.", IF_MATCH_LENGTH_MAX)
+        )
         errors = (*errors, 412)
     if parameters:
         extra["parameters"] = parameters
@@ -125,6 +129,20 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def methods_of(app: FastAPI, path: str) -> list[str]:
+    """The methods that this path of the public API knows; empty for a path that it does not."""
+    found: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        if _pattern(template).fullmatch(path):
+            found |= {method.upper() for method in operations}
+    return sorted(found)
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile("[^/]+".join(map(re.escape, re.split(r"\{\w+\}", template))))
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

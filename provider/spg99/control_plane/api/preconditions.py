@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from spg99.errors import PreconditionFailed
+from spg99.errors import BadRequest, PreconditionFailed
+
+IF_MATCH_LENGTH_MAX = 200
 
 
 def etag(uid: str, version: int) -> str:
@@ -14,5 +16,7 @@ def check(if_match: str | None, current: str) -> None:
     """Raises PreconditionFailed unless the header is absent, `*`, or names the current ETag (strong comparison)."""
     if if_match is None or if_match.strip() == "*":
         return
+    if not 1 <= len(if_match) <= IF_MATCH_LENGTH_MAX:
+        raise BadRequest(f"The header If-Match takes 1 to {IF_MATCH_LENGTH_MAX} characters.")
     if current not in [candidate.strip() for candidate in if_match.split(",")]:
         raise PreconditionFailed(details={"etag": current})

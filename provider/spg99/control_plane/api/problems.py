@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from spg99 import log
-from spg99.control_plane.api import answers
+from spg99.control_plane.api import answers, openapi
 from spg99.control_plane.api.plane import plane_of
 from spg99.control_plane.platform import audit
 from spg99.errors import BadRequest, Fault, Forbidden, Internal, LimitExceeded, NotFound, OperationDisabled, Spg99Error
@@ -103,7 +103,10 @@ async def _framework(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         message = f"{request.method} is not possible here."
         body = {"error": "MethodNotAllowed", "message": message, "details": {}}
-        return _envelope(405, body, request_id, headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if methods := openapi.methods_of(request.app, request.url.path):
+            headers["Allow"] = ", ".join(methods)  # the framework knows only one of several routes of a path
+        return _envelope(405, body, request_id, headers=headers)
     kind = BadRequest if error.status_code < 500 else Internal
     return _envelope(
         error.status_code, kind(str(error.detail)).envelope(), request_id, headers=dict(error.headers or {})

@@ -98,8 +98,8 @@ async def update(call: Caller, tenant: str) -> Response:
     body = await bodies.json_object(call.request)
     async with call.plane.store.transaction() as tx:
         row = await call.tenant(tx, tenant)
-        preconditions.check(call.request.headers.get("if-match"), _etag(row))
         bodies.changes_of(Tenant, body, {"name": row.name, "project": row.project})
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
     return _answer(call, row, 200).response()
 
 

@@ -119,15 +119,19 @@ class Wakeups:
 
     async def run(self) -> None:
         """Listens for ever; comes back after a lost connection."""
+        was_lost_before = False
         while True:
             try:
                 async for channel, payload in self._store.notifications(*self._channels):
                     if channel:
                         self.ring(channel, payload)
                     else:
+                        was_lost_before = False
                         self.listening.set()
                         self.ring_all()
             except Unavailable:
-                log.get("store").warning("wake-ups lost; listening again")
+                if not was_lost_before:
+                    log.get("store").warning("wake-ups lost; listening again")
+                was_lost_before = True
             self.listening.clear()
             await asyncio.sleep(_RETRY_SECONDS)
