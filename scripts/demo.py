@@ -147,7 +147,8 @@ def changes_in(output: str) -> str:
     if "Resources:" not in lines:
         return "done"
     counted = []
-    for line in lines[lines.index("Resources:") + 1 :]:
+    last = len(lines) - 1 - lines[::-1].index("Resources:")  # an `up` shows a preview first
+    for line in lines[last + 1 :]:
         if not line:
             break
         counted.append(line)

@@ -1,0 +1,118 @@
+"""Writers through the Gateway while their compute is killed again and again: what was acknowledged is there, all of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import psutil
+import psycopg
+import pytest
+
+from faults.settled import wait_settled
+from house import House, wait_for
+
+WRITERS = 4
+BETWEEN_KILLS = 200
+
+
+def test_no_acknowledged_row_is_lost(house: House) -> None:
+    rows_survive(house, "rows_short", kills=3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_no_acknowledged_row_is_lost_in_thirty_kills(house: House) -> None:
+    rows_survive(house, "rows_long", kills=30)
+
+
+class Writer(threading.Thread):
+    """Inserts numbers and remembers which were acknowledged, reconnecting as often as it takes."""
+
+    def __init__(self, number: int, dsn: str, stop: threading.Event) -> None:
+        super().__init__(name=f"writer-{number}")
+        self.number, self.dsn, self.stop = number, dsn, stop
+        self.acknowledged: set[int] = set()
+        self.sent = 0
+        self.sessions = 0
+        self.surprise: Exception | None = None
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                with psycopg.connect(self.dsn, connect_timeout=20, autocommit=True) as connection:
+                    self.sessions += 1
+                    while not self.stop.is_set():
+                        self.sent += 1
+                        connection.execute("insert into rows values (%s, %s)", (self.number, self.sent))
+                        self.acknowledged.add(self.sent)
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+            except Exception as error:
+                self.surprise = error
+                return
+
+
+def rows_survive(house: House, name: str, *, kills: int) -> None:
+    """Kills the compute (postmaster and all its children at once) `kills` times under write load; counts at the end."""
+    database = house.create_database("writers", name, idle_timeout_seconds=300)
+    with house.connect("writers", name) as connection:
+        connection.execute("create table rows (writer int, n int, primary key (writer, n))")
+    stop = threading.Event()
+    writers = [Writer(number, house.dsn("writers", name), stop) for number in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    pauses: list[float] = []
+    try:
+        for _ in range(kills):
+            wait_for("rows to be acknowledged", _grown(writers, BETWEEN_KILLS), seconds=60)
+            (postmaster,) = wait_for("its compute", lambda: _postmasters(house, database["timeline"]), seconds=30)
+            sessions = sum(writer.sessions for writer in writers)
+            family = [*postmaster.children(recursive=True), postmaster]
+            killed_at = time.monotonic()
+            for process in family:
+                try:
+                    process.kill()
+                except psutil.NoSuchProcess:
+                    continue
+            wait_for("a new session", _more_sessions(writers, sessions), seconds=60, every=0.005)
+            pauses.append(time.monotonic() - killed_at)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join(60)
+    assert [writer.surprise for writer in writers] == [None] * WRITERS
+    with house.connect("writers", name) as connection:
+        found = set(connection.execute("select writer, n from rows").fetchall())
+    acknowledged = {(writer.number, n) for writer in writers for n in writer.acknowledged}
+    lost = acknowledged - found
+    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {sorted(lost)[:10]}"
+    extra = found - acknowledged  # committed, and the answer was lost: one per broken session at most
+    assert len(extra) <= sum(writer.sessions for writer in writers)
+    assert house.database("writers", name)["writer_term"] >= kills + 1
+    print(
+        f"{kills} kills, {len(acknowledged)} rows acknowledged, 0 lost, {len(extra)} committed without an answer; "
+        f"writing again after {sorted(pauses)[len(pauses) // 2] * 1000:.0f} ms (median), {max(pauses) * 1000:.0f} ms (most)"
+    )
+    assert house.api("DELETE", f"/tenants/writers/dbs/{name}?force=true").status_code == 202
+    wait_settled(house)
+
+
+def _grown(writers: list[Writer], rows: int) -> Callable[[], bool]:
+    """A check: so many more rows were acknowledged since now, by writers of which none has stopped."""
+    before = sum(len(writer.acknowledged) for writer in writers)
+
+    def check() -> bool:
+        assert all(writer.is_alive() for writer in writers), [writer.surprise for writer in writers]
+        return sum(len(writer.acknowledged) for writer in writers) >= before + rows
+
+    return check
+
+
+def _more_sessions(writers: list[Writer], before: int) -> Callable[[], bool]:
+    return lambda: sum(writer.sessions for writer in writers) > before
+
+
+def _postmasters(house: House, timeline: str) -> list[psutil.Process]:
+    return [p for p in house.computes() if "-D" in p.info["cmdline"] and timeline in " ".join(p.info["cmdline"])]

@@ -1,0 +1,185 @@
+"""`spg99 up` of 20 databases, ended in the middle in every way: the next `up` goes on, and every database exists once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from faults.settled import wait_settled
+from house import BIN, House, wait_for
+
+DATABASES = 20
+
+PROGRAM = """
+import pulumi
+from spg99.dynamic import Database, Tenant
+
+name = pulumi.Config().require("tenant")
+tenant = Tenant("tenant", name=name)
+for number in range({databases}):
+    made = Database(f"db{{number}}", tenant=tenant.name, name=f"db{{number}}", idle_timeout_seconds={idle})
+    pulumi.export(f"db{{number}}", made.db_id)
+"""
+
+
+class Stack:
+    """A Pulumi project with one stack, driven by the embedded engine."""
+
+    def __init__(self, house: House, folder: Path, tenant: str) -> None:
+        self.house, self.folder, self.tenant = house, folder, tenant
+        folder.mkdir()
+        (folder / "state").mkdir()
+        (folder / "Pulumi.yaml").write_text("name: killed\nruntime: python\n")
+        self.write()
+        self.environment = {
+            **os.environ,
+            **house.env,
+            "PULUMI_BACKEND_URL": f"file://{folder}/state",
+            "PULUMI_CONFIG_PASSPHRASE": "killed",
+        }
+        self.run("stack", "init", "dev")
+        self.run("config", "set", "tenant", tenant, "--stack", "dev")
+
+    def write(self, *, idle: int = 300) -> None:
+        """The program."""
+        (self.folder / "__main__.py").write_text(PROGRAM.format(databases=DATABASES, idle=idle))
+
+    def run(self, *arguments: str) -> str:
+        """One command to its end, which must be a good one."""
+        done = subprocess.run(
+            [BIN / "spg99", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=100,
+        )
+        assert done.returncode == 0, f"spg99 {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """One command that somebody will end."""
+        with (self.folder / "begun.log").open("ab") as log:
+            return subprocess.Popen(
+                [BIN / "spg99", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def there(self) -> dict[str, str]:
+        """Databases as the API tells: name -> id."""
+        answer = self.house.api("GET", f"/tenants/{self.tenant}/dbs?limit=500")
+        return {} if answer.status_code == 404 else {item["name"]: item["db_id"] for item in answer.json()["items"]}
+
+    def in_state(self) -> dict[str, str]:
+        """Databases as the stack's state tells: name -> id."""
+        state: dict[str, Any] = json.loads(self.run("stack", "export", "--stack", "dev"))
+        assert not state["deployment"].get("pending_operations"), state["deployment"]["pending_operations"]
+        outputs = [r["outputs"] for r in state["deployment"]["resources"] if "dbId" in r.get("outputs", {})]
+        return {output["name"]: output["dbId"] for output in outputs}
+
+
+@pytest.fixture
+def stack(house: House, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    tenant = f"up_{abs(hash(request.node.nodeid)) % 10**8}"
+    made = Stack(house, tmp_path / "project", tenant)
+    yield made
+    house.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true")
+
+
+def kill_engine(engine: subprocess.Popen[str]) -> None:
+    """kill -9 of the engine: what it started must end by itself."""
+    children = psutil.Process(engine.pid).children(recursive=True)
+    engine.kill()
+    engine.wait(10)
+    _, left = psutil.wait_procs(children, timeout=10)
+    assert not left, f"processes outlive the engine: {left}"
+
+
+def kill_provider_host(engine: subprocess.Popen[str]) -> None:
+    """kill -9 of every provider host: the engine says so and ends."""
+    hosts = [p for p in psutil.Process(engine.pid).children(recursive=True) if " host " in " ".join(p.cmdline())]
+    assert hosts, "no provider host runs"
+    for host in hosts:
+        host.kill()
+    assert engine.wait(60) not in (0, None)
+
+
+def interrupt(engine: subprocess.Popen[str]) -> None:
+    """Ctrl-C once: the engine ends what it began, or says what is unfinished."""
+    engine.send_signal(signal.SIGINT)
+    assert engine.wait(60) not in (0, None)
+
+
+ENDS: list[Callable[[subprocess.Popen[str]], None]] = [kill_engine, kill_provider_host, interrupt]
+
+
+@pytest.mark.timeout(200)
+def test_up_goes_on(stack: Stack) -> None:
+    """Also with a program that was edited meanwhile: what is there is taken and changed, not refused, not made twice."""
+    for end, there in zip(ENDS, (2, 9, 15), strict=True):
+        end_at(stack, end, there)
+    stack.write(idle=77)
+    settle(stack)
+    for name in stack.there():
+        assert stack.house.database(stack.tenant, name)["idle_timeout_seconds"] == 77
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_up_goes_on_after_many_ends(stack: Stack, end: Callable[[subprocess.Popen[str]], None]) -> None:
+    for there in (0, 1, 4, 8, 12, 16, 19):
+        end_at(stack, end, there)
+    settle(stack)
+    engine = stack.begin("destroy", "--yes", "--stack", "dev")
+    wait_for("half of them to be gone", lambda: len(stack.there()) <= DATABASES // 2, seconds=60, every=0.01)
+    if engine.poll() is None:
+        end(engine)
+    stack.run("destroy", "--yes", "--stack", "dev")
+    assert stack.there() == {} == stack.in_state()
+    wait_settled(stack.house)
+
+
+def end_at(stack: Stack, end: Callable[[subprocess.Popen[str]], None], there: int) -> None:
+    """Begins an `up` and ends it as soon as so many databases exist."""
+    # Four at once: with the default of 64 all creates are under way in the first millisecond.
+    engine = stack.begin("up", "--yes", "--skip-preview", "--parallel", "4", "--stack", "dev")
+    wait_for(
+        f"{there} databases", lambda: len(stack.there()) >= there or engine.poll() is not None, seconds=60, every=0.005
+    )
+    log = (stack.folder / "begun.log").read_text()[-3000:]
+    assert engine.poll() is None, f"up ended before it could be ended: {engine.returncode}\n{log}"
+    end(engine)
+
+
+def settle(stack: Stack) -> None:
+    """`up` to its end: all there, once, the state says so, and nothing is left to do."""
+    stack.run("up", "--yes", "--skip-preview", "--stack", "dev")
+    there = stack.there()
+    assert sorted(there) == sorted(f"db{number}" for number in range(DATABASES))
+    assert stack.in_state() == there
+    stack.run("up", "--yes", "--skip-preview", "--stack", "dev", "--expect-no-changes")
+    stack.run("refresh", "--yes", "--stack", "dev", "--expect-no-changes")
+    with stack.house.catalogue() as catalogue:
+        created = catalogue.execute(
+            """select count(*), count(distinct subject) from audit_logs
+                where action = 'database.create' and metadata ->> 'tenant' = %s""",
+            (stack.tenant,),
+        ).fetchone()
+    assert created == (DATABASES, DATABASES)
+    wait_settled(stack.house)
