@@ -6,9 +6,13 @@ One cluster a session, one database a test (copied from a migrated one), as many
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -214,6 +218,39 @@ class _Servers:
         api = Api(app, base_url, token, httpx.AsyncClient(base_url=base_url, timeout=30))
         self._running.append((server, task, api))
         return api
+
+
+class ControlPlane:
+    """`spg99 control-plane` as a process of its own."""
+
+    def __init__(self, folder: Path, url: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "spg99", "control-plane", "--data-dir", folder, "--catalogue-url", url, "--port", "0"],
+            stdout=subprocess.PIPE, stderr=(folder / "stderr").open("ab"), env=os.environ | environment,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, (folder / "stderr").read_text()
+        self.ready = json.loads(line)
+        self.token = token = (folder / "secrets" / "admin.key").read_text().strip()
+        self.http = httpx.Client(base_url=self.ready["url"], headers={"Authorization": f"Bearer {token}"}, timeout=20)
+
+    def __enter__(self) -> ControlPlane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(20) == 0
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def control_plane() -> type[ControlPlane]:
+    """`with control_plane(folder, catalogue_url, SPG99_X="..."):` is a real process."""
+    return ControlPlane
 
 
 async def set_policy(store: Store, key: str, value: int | bool | str, **where: Any) -> None:

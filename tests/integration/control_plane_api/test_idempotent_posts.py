@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -121,46 +119,19 @@ async def test_a_key_of_wrong_length_is_refused(api: Any, key: str) -> None:
     assert (await api.call("POST", "/tenants", {"name": "acme"}, headers=idem(key))).status_code == 400
 
 
-class Process:
-    """`spg99 control-plane` as a process of its own."""
-
-    def __init__(self, folder: Path, url: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "spg99", "control-plane", "--data-dir", folder, "--catalogue-url", url, "--port", "0"],
-            stdout=subprocess.PIPE, stderr=(folder / "stderr").open("ab"), env=os.environ | environment,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, (folder / "stderr").read_text()
-        self.ready = json.loads(line)
-        token = (folder / "secrets" / "admin.key").read_text().strip()
-        self.http = httpx.Client(base_url=self.ready["url"], headers={"Authorization": f"Bearer {token}"}, timeout=20)
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(20) == 0
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
 @pytest.mark.parametrize(("point", "made"), [("api.after_commit", 1), ("api.before_commit", 0)])
 def test_a_server_killed_around_the_commit_makes_one_object(
-    cluster18: Any, tmp_path: Path, point: str, made: int
+    cluster18: Any, control_plane: Any, tmp_path: Path, point: str, made: int
 ) -> None:
     url = cluster18.database()
     body = {"name": "acme"}
-    with Process(tmp_path, url, SPG99_FAULT_POINT=point) as doomed:
+    with control_plane(tmp_path, url, SPG99_FAULT_POINT=point) as doomed:
         with pytest.raises(httpx.TransportError):
             doomed.http.post("/tenants", json=body, headers=idem("k"))
         assert doomed.process.wait(20) == -signal.SIGKILL
     with psycopg.connect(url) as connection:
         assert connection.execute("select count(*) from tenants").fetchone() == (made,)
-    with Process(tmp_path, url) as second:
+    with control_plane(tmp_path, url) as second:
         answer = second.http.post("/tenants", json=body, headers=idem("k"))
         assert answer.status_code == 201
         assert ("idempotency-replayed" in answer.headers) == bool(made)
@@ -168,8 +139,8 @@ def test_a_server_killed_around_the_commit_makes_one_object(
         assert second.http.get("/tenants").json()["items"] == [answer.json()]
 
 
-def test_a_process_says_when_it_is_ready_and_ends_in_order(cluster18: Any, tmp_path: Path) -> None:
-    with Process(tmp_path, cluster18.database()) as plane:
+def test_a_process_says_when_it_is_ready_and_ends_in_order(cluster18: Any, control_plane: Any, tmp_path: Path) -> None:
+    with control_plane(tmp_path, cluster18.database()) as plane:
         assert plane.ready | {"port": 0, "url": ""} == {
             "ready": True, "process": "control-plane", "host": "127.0.0.1", "port": 0, "metrics_port": None, "url": "",
         }  # fmt: skip
@@ -182,9 +153,9 @@ def test_a_process_says_when_it_is_ready_and_ends_in_order(cluster18: Any, tmp_p
     assert "Traceback" not in (tmp_path / "stderr").read_text()
 
 
-def test_another_secret_key_is_refused_in_a_sentence(cluster18: Any, tmp_path: Path) -> None:
+def test_another_secret_key_is_refused_in_a_sentence(cluster18: Any, control_plane: Any, tmp_path: Path) -> None:
     url = cluster18.database()
-    with Process(tmp_path, url) as plane:
+    with control_plane(tmp_path, url) as plane:
         plane.http.post("/tenants", json={"name": "acme"}).raise_for_status()
     (tmp_path / "secrets" / "catalogue.key").unlink()
     done = subprocess.run(

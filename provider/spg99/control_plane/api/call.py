@@ -120,11 +120,11 @@ async def called(
     if credentials is None or not credentials.credentials:
         raise Unauthorized
     plane = plane_of(request)
-    key = await plane.known_keys.of(credentials.credentials)
-    wait_seconds = plane.known_keys.seconds_to_wait(key)
+    known = await plane.known_keys.of(credentials.credentials)
+    wait_seconds = plane.known_keys.seconds_to_wait(known)
     if wait_seconds is not None:
         raise TooManyRequests(retry_after_seconds=wait_seconds)
-    call = Call(request, plane, key, await _account_of(plane, key, account))
+    call = Call(request, plane, known.row, await _account_of(plane, known.row, account))
     request.state.call = call
     _refuse_unknown_parameters(request)
     return call

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
+from spg99 import log
 from spg99.control_plane.api.call import Call, Caller
 from spg99.control_plane.api.openapi import documented
 from spg99.control_plane.platform import outbox
 from spg99.control_plane.platform.outbox import Event
-from spg99.errors import BadRequest, Conflict, Spg99Error
+from spg99.errors import BadRequest, Conflict, Spg99Error, Unavailable
 
 router = APIRouter(prefix="/v2", tags=["events"])
 KEEP_ALIVE_SECONDS = 15.0
@@ -70,7 +71,7 @@ async def read(
             tenant_id = (await call.tenant(tx, tenant)).tenant_id
         position = await _start(tx, last_event_id)
     names = frozenset(name.strip() for given in type or [] for name in given.split(",") if name.strip())
-    stream = _stream(call, Filter(call.org_id, tenant_id, names), position)
+    stream = _while_there(_stream(call, Filter(call.org_id, tenant_id, names), position))
     return StreamingResponse(
         stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
@@ -89,6 +90,14 @@ async def _start(tx: Any, last_event_id: str | None) -> int:
             details={"first_position": await outbox.first_position(tx)},
         )
     return position
+
+
+async def _while_there(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for line in stream:
+            yield line
+    except Unavailable:
+        log.get("api").warning("an event stream ends: the catalogue is away")  # its reader comes back and resumes
 
 
 async def _stream(call: Call, wanted: Filter, position: int) -> AsyncIterator[bytes]:

@@ -22,7 +22,9 @@ KEYS_MAX = 10_000
 
 
 @dataclass(frozen=True)
-class _Known:
+class KnownKey:
+    """A key and how fast it may call."""
+
     row: KeyRow
     requests_per_minute: int
     read_at: float
@@ -34,11 +36,11 @@ class KnownKeys:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, KnownKey] = {}
         self._buckets: dict[str, Bucket] = {}
         self._last_used: dict[str, datetime] = {}
 
-    async def of(self, token: str) -> KeyRow:
+    async def of(self, token: str) -> KnownKey:
         """The key that `token` opens now. Raises Unauthorized: the same words for unknown, expired and revoked."""
         token_sha256 = keys.sha256_of(token)
         known = self._known.get(token_sha256)
@@ -48,17 +50,15 @@ class KnownKeys:
         if known is None or not known.row.accepts(token_sha256, now):
             raise Unauthorized
         self._note_use(known.row.key_id, now)
-        return known.row
+        return known
 
-    def seconds_to_wait(self, row: KeyRow) -> int | None:
+    def seconds_to_wait(self, known: KnownKey) -> int | None:
         """None: this request is within the key's rate; else how long to wait."""
-        known = self._known.get(row.token_sha256) or self._known.get(row.previous_sha256 or "")
-        per_minute = known.requests_per_minute if known else 1
-        now = time.monotonic()
-        if row.key_id not in self._buckets:
+        key_id, per_minute, now = known.row.key_id, known.requests_per_minute, time.monotonic()
+        if key_id not in self._buckets:
             self._trim(self._buckets)
-            self._buckets[row.key_id] = Bucket(per_minute, now)
-        return self._buckets[row.key_id].take(per_minute, now)
+            self._buckets[key_id] = Bucket(per_minute, now)
+        return self._buckets[key_id].take(per_minute, now)
 
     async def write_last_used(self) -> None:
         """Brings to the catalogue when keys were used since the last time."""
@@ -80,7 +80,7 @@ class KnownKeys:
                 self._known.clear()
                 await bell.wait_for(3600)
 
-    async def _read(self, token_sha256: str) -> _Known | None:
+    async def _read(self, token_sha256: str) -> KnownKey | None:
         self._known.pop(token_sha256, None)
         read_at = time.monotonic()  # before the look: what changes during it must not count as known
         async with self._store.transaction() as tx:
@@ -89,13 +89,13 @@ class KnownKeys:
                 return None  # not remembered: a flood of guesses must not push real keys out
             rate = await policies.value(tx, "api.requests_per_minute", org_id=row.org_id)
         self._trim(self._known)
-        known = self._known[token_sha256] = _Known(row, int(rate), read_at)
+        known = self._known[token_sha256] = KnownKey(row, int(rate), read_at)
         return known
 
     def _note_use(self, key_id: str, now: datetime) -> None:
         self._last_used[key_id] = now.replace(second=0, microsecond=0)
 
     @staticmethod
-    def _trim(table: dict[str, _Known] | dict[str, Bucket]) -> None:
+    def _trim(table: dict[str, KnownKey] | dict[str, Bucket]) -> None:
         if len(table) >= KEYS_MAX:
             table.clear()
