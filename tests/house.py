@@ -100,16 +100,21 @@ class House:
     def processes(self, *parts: str) -> list[psutil.Process]:
         """Living processes of this house whose command line holds all `parts`."""
         found = []
-        for process in psutil.process_iter(["cmdline", "name", "status"]):
+        for process in psutil.process_iter(["cmdline", "name", "status", "ppid"]):
             line = " ".join(process.info["cmdline"] or ())
             alive = process.info["status"] != psutil.STATUS_ZOMBIE
             if alive and str(self.data_dir) in line and all(part in line for part in parts):
                 found.append(process)
         return found
 
-    def computes(self) -> list[psutil.Process]:
-        """Postmasters of databases."""
-        return [p for p in self.processes(str(self.data_dir / "node")) if p.info["name"] == "postgres"]
+    def computes(self, *parts: str) -> list[psutil.Process]:
+        """Postmasters of databases, or of the one whose timeline is named.
+
+        A child has its parent's command line for a moment after the fork: it is not counted.
+        """
+        found = [p for p in self.processes(str(self.data_dir / "node"), *parts) if p.info["name"] == "postgres"]
+        pids = {p.pid for p in found}
+        return [p for p in found if p.info["ppid"] not in pids]
 
     def child(self, name: str) -> int:
         """Process id of the child `name` of `spg99 dev` that runs now; 0 while none does."""

@@ -82,7 +82,7 @@ def run(*, quick: bool = False) -> list[Table]:
         through_gateway(dsn)
         seen = house.database(name="bench")
         user = house.api("GET", "/tenants/acme").json()["pg_user"]
-        (postmaster,) = [p for p in house.computes() if seen["timeline"] in " ".join(p.cmdline())]
+        (postmaster,) = house.computes(seen["timeline"])
         command, uid, gid = postmaster.cmdline(), postmaster.uids().effective, postmaster.gids().effective
         command[0] = psutil.Process(postmaster.pid).exe()
         address, port = str(seen["backend_addr"]), int(seen["backend_port"])

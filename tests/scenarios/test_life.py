@@ -90,7 +90,7 @@ def test_a_killed_compute_is_replaced_and_the_dsn_stays(house: House) -> None:
         connection.execute("create table t (n int)")
         connection.execute("insert into t values (1)")
     term = house.database(name="phoenix")["writer_term"]
-    (postmaster,) = [p for p in house.computes() if database["timeline"] in " ".join(p.cmdline())]
+    (postmaster,) = house.computes(database["timeline"])
     postmaster.kill()
     with psycopg.connect(dsn, connect_timeout=30) as connection:
         assert connection.execute("select n from t").fetchone() == (1,)
@@ -101,7 +101,7 @@ def test_a_killed_compute_is_replaced_and_the_dsn_stays(house: House) -> None:
 def test_a_killed_agent_comes_back_and_restarts_nothing(house: House) -> None:
     database = house.create_database(name="adopted", idle_timeout_seconds=300)
     with house.connect(name="adopted") as connection:
-        before = [p.pid for p in house.computes() if database["timeline"] in " ".join(p.cmdline())]
+        before = [p.pid for p in house.computes(database["timeline"])]
         (agent,) = house.processes("spg99", " agent ")
         agent.kill()
         wait_for(
@@ -109,7 +109,7 @@ def test_a_killed_agent_comes_back_and_restarts_nothing(house: House) -> None:
         )
         house.create_database(name="afterwards")  # needs the new agent
         assert connection.execute("select 1").fetchone() == (1,)
-        assert [p.pid for p in house.computes() if database["timeline"] in " ".join(p.cmdline())] == before
+        assert [p.pid for p in house.computes(database["timeline"])] == before
     assert house.database(name="adopted")["writer_term"] == 1
 
 
