@@ -34,6 +34,8 @@ from spg99.errors import Spg99Error
 
 _log = log.get("control-plane")
 
+LAST_WORDS_SECONDS = 1
+
 
 def create_app(
     settings: ControlPlaneSettings, store: Store, clock: Clock | None = None, *, box: SecretBox | None = None
@@ -70,8 +72,10 @@ def create_app(
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            with contextlib.suppress(Spg99Error):
-                await plane.known_keys.write_last_used()
+            # Worth a moment, not the pool's patience: the catalogue may have ended before us.
+            with contextlib.suppress(Spg99Error, TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await plane.known_keys.write_last_used()
             await store.close()
 
     app = FastAPI(

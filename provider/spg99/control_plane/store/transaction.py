@@ -6,6 +6,7 @@ Here: one pool, one `async with store.transaction()`, named queries in, typed ro
 from __future__ import annotations
 
 import dataclasses
+import select
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
@@ -140,7 +141,7 @@ class Store:
             timeout=5.0,
             kwargs={"autocommit": True},
             configure=_as_service,
-            check=AsyncConnectionPool.check_connection,
+            check=_still_open,
         )
 
     async def open(self) -> None:
@@ -189,3 +190,12 @@ async def _as_service(connection: AsyncConnection[Any]) -> None:
     # The URL may name the owner of the tables; from here on we are somebody who owns nothing.
     # Times are told in UTC, whatever the catalogue's own zone is.
     await connection.execute(cast(Query, f"set role {SERVICE_ROLE}; set time zone 'UTC'"))
+
+
+async def _still_open(connection: AsyncConnection[Any]) -> None:
+    """Raises when the server has closed the connection. A round trip for every transaction would cost a tenth of a
+    wake-up, so it asks the server only when the idle socket has something to say (an error, an end)."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
