@@ -33,6 +33,7 @@ unit conformance integration scenarios: setup ## one kind of tests
 
 faults: setup ## the long fault runs (many minutes)
 	$(PYTEST) -s tests/faults
+	$(PYTEST) -s -m long tests/integration
 
 bench: setup ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

@@ -7,6 +7,7 @@ log call; `_redact` is the second fence, not the first.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import sys
@@ -14,9 +15,20 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO, cast
 
 import structlog
+from structlog.typing import ExcInfo
 
 _SECRET_KEY = re.compile(r"password|token|secret|api_?key|authorization|dsn|connection_string", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(postgres(?:ql)?://[^:/@\s]+:)[^@\s]+@|(spg99_[a-z]+_[0-9a-z]+_)[0-9a-z]+")
+_SECRET_VALUE = re.compile(
+    r"(postgres(?:ql)?://[^:/@\s]+:)[^@\s]+(?=@)"
+    r"|(spg99_[a-z]+_[0-9a-z]+_)[0-9a-z]+"
+    # libpq's other spelling of a DSN, `host=... password=...`, and the query of a URL.
+    r"|(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s=&'\"]+)",
+    re.IGNORECASE,
+)
+
+
+def _hidden(text: str) -> str:
+    return _SECRET_VALUE.sub(lambda found: (found[1] or found[2] or found[3]) + "[secret]", text)
 
 
 def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -25,8 +37,15 @@ def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
             if _SECRET_KEY.search(key) and not key.endswith("_id"):
                 event[key] = "[secret]"
             else:
-                event[key] = _SECRET_VALUE.sub(lambda m: (m[1] and m[1] + "[secret]@") or m[2] + "[secret]", value)
+                event[key] = _hidden(value)
     return event
+
+
+def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """For a terminal. Not the pretty tracebacks: they show local variables, and those hold tokens and passwords."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    out.write(_hidden(text.getvalue()))
 
 
 class _Lasting:
@@ -57,14 +76,13 @@ def configure(process: str, *, level: str = "info", json: bool | None = None) ->
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _redact,
         structlog.processors.StackInfoRenderer(),
     ]
+    # What an exception says may hold a secret too: it is made text before the fence, not behind it.
     renderer: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
+        [structlog.processors.format_exc_info, _redact, structlog.processors.JSONRenderer(sort_keys=True)]
         if as_json
-        # Not the pretty tracebacks: they show local variables, and those hold tokens and passwords.
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [_redact, structlog.dev.ConsoleRenderer(exception_formatter=_traceback)]
     )
     structlog.configure(
         processors=shared + renderer,

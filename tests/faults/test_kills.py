@@ -35,6 +35,7 @@ KILLS = [
 PASSED_IN = {
     "create.": ["create"],
     "timeline.create.": ["create"],
+    "update.": ["update"],
     "wake.": ["wake", "wake_again"],
     "compute.start.": ["wake", "wake_again"],
     "sleep.": ["sleep"],

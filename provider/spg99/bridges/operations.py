@@ -255,9 +255,11 @@ class Operations:
             if self._waiter.interrupted:
                 raise Interrupted
             try:
-                await self._client.delete(
-                    noun, _id_values(noun, human_id), query={"force": True} if noun.FORCE_DELETE else None
-                )
+                # The uid makes a repetition harmless: the name may be another object's by the time it arrives.
+                query: dict[str, Any] = {"uid": now[noun.UID_FIELD]} if has_name(noun) else {}
+                if noun.FORCE_DELETE:
+                    query["force"] = True
+                await self._client.delete(noun, _id_values(noun, human_id), query=query or None)
             except NotFound:
                 return
         await self._gone(noun, human_id, now, deadline, progress)

@@ -74,6 +74,7 @@ class CredentialsCache:
     def forget_tenant(self, tenant_id: str) -> None:
         """The tenant's credentials have changed."""
         self._changes += 1
+        self._flights.clear()  # who asks from now on gets an answer from after the change
         for user in [u for u, e in self._entries.items() if e.credentials and e.credentials.tenant_id == tenant_id]:
             del self._entries[user]
 
@@ -96,7 +97,8 @@ class CredentialsCache:
         return flight.result()
 
     def _landed(self, pg_user: str, flight: asyncio.Task[_Entry]) -> None:
-        self._flights.pop(pg_user, None)
+        if self._flights.get(pg_user) is flight:
+            del self._flights[pg_user]
         if not flight.cancelled():
             flight.exception()  # looked at, also when nobody waits any more
 

@@ -152,7 +152,7 @@ class Session(asyncio.Protocol):
             self._client.close()
             return None
         if startup.minor_version > messages.NEWEST_MINOR_VERSION or startup.protocol_options:
-            self._client.write(messages.negotiate_protocol_version(startup.protocol_options))
+            self._client.write(messages.negotiate_protocol_version(startup.minor_version, startup.protocol_options))
         began = self._loop.time()
         try:
             credentials, final = await self._authenticate(startup)

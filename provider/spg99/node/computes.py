@@ -219,7 +219,9 @@ def trim_log(timeline: TimelineFolder) -> None:
         if timeline.log_file.stat().st_size <= LOG_BYTES_MAX:
             return
         with timeline.log_file.open("rb+") as file:
-            timeline.log_file.with_suffix(".log.1").write_bytes(file.read())
+            older = timeline.log_file.with_suffix(".log.1")
+            older.touch(mode=0o600)  # what PostgreSQL says of an error may quote a tenant's values
+            older.write_bytes(file.read())
             file.truncate(0)
     except FileNotFoundError:
         return

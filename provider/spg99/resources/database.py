@@ -62,8 +62,8 @@ class ScaleState(StrEnum):
     FAILED = "FAILED"
 
 
-RESERVED_NAMES = frozenset({"template0", "template1"})
-"""PostgreSQL keeps these for itself in every cluster."""
+RESERVED_NAMES = frozenset({"template0", "template1", "spg99_blank"})
+"""PostgreSQL, and the template that timelines are copied from, keep these for themselves in every cluster."""
 
 
 class DatabaseSpec(Spec):
@@ -87,7 +87,7 @@ class DatabaseSpec(Spec):
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Self:
         if self.name in RESERVED_NAMES:
-            raise ValueError(f"name: '{self.name}' is reserved by PostgreSQL")
+            raise ValueError(f"name: '{self.name}' is reserved by PostgreSQL or by us")
         low, high = self.min_size or self.size, self.max_size or self.size
         if not low <= self.size <= high:
             raise ValueError(f"size: must lie between min_size ({low}) and max_size ({high})")

@@ -10,10 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from spg99.control_plane.platform import audit, outbox, policies
+from spg99.control_plane.platform import audit, computes, operations, outbox, policies, tasks, timelines
 from spg99.control_plane.platform.actors import SYSTEM, Actor
 from spg99.control_plane.store import RuleViolation, Store
 from spg99.errors import BadRequest
+from spg99.protocol.node import TaskResult
 
 
 def as_service(url: str) -> psycopg.Connection[Any]:
@@ -209,6 +210,52 @@ def test_the_fence_only_rises(url: str) -> None:
         for sql in ("update databases set writer_term = 4", "update databases set lease_control_epoch = 4"):
             with pytest.raises(psycopg.errors.CheckViolation):
                 connection.execute(sql)  # type: ignore[arg-type]
+
+
+ON_A_NODE = """
+insert into nodes (node_id, name, token_sha256) values ('node_a', 'n', 'h');
+insert into timelines (timeline_id, db_id, node_id, state) values ('tl_a', 'db_a', 'node_a', 'deleting');
+insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state, backend_addr, backend_port, started_at)
+  values ('cmp_a', 'db_a', 'tl_a', 'node_a', 1, 'L1', 'running', '/s', 5432, clock_timestamp());
+insert into node_tasks (node_id, kind, payload, expires_at, status, attempt, leased_until, dispatched_at)
+  values ('node_a', 'compute.stop', '{}', now() + interval '1 hour', 'dispatched', 1, now() + interval '1 hour', clock_timestamp());
+insert into node_tasks (node_id, kind, payload, expires_at) values ('node_a', 'compute.start', '{}', now());
+"""
+ENDS = """
+select 'operation ' || kind, created_at, finished_at, finished_at > now() from operations
+union all select 'task ' || kind, created_at, finished_at, finished_at > now() from node_tasks
+union all select 'compute', started_at, ended_at, ended_at > now() from computes
+union all select 'timeline', created_at, gone_at, gone_at > now() from timelines
+"""
+
+
+async def test_nothing_ends_before_it_began(store: Store) -> None:
+    """What ends it is a transaction that was already open when it began: now() would be the time of that transaction."""
+    async with store.transaction() as old:
+        await old._connection.execute("select now()")
+        async with store.transaction() as tx:
+            await tx._connection.execute(ON_A_NODE)
+            await operations.start(tx, "database.start", org_id=None, tenant_id="ten_a", db_id="db_a")
+            await operations.start(tx, "tenant.delete", org_id=None, tenant_id="ten_a", db_id=None)
+        cursor = await old._connection.execute("select task_id from node_tasks order by task_id")
+        (done,), (unwanted,) = await cursor.fetchall()
+
+        assert await operations.finish(old, "db_a", ("database.start",)) == 1
+        assert await operations.finish_tenant(old, "ten_a", ("tenant.delete",)) == 1
+        assert await tasks.finish(old, done, "node_a", TaskResult(succeeded=True, attempt=1))
+        assert await tasks.cancel(old, unwanted, "not wanted any more")
+        await computes.end(old, "cmp_a", "stopped")
+        await timelines.mark(old, "tl_a", "gone")
+
+        cursor = await old._connection.execute(ENDS)
+        ends = {what: (began, ended, late) for what, began, ended, late in await cursor.fetchall()}
+    assert sorted(ends) == [
+        "compute", "operation database.start", "operation tenant.delete",
+        "task compute.start", "task compute.stop", "timeline",
+    ]  # fmt: skip
+    for what, (began, ended, late) in ends.items():
+        assert began <= ended, f"{what}: began {began}, ended {ended}"
+        assert late, f"{what}: ended when the transaction that ended it began"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")

@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 
+from spg99.commands.app import app
 from spg99.control_plane.store import migrate
 from spg99.control_plane.store.queries import names, statement
 from spg99.errors import BadRequest, Conflict, Unavailable
@@ -167,6 +169,78 @@ def test_an_old_server_is_refused_in_a_sentence(cluster18: Any, monkeypatch: pyt
 def test_an_absent_server_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="SPG99_CATALOGUE_URL"):
         migrate.up(f"postgresql://x@/x?host={tmp_path}")
+
+
+def command(url: str, *arguments: str, answer: str = "") -> Result:
+    """`spg99 migrate ...` on this catalogue."""
+    return CliRunner().invoke(app, ["migrate", *arguments, "--catalogue-url", url], input=answer)
+
+
+def printed(url: str, *arguments: str, answer: str = "") -> list[str]:
+    done = command(url, *arguments, answer=answer)
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
+def test_the_command_goes_up_and_down_and_tells_where_it_stands(cluster18: Any) -> None:
+    url = cluster18.database(migrated=False)
+    every = [str(m) for m in migrate.known()]
+    newest = len(every)
+
+    def missing() -> list[str]:
+        heading, *lines = printed(url, "status")
+        assert heading.split() == ["VERSION", "NAME", "APPLIED"]
+        rows = [line.split() for line in lines]
+        assert [f"{version}_{name}" for version, name, *_ in rows] == every
+        assert all(row[2:] == ["missing"] or re.fullmatch(r"\d{4}-\d\d-\d\d \S+", " ".join(row[2:])) for row in rows)
+        return [f"{version}_{name}" for version, name, *when in rows if when == ["missing"]]
+
+    assert missing() == every
+    assert tables(url) == set(), "to look changes nothing"
+    assert printed(url, "up", "--to", "1") == [f"applied {every[0]}"]
+    assert missing() == every[1:]
+    assert printed(url, "up") == [f"applied {each}" for each in every[1:]]
+    assert missing() == []
+    whole = tables(url)
+    assert printed(url, "up") == ["The schema is up to date."]
+
+    for no in ("n\n", ""):
+        refused = command(url, "down", "--to", "0", answer=no)
+        assert refused.exit_code != 0
+        assert "Take the catalogue back to version 0? Data is lost." in refused.stderr
+        assert missing() == []
+    assert command(url, "down", "--yes").exit_code == 2, "how far is always said"
+    assert printed(url, "down", "--to", str(newest - 1), answer="y\n") == [f"took back {every[-1]}"]
+    assert missing() == every[-1:]
+    assert printed(url, "down", "--to", "0", "--yes") == [f"took back {each}" for each in reversed(every[:-1])]
+    assert tables(url) == {"schema_migrations"}
+    assert printed(url, "down", "--to", "0", "-y") == ["The schema is at version 0 or before."]
+    assert printed(url, "up") == [f"applied {each}" for each in every]
+    assert tables(url) == whole
+
+
+def test_the_command_marks_what_only_a_newer_program_knows(cluster18: Any, copied: Path) -> None:
+    url = cluster18.database(migrated=False)
+    version = len(migrate.known()) + 1
+    (copied / f"{version:04d}_newer.up.sql").write_text("create table newer (a integer);")
+    (copied / f"{version:04d}_newer.down.sql").write_text("drop table newer;")
+    migrate.up(url, folder=copied)
+    *ours, newer = printed(url, "status")
+    assert newer.startswith(f"{version:04d}")
+    assert newer.endswith("newer than this program")
+    assert not any("newer" in line for line in ours)
+    refused = command(url, "down", "--to", "0", "--yes")
+    assert refused.exit_code == 1
+    assert "newer version of SPG99" in refused.stderr
+    assert "newer" in tables(url)
+
+
+def test_the_command_tells_of_an_absent_server_in_a_sentence(tmp_path: Path) -> None:
+    refused = command(f"postgresql://x:hunter2@/x?host={tmp_path}", "up")
+    assert refused.exit_code == 1
+    assert "SPG99_CATALOGUE_URL" in refused.stderr
+    assert "Traceback" not in refused.output
+    assert "hunter2" not in refused.output
 
 
 def test_every_named_query_is_planned_as_the_service(either_cluster: Any) -> None:

@@ -228,6 +228,42 @@ async def test_limits_of_the_plan(api: Any, policy: Policy) -> None:
     )
 
 
+async def test_the_compute_time_of_a_trial_is_limited(api: Any, url: str) -> None:
+    """Used up by all databases of the account together: then nothing is started by hand, what runs can still be stopped."""
+    await api.tenant()
+    await api.database(name="one")
+    await api.database(name="two")
+    refused = [
+        ("POST", "/tenants/acme/dbs/two/start", None),
+        ("POST", "/tenants/acme/dbs/two/scale", {"target_scale": 1}),
+        ("POST", "/tenants/acme/dbs", {"name": "three", "start_immediately": True}),
+        ("POST", "/tenants/acme/dbs", {"name": "three", "initial_scale": 1}),
+    ]
+    with psycopg.connect(url, autocommit=True) as catalogue:
+        catalogue.execute("update organizations set plan = 'trial' where org_id = 'org_default'")
+        # The trial's other limits are not what is looked at here.
+        catalogue.execute("delete from policy_values where scope = 'plan' and key = 'limits.databases_max'")
+
+        catalogue.execute("update databases set compute_milliseconds = 17999999 where name = 'one'")
+        catalogue.execute("update databases set compute_milliseconds = 18000000 where name = 'two'")
+        assert (await api.call("POST", "/tenants/acme/dbs/one/start")).status_code == 202
+
+        catalogue.execute("update databases set compute_milliseconds = 18000000 where name = 'one'")
+        for method, path, body in refused:
+            answer = await api.call(method, path, body)
+            assert answer.status_code == 409, f"{path} {body}: {answer.text}"
+            error = answer.json()
+            assert error["error"] == "LimitExceeded"
+            assert error["details"] == {"limit": "limits.compute_seconds_max", "maximum": 36000}
+            assert "has used its 36000 seconds of compute time" in error["message"]
+        assert (await api.ok("GET", "/tenants/acme/dbs/two"))["target_scale"] == 0
+        assert (await api.call("GET", "/tenants/acme/dbs/three")).status_code == 404
+        assert (await api.call("POST", "/tenants/acme/dbs/one/stop")).status_code == 202
+
+        catalogue.execute("update organizations set plan = 'self-hosted' where org_id = 'org_default'")
+        assert (await api.call("POST", "/tenants/acme/dbs/two/start")).status_code == 202, "only a trial has this limit"
+
+
 @pytest.mark.parametrize(("action", "body"), [("start", None), ("stop", None), ("scale", {"target_scale": 1})])
 async def test_managed_mode_disables_start_and_stop(api: Any, policy: Policy, action: str, body: Any) -> None:
     await policy("operations.start_stop_enabled", False)

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
 
@@ -74,6 +76,17 @@ class Gateway:
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    def figure(self, name: str, **labels: str) -> float:
+        """One figure of /metrics, 0 when it is not there: `figure("spg99_gateway_errors_total", sqlstate="28P01")`."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        samples = (sample for family in families for sample in family.samples)
+        return next((each.value for each in samples if each.name == name and each.labels == labels), 0.0)
+
+    def errors_seen(self, sqlstate: str) -> float:
+        """How many clients were told this, as /metrics says."""
+        return self.figure("spg99_gateway_errors_total", sqlstate=sqlstate)
 
     def workers(self) -> list[psutil.Process]:
         return psutil.Process(self.pid).children()

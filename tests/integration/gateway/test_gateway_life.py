@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import asyncpg
 import psutil
 import psycopg
 import pytest
@@ -30,13 +33,63 @@ def one(gateway: Gateway, tenant: Tenant, database: str = "app") -> object:
         return row[0]
 
 
+def told(gateway: Gateway, tenant: Tenant, database: str = "app") -> str:
+    """The SQLSTATE that a client is refused with. libpq keeps it to itself when connecting; asyncpg tells."""
+
+    async def connect() -> None:
+        context = ssl.create_default_context(cafile=gateway.options(tenant, database)["sslrootcert"])
+        connection = await asyncpg.connect(
+            host="localhost", port=gateway.port, user=tenant.pg_user, password=tenant.password, database=database,
+            ssl=context, timeout=30,
+        )  # fmt: skip
+        await connection.close()
+
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        asyncio.run(connect())
+    return str(refused.value.sqlstate)
+
+
 def test_a_sleeper_is_woken(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
     gateway = start_gateway()
     database = plane.databases[tenant.tenant_id, "app"]
+
+    def connects_and_wakes() -> tuple[float, ...]:
+        names = ("connects_total", "wakes_total", "wake_seconds_count")
+        return tuple(gateway.figure(f"spg99_gateway_{name}") for name in names)
+
+    assert connects_and_wakes() == (0, 0, 0)
+    began = time.monotonic()
     assert one(gateway, tenant) == 1
+    assert connects_and_wakes() == (1, 1, 1)
     plane.stop_compute(database)
     assert one(gateway, tenant) == 1
     assert database.starts == 2
+    assert connects_and_wakes() == (2, 2, 2)
+    assert 0 < gateway.figure("spg99_gateway_wake_seconds_sum") < time.monotonic() - began
+    assert one(gateway, tenant) == 1
+    assert connects_and_wakes() == (3, 2, 2), "who finds it awake connects and wakes nothing"
+
+
+def test_bytes_are_counted_by_direction(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
+    gateway = start_gateway()
+
+    def relayed() -> tuple[float, float]:
+        to_client, to_server = (
+            gateway.figure("spg99_gateway_bytes_total", direction=direction) for direction in ("to_client", "to_server")
+        )
+        return to_client, to_server
+
+    with gateway.connect(tenant, "app") as connection:
+        before = relayed()
+        connection.execute("select repeat('x', 300000)")
+        connection.execute(f"select length('{'y' * 100_000}')")
+        live = relayed()  # a session that goes on counts as well
+        assert 300_000 <= live[0] - before[0] < 310_000
+        assert 100_000 <= live[1] - before[1] < 110_000
+    wait_for("the session to end", lambda: gateway.figure("spg99_gateway_active_connections") == 0)
+    after = relayed()
+    assert live[0] <= after[0] < live[0] + 1_000, "nothing is counted twice"
+    assert live[1] <= after[1] < live[1] + 1_000
 
 
 def test_a_hundred_clients_wake_it_once(
@@ -50,12 +103,18 @@ def test_a_hundred_clients_wake_it_once(
         assert list(pool.map(lambda _: one(gateway, tenant), range(100))) == [1] * 100
     assert database.starts == 1
     assert plane.count("connect") == 1
+    assert gateway.figure("spg99_gateway_connects_total") == 100
+    assert gateway.figure("spg99_gateway_wakes_total") == 1
 
 
 def test_unknown_database(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
     gateway = start_gateway()
     with pytest.raises(psycopg.OperationalError, match='database "nope" does not exist'):
         gateway.connect(tenant, "nope")
+    assert gateway.errors_seen("3D000") == 1
+    assert told(gateway, tenant, "nope") == "3D000"
+    assert gateway.errors_seen("3D000") == 2
+    assert gateway.figure("spg99_gateway_connects_total") == 0
 
 
 def test_a_database_that_cannot_be_woken(
@@ -65,6 +124,10 @@ def test_a_database_that_cannot_be_woken(
     plane.databases[tenant.tenant_id, "app"].broken = "The disk of node-1 is full: free some space there."
     with pytest.raises(psycopg.OperationalError, match=r"The disk of node-1 is full"):
         gateway.connect(tenant, "app")
+    assert gateway.errors_seen("57P03") == 1
+    assert told(gateway, tenant) == "57P03"
+    assert gateway.errors_seen("57P03") == 2
+    assert gateway.figure("spg99_gateway_wakes_total") == 0
 
 
 def test_compute_killed(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
@@ -141,6 +204,7 @@ def test_control_plane_away(start_gateway: Callable[..., Gateway], plane: FakeCo
     assert time.monotonic() - began < 4
     with pytest.raises(psycopg.OperationalError, match="Control Plane does not answer"):
         gateway.connect(Tenant("x", "tnt_x", "y"), "app")
+    assert gateway.errors_seen("57P03") == 1
     plane.start()
     wait_for("a report after the outage", lambda: plane.reports and plane.reports[-1].leases[0].active_connections == 1)
     assert one(gateway, tenant) == 1
@@ -212,6 +276,9 @@ def test_too_many_connections_of_a_tenant(
     held = [gateway.connect(tenant, "app") for _ in range(3)]
     with pytest.raises(psycopg.OperationalError, match="Too many connections"):
         gateway.connect(tenant, "app")
+    assert gateway.errors_seen("53300") == 1
+    assert told(gateway, tenant) == "53300"
+    assert gateway.errors_seen("53300") == 2
     held.pop().close()
 
     def fits() -> bool:
@@ -230,6 +297,7 @@ def test_too_many_connections_in_all(start_gateway: Callable[..., Gateway], tena
     held = [gateway.connect(tenant, "app") for _ in range(2)]
     with pytest.raises(psycopg.OperationalError, match="Too many connections"):
         gateway.connect(tenant, "app")
+    assert gateway.errors_seen("53300") == 1
     for connection in held:
         connection.close()
 

@@ -182,11 +182,13 @@ async def delete(
     tenant: str,
     db: str,
     force: Annotated[bool, Query(description="Also while clients are connected.")] = False,
+    uid: preconditions.Uid = None,
 ) -> Response:
     """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone."""
     call.need(Permission.CAN_DELETE)
     async with call.plane.store.transaction() as tx:
         _, row = await _find(tx, call, tenant, db, lock=True)
+        preconditions.check_uid(uid, row.db_id)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         answer = await accepted(tx, await databases.begin_delete(tx, row, force=force, actor=call.actor))
     return answer.response()

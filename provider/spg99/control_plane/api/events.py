@@ -7,6 +7,7 @@ with the feed. A slow reader that fell behind does the same again.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -122,6 +123,7 @@ async def _stream(call: Call, wanted: Filter, position: int) -> AsyncIterator[by
                         yield _line(event)
                 if len(missed) < _PAGE:
                     position = subscriber.begins_after
+            said_at = time.monotonic()
             while not subscriber.fell_behind and not feed.closing:
                 events = await subscriber.take(KEEP_ALIVE_SECONDS)
                 for event in events:
@@ -129,7 +131,9 @@ async def _stream(call: Call, wanted: Filter, position: int) -> AsyncIterator[by
                         position = event.position
                         if wanted.shows(event):
                             yield _line(event)
-                if not events:
+                # By the clock, not by silence: others' events may keep the feed busy for ever.
+                if time.monotonic() - said_at >= KEEP_ALIVE_SECONDS:
+                    said_at = time.monotonic()
                     if not await _still_welcome(call):
                         return
                     # The position moves on for readers whose events are rare, so that they can always resume.

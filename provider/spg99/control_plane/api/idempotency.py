@@ -37,7 +37,8 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
         return answer.response()
     if not 1 <= len(key) <= KEY_LENGTH_MAX:
         raise BadRequest(f"The header Idempotency-Key takes 1 to {KEY_LENGTH_MAX} characters.")
-    scope_id, bound_to = call.key.org_id or call.key.key_id, f"idempotency:{key}"
+    # Of the API key, not of the account: two people with the same program must not adopt each other's objects.
+    scope_id, bound_to = call.key.key_id, f"idempotency:{key}"
     fingerprint = request_sha256(call, body)
     now = plane.clock.now()
     async with plane.store.transaction() as tx:

@@ -141,6 +141,7 @@ async def rotate(call: Caller, key_id: str) -> Response:
     async def change(tx: Transaction) -> Answer:
         row = await _find(tx, call, key_id, lock=True)
         _check_rights(call, row)
+        _check_end(call, row)
         grace_seconds = rotation.grace_seconds
         if grace_seconds is None:
             grace_seconds = int(await policies.value(tx, "keys.rotation_grace_seconds", org_id=row.org_id))
@@ -178,6 +179,13 @@ def _check_rights(call: Call, row: KeyRow) -> None:
     beyond = call.could_grant(scope=Scope(row.scope), permissions=row.permissions, tenant_id=row.tenant_id)
     if beyond is not None:
         raise Forbidden(f"A key with more rights is out of reach: {beyond}.")
+
+
+def _check_end(call: Call, row: KeyRow) -> None:
+    # The new token must not outlive the key that asked for it.
+    ends_at = call.key.expires_at
+    if row.key_id != call.key.key_id and ends_at is not None and (row.expires_at is None or row.expires_at > ends_at):
+        raise Forbidden(f"A key that lives longer is out of reach: this key ends at {ends_at.isoformat()}.")
 
 
 def _answer(row: KeyRow, status: int, *, token: str | None = None) -> Answer:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from spg99.errors import BadRequest, PreconditionFailed
+from typing import Annotated
+
+from fastapi import Query
+
+from spg99.errors import BadRequest, NotFound, PreconditionFailed
+
+Uid = Annotated[
+    str | None,
+    Query(
+        max_length=100, description="Only if the name still means the object with this id; else 404. Safe to repeat."
+    ),
+]
 
 IF_MATCH_LENGTH_MAX = 200
 
@@ -10,6 +21,12 @@ IF_MATCH_LENGTH_MAX = 200
 def etag(uid: str, version: int) -> str:
     """The ETag of an object: another version or another object of the same name has another one."""
     return f'"{uid}.{version}"'
+
+
+def check_uid(uid: str | None, current: str) -> None:
+    """Raises NotFound when the caller means another object than the one that has the name now."""
+    if uid is not None and uid != current:
+        raise NotFound(f"The object {uid[:100]} is gone; another one has its name now.")
 
 
 def check(if_match: str | None, current: str) -> None:

@@ -114,11 +114,13 @@ async def delete(
     tenant: str,
     cascade: Annotated[bool, Query(description="Delete its databases too.")] = False,
     force: Annotated[bool, Query(description="With cascade: also databases that clients are connected to.")] = False,
+    uid: preconditions.Uid = None,
 ) -> Response:
     """Deletes a tenant for good. Its name is free at once; reading it answers 404 when everything is gone."""
     call.need(Permission.CAN_DELETE)
     async with call.plane.store.transaction() as tx:
         row = await call.tenant(tx, tenant, lock=True)
+        preconditions.check_uid(uid, row.tenant_id)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         if row.state != TenantState.DELETING:
             await _delete_databases(tx, call, row, cascade=cascade, force=force)

@@ -46,6 +46,8 @@ class Reports:
         self._store = reconciler.store
         self._clock = reconciler.clock
         self._limits = limits
+        self._polls: dict[str, object] = {}
+        """The newest poll of each node: an older one was left by an agent that is dead, and must not take orders."""
 
     async def lease_tasks(
         self, node: NodeRow, request: LeaseTasks, *, is_gone: Callable[[], Awaitable[bool]]
@@ -54,8 +56,11 @@ class Reports:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + min(max(request.wait_seconds, 0), POLL_SECONDS_MAX)
         wakeups = self._reconciler.wakeups
+        this_poll = self._polls[node.node_id] = object()
         with wakeups.waiter(("spg99_tasks", node.node_id)) as bell:
             while True:
+                if self._polls[node.node_id] is not this_poll:
+                    return LeasedTasks(tasks=[])
                 bell.clear()
                 async with self._store.transaction() as tx:
                     rows = await tasks.lease(
@@ -102,7 +107,7 @@ class Reports:
             await computes.note_connections(tx, {c.compute_id: c.connections for c in heartbeat.computes if c.running})
             await databases.note_storage(tx, heartbeat.timelines)
             expected = {compute.compute_id: compute for compute in await computes.on_node(tx, node.node_id)}
-            forget = await timelines.to_forget(tx, node.node_id, list(heartbeat.timelines))
+            forget = await timelines.to_forget(tx, list(heartbeat.timelines))
         for compute in expected.values():
             report = seen.get(compute.compute_id)
             if compute.state != "running" or (report is not None and report.running):

@@ -11,9 +11,12 @@ from typing import Any, Literal
 from spg99.control_plane.platform import audit
 from spg99.control_plane.platform.actors import SYSTEM
 from spg99.control_plane.store import Transaction
-from spg99.errors import Unauthorized
+from spg99.errors import Conflict, Unauthorized
 from spg99.ids import new_id
 from spg99.protocol import Enrolment, Identity
+
+ALIVE_WITHIN = timedelta(seconds=30)
+"""An agent that was heard of within this time is alive: nobody else may take its name."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class NodeRow:
 
 
 async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
-    """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own."""
+    """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
+
+    Raises Conflict while an agent of this name is alive.
+    """
     await use_token(tx, enrolment.enrolment_token, "node", now)
     bearer_token = new_bearer_token("node")
-    row = await tx.one(
+    row = await tx.one_or_none(
         NodeRow,
         "enroll_node",
         node_id=new_id("node"),
@@ -40,7 +46,13 @@ async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identi
         hostname=enrolment.hostname,
         region=enrolment.region,
         token_sha256=hash_of(bearer_token),
+        silent_before=now - ALIVE_WITHIN,
     )
+    if row is None:
+        raise Conflict(
+            f"A node called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
+            f"{ALIVE_WITHIN.seconds} s after the other has stopped."
+        )
     await audit.record(tx, SYSTEM, "node.enroll", row.node_id, name=enrolment.name)
     return Identity(identity_id=row.node_id, bearer_token=bearer_token)
 

@@ -26,9 +26,9 @@ async def mark(tx: Transaction, timeline_id: str, state: TimelineState) -> None:
     await tx.execute("mark_timeline", timeline_id=timeline_id, state=state)
 
 
-async def to_forget(tx: Transaction, node_id: str, timeline_ids: list[str]) -> list[str]:
+async def to_forget(tx: Transaction, timeline_ids: list[str]) -> list[str]:
     """Of the timelines on a node, those that belong to nothing any more."""
-    rows = await tx.many(_Id, "timelines_to_forget", node_id=node_id, timeline_ids=timeline_ids)
+    rows = await tx.many(_Id, "timelines_to_forget", timeline_ids=timeline_ids)
     return [row.timeline_id for row in rows]
 
 

@@ -7,13 +7,15 @@ update enrolment_tokens set used_at = clock_timestamp()
 returning token_sha256;
 
 -- enroll_node
--- A known name gets a new identity and keeps what lies on the node.
+-- A known name gets a new identity and keeps what lies on the node, unless its agent was heard of just now: then a second
+-- machine was given the same name by mistake, and no row comes back.
 -- Only its first heartbeat makes it a place for databases.
 insert into nodes (node_id, name, hostname, region, token_sha256)
 values (%(node_id)s, %(name)s, %(hostname)s, %(region)s, %(token_sha256)s)
 on conflict (name) do update
    set hostname = excluded.hostname, region = excluded.region, token_sha256 = excluded.token_sha256, status = 'active',
        enrolled_at = clock_timestamp()
+ where nodes.last_seen_at is null or nodes.last_seen_at < %(silent_before)s
 returning *;
 
 -- node_of_token

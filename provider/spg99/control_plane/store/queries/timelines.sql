@@ -13,10 +13,10 @@ update timelines
  where timeline_id = %(timeline_id)s;
 
 -- timelines_to_forget
--- Of the timelines a node reports, those whose files belong to nothing: gone, or kept on another node. One that the
--- catalogue has never heard of is left alone: after a restore of the catalogue it may be somebody's only copy.
+-- Of the timelines a node reports, those whose files belong to nothing: gone. One that the catalogue has never heard of,
+-- or has on another node, is left alone: after a restore or a mix-up of nodes it may be somebody's only copy.
 select timeline_id from timelines
- where timeline_id = any(%(timeline_ids)s) and (state = 'gone' or node_id is distinct from %(node_id)s);
+ where timeline_id = any(%(timeline_ids)s) and state = 'gone';
 
 -- forget_timelines
 delete from timelines t

@@ -1,0 +1,171 @@
+"""Log lines as whoever reads them gets them: a process writes to a pipe or to a terminal. Each script is one process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+START = "from spg99 import log; log.configure('gateway'); out = log.get('room')\n"
+TOKEN = "spg99_key_" + "a" * 8 + "_" + "z9" * 20
+DSN = "postgresql://tnt_acme:s3cr3t-pass@db.example:6543/app"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def to_a_pipe(script: str) -> list[dict[str, Any]]:
+    """The lines that a process writes when nobody watches: each is JSON, all of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", START + script], stderr=subprocess.PIPE, text=True, check=True, timeout=30
+    )
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def to_a_terminal(script: str) -> str:
+    """What a person sees, without the colours."""
+    ours, its = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", START + script], stdin=its, stderr=its) as process:
+        os.close(its)
+        seen = b""
+        try:
+            while block := os.read(ours, 65536):
+                seen += block
+        except OSError as end:  # Linux says it like this when the other side of a terminal has gone
+            assert end.errno == errno.EIO
+        finally:
+            os.close(ours)
+        assert process.wait(30) == 0
+    return ANSI.sub("", seen.decode()).replace("\r\n", "\n")
+
+
+def test_a_pipe_gets_json_a_line() -> None:
+    (line,) = to_a_pipe("out.info('woken', db_id='db_1', seconds=0.5, words='two\\nlines')")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line.pop("timestamp"))
+    assert line == {
+        "event": "woken", "level": "info", "process": "gateway", "room": "room",
+        "db_id": "db_1", "seconds": 0.5, "words": "two\nlines",
+    }  # fmt: skip
+
+
+def test_a_terminal_gets_lines_for_people() -> None:
+    text = to_a_terminal("out.info('woken', db_id='db_1')")
+    assert text.count("\n") == 1
+    assert re.search(r"\[info +\] woken +.*db_id=db_1", text), text
+    with pytest.raises(ValueError):
+        json.loads(text)
+
+
+@pytest.mark.parametrize(("asked", "as_json"), [(True, True), (False, False)])
+def test_what_is_asked_for_beats_the_terminal(asked: bool, as_json: bool) -> None:
+    script = f"log.configure('gateway', json={asked}); out.info('woken')"
+    done = subprocess.run([sys.executable, "-c", START + script], stderr=subprocess.PIPE, text=True, check=True)
+    for text in (done.stderr, to_a_terminal(script)):
+        assert text.startswith("{") == as_json, text
+
+
+def test_less_than_the_level_is_not_written() -> None:
+    lines = to_a_pipe("log.configure('gateway', level='warning'); out.info('quiet'); out.warning('loud')")
+    assert [line["event"] for line in lines] == ["loud"]
+
+
+def test_every_line_of_a_request_bears_its_id_and_no_other_line_does() -> None:
+    lines = to_a_pipe(
+        "import asyncio\n"
+        "async def serve(request_id):\n"
+        "    log.bind_request(request_id)\n"
+        "    for part in 'ab':\n"
+        "        await asyncio.sleep(0)\n"
+        "        log.get('another').info(part, of=request_id)\n"
+        "async def main(): await asyncio.gather(serve('req_1'), serve('req_2'))\n"
+        "asyncio.run(main()); out.info('after')"
+    )
+    *served, after = lines
+    assert sorted((line["of"], line["event"]) for line in served) == [
+        ("req_1", "a"), ("req_1", "b"), ("req_2", "a"), ("req_2", "b"),
+    ]  # fmt: skip
+    assert all(line["request_id"] == line["of"] for line in served), served
+    assert "request_id" not in after
+    text = to_a_terminal("log.bind_request('req_3'); out.info('served')")
+    assert "request_id=req_3" in text
+
+
+NAMED = ("password", "pg_password", "token", "enrolment_token", "secret", "api_key", "Authorization", "dsn")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_field_with_a_secret_name_is_hidden(name: str) -> None:
+    (line,) = to_a_pipe(f"out.info('x', {name}='hunter2', token_id='key_1')")
+    assert line[name] == "[secret]"
+    assert line["token_id"] == "key_1"  # an id opens nothing
+    assert "hunter2" not in to_a_terminal(f"out.info('x', {name}='hunter2')")
+
+
+SECRETS = {
+    "dsn": (DSN, "s3cr3t-pass", "postgresql://tnt_acme:[secret]@db.example:6543/app"),
+    "token": (TOKEN, "z9z9", "spg99_key_aaaaaaaa_[secret]"),
+    "libpq": ("host=h password=s3cr3t user=u", "s3cr3t", "host=h password=[secret] user=u"),
+    "quoted": ("host=h password = 's3 cr\\'3t' user=u", "cr", "host=h password = [secret] user=u"),
+    "url": ("/?user=u&password=s3cr3t&sslmode=require", "s3cr3t", "/?user=u&password=[secret]&sslmode=require"),
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_inside_other_words_is_hidden(kind: str) -> None:
+    written, secret, shown = SECRETS[kind]
+    script = f"text = 'cannot reach ' + {written!r} + ', sorry'\nout.info('x', reason=text); out.info(text)"
+    for line, field in zip(to_a_pipe(script), ("reason", "event"), strict=True):
+        assert line[field] == f"cannot reach {shown}, sorry"
+    text = to_a_terminal(script)
+    assert text.count(shown) == 2, text
+    assert secret not in text
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_inside_an_exception_is_hidden(kind: str) -> None:
+    """Also in the one that caused it, and whether it is logged by `exception` or by `exc_info`."""
+    written, secret, shown = SECRETS[kind]
+    script = (
+        f"written = bytes.fromhex({written.encode().hex()!r}).decode()\n"  # not to be seen in the lines of the source
+        "try:\n"
+        "    try: raise OSError('no answer from ' + written)\n"
+        "    except OSError as cause: raise RuntimeError('gave up on ' + written) from cause\n"
+        "except RuntimeError as error:\n"
+        "    out.exception('failed')\n"
+        "    out.warning('failed', exc_info=error)\n"
+    )
+    lines = to_a_pipe(script)
+    assert [line["event"] for line in lines] == ["failed", "failed"]
+    for text in (*(line["exception"] for line in lines), to_a_terminal(script)):
+        assert f"OSError: no answer from {shown}" in text
+        assert f"RuntimeError: gave up on {shown}" in text
+        assert secret not in text
+
+
+def test_a_traceback_shows_no_local_variables() -> None:
+    script = (
+        "def fail(held):\n    1 / 0\n"
+        "try: fail('held' + '-in-a-variable')\n"
+        "except ZeroDivisionError: out.exception('failed')"
+    )
+    (line,) = to_a_pipe(script)
+    for text in (line["exception"], to_a_terminal(script)):
+        assert "ZeroDivisionError" in text
+        assert "held-in-a-variable" not in text
+
+
+def test_words_that_only_look_like_secrets_stay() -> None:
+    sentence = 'password authentication failed for user "tnt_acme" at https://db.example:6543/app, key_1'
+    (line,) = to_a_pipe(f"out.info({sentence!r})")
+    assert line["event"] == sentence
+
+
+def test_a_reader_that_went_away_costs_only_the_lines() -> None:
+    script = "import os; os.close(2); out.info('lost'); print('done')"
+    done = subprocess.run([sys.executable, "-c", START + script], capture_output=True, text=True, check=True)
+    assert done.stdout == "done\n"
