@@ -18,8 +18,14 @@ REPORT = TESTS.parent / "docs" / "benchmarks.md"
 SUITES = ("wake", "gateway", "api", "engine", "memory")
 
 
+def sections(report: str) -> dict[str, str]:
+    """The tables of a report by title, in their order."""
+    parts = report.split("\n## ")[1:]
+    return {part.partition("\n")[0]: f"## {part.strip()}\n" for part in parts}
+
+
 def main() -> int:
-    """Runs what was asked for; without names: everything, and the report is written."""
+    """Runs what was asked for and writes the report; with names only their tables in it are replaced."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all")
     parser.add_argument("--quick", action="store_true", help="fewer rounds; for trying the benchmarks themselves")
@@ -33,13 +39,15 @@ def main() -> int:
             print(table.markdown(), flush=True)
             tables.append(table)
         print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
-    if not chosen.suites and not chosen.quick:
+    if not chosen.quick:
         head = (
             "# Benchmarks\n\nWritten by `make bench`; not edited by hand. Side by side in one run on one machine, so compare ratios, not "
             f"seconds.\n\n{datetime.date.today():%Y-%m-%d}, {os.cpu_count()} cores, "
             f"{psutil.virtual_memory().total // 2**30} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}.\n"
         )
-        REPORT.write_text(head + "\n" + "\n".join(table.markdown() for table in tables))
+        fresh = {table.title: table.markdown() for table in tables}
+        kept = {} if len(chosen.suites) == 0 else sections(REPORT.read_text()) if REPORT.exists() else {}
+        REPORT.write_text(head + "\n" + "\n".join((kept | fresh).values()))
         print(f"written: {REPORT.relative_to(TESTS.parent)}")
     return 0
 

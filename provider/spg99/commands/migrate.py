@@ -55,11 +55,15 @@ def status(settings: MigrateSettings) -> None:
     from spg99.control_plane.store import migrate as steps
 
     rows = [
-        [f"{step.version:04d}", step.name, f"{step.applied_at:%Y-%m-%d %H:%M:%S}" if step.applied_at else "missing"]
-        + ([] if step.known else ["newer than this program"])
+        [
+            f"{step.version:04d}",
+            step.name,
+            f"{step.applied_at:%Y-%m-%d %H:%M:%S}" if step.applied_at else "missing",
+            "" if step.known else "newer than this program",
+        ]
         for step in _on_catalogue(settings, steps.status)
     ]
-    for line in aligned([row[:3] for row in rows], ["version", "name", "applied"]):
+    for line in aligned(rows, ["version", "name", "applied", ""]):
         click.echo(line)
 
 

@@ -165,3 +165,22 @@ def test_another_secret_key_is_refused_in_a_sentence(cluster18: Any, control_pla
     assert done.returncode != 0
     assert "SPG99_SECRET_KEY_FILE" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_key_belongs_to_the_api_key_that_used_it(api: Any) -> None:
+    """Two people with the same program and account: the second must hear that the name is taken, not get the object."""
+    first = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("same"))
+    other = await api.key("can_create_tenant", "can_read_credentials")
+    second = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("same"), token=other)
+    assert (first.status_code, second.status_code) == (201, 409)
+    assert "idempotency-replayed" not in second.headers
+
+
+async def test_another_body_is_refused_and_names_what_the_first_one_made(api: Any) -> None:
+    await api.tenant()
+    made = await api.call("POST", "/tenants/acme/dbs", {"name": "app"}, headers=idem("d"))
+    refused = await api.call("POST", "/tenants/acme/dbs", {"name": "app", "size": "L2"}, headers=idem("d"))
+    assert refused.status_code == 409
+    first = refused.json()["details"]["first"]
+    assert first["db_id"] == made.json()["db_id"]
+    assert all(name.endswith("_id") for name in first)

@@ -306,3 +306,13 @@ async def test_the_account_and_its_contact(api: Any) -> None:
         "email"
     }
     assert (await api.call("POST", "/account/contact", {})).status_code == 400
+
+
+async def test_a_rotated_token_cannot_outlive_the_key_that_asked_for_it(api: Any) -> None:
+    for_ever = await api.ok("POST", "/keys", {"name": "for ever"})
+    ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    short = await api.ok("POST", "/keys", {"name": "short", "permissions": ["can_manage_keys"], "expires_at": ends})
+    refused = await api.call("POST", f"/keys/{for_ever['key_id']}/rotate", token=short["token"])
+    assert refused.status_code == 403, refused.text
+    assert "lives longer" in refused.json()["message"]
+    assert (await api.call("POST", f"/keys/{short['key_id']}/rotate", token=short["token"])).status_code == 200

@@ -306,3 +306,15 @@ async def test_every_change_is_audited_with_who_and_which_request(api: Any, url:
     assert all(row[2] for row in rows)
     assert rows[2][3]["fields"] == ["size"]
     assert "password" not in str(rows)
+
+
+async def test_a_delete_that_names_an_id_spares_whoever_has_the_name_now(api: Any) -> None:
+    await api.tenant()
+    old = await api.database()
+    assert (await api.call("DELETE", f"/tenants/acme/dbs/app?uid={old['db_id']}")).status_code == 202
+    new = await api.database()
+    late = await api.call("DELETE", f"/tenants/acme/dbs/app?force=true&uid={old['db_id']}")
+    assert late.status_code == 404, late.text
+    kept = await api.ok("GET", "/tenants/acme/dbs/app")
+    assert (kept["db_id"], kept["state"]) == (new["db_id"], "creating")
+    assert (await api.call("DELETE", "/tenants/acme?cascade=true&uid=ten_other")).status_code == 404

@@ -9,7 +9,7 @@ import pytest
 
 from integration.lifecycle.house_of_one import House, until
 from integration.lifecycle.scripted import Agent
-from spg99.errors import BadRequest, Forbidden, NotFound, Unauthorized
+from spg99.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from spg99.protocol import Enrolment
 from spg99.protocol.node import LeaseTasks, Task, TaskResult
 
@@ -191,3 +191,17 @@ async def test_an_enrolment_token_opens_once_in_time_and_for_one_kind(house: Hou
         await door.enroll_node(Enrolment(enrolment_token=old, name="node-3"))
     kept = await house.sql("select token_sha256 from nodes union select token_sha256 from enrolment_tokens")
     assert not {used, old, identity.bearer_token, again.bearer_token} & {line["token_sha256"] for line in kept}
+
+
+async def test_the_name_of_a_living_node_cannot_be_taken(house: House) -> None:
+    agent = await Agent.enroll(house)
+    await agent.heartbeat()
+    name = (await house.sql("select name from nodes"))[0]["name"]
+    door = house.plane.client()
+    with pytest.raises(Conflict, match=r"is alive\. Give this one another name"):
+        await door.enroll_node(Enrolment(enrolment_token=await house.enrolment_token("node"), name=name))
+    await agent.heartbeat()  # its identity still opens the door
+    agent.kill()
+    house.clock.advance(seconds=31)
+    again = await door.enroll_node(Enrolment(enrolment_token=await house.enrolment_token("node"), name=name))
+    assert again.identity_id == agent.identity.identity_id

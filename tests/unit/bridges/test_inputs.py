@@ -136,7 +136,9 @@ def test_rules_across_fields_wait_for_what_they_need_and_no_longer() -> None:
 
 
 def test_our_own_nouns() -> None:
-    assert failures(Database, tenant="acme", name="template1") == {"name": "'template1' is reserved by PostgreSQL or by us"}
+    assert failures(Database, tenant="acme", name="template1") == {
+        "name": "'template1' is reserved by PostgreSQL or by us"
+    }
     assert "between" in failures(Database, tenant="a", name="b", size="L3", max_size="L2")["size"]
     assert "scope is 'tenant'" in failures(ApiKey, name="k", scope="tenant")["tenant"]
     assert failures(ApiKey, name="k", scope="tenant", tenant=UNKNOWN) == {}
