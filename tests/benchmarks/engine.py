@@ -7,10 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.benchmarks.table import Table, mid, ms
+from tests.benchmarks.table import Table
 
 from house import BIN, House, a_house
-from spg99.engine.operations import run_up
 
 PROGRAM = """
 import pulumi
@@ -52,10 +51,6 @@ def run(*, quick: bool = False) -> list[Table]:
         "Embedded engine and dynamic provider: seconds for a whole command (milliseconds per resource beyond the first)",
         ("resources", "preview", "up", "up, nothing changed", "destroy"),
     )
-    share = Table(
-        "The provider's share of a no-change up (median of a call as the engine sees it, calls overlapping)",
-        ("resources", "whole run", "per resource", "Check", "Diff", "per resource in the provider"),
-    )
     base: dict[str, float] = {}
     with a_house() as house:
         (house.data_dir / "state").mkdir()
@@ -72,35 +67,11 @@ def run(*, quick: bool = False) -> list[Table]:
                 "destroy": timed(house, folder, "destroy", "--yes", *stack)[0],
             }
             base = base or seen
-            if count > 1:
-                timed(house, folder, "up", "--yes", "--skip-preview", *stack)
-                _share(share, house, folder, count)
-                timed(house, folder, "destroy", "--yes", *stack)
             table.add(count, *(_cell(seen[step], base[step], count) for step in ("preview", "up", "again", "destroy")))
     table.notes.append(
         "`up` shows a preview first, so its column holds both. A create waits for the agent's copy and sync of the files."
     )
-    return [table, share]
-
-
-def _share(table: Table, house: House, folder: Path, count: int) -> None:
-    """Runs one `up` without changes in this process and adds what the provider's calls took."""
-    environment = {**os.environ, **house.env, "PULUMI_CONFIG_PASSPHRASE": "bench"}
-    backend = f"file://{house.data_dir}/state"
-    result = run_up(folder, f"b{count}", backend_url=backend, env=environment)
-    assert result.ok, result.failures
-    calls: dict[str, list[float]] = {}
-    for method, seconds in result.provider_calls:
-        calls.setdefault(method, []).append(seconds)
-    provider = mid(calls["Check"]) + mid(calls["Diff"])
-    table.add(
-        count,
-        f"{result.seconds:.2f} s",
-        ms(result.seconds / count),
-        ms(mid(calls["Check"])),
-        ms(mid(calls["Diff"])),
-        f"{ms(provider)} ({'met' if provider <= 0.003 else 'missed'}: goal <= 3 ms)",
-    )
+    return [table]
 
 
 def _cell(seconds: float, base: float, count: int) -> str:

@@ -258,6 +258,7 @@ async def test_the_compute_time_of_a_trial_is_limited(api: Any, url: str) -> Non
             assert "has used its 36000 seconds of compute time" in error["message"]
         assert (await api.ok("GET", "/tenants/acme/dbs/two"))["target_scale"] == 0
         assert (await api.call("GET", "/tenants/acme/dbs/three")).status_code == 404
+        catalogue.execute("update databases set state = 'stopped' where name = 'one'")  # no node is here to make it
         assert (await api.call("POST", "/tenants/acme/dbs/one/stop")).status_code == 202
 
         catalogue.execute("update organizations set plan = 'self-hosted' where org_id = 'org_default'")
