@@ -239,16 +239,17 @@ async def test_the_compute_time_of_a_trial_is_limited(api: Any, url: str) -> Non
         ("POST", "/tenants/acme/dbs", {"name": "three", "start_immediately": True}),
         ("POST", "/tenants/acme/dbs", {"name": "three", "initial_scale": 1}),
     ]
-    with psycopg.connect(url, autocommit=True) as catalogue:
-        catalogue.execute("update organizations set plan = 'trial' where org_id = 'org_default'")
+    # Not `with psycopg.connect`: the server runs in this loop and may hold a row's lock while it waits for the loop.
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as catalogue:
+        await catalogue.execute("update organizations set plan = 'trial' where org_id = 'org_default'")
         # The trial's other limits are not what is looked at here.
-        catalogue.execute("delete from policy_values where scope = 'plan' and key = 'limits.databases_max'")
+        await catalogue.execute("delete from policy_values where scope = 'plan' and key = 'limits.databases_max'")
 
-        catalogue.execute("update databases set compute_milliseconds = 17999999 where name = 'one'")
-        catalogue.execute("update databases set compute_milliseconds = 18000000 where name = 'two'")
+        await catalogue.execute("update databases set compute_milliseconds = 17999999 where name = 'one'")
+        await catalogue.execute("update databases set compute_milliseconds = 18000000 where name = 'two'")
         assert (await api.call("POST", "/tenants/acme/dbs/one/start")).status_code == 202
 
-        catalogue.execute("update databases set compute_milliseconds = 18000000 where name = 'one'")
+        await catalogue.execute("update databases set compute_milliseconds = 18000000 where name = 'one'")
         for method, path, body in refused:
             answer = await api.call(method, path, body)
             assert answer.status_code == 409, f"{path} {body}: {answer.text}"
@@ -258,10 +259,12 @@ async def test_the_compute_time_of_a_trial_is_limited(api: Any, url: str) -> Non
             assert "has used its 36000 seconds of compute time" in error["message"]
         assert (await api.ok("GET", "/tenants/acme/dbs/two"))["target_scale"] == 0
         assert (await api.call("GET", "/tenants/acme/dbs/three")).status_code == 404
-        catalogue.execute("update databases set state = 'stopped' where name = 'one'")  # no node is here to make it
+        await catalogue.execute(
+            "update databases set state = 'stopped' where name = 'one'"
+        )  # no node is here to make it
         assert (await api.call("POST", "/tenants/acme/dbs/one/stop")).status_code == 202
 
-        catalogue.execute("update organizations set plan = 'self-hosted' where org_id = 'org_default'")
+        await catalogue.execute("update organizations set plan = 'self-hosted' where org_id = 'org_default'")
         assert (await api.call("POST", "/tenants/acme/dbs/two/start")).status_code == 202, "only a trial has this limit"
 
 
