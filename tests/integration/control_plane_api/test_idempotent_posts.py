@@ -169,11 +169,12 @@ def test_another_secret_key_is_refused_in_a_sentence(cluster18: Any, control_pla
 
 async def test_a_key_belongs_to_the_api_key_that_used_it(api: Any) -> None:
     """Two people with the same program and account: the second must hear that the name is taken, not get the object."""
-    first = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("same"))
-    other = await api.key("can_create_tenant", "can_read_credentials")
+    one, other = [await api.key("can_create_tenant", "can_read_credentials", name=name) for name in ("one", "other")]
+    first = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("same"), token=one)
     second = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("same"), token=other)
     assert (first.status_code, second.status_code) == (201, 409)
     assert "idempotency-replayed" not in second.headers
+    assert "first" not in second.json()["details"]
 
 
 async def test_another_body_is_refused_and_names_what_the_first_one_made(api: Any) -> None:
