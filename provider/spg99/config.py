@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from spg99.errors import BadRequest, Unauthorized
+from spg99.errors import BadRequest
 
 ENVIRONMENT_PREFIX = "SPG99_"
 
@@ -152,41 +152,6 @@ class DevSettings(Settings):
     """User that runs PostgreSQL when this runs as root. Default: `nobody`."""
     ready_file: Path | None = None
     """File that is written (JSON, the same as dev.json) once everything is ready, and removed at the end."""
-
-
-class ClientSettings(BaseModel):
-    """How a client of ours reaches the Control Plane (contract, section 1)."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, frozen=True)
-
-    cp_url: str
-    """Base URL with /v2."""
-    api_key: str
-    """Bearer token."""
-
-
-HOW_TO_CONFIGURE = (
-    "Set `spg99:url` and `spg99:apiKey` in the stack configuration, or SPG99_CP_URL and SPG99_API_KEY in the environment "
-    '(`eval "$(spg99 env)"` prints them), or give an explicit provider instance.'
-)
-
-
-def client_settings(*, url: str | None = None, api_key: str | None = None) -> ClientSettings:
-    """URL and key of the Control Plane: what was given, else `SPG99_CP_URL` and `SPG99_API_KEY`, else the older
-    `CP_URL` (without /v2) and `SPG99_TOKEN`.
-
-    Raises Unauthorized with a sentence that names all ways when either is missing.
-    """
-    url = url or os.environ.get("SPG99_CP_URL")
-    if not url and (older := os.environ.get("CP_URL")):
-        url = older.rstrip("/") + "/v2"
-    api_key = api_key or os.environ.get("SPG99_API_KEY") or os.environ.get("SPG99_TOKEN")
-    missing = [what for what, value in (("URL of the Control Plane", url), ("API key", api_key)) if not value]
-    if not url or not api_key:
-        raise Unauthorized(f"The {' and the '.join(missing)} is missing. {HOW_TO_CONFIGURE}")
-    if not url.startswith(("http://", "https://")):
-        raise BadRequest(f"The URL of the Control Plane must begin with http:// or https://, not '{url}'.")
-    return ClientSettings(cp_url=url.rstrip("/"), api_key=api_key)
 
 
 S = TypeVar("S", bound=Settings)

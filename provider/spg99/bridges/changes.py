@@ -1,24 +1,21 @@
-"""What changes between what is and what a user wants, and whether data would be lost by it. Pure."""
+"""What changes between what is and what a user wants, and whether data would be lost by it. Pure, over shapes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
-from spg99.bridges.inputs import defaults, typed
+from spg99.bridges import values
 from spg99.bridges.unknown import UNKNOWN, has_unknown
-from spg99.resources import Mark, Resource, marks_of
+from spg99.bridges.values import Spelling
+from spg99.shapes import Field, Noun
 
 ALLOW_REPLACEMENT = "allow_replacement"
-"""Input of every resource in every bridge: the user agrees that data is destroyed. Never sent to the API."""
+"""Input of every noun that holds data, in every bridge: the user agrees that data is destroyed. Never sent to the API."""
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One input that differs."""
 
     field: str
@@ -30,77 +27,100 @@ class Change:
 
 
 def diff(
-    noun: type[Resource],
+    noun: Noun,
     *,
     old_outputs: Mapping[str, Any],
     new_inputs: Mapping[str, Any],
     old_inputs: Mapping[str, Any] | None = None,
 ) -> list[Change]:
-    """The inputs that differ from what the system last answered, in the Spec's order.
+    """The inputs that differ from what the system last answered, in the noun's order.
 
-    What a user never wrote is never a change, and neither is a field marked Volatile.
+    What a user never wrote is never a change, and neither is a volatile field. A secret that the system does not tell
+    is compared with what was written last (`old_inputs`).
     """
     changes = []
-    for name, info in noun.inputs().items():
-        marks = marks_of(info)
-        if Mark.VOLATILE in marks:
+    for field in noun.inputs:
+        if field.volatile:
             continue
+        name = field.name
         was = None if old_inputs is None else old_inputs.get(name)
         old = old_outputs.get(name)
-        if old is None and Mark.SECRET in marks:
+        if old is None and field.secret:
             old = was  # the API does not tell a secret again; what was written last is what is there
         new = new_inputs.get(name)
         if has_unknown(new):
             changes.append(Change(name, old, UNKNOWN, replaces=False))
-        elif _differs(noun, name, was=was, old=old, new=new):
-            changes.append(Change(name, old, new, replaces=Mark.IMMUTABLE in marks))
+        elif _differs(field, was=was, old=old, new=new):
+            changes.append(Change(name, old, new, replaces=field.immutable))
     return changes
 
 
-def _differs(noun: type[Resource], name: str, *, was: Any, old: Any, new: Any) -> bool:
+def _differs(field: Field, *, was: Any, old: Any, new: Any) -> bool:
     if new is None:
         return was is not None and old is not None
-    if old is None and was is None and new == defaults(noun.SPEC).get(name):
+    if old is None and was is None and new == field.default:
         return False  # a field this version knows and the one that wrote the state did not: its default is no change
-    return not same(noun, name, old, new)
+    return not values.same(field.type, old, new)
 
 
-def same(noun: type[Resource], name: str, one: Any, other: Any) -> bool:
+def same(noun: Noun, name: str, one: Any, other: Any) -> bool:
     """Whether two JSON values of a field mean the same: 2026-01-01T00:00:00Z is 2026-01-01T01:00:00+01:00."""
-    if one == other:
-        return True
-    if one is None or other is None:
-        return False
-    try:
-        return bool(getattr(typed(noun.SPEC, {name: one}), name) == getattr(typed(noun.SPEC, {name: other}), name))
-    except ValidationError:
-        return False
+    field = noun.input_named(name) or noun.output_named(name)
+    return one == other if field is None else values.same(field.type, one, other)
 
 
 def refused_replacements(
-    noun: type[Resource], *, old_inputs: Mapping[str, Any], new_inputs: Mapping[str, Any]
+    noun: Noun,
+    *,
+    old_inputs: Mapping[str, Any],
+    new_inputs: Mapping[str, Any],
+    spelling: Spelling = str,
 ) -> dict[str, str]:
     """A sentence for each field whose new value would destroy data; empty when nothing would or the user agrees."""
-    if not noun.HOLDS_DATA or not old_inputs or new_inputs.get(ALLOW_REPLACEMENT) is True:
+    if not noun.holds_data or not old_inputs or new_inputs.get(ALLOW_REPLACEMENT) is True:
         return {}
     changes = diff(noun, old_outputs=old_inputs, new_inputs=new_inputs, old_inputs=old_inputs)
-    return {
-        change.field: (
-            f"cannot change from {json.dumps(change.old)} to {json.dumps(change.new)} in place: the {noun.NOUN} would be "
-            f"replaced by an empty one and its data destroyed. Keep {json.dumps(change.old)}, or set "
-            f"{ALLOW_REPLACEMENT} (allowReplacement) to true if that is what you want."
-        )
-        for change in changes
-        if change.replaces
-    }
+    secrets = noun.secrets()
+    refused = {}
+    for change in changes:
+        if change.replaces:
+            is_secret = change.field in secrets
+            step = "cannot change" if is_secret else f"cannot change from {_json(change.old)} to {_json(change.new)}"
+            keep = "the old value" if is_secret else _json(change.old)
+            refused[change.field] = (
+                f"{step} in place: the {_words(noun)} would be replaced by an empty one and its data destroyed. Keep "
+                f"{keep}, or set {spelling(ALLOW_REPLACEMENT)} to true if that is what you want."
+            )
+    return refused
 
 
-def deletes_before_replace(noun: type[Resource], changes: list[Change]) -> bool:
+def refused_deletion(noun: Noun, old_outputs: Mapping[str, Any], *, spelling: Spelling = str) -> str | None:
+    """Why this object cannot be deleted (nor replaced) now, for the plan; None when nothing protects it."""
+    if noun.protected_by is None or old_outputs.get(noun.protected_by) is not True:
+        return None
+    flag = spelling(noun.protected_by)
+    try:
+        named = f"The {_words(noun)} '{noun.id_of(old_outputs)}'"
+    except KeyError:
+        named = f"This {_words(noun)}"
+    return f"{named} is protected: {flag} is on. Set it to false and apply that first; then it can be deleted."
+
+
+def deletes_before_replace(noun: Noun, changes: list[Change]) -> bool:
     """Whether the old object must go first: both would have the same name."""
-    names = [name for name in noun.id_fields() if name in noun.inputs()]
+    inputs = {field.name for field in noun.inputs}
+    names = [name for name in noun.id_fields() if name in inputs]
     return bool(names) and not any(change.field in names for change in changes)
 
 
-def patch(noun: type[Resource], changes: list[Change]) -> dict[str, Any]:
+def patch(noun: Noun, changes: list[Change]) -> dict[str, Any]:
     """The body of a PATCH that makes these changes."""
     return {change.field: change.new for change in changes if not change.replaces}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _words(noun: Noun) -> str:
+    return noun.noun.replace("_", " ")

@@ -15,7 +15,8 @@ from typing import Any
 
 from spg99.bridges.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
 from spg99.bridges.naming import to_wire
-from spg99.resources import Mark, Resource
+from spg99.emit.shapes import noun_of
+from spg99.resources import Resource
 
 
 def import_file(objects: Iterable[Resource], *, names: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -33,15 +34,16 @@ def write_import_file(
 
 
 def _entry(item: Resource, names: Mapping[str, str]) -> dict[str, Any]:
-    noun = type(item)
+    noun = noun_of(type(item))
     values = item.model_dump(mode="json")
     human_id = noun.id_of(values)
-    known = {name: value for name, value in values.items() if name not in noun.marked(Mark.SECRET)}
-    reference = {PROVIDER_KEY: provider_reference(noun.NOUN)}
+    secrets = noun.secrets()
+    known = {name: value for name, value in values.items() if name not in secrets}
+    reference = {PROVIDER_KEY: provider_reference(noun.noun)}
     return {
-        "type": type_token(noun.__name__),
+        "type": type_token(noun.title),
         "name": names.get(human_id) or re.sub(r"[^A-Za-z0-9_.-]", "-", human_id),
         "id": human_id,
-        "inputs": to_wire(noun.inputs(), known) | reference,
-        "outputs": to_wire(noun.outputs(), known) | reference,
+        "inputs": to_wire(noun.inputs, known) | reference,
+        "outputs": to_wire(noun.outputs, known) | reference,
     }

@@ -1,170 +1,166 @@
-"""Checks what a user wrote against a noun's Spec: every failure at once, each on its field, unknown values allowed. Pure.
+"""Checks what a user wrote against a noun's shape: every failure at once, each on its path, unknown values allowed. Pure.
 
-A rule of the Spec that looks at several fields (a model validator) speaks as "field: sentence" to say where it belongs.
+Here: a whole declaration and the rules across its fields. Not here: one value and its type (values.py).
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+import sys
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
-
-from pydantic import BaseModel, ValidationError, create_model, model_validator
-from pydantic_core import to_jsonable_python
+from typing import Any, NamedTuple
 
 from spg99.bridges.unknown import has_unknown
-from spg99.resources import Mark, Resource, Spec, marks_of
+from spg99.bridges.values import Failure, Path, Spelling, failures_in, suggestion, whole, without_nulls
+from spg99.errors import Spg99Error
+from spg99.rules import Rule
+from spg99.shapes import Field, Noun, Type
 
-EXACT_WHOLE_NUMBER_MAX = 2**53
-"""Tools send every number as a double; beyond this a whole number is no longer the one the user wrote."""
-SHOWN_CHARACTERS_MAX = 60
+__all__ = ["Checked", "Failure", "a", "check", "check_fields", "defaults", "failures_of", "whole"]
+
 _ON_FIELD = re.compile(r"^([a-z_][a-z0-9_.]*): (.+)$", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """One thing that is wrong with what the user wrote."""
-
-    path: tuple[str | int, ...]
-    """Field, then keys and positions inside it; empty when no field is to blame."""
-    reason: str
-
-
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """What the user wrote, whole numbers whole and defaults filled in, and what is wrong with it."""
 
     inputs: dict[str, Any]
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[Failure]
+    warnings: list[Failure]
+    """Fields in use that are deprecated, each with what to use instead."""
 
 
-def check(noun: type[Resource], raw: Mapping[str, Any], *, spelling: Callable[[str], str] = str) -> Checked:
-    """Checks inputs under our field names. `spelling` turns a field name into what the user reads in suggestions."""
-    spec = noun.SPEC
-    failures = [_no_such_field(noun, name, spelling) for name in raw if name not in spec.model_fields]
-    given = {name: whole(value) for name, value in raw.items() if name in spec.model_fields and value is not None}
-    known = {name: value for name, value in given.items() if not has_unknown(value)}
-    failures += [
-        Failure((name,), "is required")
-        for name, info in spec.model_fields.items()
-        if info.is_required() and name not in given
+def check(noun: Noun, raw: Mapping[str, Any], *, spelling: Spelling = str) -> Checked:
+    """Checks inputs under our field names. `spelling` turns a field name into what the user reads in suggestions.
+
+    Null means: not written. A container with something unknown in it is judged in its known parts.
+    """
+    outputs = {item.name for item in noun.outputs}
+    checked = check_fields(noun.inputs, raw, what=a(noun.noun.replace("_", " ")), filled_in=outputs, spelling=spelling)
+    if noun.rules:
+        checked.failures.extend(_rule_failures(noun, checked))
+    return checked
+
+
+def check_fields(
+    fields: tuple[Field, ...],
+    raw: Mapping[str, Any],
+    *,
+    what: str,
+    filled_in: set[str] | frozenset[str] = frozenset(),
+    spelling: Spelling = str,
+) -> Checked:
+    """Checks values of these fields (a noun's, an ephemeral's, a provider's) without rules; `what` ("a database") has them.
+
+    `filled_in` names what the system answers: who sets one of these is told so.
+    """
+    known = {item.name: item for item in fields}
+    failures = [
+        _no_such_field(name, known, what=what, filled_in=filled_in, spelling=spelling)
+        for name in raw
+        if name not in known
     ]
-    bad = _field_failures(spec, known)
-    failures += bad
-    absent = {str(failure.path[0]) for failure in bad} | (spec.model_fields.keys() - _answered(spec, known, given))
-    failures += _rule_failures(spec, {name: value for name, value in known.items() if name not in absent}, absent)
-    return Checked(defaults(spec) | given, failures)
-
-
-def whole(value: Any) -> Any:
-    """`value` with 300.0 as 300, at every depth: the wire of the tools knows only doubles."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_WHOLE_NUMBER_MAX:
-        return int(value)
-    if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [whole(item) for item in value]
-    return value
-
-
-@cache
-def defaults(spec: type[Spec]) -> dict[str, Any]:
-    """What stands in for fields a user leaves out, as JSON values; without those whose default is null."""
-    found = {
-        name: to_jsonable_python(info.get_default(call_default_factory=True))
-        for name, info in spec.model_fields.items()
-        if not info.is_required()
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def typed(spec: type[Spec], values: Mapping[str, Any]) -> BaseModel:
-    """These JSON values with their types, each field by itself. Raises ValidationError."""
-    return _loose(spec).model_validate_json(json.dumps(values, default=_no_json), strict=True)
-
-
-@cache
-def _loose(spec: type[Spec]) -> type[BaseModel]:
-    """The Spec with every field optional and without its rules across fields."""
-    fields: dict[str, Any] = {}
-    for name, info in spec.model_fields.items():
-        optional = copy.copy(info)
-        optional.default, optional.default_factory = None, None
-        fields[name] = (info.annotation, optional)
-    silent: dict[str, Any] = {
-        name: model_validator(mode="after")(lambda self: self)
-        for name, rule in spec.__pydantic_decorators__.model_validators.items()
-        if rule.info.mode == "after"
-    }
-    return create_model(spec.__name__, __base__=spec, __validators__=silent, **fields)
-
-
-def _answered(spec: type[Spec], known: Mapping[str, Any], given: Mapping[str, Any]) -> set[str]:
-    """Fields whose final value is known: written and known, or left out with a default."""
-    left_out = {name for name, info in spec.model_fields.items() if name not in given and not info.is_required()}
-    return set(known) | left_out
-
-
-def _field_failures(spec: type[Spec], known: Mapping[str, Any]) -> list[Failure]:
-    try:
-        typed(spec, known)
-    except ValidationError as error:
-        return [_failure(spec, detail) for detail in error.errors(include_url=False)]
-    return []
-
-
-def _rule_failures(spec: type[Spec], good: Mapping[str, Any], absent: set[str]) -> list[Failure]:
-    """Failures of the rules across fields; a rule that needs an absent field is left for later."""
-    seen = spec.model_construct(**{name: getattr(typed(spec, good), name) for name in good})
-    for name in absent:
-        seen.__dict__.pop(name, None)
-    failures = []
-    for name, rule in spec.__pydantic_decorators__.model_validators.items():
-        if rule.info.mode != "after":
+    given: dict[str, Any] = {}
+    warnings: list[Failure] = []
+    for name, item in known.items():
+        value = raw.get(name)
+        if value is None:
+            if item.required:
+                failures.append(Failure((name,), "is required"))
+            elif item.default is not None:
+                given[name] = _fresh(item.default)
             continue
+        value = given[name] = without_nulls(item.type, whole(value))
+        failures += failures_in(item.type, value, (name,), secret=item.secret, spelling=spelling)
+        if item.deprecated is not None:
+            warnings.append(Failure((name,), f"is deprecated: {item.deprecated}"))
+    return Checked(given, failures, warnings)
+
+
+def a(words: str) -> str:
+    """With its article: a database, an api key."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def defaults(noun: Noun) -> dict[str, Any]:
+    """What stands in for fields a user leaves out, as JSON values; without those whose default is null."""
+    return {item.name: _fresh(item.default) for item in noun.inputs if item.default is not None}
+
+
+def _fresh(default: Any) -> Any:
+    """A default that its receiver may change."""
+    if isinstance(default, list):
+        return list(default)
+    return dict(default) if isinstance(default, dict) else default
+
+
+def failures_of(fields: tuple[Field, ...], error: Spg99Error) -> list[Failure]:
+    """The fields that the Control Plane refused (`error.fields`), each on its path; one that nobody knows has no path."""
+    found = []
+    for dotted, reason in error.fields.items():
+        path = _path_of(fields, dotted)
+        found.append(Failure(path, reason) if path else Failure((), f"{dotted}: {reason}"))
+    return found
+
+
+def _path_of(fields: tuple[Field, ...], dotted: str) -> Path:
+    """`steps.0.max_items` as a path; empty when its first step is no field."""
+    first, *rest = dotted.split(".")
+    item = next((known for known in fields if known.name == first), None)
+    if item is None:
+        return ()
+    path: list[str | int] = [first]
+    type_: Type | None = item.type
+    for step in rest:
+        is_place = type_ is not None and type_.kind == "list" and step.isdigit()
+        path.append(int(step) if is_place else step)
+        type_ = None if type_ is None else type_at(type_, path[-1])
+    return tuple(path)
+
+
+def type_at(type_: Type, step: str | int) -> Type | None:
+    """The type of what stands at this key or position of a value; None when nothing can stand there."""
+    if type_.kind == "object":
+        return next((inner.type for inner in type_.fields if inner.name == step), None)
+    return type_.of if type_.kind in ("list", "map") else None
+
+
+def _rule_failures(noun: Noun, checked: Checked) -> list[Failure]:
+    """Failures of the rules across fields; one that needs a field that is unknown or wrong in itself waits."""
+    bad = {failure.path[0] for failure in checked.failures if failure.path}
+    seen = {
+        item.name: checked.inputs.get(item.name)
+        for item in noun.inputs
+        if item.name not in bad and not has_unknown(checked.inputs.get(item.name))
+    }
+    names = {item.name for item in noun.inputs}
+    failures = []
+    for reference in noun.rules:
         try:
-            getattr(seen, name)()
-        except AttributeError:
-            continue  # it asked for a field that is unknown or wrong in itself
-        except (ValueError, AssertionError) as error:
-            failures.append(_on_field(spec, str(error)))
+            sentence = _rule(reference)(seen)
+        except KeyError:
+            continue
+        if sentence is not None:
+            match = _ON_FIELD.match(sentence)
+            on_field = match is not None and match[1].split(".")[0] in names
+            path = _path_of(noun.inputs, match[1]) if match is not None and on_field else ()
+            failures.append(Failure(path, match[2] if match is not None and on_field else sentence))
     return failures
 
 
-def _on_field(spec: type[Spec], sentence: str) -> Failure:
-    match = _ON_FIELD.match(sentence)
-    if match and match[1].split(".")[0] in spec.model_fields:
-        return Failure(tuple(match[1].split(".")), match[2])
-    return Failure((), sentence)
+@cache
+def _rule(reference: str) -> Rule:
+    """The function that `module:function` names."""
+    module, _, name = reference.partition(":")
+    __import__(module)  # importlib would take longer to import than all of this file
+    found: Rule = getattr(sys.modules[module], name)
+    return found
 
 
-def _failure(spec: type[Spec], detail: Any) -> Failure:
-    path = tuple(detail["loc"])
-    cause = detail.get("ctx", {}).get("error")
-    if detail["type"] == "extra_forbidden":
-        return Failure(path, "there is no such field")
-    reason = str(cause) if isinstance(cause, Exception) else str(detail["msg"])
-    value = detail["input"]
-    is_secret = Mark.SECRET in marks_of(spec.model_fields[path[0]])
-    if isinstance(value, str | int | float) and not is_secret and len(str(value)) <= SHOWN_CHARACTERS_MAX:
-        reason += f", not {json.dumps(value)}"
-    return Failure(path, reason)
-
-
-def _no_such_field(noun: type[Resource], name: str, spelling: Callable[[str], str]) -> Failure:
-    if name in noun.outputs() or name in {spelling(output) for output in noun.outputs()}:
+def _no_such_field(
+    name: str, known: Mapping[str, Field], *, what: str, filled_in: set[str] | frozenset[str], spelling: Spelling
+) -> Failure:
+    if name in filled_in or name in {spelling(output) for output in filled_in}:
         return Failure((name,), "is filled in by the system and cannot be set")
-    names = [spelling(known) for known in noun.inputs()]
-    close = get_close_matches(name, names, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(names)}"
-    return Failure((name,), f"a {noun.NOUN.replace('_', ' ')} has no such field; {hint}")
-
-
-def _no_json(value: Any) -> Any:
-    """A stand-in that no field takes, so that a file asset given for a name fails on that name."""
-    return {"not a plain value": type(value).__name__}
+    return Failure((name,), f"{what} has no such field{suggestion(name, map(spelling, known))}")

@@ -1,79 +1,81 @@
-"""Names on the wire of the tools: camelCase for our fields, a user's own map keys untouched. Not here: what values mean."""
+"""Names on the wire of Pulumi: camelCase for our fields, a user's own map keys untouched. Not here: what values mean."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
+from spg99.bridges.inputs import failures_of, type_at
 from spg99.emit.names import camel
+from spg99.errors import Spg99Error
+from spg99.shapes import Field, Type
 
-Fields = Mapping[str, FieldInfo]
+Fields = tuple[Field, ...]
+
+_NOT_PLAIN = re.compile(r'[.\[\]"]|^$')
+"""What a key of a map holds that would be read as the path going on."""
+_ANY = Type("text")
 
 
 def to_wire(fields: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values under our names -> under the names of the wire. Names that are no field are left out; None as well."""
     return {
-        camel(name): _renamed(field.annotation, values[name], outward=True)
-        for name, field in fields.items()
-        if values.get(name) is not None
+        camel(field.name): _renamed(field.type, values[field.name], outward=True)
+        for field in fields
+        if values.get(field.name) is not None
     }
 
 
 def from_wire(fields: Fields, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values under the names of the wire -> under ours. A name that is no field stays as it is."""
-    ours = {camel(name): name for name in fields}
+    ours = {camel(field.name): field for field in fields}
     return {
-        (name := ours.get(key, key)): _renamed(fields[name].annotation, value, outward=False)
-        if name in fields
+        (ours[key].name if key in ours else key): _renamed(ours[key].type, value, outward=False)
+        if key in ours
         else value
         for key, value in values.items()
     }
 
 
 def wire_path(path: tuple[str | int, ...], fields: Fields) -> str:
-    """The path of a value as the tools write it: `tags.color`, `replicas[0].idleTimeoutSeconds`."""
+    """The path of a value as Pulumi writes it: `tags.color`, `replicas[0].idleTimeoutSeconds`, `labels["a.b"]`."""
     text = ""
-    annotation: Any = None
-    inside: Fields | None = fields
+    inside = Type("object", fields=fields)
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            known = inside is not None and step in inside
-            text += ("." if text else "") + (camel(step) if known else step)
-            annotation = inside[step].annotation if inside is not None and known else None
-        inside = model_in(annotation).model_fields if model_in(annotation) is not None else None  # type: ignore[union-attr]
+            known = inside.kind == "object" and any(field.name == step for field in inside.fields)
+            name = camel(step) if known else step
+            text += (
+                f"[{json.dumps(name, ensure_ascii=False)}]"
+                if _NOT_PLAIN.search(name)
+                else f"{'.' if text else ''}{name}"
+            )
+        inside = type_at(inside, step) or _ANY
     return text
 
 
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside `X`, `X | None`, `list[X]`, `dict[str, X]`; None when there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        if argument is not type(None) and (found := model_in(argument)) is not None:
-            return found
-    return None
+def told(fields: Fields, error: Spg99Error) -> str:
+    """An error as one text, the fields that the Control Plane refused under their names on the wire."""
+    parts = [error.message]
+    for failure in failures_of(fields, error):
+        at = wire_path(failure.path, fields)
+        parts.append(f"{at}: {failure.reason}" if at else failure.reason)
+    if error.request_id:
+        parts.append(f"(request id {error.request_id})")
+    return " ".join(parts)
 
 
-def _renamed(annotation: Any, value: Any, *, outward: bool) -> Any:
-    model = model_in(annotation)
-    if model is None or value is None:
+def _renamed(type_: Type, value: Any, *, outward: bool) -> Any:
+    if type_.kind == "object" and isinstance(value, dict):
+        return (to_wire if outward else from_wire)(type_.fields, value)
+    if type_.of is None or type_.of.kind not in ("object", "list", "map"):
         return value
     if isinstance(value, list):
-        return [_renamed(model, item, outward=outward) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if _is_map(annotation):
-        return {key: _renamed(model, item, outward=outward) for key, item in value.items()}
-    return (to_wire if outward else from_wire)(model.model_fields, value)
-
-
-def _is_map(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin is dict:
-        return True
-    return (origin is Union or str(origin) == "<class 'types.UnionType'>") and any(map(_is_map, get_args(annotation)))
+        return [_renamed(type_.of, item, outward=outward) for item in value]
+    if isinstance(value, dict):
+        return {key: _renamed(type_.of, item, outward=outward) for key, item in value.items()}
+    return value

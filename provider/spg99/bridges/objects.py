@@ -8,78 +8,90 @@ from collections.abc import Mapping
 from typing import Any
 
 from spg99.ids import new_id
-from spg99.resources import Mark, Resource
+from spg99.shapes import Noun
 
 Values = dict[str, Any]
 """JSON values under our field names."""
 
 
-def idempotency_key(urn: str | None, noun: type[Resource], body: Values, generation: int) -> str:
+def idempotency_key(declaration: str | None, noun: Noun, body: Mapping[str, Any], generation: int) -> str:
     """The key under which a declaration creates its object.
 
-    The URN makes two declarations different, the generation counts the lives of one that is deleted and created again.
-    Where the human id comes from the inputs, the rest of the body does not count: a declaration that was edited after a
-    lost answer still finds what it has made. Else (API keys) another body is another object. Without a URN there is
-    nothing to recognise a repetition by.
+    `declaration` (Pulumi's URN, Terraform's kept token) makes two declarations different, the generation counts the lives
+    of one that is deleted and created again. Where the human id comes from the inputs, the rest of the body does not
+    count: a declaration that was edited after a lost answer still finds what it has made. Else (API keys) another body,
+    secrets aside, is another object. Without a declaration there is nothing to recognise a repetition by.
     """
-    if urn is None:
+    if declaration is None:
         return new_id("idem")
-    what: Values = {name: body[name] for name in noun.id_fields()} if has_name(noun) else body
-    canonical = json.dumps([urn, noun.NOUN, what, generation], sort_keys=True, separators=(",", ":"))
+    secrets = noun.secrets()
+    names = noun.id_fields() if noun.has_name() else [name for name in body if name not in secrets]
+    what = {name: body[name] for name in names}
+    canonical = json.dumps([declaration, noun.noun, what, generation], sort_keys=True, separators=(",", ":"))
     return "up_" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def has_name(noun: type[Resource]) -> bool:
-    """Whether the human id is made of inputs, so that a declaration says which object it means."""
-    return set(noun.id_fields()) <= set(noun.inputs())
+def is_same(noun: Noun, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both are one object; when the first does not know its uid, the name decides."""
+    uid = one.get(noun.uid_field)
+    return uid is None or uid == other.get(noun.uid_field)
 
 
-def values_of(resource: Resource) -> Values:
-    """The fields of a resource."""
-    return resource.model_dump(mode="json")
-
-
-def is_same(noun: type[Resource], one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both are one object; when one side does not know its uid, the name decides."""
-    uid = one.get(noun.UID_FIELD)
-    return uid is None or uid == other.get(noun.UID_FIELD)
-
-
-def is_going(noun: type[Resource], values: Values) -> bool:
+def is_going(noun: Noun, values: Mapping[str, Any]) -> bool:
     """Whether the object is on its way out."""
-    return values.get("state") in noun.GONE_STATES
+    return values.get("state") in noun.gone_states
 
 
-def reason_of(values: Values) -> str:
+def reason_of(values: Mapping[str, Any]) -> str:
     """Why an object is in its state, to go behind the state; empty when it does not say."""
     return f" ({values['state_reason']})" if values.get("state_reason") else ""
 
 
-def keep_secrets(noun: type[Resource], now: Values, old: Mapping[str, Any]) -> Values:
+def keep_secrets(noun: Noun, now: Mapping[str, Any], old: Mapping[str, Any]) -> Values:
     """`now`, with the secrets which the system tells only once (an API key's token) as they were told."""
-    return now | {
-        name: old[name] for name in noun.marked(Mark.SECRET) if now.get(name) is None and old.get(name) is not None
+    return {**now} | {
+        field.name: old[field.name]
+        for field in noun.outputs
+        if field.secret and now.get(field.name) is None and old.get(field.name) is not None
     }
 
 
 def inputs_of(
-    noun: type[Resource], values: Values, old: Mapping[str, Any], old_inputs: Mapping[str, Any] | None
+    noun: Noun, values: Mapping[str, Any], old: Mapping[str, Any], old_inputs: Mapping[str, Any] | None
 ) -> Values:
-    """What a user would have to write: the fields he wrote, as they are now, and those somebody else has set since."""
-    inputs = {}
-    for name in noun.inputs():
+    """What a user would have to write: the fields he wrote, as they are now, and those somebody else has set since.
+
+    A secret that the system never tells is as it was written last.
+    """
+    unread = {field.name for field in noun.write_only()}
+    inputs: Values = {}
+    for field in noun.inputs:
+        name = field.name
+        if name in unread:
+            if old_inputs is not None and old_inputs.get(name) is not None:
+                inputs[name] = old_inputs[name]
+            continue
+        value = values.get(name)
         wrote = old_inputs is None or old_inputs.get(name) is not None
-        set_since = values[name] is not None and old.get(name) is None
-        if values[name] is not None and (wrote or set_since):
-            inputs[name] = values[name]
+        set_since = value is not None and old.get(name) is None
+        if value is not None and (wrote or set_since):
+            inputs[name] = value
     return inputs
 
 
-def matches(values: Values, filters: Mapping[str, str]) -> bool:
-    """Whether the filters `state` and `name_prefix` let the object through.
+def matches(noun: Noun, values: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
+    """Whether the filters let the object through: `<field>` by its value, `<field>_prefix` by how its text begins.
 
-    The server was asked first; one that knows no such filter for this noun answers everything.
+    The server was asked first; one that knows no such filter for this noun answers everything. A filter that names no
+    field is the server's alone.
     """
-    if not str(values.get("name", "")).startswith(filters.get("name_prefix", "")):
-        return False
-    return "state" not in filters or filters["state"] == values.get("state")
+    told = {field.name for field in noun.outputs}
+    for name, wanted in filters.items():
+        if name in told:
+            if values.get(name) != wanted:
+                return False
+        elif (field := name.removesuffix("_prefix")) in told and not str(values.get(field) or "").startswith(
+            str(wanted)
+        ):
+            return False
+    return True

@@ -1,7 +1,7 @@
 """Create, read, update, delete and wait, for any noun and any bridge. The tools' words stay in the bridges.
 
 Here: what is asked of the Control Plane, and in which order. Not here: what is wrong with inputs (inputs.py), what
-differs (changes.py), when to look again (waiting.py).
+differs (changes.py), when to look again (waiting.py), what a tool calls things (words.py).
 
 Values are JSON values under our field names. An object is known by its human id (`acme/app`) and its uid (`db_...`): one
 with the same name and another uid is somebody else's.
@@ -9,15 +9,16 @@ with the same name and another uid is somebody else's.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spg99.bridges.changes import diff, patch
+from spg99.bridges.changes import diff, patch, refused_deletion
+from spg99.bridges.inputs import a
 from spg99.bridges.objects import (
     Values,
-    has_name,
     idempotency_key,
     inputs_of,
     is_going,
@@ -25,12 +26,14 @@ from spg99.bridges.objects import (
     keep_secrets,
     matches,
     reason_of,
-    values_of,
 )
 from spg99.bridges.waiting import StillWaiting, Waiter
-from spg99.client import Client
-from spg99.errors import BadRequest, Conflict, Fault, NotFound, Spg99Error
-from spg99.resources import Resource
+from spg99.bridges.words import ANY_TOOL, Words
+from spg99.errors import BadRequest, Conflict, Fault, NotFound, Spg99Error, Unavailable
+from spg99.shapes import Noun
+
+if TYPE_CHECKING:
+    from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
 
 GENERATIONS_MAX = 1000
 FAILED_SECONDS_MAX = 15.0
@@ -40,7 +43,7 @@ Progress = Callable[[str], None]
 
 
 class Unfinished(Spg99Error):
-    """The object exists but is not as wanted yet. The next `up` continues."""
+    """The object exists but is not as wanted yet. The next run goes on with it."""
 
     code = "Unfinished"
     fault = Fault.SYSTEM
@@ -75,8 +78,9 @@ def no_progress(_sentence: str) -> None:
 class Operations:
     """What bridges do with one Control Plane. Lives in one event loop; many calls at once."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, words: Words = ANY_TOOL) -> None:
         self._client = client
+        self._words = words
         self._waiter = Waiter(client)
 
     async def aclose(self) -> None:
@@ -90,35 +94,36 @@ class Operations:
 
     async def create(
         self,
-        noun: type[Resource],
+        noun: Noun,
         inputs: Mapping[str, Any],
         *,
-        urn: str | None,
+        declaration: str | None,
         seconds_max: float | None = None,
         progress: Progress = no_progress,
     ) -> tuple[str, Values]:
         """Creates an object and waits until it is settled; answers its human id and values.
 
-        `urn` names the declaration: asked again for the same one, after a lost answer or a kill, it finds the object of
-        the first time instead of making a second. Raises Unfinished when the object exists but is not settled.
+        `declaration` names it (Pulumi's URN, a token that Terraform keeps): asked again for the same one, after a lost
+        answer or a kill, it finds the object of the first time instead of making a second. None: every call makes one.
+        Raises Unfinished when the object exists but is not settled.
         """
-        deadline = _deadline(noun, seconds_max)
-        body = {name: inputs[name] for name in noun.inputs() if inputs.get(name) is not None}
-        made, now = await self._create_or_find(noun, body, urn, deadline, progress)
+        deadline = _deadline(seconds_max or noun.seconds.create)
+        body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
+        made, now = await self._create_or_find(noun, body, declaration, deadline, progress)
         values = keep_secrets(noun, now, made)
         return noun.id_of(values), await self._settled(noun, values, "created", deadline, progress)
 
     async def _create_or_find(
-        self, noun: type[Resource], body: Values, urn: str | None, deadline: float, progress: Progress
+        self, noun: Noun, body: Values, declaration: str | None, deadline: float, progress: Progress
     ) -> tuple[Values, Values]:
         """What the create answered (only it tells some secrets), and the object as it is now."""
         generation = 0
         while generation < GENERATIONS_MAX:
             if self._waiter.interrupted:
                 raise Interrupted
-            key = idempotency_key(urn, noun, body, generation)
+            key = idempotency_key(declaration, noun, body, generation)
             try:
-                made = values_of(await self._client.create(noun, body, idempotency_key=key))
+                made = await self._client.create(noun, body, idempotency_key=key)
             except Conflict as conflict:
                 if "first" in conflict.details:
                     if (mine := await self._mine_before_the_edit(noun, body, conflict)) is not None:
@@ -133,32 +138,34 @@ class Operations:
             # The answer was kept from an object that is gone: this declaration was created, deleted and is created
             # again. Its next life has a key of its own.
             generation += 1
-        raise Conflict(f"This {noun.NOUN} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it.")
+        raise Conflict(
+            f"This {_words(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."
+        )
 
-    async def _mine_before_the_edit(self, noun: type[Resource], body: Values, conflict: Conflict) -> Values | None:
+    async def _mine_before_the_edit(self, noun: Noun, body: Values, conflict: Conflict) -> Values | None:
         """This declaration's own object, made before the program was edited and never recorded, brought to what it says
         now; None when that object is gone. Raises `conflict`, explained, when it cannot become what is wanted.
         """
-        now = await self._look(noun, noun.id_of(body)) if has_name(noun) else None
+        now = await self._look(noun, noun.id_of(body)) if noun.has_name() else None
         if (
             now is None
             or is_going(noun, now)
-            or now.get(noun.UID_FIELD) != conflict.details["first"].get(noun.UID_FIELD)
+            or now.get(noun.uid_field) != conflict.details["first"].get(noun.uid_field)
         ):
             return None
         changes = diff(noun, old_outputs=now, new_inputs=body)
         if replacing := [change.field for change in changes if change.replaces]:
             raise Conflict(
-                f"The {noun.NOUN} '{noun.id_of(body)}' was made by an earlier run whose answer was lost, and "
+                f"The {_words(noun)} '{noun.id_of(body)}' was made by an earlier run whose answer was lost, and "
                 f"{', '.join(replacing)} cannot change in place. Declare it as it was, or choose another name.",
                 request_id=conflict.request_id,
             ) from conflict
         if changed := patch(noun, changes):
-            return values_of(await self._client.update(noun, _id_values(noun, noun.id_of(body)), changed))
+            return await self._client.update(noun, _id_values(noun, noun.id_of(body)), changed)
         return now
 
     async def _wait_for_the_name(
-        self, noun: type[Resource], body: Values, conflict: Conflict, deadline: float, progress: Progress
+        self, noun: Noun, body: Values, conflict: Conflict, deadline: float, progress: Progress
     ) -> None:
         """Returns when the name in the way is free. Raises `conflict`, explained, when it will not be."""
         if type(conflict) is not Conflict or any(name not in body for name in noun.id_fields()):
@@ -170,44 +177,70 @@ class Operations:
         if is_going(noun, there):
             await self._gone(noun, human_id, there, deadline, progress)
             return
-        collection = noun.COLLECTION_PATH.rpartition("/")[2]
+        adopt = self._words.adopt.format(
+            id=human_id, noun=noun.noun, title=noun.title, collection=noun.collection_path.rpartition("/")[2]
+        )
         raise Conflict(
-            f"A {noun.NOUN} '{human_id}' exists already and was not made by this resource. To manage it here, write an "
-            f"import file (`spg99 import-file {collection}:{human_id} -o import.json`) and take it in (`pulumi import "
-            "--file import.json`, or `spg99 import`); if this resource was only renamed or moved in the program, give it "
-            "the option `aliases`; or choose another name.",
+            f"{a(_words(noun)).capitalize()} '{human_id}' exists already and was not made by this resource. To manage it here, {adopt}; "
+            f"{self._words.moved}; or choose another name.",
             request_id=conflict.request_id,
         ) from conflict
 
     async def read(
         self,
-        noun: type[Resource],
+        noun: Noun,
         human_id: str,
         *,
         old: Mapping[str, Any],
         old_inputs: Mapping[str, Any] | None = None,
+        seconds_max: float | None = None,
     ) -> Found | None:
         """The object as it is now; None when it is gone or another has taken its name.
 
-        `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote.
+        `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote. Raises Unavailable when it
+        takes longer than `seconds_max`, Internal when the answer is not what the noun's shape says.
         """
-        now = await self._look(noun, human_id)
+        now = await self.look_up(noun, human_id, seconds_max=seconds_max)
         if now is None or is_going(noun, now) or not is_same(noun, old, now):
             return None
         values = keep_secrets(noun, now, old)
         return Found(noun.id_of(values), values, inputs_of(noun, values, old, old_inputs))
 
+    async def look_up(self, noun: Noun, human_id: str, *, seconds_max: float | None = None) -> Values | None:
+        """The values of an object that others manage (a data source, a function), whatever its state; None: there is none."""
+        limit = seconds_max or noun.seconds.read
+        try:
+            async with asyncio.timeout(limit):
+                return await self._look(noun, human_id)
+        except TimeoutError:
+            raise Unavailable(
+                f"Reading the {_words(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
+                "was changed. Try again; if it stays, check whether the Control Plane is busy."
+            ) from None
+
     async def find_all(
-        self, noun: type[Resource], values: Mapping[str, Any], filters: Mapping[str, str | None]
+        self,
+        noun: Noun,
+        values: Mapping[str, Any],
+        filters: Mapping[str, Any],
+        *,
+        seconds_max: float | None = None,
     ) -> list[Values]:
-        """All objects of a collection that match the filters: `state`, and `name_prefix`."""
+        """All objects of a collection (`values` fill its path) that match the filters (`Noun.filters`; null: no filter)."""
         wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
-        found = [values_of(item) async for item in self._client.list(noun, dict(values), **wanted)]
-        return [item for item in found if matches(item, wanted)]
+        limit = seconds_max or noun.seconds.read
+        try:
+            async with asyncio.timeout(limit):
+                found = [item async for item in self._client.list(noun, dict(values), **wanted)]
+        except TimeoutError:
+            raise Unavailable(
+                f"Listing the {noun.plural.replace('_', ' ')} took longer than {self._words.time_limit}, {limit:g} s."
+            ) from None
+        return [item for item in found if matches(noun, item, wanted)]
 
     async def update(
         self,
-        noun: type[Resource],
+        noun: Noun,
         human_id: str,
         *,
         old: Mapping[str, Any],
@@ -216,26 +249,29 @@ class Operations:
         seconds_max: float | None = None,
         progress: Progress = no_progress,
     ) -> Values:
-        """Makes the object as wanted and waits until it is settled; also finishes what an earlier call left unfinished."""
-        deadline = _deadline(noun, seconds_max)
+        """Makes the object as wanted and waits until it is settled; also finishes what an earlier call left unfinished.
+
+        A write-only input is sent when it differs from `old_inputs`; without `old_inputs`, whenever it is given.
+        """
+        deadline = _deadline(seconds_max or noun.seconds.update)
         if self._waiter.interrupted:
             raise Interrupted
         now = await self._look(noun, human_id)
         if now is None or is_going(noun, now) or not is_same(noun, old, now):
             raise NotFound(
-                f"The {noun.NOUN} '{human_id}' of this resource was deleted outside. Run `pulumi refresh`, then `pulumi up` "
-                "creates it again."
+                f"The {_words(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
+                f"{self._words.apply} then creates it again."
             )
         values = keep_secrets(noun, now, old)
         changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
         if body := patch(noun, changes):
             answer = await self._client.update(noun, _id_values(noun, human_id), body)
-            values = keep_secrets(noun, values_of(answer), values)
+            values = keep_secrets(noun, answer, values)
         return await self._settled(noun, values, "changed", deadline, progress)
 
     async def delete(
         self,
-        noun: type[Resource],
+        noun: Noun,
         human_id: str,
         *,
         old: Mapping[str, Any],
@@ -244,46 +280,47 @@ class Operations:
     ) -> None:
         """Deletes the object and waits until it is gone. One that is gone, or whose name another has, is a success.
 
-        Connected clients do not hinder it where the noun says so (FORCE_DELETE): who destroys in an
-        infrastructure program means it; `deletion_protection` is there for who does not.
+        Connected clients do not hinder it where the noun says so (`Noun.force_delete`): who destroys in an
+        infrastructure program means it; a noun's protection (`Noun.protected_by`) is there for who does not. Raises
+        Conflict for a protected one.
         """
-        deadline = _deadline(noun, seconds_max)
+        deadline = _deadline(seconds_max or noun.seconds.delete)
         now = await self._look(noun, human_id)
         if now is None or not is_same(noun, old, now):
             return
         if not is_going(noun, now):
             if self._waiter.interrupted:
                 raise Interrupted
+            if (refusal := refused_deletion(noun, now, spelling=self._words.spelling)) is not None:
+                raise Conflict(refusal)
             try:
                 # The uid makes a repetition harmless: the name may be another object's by the time it arrives.
-                query: dict[str, Any] = {"uid": now[noun.UID_FIELD]} if has_name(noun) else {}
-                if noun.FORCE_DELETE:
+                query: dict[str, Any] = {"uid": now[noun.uid_field]} if noun.has_name() else {}
+                if noun.force_delete:
                     query["force"] = True
                 await self._client.delete(noun, _id_values(noun, human_id), query=query or None)
             except NotFound:
                 return
         await self._gone(noun, human_id, now, deadline, progress)
 
-    async def _look(self, noun: type[Resource], human_id: str) -> Values | None:
+    async def _look(self, noun: Noun, human_id: str) -> Values | None:
         try:
-            return values_of(await self._client.read(noun, _id_values(noun, human_id)))
+            return await self._client.read(noun, _id_values(noun, human_id))
         except NotFound:
             return None
 
-    async def _settled(
-        self, noun: type[Resource], values: Values, done: str, deadline: float, progress: Progress
-    ) -> Values:
+    async def _settled(self, noun: Noun, values: Values, done: str, deadline: float, progress: Progress) -> Values:
         """The values once the object is settled. Raises Unfinished."""
         human_id = noun.id_of(values)
-        if not noun.SETTLED_STATES or values["state"] in noun.SETTLED_STATES:
+        if not noun.settled_states or values["state"] in noun.settled_states:
             return values
         failed_since: float | None = None
 
         def is_over(now: Values | None) -> bool:
             nonlocal failed_since
-            if now is None or not is_same(noun, values, now) or now["state"] in noun.SETTLED_STATES:
+            if now is None or not is_same(noun, values, now) or now["state"] in noun.settled_states:
                 return True
-            if now["state"] not in noun.FAILED_STATES:
+            if now["state"] not in noun.failed_states:
                 failed_since = None
                 return False
             failed_since = failed_since or time.monotonic()
@@ -293,61 +330,66 @@ class Operations:
             now = await self._waiter.until(
                 lambda: self._look(noun, human_id),
                 is_over,
-                uid=str(values[noun.UID_FIELD]),
+                uid=str(values[noun.uid_field]),
                 seconds_max=deadline - time.monotonic(),
                 progress=lambda seen, waited: progress(
-                    f"{noun.NOUN} {human_id} is {(seen or values)['state']}, waiting until it is settled, {waited} s"
+                    f"{_words(noun)} {human_id} is {(seen or values)['state']}, waiting until it is settled, {waited} s"
                 ),
             )
         except StillWaiting as wait:
             seen: Values = keep_secrets(noun, wait.seen or values, values)
-            why = "was interrupted" if wait.interrupted else "took longer than its time limit (option custom_timeouts)"
+            why = self._why(wait)
             raise Unfinished(
-                f"The {noun.NOUN} '{human_id}' was {done}, but is still {seen['state']}{reason_of(seen)} and the wait {why}. "
-                "Nothing is lost: the next `up` goes on from here.",
+                f"The {_words(noun)} '{human_id}' was {done}, but is still {seen['state']}{reason_of(seen)} and the wait {why}. "
+                f"Nothing is lost: {self._words.apply} goes on from here.",
                 human_id=human_id,
                 values=seen,
             ) from None
         if now is None or not is_same(noun, values, now):
-            raise NotFound(f"The {noun.NOUN} '{human_id}' was {done} and then deleted by somebody else.")
+            raise NotFound(f"The {_words(noun)} '{human_id}' was {done} and then deleted by somebody else.")
         result = keep_secrets(noun, now, values)
-        if now["state"] in noun.FAILED_STATES:
+        if now["state"] in noun.failed_states:
             raise Unfinished(
-                f"The {noun.NOUN} '{human_id}' was {done}, but is in state {now['state']}{reason_of(now)}. The Control Plane "
-                "keeps trying; the next `up` looks again.",
+                f"The {_words(noun)} '{human_id}' was {done}, but is in state {now['state']}{reason_of(now)}. The Control Plane "
+                f"keeps trying; {self._words.apply} looks again.",
                 human_id=human_id,
                 values=result,
             )
         return result
 
-    async def _gone(
-        self, noun: type[Resource], human_id: str, old: Values, deadline: float, progress: Progress
-    ) -> None:
-        if not noun.GONE_STATES:
+    async def _gone(self, noun: Noun, human_id: str, old: Values, deadline: float, progress: Progress) -> None:
+        if not noun.gone_states:
             return
         try:
             await self._waiter.until(
                 lambda: self._look(noun, human_id),
                 lambda now: now is None or not is_same(noun, old, now),
-                uid=str(old[noun.UID_FIELD]),
+                uid=str(old[noun.uid_field]),
                 seconds_max=deadline - time.monotonic(),
                 progress=lambda _seen, waited: progress(
-                    f"{noun.NOUN} {human_id} is being deleted, waiting until it is gone, {waited} s"
+                    f"{_words(noun)} {human_id} is being deleted, waiting until it is gone, {waited} s"
                 ),
             )
         except StillWaiting as wait:
-            why = "was interrupted" if wait.interrupted else "took longer than its time limit (option custom_timeouts)"
+            why = self._why(wait)
             raise Spg99Error(
-                f"The {noun.NOUN} '{human_id}' is being deleted; the wait for its end {why}. Run the command again to see "
+                f"The {_words(noun)} '{human_id}' is being deleted; the wait for its end {why}. Run the command again to see "
                 "it through."
             ) from None
 
+    def _why(self, wait: StillWaiting[Any]) -> str:
+        return "was interrupted" if wait.interrupted else f"took longer than {self._words.time_limit}"
 
-def _deadline(noun: type[Resource], seconds_max: float | None) -> float:
-    return time.monotonic() + (seconds_max or noun.CREATE_SECONDS)
+
+def _words(noun: Noun) -> str:
+    return noun.noun.replace("_", " ")
 
 
-def _id_values(noun: type[Resource], human_id: str) -> dict[str, str]:
+def _deadline(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def _id_values(noun: Noun, human_id: str) -> dict[str, str]:
     try:
         return noun.id_values(human_id)
     except ValueError as error:

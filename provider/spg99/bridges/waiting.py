@@ -12,10 +12,12 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from spg99.client import Client
 from spg99.errors import Spg99Error, Unavailable
+
+if TYPE_CHECKING:
+    from spg99.client import Client
 
 T = TypeVar("T")
 

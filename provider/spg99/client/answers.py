@@ -59,7 +59,8 @@ def _error_of(response: httpx.Response, address: str, request_id: str, *, is_jso
     except ValueError:
         body = None
     if isinstance(body, dict) and isinstance(body.get("error"), str):
-        return from_envelope(response.status_code, body, retry_after_seconds=seconds, request_id=request_id)
+        theirs = response.headers.get("x-request-id") or body.get("request_id") or request_id
+        return from_envelope(response.status_code, body, retry_after_seconds=seconds, request_id=str(theirs))
     # Not our envelope, so not our Control Plane. A 404 of somebody else must never read as "the object is gone":
     # a bridge would drop it from its state.
     if response.status_code in {429, 502, 503, 504}:

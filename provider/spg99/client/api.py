@@ -1,20 +1,28 @@
-"""Client: the public API, any noun. Here: which request stands for which wish. Not here: sending it (transport.py)."""
+"""Client: the public API, any noun. Here: which request stands for which wish. Not here: sending it (transport.py).
+
+A noun is named by its class (`Database`: answers are of that class) or by its shape (`shapes.Noun`: answers are plain
+JSON values under our names). Bridges do the latter and never load the classes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from spg99.client.events import Event, follow
+from spg99.client.shaped import checked
 from spg99.client.transport import Transport
 from spg99.errors import BadRequest, Internal
 from spg99.ids import new_id
-from spg99.resources import Resource, Spec
+from spg99.shapes import Noun
 
-R = TypeVar("R", bound=Resource)
+if TYPE_CHECKING:
+    from spg99.resources import Resource, Spec
+
+R = TypeVar("R", bound="Resource")
 
 
 class Client:
@@ -30,12 +38,18 @@ class Client:
         *,
         timeout_seconds: float = 30,
         max_attempts: int = 6,
+        user_agent: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if not urlsplit(url).path.rstrip("/").endswith("/v2"):
             raise BadRequest(f"The URL of the Control Plane must end in /v2: '{url.rstrip('/')}/v2'?")
         self._transport = Transport(
-            url, api_key, timeout_seconds=timeout_seconds, attempts_max=max_attempts, transport=transport
+            url,
+            api_key,
+            timeout_seconds=timeout_seconds,
+            attempts_max=max_attempts,
+            user_agent=user_agent,
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:
@@ -48,57 +62,93 @@ class Client:
         """Closes all connections."""
         await self._transport.aclose()
 
-    async def create(self, noun: type[R], spec: Spec | dict[str, Any], *, idempotency_key: str | None = None) -> R:
+    @overload
+    async def create(
+        self, noun: type[R], spec: Spec | Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> R: ...
+    @overload
+    async def create(
+        self, noun: Noun, spec: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> dict[str, Any]: ...
+    async def create(self, noun: Any, spec: Any, *, idempotency_key: str | None = None) -> Any:
         """Creates an object. The same key with the same spec answers the first result again (24 h)."""
-        values = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, Spec) else dict(spec)
-        path = noun.collection_path(_quoted(values))
+        values = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json", exclude_unset=True)
+        path = _collection(noun).format(**_quoted(values))
         body = {name: value for name, value in values.items() if name not in noun.path_fields()}
         return _parsed(noun, await self.call("POST", path, json=body, idempotency_key=idempotency_key))
 
+    @overload
     async def read(
-        self, noun: type[R], values: dict[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
-    ) -> R:
+        self, noun: type[R], values: Mapping[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
+    ) -> R: ...
+    @overload
+    async def read(
+        self, noun: Noun, values: Mapping[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
+    ) -> dict[str, Any]: ...
+    async def read(
+        self, noun: Any, values: Mapping[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
+    ) -> Any:
         """Reads the object with these id values; with `wait_for` the answer may take `wait_seconds` (at most 60)."""
         params = {"wait_for": wait_for, "wait": wait_seconds} if wait_for else None
-        path = noun.item_path(_quoted(values))
+        path = _item(noun).format(**_quoted(values))
         return _parsed(noun, await self._transport.send("GET", path, params=params, wait_seconds=wait_seconds))
 
-    async def read_by_uid(self, noun: type[R], uid: str) -> R:
+    @overload
+    async def read_by_uid(self, noun: type[R], uid: str) -> R: ...
+    @overload
+    async def read_by_uid(self, noun: Noun, uid: str) -> dict[str, Any]: ...
+    async def read_by_uid(self, noun: Any, uid: str) -> Any:
         """Reads an object by the system's own id (`db_...`)."""
-        collection = noun.COLLECTION_PATH.rsplit("/", 1)[-1]
+        collection = _collection(noun).rsplit("/", 1)[-1]
         return _parsed(noun, await self._transport.send("GET", f"/{collection}/{quote(uid, safe='')}"))
 
+    @overload
     async def update(
-        self, noun: type[R], values: dict[str, Any], changes: dict[str, Any], *, if_match: str | None = None
-    ) -> R:
+        self, noun: type[R], values: Mapping[str, Any], changes: Mapping[str, Any], *, if_match: str | None = None
+    ) -> R: ...
+    @overload
+    async def update(
+        self, noun: Noun, values: Mapping[str, Any], changes: Mapping[str, Any], *, if_match: str | None = None
+    ) -> dict[str, Any]: ...
+    async def update(
+        self, noun: Any, values: Mapping[str, Any], changes: Mapping[str, Any], *, if_match: str | None = None
+    ) -> Any:
         """Merges `changes` into the object with these id values."""
         headers = {"If-Match": if_match} if if_match else None
-        path = noun.item_path(_quoted(values))
-        return _parsed(noun, await self._transport.send("PATCH", path, json=changes, headers=headers))
+        path = _item(noun).format(**_quoted(values))
+        return _parsed(noun, await self._transport.send("PATCH", path, json=dict(changes), headers=headers))
 
     async def delete(
         self,
-        noun: type[R],
-        values: dict[str, Any],
+        noun: type[Resource] | Noun,
+        values: Mapping[str, Any],
         *,
         query: dict[str, Any] | None = None,
         if_match: str | None = None,
     ) -> dict[str, Any] | None:
         """Begins to delete the object; answers the operation when that takes time."""
         headers = {"If-Match": if_match} if if_match else None
-        answer = await self._transport.send(
-            "DELETE", noun.item_path(_quoted(values)), params=_query(query), headers=headers
-        )
+        path = _item(noun).format(**_quoted(values))
+        answer = await self._transport.send("DELETE", path, params=_query(query), headers=headers)
         return answer if isinstance(answer, dict) else None
 
+    @overload
+    def list(
+        self, noun: type[R], values: Mapping[str, Any] | None = None, *, limit: int = 500, **filters: Any
+    ) -> AsyncIterator[R]: ...
+    @overload
+    def list(
+        self, noun: Noun, values: Mapping[str, Any] | None = None, *, limit: int = 500, **filters: Any
+    ) -> AsyncIterator[dict[str, Any]]: ...
     async def list(
-        self, noun: type[R], values: dict[str, Any] | None = None, *, limit: int = 500, **filters: Any
-    ) -> AsyncIterator[R]:
+        self, noun: Any, values: Mapping[str, Any] | None = None, *, limit: int = 500, **filters: Any
+    ) -> AsyncIterator[Any]:
         """All objects of a collection, page by page (`limit` a page), ordered by name."""
         cursor: str | None = None
         while True:
             params = _query(filters | {"limit": limit, "cursor": cursor})
-            page = await self._transport.send("GET", noun.collection_path(_quoted(values or {})), params=params)
+            path = _collection(noun).format(**_quoted(values or {}))
+            page = await self._transport.send("GET", path, params=params)
             if not isinstance(page, dict) or not isinstance(page.get("items"), list):
                 raise Internal("The Control Plane answered a list without items.")
             for item in page["items"]:
@@ -145,7 +195,15 @@ class Client:
         )
 
 
-def _quoted(values: dict[str, Any]) -> dict[str, str]:
+def _collection(noun: type[Resource] | Noun) -> str:
+    return noun.collection_path if isinstance(noun, Noun) else noun.COLLECTION_PATH
+
+
+def _item(noun: type[Resource] | Noun) -> str:
+    return noun.item_path if isinstance(noun, Noun) else noun.ITEM_PATH
+
+
+def _quoted(values: Mapping[str, Any]) -> dict[str, str]:
     """Values fit for a path: a name with a slash must not become another path."""
     return {name: quote(str(value), safe="") for name, value in values.items()}
 
@@ -158,7 +216,11 @@ def _query(params: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _parsed(noun: type[R], value: Any) -> R:
+def _parsed(noun: Any, value: Any) -> Any:
+    return checked(noun, value) if isinstance(noun, Noun) else _typed(noun, value)
+
+
+def _typed(noun: type[R], value: Any) -> R:
     from pydantic import ValidationError
 
     try:

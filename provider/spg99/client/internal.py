@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
+from spg99 import log
 from spg99.client.events import follow
 from spg99.client.transport import Transport
 from spg99.errors import Internal
@@ -48,6 +49,8 @@ class InternalClient:
             timeout_seconds=timeout_seconds,
             attempts_max=max_attempts,
             transport=transport,
+            # One id from the client's connection to the agent's work, so that the logs of all three can be joined.
+            request_id_of=log.bound_request,
         )
 
     async def __aenter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +13,10 @@ import httpx
 
 from spg99 import __version__
 from spg99.client import answers, retry
+from spg99.client.lanes import CONNECTIONS_MAX, Lanes
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
 from spg99.ids import new_id
 
-CONNECTIONS_MAX = 100
 ATTEMPTS_TO_FIND_MAX = 5
 """A server that never answered is more likely a wrong URL than one that restarts: say so after two seconds."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -31,24 +32,32 @@ class Transport:
         *,
         timeout_seconds: float,
         attempts_max: int,
+        user_agent: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        request_id_of: Callable[[], str | None] | None = None,
     ) -> None:
         url = _checked_url(base_url)
         self.address = answers.address_of(url)
         self.attempts_max = attempts_max
         self.timeout_seconds = timeout_seconds
         self._reached = False
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            headers={"Accept": "application/json", "User-Agent": f"spg99/{__version__}"},
-            timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0)),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-            follow_redirects=False,  # the API key goes where the user said, nowhere else
-            # Reading the machine's CA certificates takes 20 ms, and plain HTTP has no use for them.
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.scheme == "http" else True,
-            trust_env=url.host not in LOOPBACK,  # a proxy for the outside world cannot know our localhost
-            transport=transport,
+        self._request_id_of = request_id_of
+        headers = {"Accept": "application/json", "User-Agent": user_agent or f"spg99/{__version__}"}
+        # Reading the machine's CA certificates takes 20 ms, and plain HTTP has no use for them.
+        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.scheme == "http" else httpx.create_ssl_context()
+        self._lanes = Lanes(
+            lambda: httpx.AsyncClient(
+                base_url=url,
+                headers=headers,
+                timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0)),
+                limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
+                follow_redirects=False,  # the API key goes where the user said, nowhere else
+                verify=verify,
+                trust_env=url.host not in LOOPBACK,  # a proxy for the outside world cannot know our localhost
+                transport=transport,
+            )
         )
+        self._http = self._lanes.first
         self.authenticate(bearer_token)
 
     def authenticate(self, bearer_token: str | None) -> None:
@@ -63,7 +72,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        await self._http.aclose()
+        await self._lanes.aclose()
 
     async def send(
         self,
@@ -80,7 +89,7 @@ class Transport:
 
         `wait_seconds`: how long the server was asked to hold the answer back (long poll).
         """
-        request_id = new_id("req")
+        request_id = (self._request_id_of and self._request_id_of()) or new_id("req")
         request = self._http.build_request(
             method,
             path.lstrip("/"),
@@ -93,7 +102,7 @@ class Transport:
         attempt = 0
         while True:
             attempt += 1
-            outcome, result = await self._attempt(request, request_id, again)
+            outcome, result = await self._attempt(request, request_id, again, 2 * self.timeout_seconds + wait_seconds)
             if not isinstance(result, Spg99Error):
                 return result
             pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt)
@@ -113,10 +122,19 @@ class Transport:
             chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
 
-    async def _attempt(self, request: httpx.Request, request_id: str, again: bool) -> tuple[retry.Outcome | None, Any]:
-        """One try: what happened (None = trying again cannot help), and the value or the error."""
+    async def _attempt(
+        self, request: httpx.Request, request_id: str, again: bool, seconds_max: float
+    ) -> tuple[retry.Outcome | None, Any]:
+        """One try: what happened (None = trying again cannot help), and the value or the error.
+
+        httpx's own limits are for one read each: an answer that drips byte by byte would never end. `seconds_max` is for all.
+        """
         try:
-            response = await self._http.send(request)
+            async with asyncio.timeout(seconds_max), self._lanes.one() as http:
+                response = await http.send(request)
+        except TimeoutError:
+            late = httpx.ReadTimeout("", request=request)
+            return retry.Lost(), answers.transport_error(late, request.url, request_id=request_id, repeatable=again)
         except httpx.TransportError as error:
             failure = answers.transport_error(error, request.url, request_id=request_id, repeatable=again)
             return outcome_of(error), failure

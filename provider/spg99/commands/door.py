@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from spg99.config import ClientSettings, client_settings, default_data_dir
+from spg99.config import default_data_dir
 from spg99.errors import Unavailable
+from spg99.reach import ClientSettings, client_settings
 
 if TYPE_CHECKING:
     from spg99.client import Client

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field
 
 from spg99.resources.fields import Immutable, Secret, Volatile
 from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.rules import Rule, tenant_fits_scope
 
 
 class Scope(StrEnum):
@@ -45,6 +46,8 @@ class Permission(StrEnum):
 class ApiKeySpec(Spec):
     """An API key as a user declares it."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (tenant_fits_scope,)
+
     name: str = Field(min_length=1, max_length=100, examples=["ci"])
     """What the key is for."""
     scope: Immutable[Scope] = Scope.ACCOUNT
@@ -55,12 +58,6 @@ class ApiKeySpec(Spec):
     """What the key may do. Reading needs no permission."""
     expires_at: Immutable[AwareDatetime | None] = None
     """When the key stops working (RFC 3339). Null means never."""
-
-    @model_validator(mode="after")
-    def _tenant_fits_scope(self) -> Self:
-        if (self.scope is Scope.TENANT) != (self.tenant is not None):
-            raise ValueError("tenant: must be given exactly when scope is 'tenant'")
-        return self
 
 
 class ApiKey(ApiKeySpec, Resource):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from spg99.resources.fields import Immutable, Secret, Volatile
 from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.rules import Rule, database_name_is_free, sizes_in_order
 
 
 class Size(StrEnum):
@@ -52,22 +53,29 @@ class ScaleState(StrEnum):
     """Step of a handoff to another profile (contract, section 5)."""
 
     STEADY = "STEADY"
+    """No handoff is under way."""
     PREPARING = "PREPARING"
+    """Another compute is being prepared."""
     FREEZING = "FREEZING"
+    """The Gateway is told to hold new transactions back."""
     DRAINING = "DRAINING"
+    """Transactions under way on the old compute come to their end."""
     STOPPING_OLD = "STOPPING_OLD"
+    """The old compute is being stopped."""
     STARTING_NEW = "STARTING_NEW"
+    """The new compute is being started."""
     SWITCHING = "SWITCHING"
+    """The Gateway lets the clients that it held go on with the new compute."""
     COOLDOWN = "COOLDOWN"
+    """The handoff is done; the autoscaler leaves the database alone for a while."""
     FAILED = "FAILED"
-
-
-RESERVED_NAMES = frozenset({"template0", "template1", "spg99_blank"})
-"""PostgreSQL, and the template that timelines are copied from, keep these for themselves in every cluster."""
+    """The handoff was given up and the old compute serves on; `scale_failure_reason` says why."""
 
 
 class DatabaseSpec(Spec):
     """A database as a user declares it."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (database_name_is_free, sizes_in_order)
 
     tenant: Immutable[str] = Field(pattern=NAME_PATTERN, examples=["acme"])
     """Name of the tenant that owns the database."""
@@ -84,15 +92,6 @@ class DatabaseSpec(Spec):
     deletion_protection: bool = False
     """While true, the database cannot be deleted."""
 
-    @model_validator(mode="after")
-    def _sizes_in_order(self) -> Self:
-        if self.name in RESERVED_NAMES:
-            raise ValueError(f"name: '{self.name}' is reserved by PostgreSQL or by us")
-        low, high = self.min_size or self.size, self.max_size or self.size
-        if not low <= self.size <= high:
-            raise ValueError(f"size: must lie between min_size ({low}) and max_size ({high})")
-        return self
-
 
 class Database(DatabaseSpec, Resource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
@@ -105,6 +104,8 @@ class Database(DatabaseSpec, Resource):
     UID_FIELD: ClassVar[str] = "db_id"
     HOLDS_DATA: ClassVar[bool] = True
     FORCE_DELETE: ClassVar[bool] = True
+    PROTECTED_BY: ClassVar[str | None] = "deletion_protection"
+    FILTERS: ClassVar[tuple[str, ...]] = ("state", "name_prefix")
     SETTLED_STATES: ClassVar[frozenset[str]] = frozenset(
         {DatabaseState.STOPPED, DatabaseState.BOOTING, DatabaseState.READY, DatabaseState.IDLE, DatabaseState.STOPPING}
     )
@@ -169,6 +170,8 @@ class Database(DatabaseSpec, Resource):
     """Seconds for which a compute has run in all."""
     storage_bytes: Volatile[int] = 0
     """Size on disk."""
+    egress_bytes: Volatile[int] = 0
+    """Bytes sent to clients in all."""
     created_at: datetime
     """When the database was created (UTC)."""
     updated_at: Volatile[datetime]

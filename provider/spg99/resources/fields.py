@@ -26,6 +26,15 @@ Secret = Annotated[T, Mark.SECRET]
 Volatile = Annotated[T, Mark.VOLATILE]
 
 
+class MovedBy(tuple[str, ...]):
+    """Beside the marks: the inputs whose change gives an output another value. `Annotated[str, MovedBy(("trigger",))]`."""
+
+
+def moved_by_of(field: FieldInfo) -> tuple[str, ...]:
+    """The inputs that move this output."""
+    return next((tuple(item) for item in field.metadata if isinstance(item, MovedBy)), ())
+
+
 def marks_of(field: FieldInfo) -> frozenset[Mark]:
     """The marks of a pydantic field."""
     return frozenset(item for item in field.metadata if isinstance(item, Mark))

@@ -6,12 +6,14 @@ Here: paths, ids, which fields are inputs, outputs, immutable, secret, volatile.
 from __future__ import annotations
 
 from string import Formatter
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from spg99.resources.fields import Mark, marks_of
+from spg99.rules import Rule
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}$"
 """Names of tenants and databases (contract, section 2): what PostgreSQL takes as an identifier of at most 63 bytes."""
@@ -20,7 +22,18 @@ NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}$"
 class Spec(BaseModel):
     """What a user writes. Unknown fields are refused; a docstring under a field is its description everywhere."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    """Rules across fields (rules.py)."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True, str_max_length=4096)
+
+    @model_validator(mode="after")
+    def _obeys_rules(self) -> Self:
+        values = to_jsonable_python(dict(self)) if self.RULES else {}
+        for rule in self.RULES:
+            if complaint := rule(values):
+                raise ValueError(complaint)
+        return self
 
 
 class Resource(BaseModel):
@@ -50,6 +63,14 @@ class Resource(BaseModel):
     """Values of `state` which mean: on its way out, do not adopt."""
     FORCE_DELETE: ClassVar[bool] = False
     """True where DELETE takes `?force=true` to end what still uses the object; bridges always give it."""
+    PROTECTED_BY: ClassVar[str | None] = None
+    """Flag among the inputs that forbids deletion while true; bridges refuse it in the plan already."""
+    LISTED: ClassVar[bool] = True
+    """False where the API has no list of it."""
+    FILTERS: ClassVar[tuple[str, ...]] = ()
+    """Query parameters of its list beside the fields in the collection's path."""
+    SCHEMA_VERSION: ClassVar[int] = 0
+    """Grows when a state that an older version has written needs to be upgraded."""
     CREATE_SECONDS: ClassVar[int] = 120
     """Default time limit of a create, update or delete in a bridge."""
 

@@ -42,6 +42,7 @@ class Tenant(TenantSpec, Resource):
     ID_FORMAT: ClassVar[str] = "{name}"
     UID_FIELD: ClassVar[str] = "tenant_id"
     HOLDS_DATA: ClassVar[bool] = True
+    FILTERS: ClassVar[tuple[str, ...]] = ("state", "name_prefix")
     SETTLED_STATES: ClassVar[frozenset[str]] = frozenset({TenantState.ACTIVE})
     GONE_STATES: ClassVar[frozenset[str]] = frozenset({TenantState.DELETING})
 

@@ -20,7 +20,7 @@ import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grpc, status_pb2
 
-from spg99.bridges.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
+from spg99.bridges.dynamic.reference import MODULE, PROVIDER_KEY, provider_reference, type_token
 from spg99.emit.names import camel
 from spg99.resources import Resource
 
@@ -63,6 +63,9 @@ class Stored:
     outputs: dict[str, Any] = field(default_factory=dict)
     raw_outputs: dict[str, Any] = field(default_factory=dict)
     """As they came over the wire, secrets marked."""
+    raw_inputs: dict[str, Any] = field(default_factory=dict)
+    module: str = MODULE
+    """Where its `Provider` lives."""
 
     @property
     def urn(self) -> str:
@@ -82,10 +85,10 @@ class Host:
             raise Failed(error) from None
 
     def check(self, res: Stored, **values: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        news = {camel(name): value for name, value in values.items()} | {
-            PROVIDER_KEY: provider_reference(res.noun.NOUN)
-        }
+        reference = {PROVIDER_KEY: provider_reference(res.noun.NOUN, res.module)}
+        news = {camel(name): value for name, value in values.items()} | reference
         answer = self._call("Check", provider_pb2.CheckRequest(urn=res.urn, olds=struct(res.inputs), news=struct(news)))
+        res.raw_inputs = json_format.MessageToDict(answer.inputs)
         return value_of(answer.inputs), {failure.property: failure.reason for failure in answer.failures}
 
     def diff(self, res: Stored, news: dict[str, Any], *, olds: dict[str, Any] | None = None) -> Any:
@@ -133,7 +136,7 @@ class Host:
         return True
 
     def get(self, res: Stored, human_id: str) -> Stored:
-        inputs = {PROVIDER_KEY: provider_reference(res.noun.NOUN)}
+        inputs = {PROVIDER_KEY: provider_reference(res.noun.NOUN, res.module)}
         answer = self._call("Read", provider_pb2.ReadRequest(id=human_id, urn=res.urn, inputs=struct(inputs)))
         res.id, res.inputs = answer.id, value_of(answer.inputs)
         self._keep(res, answer.properties)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from spg99.emit.shapes import noun_of
 from spg99.resources import Immutable, Resource, Secret, Spec, Volatile
+from spg99.rules import Rule
 
 
 class Color(StrEnum):
@@ -23,8 +26,20 @@ class Limits(BaseModel):
     color: Color = Color.RED
 
 
+def red_things_are_few(values: Mapping[str, Any]) -> str | None:
+    """Only blue things may be many."""
+    return "count: must be at most 10 for red things" if values["color"] == "red" and values["count"] > 10 else None
+
+
+def a_note_needs_a_tag(values: Mapping[str, Any]) -> str | None:
+    """A rule that blames no field."""
+    return "a note needs at least one tag" if values["note"] is not None and not values["tags"] else None
+
+
 class ThingSpec(Spec):
     """A thing as a user declares it."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (red_things_are_few, a_note_needs_a_tag)
 
     name: Immutable[str] = Field(pattern="^[a-z]+$")
     """Name of the thing."""
@@ -55,18 +70,6 @@ class ThingSpec(Spec):
     last_seen: Volatile[str] = "never"
     """Moves by itself, although a user may write it."""
 
-    @model_validator(mode="after")
-    def _red_things_are_few(self) -> Self:
-        if self.color is Color.RED and self.count > 10:
-            raise ValueError("count: must be at most 10 for red things")
-        return self
-
-    @model_validator(mode="after")
-    def _a_note_needs_a_tag(self) -> Self:
-        if self.note is not None and not self.tags:
-            raise ValueError("a note needs at least one tag")
-        return self
-
 
 class Thing(ThingSpec, Resource):
     """A thing."""
@@ -85,3 +88,6 @@ class Thing(ThingSpec, Resource):
     """Id of the thing."""
     made_at: datetime
     """When it was made."""
+
+
+THING = noun_of(Thing)

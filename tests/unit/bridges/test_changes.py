@@ -9,15 +9,16 @@ import pytest
 from spg99.bridges.changes import deletes_before_replace, diff, patch, refused_replacements, same
 from spg99.bridges.inputs import check
 from spg99.bridges.unknown import UNKNOWN
-from spg99.resources import ApiKey, Tenant
-from unit.bridges.everything import Thing
+from spg99.prepared import PACKAGE
+from unit.bridges.everything import THING
 
-WROTE = check(Thing, {"name": "a", "tags": ["x"], "pass_phrase": "hunter2"}).inputs
+TENANT, DATABASE, API_KEY = PACKAGE.nouns[:3]
+WROTE = check(THING, {"name": "a", "tags": ["x"], "pass_phrase": "hunter2"}).inputs
 ANSWERED = WROTE | {"thing_id": "t1", "made_at": "2026-01-01T00:00:00Z", "pass_phrase": None, "note": None}
 
 
 def changed(new: dict[str, Any], *, old: dict[str, Any] = ANSWERED, wrote: dict[str, Any] | None = WROTE) -> list[str]:
-    return [c.field for c in diff(Thing, old_outputs=old, new_inputs=new, old_inputs=wrote)]
+    return [c.field for c in diff(THING, old_outputs=old, new_inputs=new, old_inputs=wrote)]
 
 
 def test_the_same_again_is_no_change() -> None:
@@ -67,34 +68,34 @@ def test_a_field_that_a_new_version_brings_is_no_change_until_it_is_used() -> No
 
 
 def test_values_that_mean_the_same_are_the_same() -> None:
-    assert same(Thing, "until", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00")
-    assert not same(Thing, "until", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z")
-    assert same(Thing, "limits", {"max_items": 1}, {"max_items": 1, "color": "red"})
-    assert same(Thing, "ratio", 1, 1.0) and not same(Thing, "name", "a", "A")
-    assert not same(Thing, "until", "2026-01-01T00:00:00Z", "nonsense")
+    assert same(THING, "until", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00")
+    assert not same(THING, "until", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z")
+    assert same(THING, "limits", {"max_items": 1}, {"max_items": 1, "color": "red"})
+    assert same(THING, "ratio", 1, 1.0) and not same(THING, "name", "a", "A")
+    assert not same(THING, "until", "2026-01-01T00:00:00Z", "nonsense")
 
 
 def test_only_a_known_immutable_value_replaces() -> None:
-    known = diff(Thing, old_outputs=ANSWERED, new_inputs=WROTE | {"name": "b", "count": 4}, old_inputs=WROTE)
+    known = diff(THING, old_outputs=ANSWERED, new_inputs=WROTE | {"name": "b", "count": 4}, old_inputs=WROTE)
     assert [(c.field, c.replaces) for c in known] == [("name", True), ("count", False)]
-    unknown = diff(Thing, old_outputs=ANSWERED, new_inputs=WROTE | {"name": UNKNOWN}, old_inputs=WROTE)
+    unknown = diff(THING, old_outputs=ANSWERED, new_inputs=WROTE | {"name": UNKNOWN}, old_inputs=WROTE)
     assert [(c.field, c.replaces) for c in unknown] == [("name", False)]
-    assert patch(Thing, known) == {"count": 4}
+    assert patch(THING, known) == {"count": 4}
 
 
 def test_losing_data_is_refused_unless_agreed() -> None:
-    sentence = refused_replacements(Thing, old_inputs=WROTE, new_inputs=WROTE | {"name": "b"})["name"]
+    sentence = refused_replacements(THING, old_inputs=WROTE, new_inputs=WROTE | {"name": "b"})["name"]
     assert '"a"' in sentence and '"b"' in sentence and "allow_replacement" in sentence
     agreed = WROTE | {"name": "b", "allow_replacement": True}
-    assert refused_replacements(Thing, old_inputs=WROTE, new_inputs=agreed) == {}
-    assert refused_replacements(Thing, old_inputs={}, new_inputs=WROTE | {"name": "b"}) == {}
-    assert refused_replacements(Thing, old_inputs=WROTE, new_inputs=WROTE | {"name": UNKNOWN}) == {}
-    assert refused_replacements(ApiKey, old_inputs={"scope": "account"}, new_inputs={"scope": "global"}) == {}
+    assert refused_replacements(THING, old_inputs=WROTE, new_inputs=agreed) == {}
+    assert refused_replacements(THING, old_inputs={}, new_inputs=WROTE | {"name": "b"}) == {}
+    assert refused_replacements(THING, old_inputs=WROTE, new_inputs=WROTE | {"name": UNKNOWN}) == {}
+    assert refused_replacements(API_KEY, old_inputs={"scope": "account"}, new_inputs={"scope": "global"}) == {}
 
 
 def test_the_old_one_goes_first_only_when_the_name_stays() -> None:
     old = {"name": "a", "project": "default"}
-    moved = diff(Tenant, old_outputs=old, new_inputs=old | {"project": "x"})
-    renamed = diff(Tenant, old_outputs=old, new_inputs=old | {"name": "b"})
-    assert deletes_before_replace(Tenant, moved) and not deletes_before_replace(Tenant, renamed)
-    assert not deletes_before_replace(ApiKey, [])
+    moved = diff(TENANT, old_outputs=old, new_inputs=old | {"project": "x"})
+    renamed = diff(TENANT, old_outputs=old, new_inputs=old | {"name": "b"})
+    assert deletes_before_replace(TENANT, moved) and not deletes_before_replace(TENANT, renamed)
+    assert not deletes_before_replace(API_KEY, [])

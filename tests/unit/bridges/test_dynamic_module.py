@@ -10,12 +10,13 @@ import pytest
 
 import spg99.dynamic
 from spg99.emit import dynamic as emitter
-from spg99.resources import NOUNS, Mark
-from unit.bridges.everything import Thing
+from spg99.prepared import PACKAGE
+from spg99.shapes import Noun
+from unit.bridges.everything import THING
 
 
 def test_the_file_is_what_the_model_says() -> None:
-    assert emitter.OUTPUT.read_text() == emitter.module(), "run `python -m spg99.emit.dynamic`"
+    assert emitter.OUTPUT.read_text() == emitter.module(), "run `make generate`"
 
 
 def test_it_imports_neither_the_model_nor_http() -> None:
@@ -25,12 +26,14 @@ def test_it_imports_neither_the_model_nor_http() -> None:
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.NOUN)
-def test_every_noun_has_a_class_with_every_output(noun: type) -> None:
-    kind = getattr(spg99.dynamic, noun.__name__)
+@pytest.mark.parametrize("noun", PACKAGE.nouns, ids=lambda noun: noun.noun)
+def test_every_noun_has_a_class_with_every_output(noun: Noun) -> None:
+    kind = getattr(spg99.dynamic, noun.title)
     assert issubclass(kind, pulumi.CustomResource)
-    assert set(kind.OUTPUTS) == set(noun.outputs()) and set(kind.SECRETS) == noun.marked(Mark.SECRET)
-    assert f"pulumi-python:dynamic/spg99:{noun.__name__}" == kind.TYPE
+    assert set(kind.OUTPUTS) == {field.name for field in noun.outputs}
+    assert set(kind.SECRETS) == {field.name for field in noun.outputs if field.secret}
+    assert set(kind.SECRET_INPUTS) == {field.name for field in noun.inputs if field.secret}
+    assert f"pulumi-python:dynamic/spg99:{noun.title}" == kind.TYPE
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,5 @@ def test_every_noun_has_a_class_with_every_output(noun: type) -> None:
     ],
 )
 def test_types_of_every_kind_of_field(field: str, as_input: str, as_output: str) -> None:
-    annotation = Thing.inputs()[field].annotation
-    assert emitter.input_type(annotation) == as_input
-    assert emitter.output_type(annotation) == as_output
+    assert emitter.input_type(THING.input_fields()[field].type) == as_input
+    assert emitter.output_type(THING.output_fields()[field]) == as_output

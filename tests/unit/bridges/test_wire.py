@@ -17,9 +17,11 @@ from spg99.bridges.import_file import write_import_file
 from spg99.bridges.naming import from_wire, to_wire, wire_path
 from spg99.bridges.objects import idempotency_key
 from spg99.bridges.unknown import UNKNOWN
-from spg99.resources import NOUNS, ApiKey, Database, Tenant
-from unit.bridges.everything import Thing
+from spg99.prepared import PACKAGE
+from spg99.resources import Tenant
+from unit.bridges.everything import THING
 
+TENANT, DATABASE, API_KEY = PACKAGE.nouns[:3]
 VALUES = {
     "name": "a",
     "is_on": True,
@@ -39,36 +41,36 @@ ON_THE_WIRE = {
 
 
 def test_our_names_change_and_a_users_map_keys_do_not() -> None:
-    assert to_wire(Thing.inputs(), VALUES) == ON_THE_WIRE
-    assert from_wire(Thing.inputs(), ON_THE_WIRE) == VALUES
+    assert to_wire(THING.inputs, VALUES) == ON_THE_WIRE
+    assert from_wire(THING.inputs, ON_THE_WIRE) == VALUES
 
 
 def test_paths_are_written_as_the_user_wrote_them() -> None:
-    assert wire_path(("is_on",), Thing.inputs()) == "isOn"
-    assert wire_path(("labels", "is_on"), Thing.inputs()) == "labels.is_on"
-    assert wire_path(("steps", 0, "max_items"), Thing.inputs()) == "steps[0].maxItems"
-    assert wire_path(("isOnn",), Thing.inputs()) == "isOnn"
-    assert wire_path((), Thing.inputs()) == ""
+    assert wire_path(("is_on",), THING.inputs) == "isOn"
+    assert wire_path(("labels", "is_on"), THING.inputs) == "labels.is_on"
+    assert wire_path(("steps", 0, "max_items"), THING.inputs) == "steps[0].maxItems"
+    assert wire_path(("isOnn",), THING.inputs) == "isOnn"
+    assert wire_path((), THING.inputs) == ""
 
 
 def test_all_seven_unknowns_are_unknown_and_go_back_as_pulumis() -> None:
     for text in wire.UNKNOWN_TEXTS:
-        assert wire.inputs_from(Thing, {"name": text})["name"] is UNKNOWN
-    assert wire.inputs_from(Thing, {"tags": ["a", PULUMI_UNKNOWN]})["tags"] == ["a", UNKNOWN]
-    assert type(wire.inputs_to(Thing, {"name": UNKNOWN})["name"]) is type(PULUMI_UNKNOWN)
+        assert wire.inputs_from(THING, {"name": text})["name"] is UNKNOWN
+    assert wire.inputs_from(THING, {"tags": ["a", PULUMI_UNKNOWN]})["tags"] == ["a", UNKNOWN]
+    assert type(wire.inputs_to(THING, {"name": UNKNOWN})["name"]) is type(PULUMI_UNKNOWN)
     assert len(wire.UNKNOWN_TEXTS) == 7
 
 
 def test_pulumis_own_properties_and_ours_are_no_fields() -> None:
-    found = wire.inputs_from(Thing, {"name": "a", "__provider": "x", "allowReplacement": True, "isOnn": 1})
+    found = wire.inputs_from(THING, {"name": "a", "__provider": "x", "allowReplacement": True, "isOnn": 1})
     assert found == {"name": "a", "allow_replacement": True, "isOnn": 1}
-    assert wire.inputs_to(Thing, found) == {"name": "a", "allowReplacement": True, "isOnn": 1}
+    assert wire.inputs_to(THING, found) == {"name": "a", "allowReplacement": True, "isOnn": 1}
 
 
 def test_secrets_are_wrapped_outwards_and_bare_inwards() -> None:
-    out = wire.outputs_to(Thing, {"name": "a", "pass_phrase": "hunter2"})
+    out = wire.outputs_to(THING, {"name": "a", "pass_phrase": "hunter2"})
     assert out["passPhrase"]["value"] == "hunter2" and out["name"] == "a"
-    assert wire.outputs_from(Thing, out)["pass_phrase"] == "hunter2"
+    assert wire.outputs_from(THING, out)["pass_phrase"] == "hunter2"
 
 
 def test_the_reference_in_every_state_never_changes() -> None:
@@ -81,25 +83,25 @@ def test_the_reference_in_every_state_never_changes() -> None:
 
 
 def test_the_reference_resolves_for_every_noun() -> None:
-    for noun in NOUNS:
-        provider = pickle.loads(base64.b64decode(provider_reference(noun.NOUN)))
+    for noun in PACKAGE.nouns:
+        provider = pickle.loads(base64.b64decode(provider_reference(noun.noun)))
         assert isinstance(provider, Provider) and provider.noun is noun
 
 
 def test_a_create_has_one_key_per_declaration_name_and_life() -> None:
     body = {"name": "a", "project": "default"}
-    key = idempotency_key("urn:a", Tenant, body, 0)
-    assert key == idempotency_key("urn:a", Tenant, {"project": "default", "name": "a"}, 0)
+    key = idempotency_key("urn:a", TENANT, body, 0)
+    assert key == idempotency_key("urn:a", TENANT, {"project": "default", "name": "a"}, 0)
     others = {
-        idempotency_key("urn:b", Tenant, body, 0),
-        idempotency_key("urn:a", Database, {"tenant": "a", "name": "a"}, 0),
-        idempotency_key("urn:a", Tenant, body | {"name": "x"}, 0),
-        idempotency_key("urn:a", Tenant, body, 1),
+        idempotency_key("urn:b", TENANT, body, 0),
+        idempotency_key("urn:a", DATABASE, {"tenant": "a", "name": "a"}, 0),
+        idempotency_key("urn:a", TENANT, body | {"name": "x"}, 0),
+        idempotency_key("urn:a", TENANT, body, 1),
     }
     assert key not in others and len(others) == 4 and len(key) <= 255
-    assert key == idempotency_key("urn:a", Tenant, body | {"project": "x"}, 0), "an edit still finds what it has made"
-    assert idempotency_key("u", ApiKey, {"name": "a"}, 0) != idempotency_key("u", ApiKey, {"name": "b"}, 0)
-    assert idempotency_key(None, Tenant, body, 0) != idempotency_key(None, Tenant, body, 0)
+    assert key == idempotency_key("urn:a", TENANT, body | {"project": "x"}, 0), "an edit still finds what it has made"
+    assert idempotency_key("u", API_KEY, {"name": "a"}, 0) != idempotency_key("u", API_KEY, {"name": "b"}, 0)
+    assert idempotency_key(None, TENANT, body, 0) != idempotency_key(None, TENANT, body, 0)
 
 
 def test_an_import_file_has_everything_but_secrets(tmp_path: Path) -> None:

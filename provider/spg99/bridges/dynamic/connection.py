@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spg99.bridges.dynamic import background
-from spg99.config import ClientSettings, client_settings
+from spg99.reach import ClientSettings, client_settings
 
 if TYPE_CHECKING:
     from spg99.bridges.operations import Operations
@@ -54,6 +54,7 @@ def interrupt() -> None:
 
 async def _connect(settings: ClientSettings) -> Operations:
     from spg99.bridges.operations import Operations
+    from spg99.bridges.words import PULUMI_DYNAMIC
     from spg99.client import Client
 
-    return Operations(Client(settings.cp_url, settings.api_key, max_attempts=ATTEMPTS_MAX))
+    return Operations(Client(settings.cp_url, settings.api_key, max_attempts=ATTEMPTS_MAX), PULUMI_DYNAMIC)

@@ -174,10 +174,17 @@ class EngineLog:
 
     def status(self, urn: str | None, message: str) -> None:
         """Shows what a resource waits for; replaced by the next line."""
+        self._log("INFO", urn, message, ephemeral=True)
+
+    def warn(self, urn: str | None, message: str) -> None:
+        """Warns on a resource."""
+        self._log("WARNING", urn, message, ephemeral=False)
+
+    def _log(self, severity: str, urn: str | None, message: str, *, ephemeral: bool) -> None:
         if self._stub is None or urn is None:
             return
         pb = self._severity
-        request = pb.LogRequest(severity=pb.INFO, message=message, urn=urn, ephemeral=True)
+        request = pb.LogRequest(severity=getattr(pb, severity), message=message, urn=urn, ephemeral=ephemeral)
         line = self._stub.Log.future(request, timeout=5)
         self._under_way.add(line)  # a call that nobody holds is cancelled
         line.add_done_callback(self._under_way.discard)

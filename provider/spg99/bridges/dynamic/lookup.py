@@ -9,32 +9,40 @@ import pulumi
 from pulumi.runtime.config import get_config
 
 from spg99.errors import NotFound, Spg99Error
+from spg99.prepared import PACKAGE
+from spg99.shapes import Noun, Package
 
 
-def one(noun: str, values: Mapping[str, str], *, url: str | None, api_key: str | None) -> dict[str, Any]:
+def one(
+    noun: str, values: Mapping[str, str], *, url: str | None, api_key: str | None, package: Package = PACKAGE
+) -> dict[str, Any]:
     """The fields of one object, secrets as secret outputs. Raises pulumi.RunError with a sentence."""
     from spg99.bridges.dynamic import connection
-    from spg99.resources import NOUNS
 
-    kind = next(kind for kind in NOUNS if noun == kind.NOUN)
+    kind = _noun(package, noun)
     try:
-        work = connection.operations(_settings(url, api_key)).read(kind, kind.id_of(dict(values)), old={})
+        work = connection.operations(_settings(url, api_key)).look_up(kind, kind.id_of(values))
         found = connection.run(work)
         if found is None:
-            raise NotFound(f"There is no {kind.NOUN} '{kind.id_of(dict(values))}', or this API key may not see it.")
+            raise NotFound(f"There is no {kind.noun} '{kind.id_of(values)}', or this API key may not see it.")
     except Spg99Error as error:
         raise pulumi.RunError(str(error)) from None
-    return _guarded(kind, found.values)
+    return _guarded(kind, found)
 
 
 def many(
-    noun: str, values: Mapping[str, str], filters: Mapping[str, str | None], *, url: str | None, api_key: str | None
+    noun: str,
+    values: Mapping[str, str],
+    filters: Mapping[str, str | None],
+    *,
+    url: str | None,
+    api_key: str | None,
+    package: Package = PACKAGE,
 ) -> list[dict[str, Any]]:
     """The fields of all objects of a collection, ordered by name, secrets as secret outputs."""
     from spg99.bridges.dynamic import connection
-    from spg99.resources import NOUNS
 
-    kind = next(kind for kind in NOUNS if noun == kind.NOUN)
+    kind = _noun(package, noun)
     try:
         work = connection.operations(_settings(url, api_key)).find_all(kind, dict(values), filters)
         found = connection.run(work)
@@ -51,8 +59,10 @@ def _settings(url: str | None, api_key: str | None) -> Any:
     return connection.settings_from({"url": url or known["url"], "apiKey": api_key or known["apiKey"]})
 
 
-def _guarded(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
-    from spg99.resources import Mark
+def _noun(package: Package, name: str) -> Noun:
+    return next(noun for noun in (*package.nouns, *package.reads) if noun.noun == name)
 
-    secrets = kind.marked(Mark.SECRET)
+
+def _guarded(kind: Noun, values: dict[str, Any]) -> dict[str, Any]:
+    secrets = kind.secrets()
     return {name: pulumi.Output.secret(value) if name in secrets else value for name, value in values.items()}

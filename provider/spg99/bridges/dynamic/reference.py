@@ -20,11 +20,11 @@ def type_token(noun_class: str) -> str:
 
 
 @cache
-def provider_reference(noun: str) -> str:
+def provider_reference(noun: str, module: str = MODULE) -> str:
     """`Provider(noun)` as base64 of a pickle of protocol 4, written by hand: the same under every Python."""
     return base64.b64encode(
         b"\x80\x04"  # PROTO 4
-        + _text(MODULE)
+        + _text(module)
         + _text(QUALNAME)
         + b"\x93"  # STACK_GLOBAL: import module, take attribute
         + _text(noun)

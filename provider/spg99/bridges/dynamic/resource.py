@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pulumi
 from pulumi.runtime.config import get_config, is_config_secret
 
-from spg99.bridges.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
+from spg99.bridges.dynamic.reference import MODULE, PROVIDER_KEY, provider_reference, type_token
 
 API_KEY = "spg99:apiKey"
 
@@ -22,6 +22,10 @@ class DynamicResource(pulumi.CustomResource):
     """Python names of all outputs."""
     SECRETS: ClassVar[tuple[str, ...]]
     """Python names of the outputs which are encrypted in the state."""
+    SECRET_INPUTS: ClassVar[tuple[str, ...]] = ()
+    """Python names of the inputs which are secrets whether or not the program says so."""
+    PROVIDER_MODULE: ClassVar[str] = MODULE
+    """Module whose `Provider` serves it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -35,7 +39,10 @@ class DynamicResource(pulumi.CustomResource):
         args = args_type.__new__(args_type)
         # An output without a place among the arguments would not be there at all.
         args.__dict__.update(dict.fromkeys(self.OUTPUTS) | values)
-        args.__dict__[PROVIDER_KEY] = provider_reference(self.NOUN)
+        for name in self.SECRET_INPUTS:
+            if args.__dict__.get(name) is not None:
+                args.__dict__[name] = pulumi.Output.secret(args.__dict__[name])
+        args.__dict__[PROVIDER_KEY] = provider_reference(self.NOUN, self.PROVIDER_MODULE)
         secret = pulumi.ResourceOptions(additional_secret_outputs=list(self.SECRETS))
         super().__init__(self.TYPE, resource_name, args, pulumi.ResourceOptions.merge(opts, secret))
 

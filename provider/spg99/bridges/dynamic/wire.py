@@ -13,7 +13,7 @@ from spg99.bridges.changes import ALLOW_REPLACEMENT
 from spg99.bridges.naming import from_wire, to_wire
 from spg99.bridges.unknown import UNKNOWN, Unknown
 from spg99.emit.names import camel
-from spg99.resources import Mark, Resource
+from spg99.shapes import Noun
 
 UNKNOWN_TEXTS = frozenset(
     {
@@ -28,37 +28,45 @@ UNKNOWN_TEXTS = frozenset(
 )
 """Texts that stand for unknown values of any type, a string, a flag, a number, a list, an asset, an archive, an object."""
 
-OWN_INPUTS = (ALLOW_REPLACEMENT,)
-"""Inputs of the bridge itself, which no noun knows."""
+
+def own_inputs(noun: Noun) -> tuple[str, ...]:
+    """Inputs of the bridge itself, which the noun does not know."""
+    return (ALLOW_REPLACEMENT,) if noun.holds_data else ()
 
 
-def inputs_from(noun: type[Resource], properties: Mapping[str, Any] | None) -> dict[str, Any]:
+def inputs_from(noun: Noun, properties: Mapping[str, Any] | None) -> dict[str, Any]:
     """Inputs under our names; a name that nobody knows stays as it is. Pulumi's own (`__...`) are left out."""
     plain = {key: _plain(value) for key, value in (properties or {}).items() if not key.startswith("__")}
-    own = {name: plain.pop(camel(name)) for name in OWN_INPUTS if camel(name) in plain}
-    return from_wire(noun.inputs(), plain) | own
+    own = {name: plain.pop(camel(name)) for name in own_inputs(noun) if camel(name) in plain}
+    return from_wire(noun.inputs, plain) | own
 
 
-def outputs_from(noun: type[Resource], properties: Mapping[str, Any] | None) -> dict[str, Any]:
+def outputs_from(noun: Noun, properties: Mapping[str, Any] | None) -> dict[str, Any]:
     """Outputs under our names."""
     plain = {key: _plain(value) for key, value in (properties or {}).items() if not key.startswith("__")}
-    return from_wire(noun.outputs(), plain)
+    return from_wire(noun.outputs, plain)
 
 
-def inputs_to(noun: type[Resource], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as Pulumi stores them."""
-    own = {camel(name): values[name] for name in OWN_INPUTS if values.get(name) is not None}
-    known = to_wire(noun.inputs(), values)
-    strangers = {name: value for name, value in values.items() if name not in noun.inputs() and name not in OWN_INPUTS}
-    return {key: _pulumi(value) for key, value in (known | own | strangers).items()}
+def inputs_to(noun: Noun, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as Pulumi stores them, secrets wrapped so that they are encrypted in the state."""
+    names = {field.name for field in noun.inputs}
+    ours = own_inputs(noun)
+    own = {camel(name): values[name] for name in ours if values.get(name) is not None}
+    known = _guarded(noun, to_wire(noun.inputs, {name: _pulumi(value) for name, value in values.items()}))
+    strangers = {name: _pulumi(value) for name, value in values.items() if name not in names and name not in ours}
+    return known | own | strangers
 
 
-def outputs_to(noun: type[Resource], values: Mapping[str, Any]) -> dict[str, Any]:
+def outputs_to(noun: Noun, values: Mapping[str, Any]) -> dict[str, Any]:
     """Outputs as Pulumi stores them, secrets wrapped so that they are encrypted in the state."""
-    secrets = {camel(name) for name in noun.marked(Mark.SECRET)}
+    return _guarded(noun, to_wire(noun.outputs, values))
+
+
+def _guarded(noun: Noun, properties: dict[str, Any]) -> dict[str, Any]:
+    secrets = {camel(name) for name in noun.secrets()}
     return {
-        key: rpc.wrap_rpc_secret(value) if key in secrets else value
-        for key, value in to_wire(noun.outputs(), values).items()
+        key: rpc.wrap_rpc_secret(value) if key in secrets and not isinstance(value, PulumiUnknown) else value
+        for key, value in properties.items()
     }
 
 

@@ -1,0 +1,58 @@
+"""What the tools call things, for sentences that tell a user what to do. Here: words. Not here: when they are said (operations.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from spg99.emit.names import camel
+
+
+class Words(NamedTuple):
+    """The words of one tool. The defaults fit any."""
+
+    apply: str = "the next run"
+    """What makes things as declared."""
+    refresh: str = "Refresh the state"
+    """How the tool learns of what happened outside; begins a sentence."""
+    time_limit: str = "its time limit"
+    """The limit, and where a user sets another."""
+    adopt: str = "import it under the id '{id}'"
+    """How to manage an object that exists; `{id}`, `{noun}`, `{title}` and `{collection}` are filled in."""
+    moved: str = "if it was only renamed or moved in the program, tell the tool so"
+    spelling: Callable[[str], str] = str
+    """How users of the tool write our field names."""
+
+
+ANY_TOOL = Words()
+
+PULUMI_DYNAMIC = Words(
+    apply="the next `pulumi up`",
+    refresh="Run `pulumi refresh`",
+    time_limit="its time limit (option custom_timeouts)",
+    adopt="write an import file (`spg99 import-file {collection}:{id} -o import.json`) and take it in "
+    "(`pulumi import --file import.json`, or `spg99 import`)",
+    moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
+)
+"""Pulumi's dynamic provider: Python programs only, so names are in snake case."""
+
+PULUMI = Words(
+    apply="the next `pulumi up`",
+    refresh="Run `pulumi refresh`",
+    time_limit="its time limit (option customTimeouts)",
+    adopt="run `pulumi import spg99:index:{title} <name in the program> {id}`, or give the resource the option "
+    "`import` with '{id}'",
+    moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
+    spelling=camel,
+)
+"""The native plugin."""
+
+TERRAFORM = Words(
+    apply="the next apply",
+    refresh="Refresh (`terraform plan` does)",
+    time_limit="its time limit (`timeouts` in the resource)",
+    adopt='write `import {{ to = spg99_{noun}.<name>, id = "{id}" }}` into the configuration, or run '
+    "`terraform import spg99_{noun}.<name> {id}`",
+    moved="if this resource was only renamed or moved in the configuration, write a `moved` block",
+)
+"""Terraform and OpenTofu."""

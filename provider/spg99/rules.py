@@ -1,0 +1,37 @@
+"""Rules of a declaration that look at several fields, as pure functions over JSON values. Not here: rules of one field (its type's bounds).
+
+A rule takes the values that are known, defaults filled in, and answers None or `field: sentence`. It raises KeyError for a
+field that is not known yet: then it is asked again later. Only cheap modules may be imported: bridges load this file at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Rule = Callable[[Mapping[str, Any]], str | None]
+
+RESERVED_DATABASE_NAMES = frozenset({"template0", "template1", "spg99_blank"})
+"""PostgreSQL, and the template that timelines are copied from, keep these for themselves in every cluster."""
+
+
+def database_name_is_free(values: Mapping[str, Any]) -> str | None:
+    """A database cannot take a name that every cluster has already."""
+    name = values["name"]
+    return f"name: '{name}' is reserved by PostgreSQL or by us" if name in RESERVED_DATABASE_NAMES else None
+
+
+def sizes_in_order(values: Mapping[str, Any]) -> str | None:
+    """The size lies within the autoscaler's bounds; a bound that is not set equals the size."""
+    size = values["size"]
+    low, high = values["min_size"] or size, values["max_size"] or size
+    if low <= size <= high:
+        return None
+    return f"size: must lie between min_size ({low}) and max_size ({high})"
+
+
+def tenant_fits_scope(values: Mapping[str, Any]) -> str | None:
+    """A key of scope `tenant` names its tenant, and no other key does."""
+    if (values["scope"] == "tenant") == (values["tenant"] is not None):
+        return None
+    return "tenant: must be given exactly when scope is 'tenant'"

@@ -1,0 +1,53 @@
+"""What a bridge loads before it connects: a provider process starts several times in each plan, and each millisecond counts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "pydantic",
+    "pydantic_core",
+    "httpx",
+    "pulumi",
+    "grpc",
+    "google.protobuf",
+    "spg99.resources",
+    "fastapi",
+    "yaml",
+)
+
+
+def loaded_by(*modules: str) -> set[str]:
+    code = f"import sys, {', '.join(modules)}; print(chr(10).join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "spg99.prepared",
+        "spg99.rules",
+        "spg99.dsn",
+        "spg99.reach",
+        "spg99.bridges.inputs",
+        "spg99.bridges.changes",
+        "spg99.bridges.naming",
+        "spg99.bridges.operations",
+        "spg99.bridges.ephemerals",
+    ],
+)
+def test_nothing_heavy_before_it_must(module: str) -> None:
+    assert loaded_by(module).isdisjoint(HEAVY)
+
+
+def test_the_client_brings_http_and_no_classes() -> None:
+    found = loaded_by("spg99.client")
+    assert "httpx" in found and found.isdisjoint({"pydantic", "spg99.resources", "spg99.protocol"})
+
+
+def test_the_vocabulary_needs_no_event_loop() -> None:
+    assert "asyncio" not in loaded_by("spg99.prepared", "spg99.bridges.inputs", "spg99.bridges.changes", "spg99.dsn")
