@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from spg99 import faults
 from spg99.engine.project import Project, check_stack_name
 from spg99.engine.state import DEPLOYMENT_VERSION, check_version
 from spg99.errors import BadRequest, Conflict, NotFound, Unavailable
@@ -163,6 +164,7 @@ def _replace(file: Path, content: bytes) -> None:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())  # a rename may reach the disk before the content does
+        faults.point("engine.state.before_rename")
         os.replace(temporary, file)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -23,8 +23,8 @@ from spg99.engine.run import Options
 from spg99.engine.workspace import Workspace
 
 BANNER = (
-    "Embedded engine: one machine, Python programs, state in Pulumi's file backend. For policies, other languages or a "
-    "team's shared state, run `pulumi` in this folder: it continues where this stops."
+    "Embedded engine: one machine, state in Pulumi's file backend. For policies, more languages or a team's shared state, "
+    "run `pulumi` in this folder: it continues where this stops."
 )
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from spg99 import faults
 from spg99.engine.decide import Goal, Kind, decide, refuse_deletion
 from spg99.engine.failure import OutcomeUnknown, Skipped, StepFailed
 from spg99.engine.graph import deletion_waits, dependents
@@ -74,8 +75,10 @@ def _call_delete(run: Run, providers: Providers, resource: Resource, *, gone_wit
         run.ensure_going()
         provider = providers.get(resource.provider)
         run.snapshot.begin("deleting", resource)
+        faults.point("engine.delete.noted")
         try:
             provider.delete(resource, timeout=resource.custom_timeouts.get("delete", 0))
+            faults.point("engine.delete.done")
         except OutcomeUnknown:
             run.snapshot.leave_open(resource)
             raise

@@ -18,7 +18,7 @@ from spg99.engine.operations import running
 from spg99.engine.providers import Providers
 from spg99.engine.run import Options, Run
 from spg99.engine.state import Resource, now, unseal
-from spg99.engine.urns import DYNAMIC_PACKAGE, STACK_TYPE, make, package_of
+from spg99.engine.urns import DYNAMIC_PACKAGES, STACK_TYPE, make, package_of
 from spg99.engine.values import Props, keep_secrecy, lower
 from spg99.engine.workspace import Workspace
 from spg99.errors import BadRequest
@@ -130,7 +130,7 @@ def _custom(run: Run, providers: Providers, urn: str, entry: Entry, parent: str)
         reference = providers.default_for(entry.type)
     id_, inputs, outputs = entry.id, _values(entry.inputs), _values(entry.outputs)
     if inputs is None or outputs is None:
-        if package_of(entry.type) == DYNAMIC_PACKAGE:
+        if package_of(entry.type) in DYNAMIC_PACKAGES:
             raise StepFailed("A dynamic resource is imported by a file whose entry has `inputs` and `outputs`.")
         read = providers.get(reference).read(urn, entry.id, None, None)
         if read is None:

@@ -11,6 +11,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, resource_pb2, resource_pb2_grpc
 
+from spg99.engine import nodejs
 from spg99.engine.decide import Goal
 from spg99.engine.events import Message, Outputs
 from spg99.engine.provider import MESSAGE_OPTIONS
@@ -173,7 +174,15 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
     def Log(self, request: Any, context: Any) -> Any:  # noqa: N802
         """A line for the user."""
         urn = "" if request.urn == self.run.root_urn and type_of(request.urn) == STACK_TYPE else request.urn
-        message = Message(_SEVERITIES.get(request.severity, "info"), request.message, urn, request.ephemeral)
+        severity, text = _SEVERITIES.get(request.severity, "info"), request.message
+        if self.run.project.language == "nodejs":
+            if severity == "debug":
+                if not self.run.options.debug:
+                    return empty_pb2.Empty()  # half a dozen lines for each resource that nobody would see
+                text = nodejs.without_answers(text)
+            elif severity == "error":
+                text = nodejs.sentence(text, self.run.project.program_folder)
+        message = Message(severity, text, urn, request.ephemeral)
         self.run.tell(message)
         if message.severity == "error" and not urn and not message.ephemeral:
             self.run.fail(message.text)

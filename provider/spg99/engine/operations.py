@@ -3,7 +3,6 @@ deletion.py, refresh.py), commands (cli.py)."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +15,7 @@ from spg99.engine.events import Listener, Message, Outputs, Result
 from spg99.engine.graph import dependents, matcher
 from spg99.engine.interrupt import handled
 from spg99.engine.monitor import Monitor
-from spg99.engine.processes import Child, interpreter, python_program
-from spg99.engine.project import config_environment
+from spg99.engine.program import run_program
 from spg99.engine.providers import Providers
 from spg99.engine.run import Options, Run
 from spg99.engine.snapshot import Snapshot
@@ -27,8 +25,6 @@ from spg99.engine.workspace import Workspace, need_passphrase, open_workspace
 from spg99.errors import Spg99Error
 
 DEFAULT_PARALLEL = 64
-# How long a program that gets no more answers may take to end by itself.
-_PROGRAM_GRACE_SECONDS = 10
 
 
 def _silent(event: object) -> None:
@@ -99,55 +95,9 @@ def need_passphrase_if_kept(workspace: Workspace) -> None:
 def deploy(workspace: Workspace, options: Options, listener: Listener = _silent) -> Result:
     """Brings the stack to what the program says (`up`), or shows what that would mean (`preview`)."""
     with running(workspace, options, listener) as (run, providers):
-        if _run_program(run, providers, workspace) and not run.result.failures and not run.stop.is_set():
+        if run_program(run, providers, workspace) and not run.result.failures and not run.stop.is_set():
             _delete_leftovers(run, providers)
     return run.result
-
-
-def _run_program(run: Run, providers: Providers, workspace: Workspace) -> bool:
-    """Runs the user's program to its end; answers whether it ended well."""
-    providers.warm_up()
-    project = run.project
-    settings = {
-        "program": str(project.program),
-        "project": project.name,
-        "stack": run.stack,
-        "organization": "organization",
-        "parallel": run.options.parallel,
-        "dry_run": run.dry_run,
-        "monitor": providers.address,
-        "engine": providers.address,
-        "root_directory": str(project.root),
-        "debug": run.options.debug,
-    }
-    program = Child(
-        python_program(interpreter(project), json.dumps(settings)),
-        cwd=project.program if project.program.is_dir() else project.program.parent,
-        environment=run.environment | config_environment(run.config) | {"PYTHONUNBUFFERED": "1"},
-        on_line=lambda line: run.tell(Message("info", line)),
-    )
-    program.follow_output()
-    program.announce_end()
-    try:
-        workspace.crypter.check()  # it takes a moment; the program's start takes longer
-        code = _wait(program, run)
-    finally:
-        program.kill()
-    if code is None:
-        return False
-    if code not in (0, 32) and not run.stop.is_set():
-        run.fail(f"The program ended with exit code {code}.")
-    elif code == 32 and not run.result.failures:
-        run.fail("The program failed.")
-    return code == 0
-
-
-def _wait(program: Child, run: Run) -> int | None:
-    """The program's exit code; None when it had to be ended."""
-    # Once the run is stopping every request is answered, so the program ends by itself when what is in flight has ended.
-    while not program.ended.wait(0.1) and (run.in_flight() or not run.stop.is_set()):
-        pass
-    return program.wait() if program.ended.wait(_PROGRAM_GRACE_SECONDS) else None
 
 
 def _delete_leftovers(run: Run, providers: Providers) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import yaml
 
+from spg99.engine import nodejs
 from spg99.engine.failure import StepFailed
 from spg99.engine.processes import interpreter, python_host, watched
 from spg99.engine.project import Project
-from spg99.engine.urns import DYNAMIC_PACKAGE
+from spg99.engine.urns import DYNAMIC_PACKAGE, NODEJS_DYNAMIC_PACKAGE
 
 
 def command_of(package: str, version: str, project: Project, environment: dict[str, str]) -> list[str]:
@@ -22,6 +23,8 @@ def command_of(package: str, version: str, project: Project, environment: dict[s
     """
     if package == DYNAMIC_PACKAGE:
         return python_host(interpreter(project), "pulumi.dynamic")
+    if package == NODEJS_DYNAMIC_PACKAGE:
+        return nodejs.dynamic_host(project, environment)
     name = f"pulumi-resource-{package}"
     if folder := project.plugins.get(package):
         return _in_folder(folder, name, project)
@@ -39,6 +42,12 @@ def command_of(package: str, version: str, project: Project, environment: dict[s
         f"There is no provider for '{package}'{' ' + version if version else ''}: neither `{name}` on PATH nor "
         f"{wanted} in {home / 'plugins'}. The embedded engine downloads no plugins; `pulumi plugin install` does."
     )
+
+
+def attached_port(package: str, environment: dict[str, str]) -> str:
+    """The port of a provider that runs already, as PULUMI_DEBUG_PROVIDERS names it (`name:port,name:port`); else empty."""
+    pairs = (part.strip().rpartition(":") for part in environment.get("PULUMI_DEBUG_PROVIDERS", "").split(","))
+    return next((port for name, _, port in pairs if name == package), "")
 
 
 def _in_folder(folder: Path, name: str, project: Project) -> list[str]:

@@ -151,6 +151,28 @@ class Child:
         return thread
 
 
+class Attached:
+    """A provider that somebody else has started and will end (PULUMI_DEBUG_PROVIDERS): a Child without a process."""
+
+    def __init__(self, port: str) -> None:
+        self._port = port
+        self.last_lines: collections.deque[str] = collections.deque(maxlen=1)
+
+    def first_line(self) -> str:
+        """Its port."""
+        return self._port
+
+    def exit_code(self, *, within_seconds: float) -> int | None:
+        """Nobody knows."""
+        return None
+
+    def stop(self, *, grace_seconds: float) -> None:
+        """It goes on."""
+
+    def kill(self) -> None:
+        """It goes on."""
+
+
 LIFELINE = "\0lifeline"
 
 
@@ -165,5 +187,5 @@ def watched(command: Sequence[str]) -> list[str]:
 
 
 def python_program(python: str, settings: str) -> list[str]:
-    """The command that runs a Pulumi program as a child of the engine."""
+    """The command that runs a Pulumi program in Python as a child of the engine."""
     return [python, "-u", str(_CHILD), LIFELINE, "program", settings]

@@ -13,12 +13,14 @@ from typing import Any
 import yaml
 
 from spg99.engine.crypt import Crypter
+from spg99.engine.urns import DYNAMIC_PACKAGES
 from spg99.engine.values import reveal, secret
 from spg99.errors import BadRequest, NotFound, Unavailable
 
 _NAMES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 _STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_LANGUAGES = ("python", "nodejs", "yaml")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Project:
     root: Path
     file: Path
     name: str
+    language: str
+    """python, nodejs or yaml"""
     runtime_options: dict[str, Any]
     program: Path
     backend_url: str | None
@@ -36,6 +40,11 @@ class Project:
     plugins: dict[str, Path]
     """provider packages that the project takes from a folder of its own"""
     config_dir: Path
+
+    @property
+    def program_folder(self) -> Path:
+        """Where the program runs."""
+        return self.program if self.program.is_dir() else self.program.parent
 
 
 def find_project(cwd: Path) -> Project:
@@ -58,9 +67,10 @@ def _read_project(file: Path) -> Project:
     runtime = raw.get("runtime")
     options = runtime.get("options") or {} if isinstance(runtime, dict) else {}
     language = runtime.get("name") if isinstance(runtime, dict) else runtime
-    if language != "python":
+    if language not in _LANGUAGES:
         raise BadRequest(
-            f"{file} says `runtime: {language}`; the embedded engine runs Python programs only. Use the Pulumi CLI for it."
+            f"{file} says `runtime: {language}`; the embedded engine runs Python, Node.js and YAML programs only. "
+            "Use the Pulumi CLI for it."
         )
     program = (file.parent / (raw.get("main") or ".")).resolve()
     if not program.exists():
@@ -76,6 +86,7 @@ def _read_project(file: Path) -> Project:
         root=file.parent,
         file=file,
         name=name,
+        language=language,
         runtime_options=options,
         program=program,
         backend_url=(raw.get("backend") or {}).get("url"),
@@ -197,7 +208,7 @@ def _as_text(value: Any) -> str:
 
 def package_config(config: dict[str, Any], package: str) -> dict[str, Any]:
     """The configuration of a package's default provider. Dynamic providers get all of it, with namespaces."""
-    if package == "pulumi-python":
+    if package in DYNAMIC_PACKAGES:
         return dict(config)
     prefix = package + ":"
     return {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}

@@ -14,14 +14,15 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 from pulumi.runtime.proto import provider_pb2 as pb
-from pulumi.runtime.proto import provider_pb2_grpc
 
+from spg99.engine.autonaming import Proposal
 from spg99.engine.decide import Change, Difference
 from spg99.engine.failure import OutcomeUnknown, StepFailed, from_rpc
-from spg99.engine.processes import Child
+from spg99.engine.processes import Attached, Child
 from spg99.engine.state import Resource
-from spg99.engine.urns import DYNAMIC_PACKAGE, name_of, type_of
+from spg99.engine.urns import DYNAMIC_PACKAGES, name_of, type_of
 from spg99.engine.values import (
     Props,
     changed_keys,
@@ -52,7 +53,9 @@ Timing = Callable[[str, float], None]
 class Provider:
     """A running provider. Methods may be called from any thread."""
 
-    def __init__(self, package: str, child: Child, engine_address: str, root: str, on_timing: Timing) -> None:
+    def __init__(
+        self, package: str, child: Child | Attached, engine_address: str, root: str, on_timing: Timing
+    ) -> None:
         self.package = package
         self.configured = False
         self._child = child
@@ -65,12 +68,19 @@ class Provider:
             )
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=MESSAGE_OPTIONS)
         self._stub: Any = provider_pb2_grpc.ResourceProviderStub(self._channel)
-        self._secrets = self._references = self._previews = False
+        self._secrets = self._references = self._previews = self._names = False
         self._shook_hands = self._handshake(engine_address, root)
 
     def _handshake(self, engine_address: str, root: str) -> bool:
+        # One that somebody else has started knows its folders itself, and learns afterwards who asks.
+        attached = isinstance(self._child, Attached)
+        folder = None if attached else root
         request = pb.ProviderHandshakeRequest(
-            engine_address=engine_address, root_directory=root, program_directory=root, configure_with_urn=True
+            engine_address=engine_address,
+            root_directory=folder,
+            program_directory=folder,
+            configure_with_urn=True,
+            invoke_with_preview=True,
         )
         try:
             answer = self._stub.Handshake(request, wait_for_ready=True, timeout=30)
@@ -79,6 +89,9 @@ class Provider:
                 return False
             raise self._failed(error) from error
         self._secrets, self._references, self._previews = answer.accept_secrets, answer.accept_resources, True
+        self._names = answer.supports_autonaming_configuration
+        if attached:
+            self._optional("Attach", plugin_pb2.PluginAttach(address=engine_address))
         return True
 
     def _call(self, method: str, request: Any) -> Any:
@@ -166,10 +179,14 @@ class Provider:
             self._references = answer.acceptResources
         self.configured = True
 
-    def check(self, urn: str, old: Props, new: Props, seed: bytes) -> Props:
+    def check(self, urn: str, old: Props, new: Props, seed: bytes, named: Proposal | None = None) -> Props:
         """The resource's inputs, completed by the provider. Raises StepFailed with all its complaints."""
         if not self.configured:
             return new
+        options: Any = None
+        if named is not None and self._names:
+            options = pb.CheckRequest.AutonamingOptions(proposed_name=named.name)
+            options.mode = int(named.mode)
         answer = self._call(
             "Check",
             pb.CheckRequest(
@@ -179,6 +196,7 @@ class Provider:
                 olds=self._struct(old),
                 news=self._struct(new),
                 randomSeed=seed,
+                autonaming=options,
             ),
         )
         _raise_failures(answer.failures)
@@ -283,7 +301,7 @@ class Provider:
         """Ends the process."""
         self._channel.close()
         # A dynamic host keeps nothing: it holds no state and no sockets once nobody calls it.
-        if self.package == DYNAMIC_PACKAGE:
+        if self.package in DYNAMIC_PACKAGES:
             self._child.kill()
         else:
             self._child.stop(grace_seconds=5)
@@ -322,6 +340,6 @@ def _raise_failures(failures: Sequence[Any]) -> None:
         raise StepFailed("\n".join(lines))
 
 
-def _last_words(child: Child) -> str:
+def _last_words(child: Child | Attached) -> str:
     lines = [line for line in child.last_lines if line.strip()]
     return lines[-1] if lines else ""

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from spg99.engine.decide import Kind
 from spg99.engine.failure import StepFailed
-from spg99.engine.plugins import command_of
-from spg99.engine.processes import Child
+from spg99.engine.plugins import attached_port, command_of
+from spg99.engine.processes import Attached, Child
 from spg99.engine.project import package_config
 from spg99.engine.provider import Provider
 from spg99.engine.run import Run
@@ -152,6 +152,10 @@ class Providers:
 
     def _launch(self, package: str, version: str) -> Provider:
         run = self._run
+        child: Child | Attached
+        if port := attached_port(package, run.environment):
+            child = Attached(port)
+            return Provider(package, child, self.address, str(run.project.root), run.note_call)
         environment = run.environment | {"PULUMI_PROJECT": run.project.name, "PULUMI_STACK": run.stack}
         command = command_of(package, version, run.project, run.environment)
         child = Child([*command, self.address], cwd=run.project.root, environment=environment)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from spg99.engine import paths
+from spg99 import faults
+from spg99.engine import autonaming, paths
 from spg99.engine.decide import NOTHING, Decision, Kind, decide, wants_import
 from spg99.engine.deletion import delete_for_replacement
 from spg99.engine.failure import OutcomeUnknown, PartlyFailed, Skipped, StepFailed
@@ -15,7 +16,7 @@ from spg99.engine.provider import Provider
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy, now
-from spg99.engine.urns import DYNAMIC_PACKAGE, STACK_TYPE, is_provider, package_of
+from spg99.engine.urns import DYNAMIC_PACKAGES, STACK_TYPE, is_provider, package_of
 from spg99.engine.values import Props, secret
 from spg99.engine.wanted import Wanted, earlier_urns
 
@@ -161,7 +162,9 @@ class _Custom:
         return self._create(old, new)
 
     def _check(self, old: Resource | None, inputs: Props) -> Props:
-        return self.provider.check(self.wanted.urn, old.inputs if old else {}, inputs, self.seed)
+        run, wanted = self.run, self.wanted
+        named = autonaming.proposal(run.config, wanted.type, wanted.name, run.stack, run.project.name, self.seed)
+        return self.provider.check(wanted.urn, old.inputs if old else {}, inputs, self.seed, named)
 
     def _decide(self, old: Resource | None, checked: Props) -> Decision:
         wanted, run = self.wanted, self.run
@@ -217,10 +220,12 @@ class _Custom:
         with run.slots:
             run.ensure_going()
             snapshot.begin("creating", new)
+            faults.point("engine.create.noted")
             try:
                 id_, outputs = self.provider.create(
                     new.urn, new.inputs, timeout=new.custom_timeouts.get("create", 0), preview=run.dry_run
                 )
+                faults.point("engine.create.made")
             except PartlyFailed as partial:
                 self._keep_partial(new, partial, instead_of=instead_of)
                 raise
@@ -242,6 +247,7 @@ class _Custom:
             outcome.old, outcome.new, outcome.difference = old, new, decision.difference
             run.ensure_going()
             snapshot.begin("updating", new)
+            faults.point("engine.update.noted")
             try:
                 outputs = self.provider.update(
                     new.urn,
@@ -260,6 +266,7 @@ class _Custom:
             except BaseException:
                 snapshot.end(new)
                 raise
+            faults.point("engine.update.made")
             done = outcome.new = copy(new, outputs=self._sealed(outputs), modified=now())
             run.registered[new.urn], run.dirty = done, True
             snapshot.end(new, done=done, instead_of=old)
@@ -304,7 +311,7 @@ class _Custom:
         run, wanted = self.run, self.wanted
         id_ = wanted.goal.import_id
         # A dynamic provider cannot be found without its `__provider`; Pulumi's engine does not send it and fails there.
-        hint = {"__provider": wanted.inputs["__provider"]} if self.provider.package == DYNAMIC_PACKAGE else None
+        hint = {"__provider": wanted.inputs["__provider"]} if self.provider.package in DYNAMIC_PACKAGES else None
         with run.step(Kind.IMPORT, wanted.urn) as outcome, run.slots:
             found = self.provider.read(wanted.urn, id_, hint, None, timeout=wanted.timeouts.get("read", 0))
             if found is None:

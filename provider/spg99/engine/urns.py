@@ -8,6 +8,8 @@ from __future__ import annotations
 STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX = "pulumi:providers:"
 DYNAMIC_PACKAGE = "pulumi-python"
+NODEJS_DYNAMIC_PACKAGE = "pulumi-nodejs"
+DYNAMIC_PACKAGES = (DYNAMIC_PACKAGE, NODEJS_DYNAMIC_PACKAGE)
 
 
 def make(stack: str, project: str, type_: str, name: str, parent: str = "") -> str:

@@ -178,8 +178,8 @@ def test_passphrases_and_backends(house: Any) -> None:
     assert house.call("preview", "-s", "dev", PULUMI_CONFIG_PASSPHRASE_FILE=str(secret))[0] == 0
     code, _, err = house.call("preview", "-s", "dev", "--backend", "s3://bucket")
     assert code == 255 and "keeps state in files only" in err
-    (house.folder / "Pulumi.yaml").write_text("name: house\nruntime: nodejs\n")
-    assert "runs Python programs only" in house.call("preview", "-s", "dev")[2]
+    (house.folder / "Pulumi.yaml").write_text("name: house\nruntime: dotnet\n")
+    assert "runs Python, Node.js and YAML programs only" in house.call("preview", "-s", "dev")[2]
 
 
 def test_import_files(house: Any) -> None:

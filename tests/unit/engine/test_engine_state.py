@@ -381,7 +381,7 @@ def test_projects(tmp_path: Path) -> None:
     assert project.defaults == {"proj:size": "5", "o:x": "1"}
     for bad, said in [
         ("runtime: python", "needs a `name`"),
-        ("name: p\nruntime: go", "runs Python programs only"),
+        ("name: p\nruntime: go", "runs Python, Node.js and YAML programs only"),
         ("[", "cannot be read"),
         ("- a", "must hold a mapping"),
         ("name: p\nruntime: python\nmain: nowhere", "which does not exist"),

@@ -1,7 +1,8 @@
 """A native provider for tests: `shelf:index:Box` is a JSON file in the folder SHELF. Real gRPC, real process.
 
 What it was asked is appended to SHELF/journal; SHELF/behave.json tells it to misbehave: {"create:name": {"fail": "why"}},
-also `partial` (made, but not ready), `die`, and `wait` (until SHELF/go exists or Cancel comes, `stubborn`: only the former).
+also `partial` (made, but not ready), `die`, `together` (goes on once so many calls were in flight at a time), and `wait` (until SHELF/go exists or Cancel comes,
+`stubborn`: only the former). `create:*` is for every name. SHELF/most-at-once tells how many calls it ever had at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pulumi.runtime.proto import provider_pb2 as pb
 SIG, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 SHELF = Path(os.environ["SHELF"])
-INPUTS = {"text", "size", "kind", "place", "labels", "code", "parts"}
+INPUTS = {"title", "text", "size", "kind", "place", "labels", "code", "parts"}
 FORCES = {"kind", "place"}
 
 
@@ -55,7 +56,9 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         self.engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine))
         self.cancelled = threading.Event()
         self.lock = threading.Lock()
+        self.changed = threading.Condition()
         self.zone = "north"
+        self.at_once = self.most_at_once = 0
 
     def note(self, what, **more):
         with self.lock, (SHELF / "journal").open("a") as journal:
@@ -63,7 +66,10 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
 
     def behave(self, what, request, context, id_=""):
         file = SHELF / "behave.json"
-        wanted = json.loads(file.read_text()).get(f"{what}:{request.name}", {}) if file.exists() else {}
+        wishes = json.loads(file.read_text()) if file.exists() else {}
+        wanted = wishes.get(f"{what}:{request.name}", wishes.get(f"{what}:*", {}))
+        if "together" in wanted:
+            self.together(int(wanted["together"]))
         if "wait" in wanted:
             (SHELF / f"waiting-{request.name}").touch()
             log = engine_pb2.LogRequest(severity=1, message="waiting for go", urn=request.urn, ephemeral=True)
@@ -81,8 +87,26 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
             context.abort(grpc.StatusCode.UNKNOWN, wanted["fail"])
         return wanted
 
+    def together(self, count):
+        with self.changed:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            (SHELF / "most-at-once").write_text(str(self.most_at_once))
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most_at_once >= count, timeout=20)
+        time.sleep(0.02)  # whoever comes although the others are still here is seen
+        with self.changed:
+            self.at_once -= 1
+
     def Handshake(self, request, context):
-        return pb.ProviderHandshakeResponse(accept_secrets=True)
+        asked = ("root_directory", "program_directory", "configure_with_urn", "invoke_with_preview")
+        self.note("handshake", **{name: getattr(request, name) for name in asked})
+        return pb.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
+
+    def Attach(self, request, context):
+        self.note("attach", address=request.address)
+        self.engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(request.address))
+        return empty_pb2.Empty()
 
     def CheckConfig(self, request, context):
         news = props(request.news)
@@ -103,6 +127,9 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
     def Check(self, request, context):
         news = props(request.news)
         failures = []
+        if request.HasField("autonaming"):
+            told = request.autonaming
+            self.note("check", proposed=told.proposed_name, mode=told.mode, seed=len(request.randomSeed))
         shown = plain(news)
         if not isinstance(shown.get("text", ""), str):
             failures.append(pb.CheckFailure(property="text", reason="must be text"))
@@ -115,6 +142,8 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
 
     def Diff(self, request, context):
         old, new = plain(props(request.old_inputs)), plain(props(request.news))
+        if old.pop("__provider", None):  # a dynamic provider had it before, which knew less
+            new = {key: new[key] for key in old.keys() & new.keys()}
         before, after = flat(old), flat(new)
         detail = {}
         for path in before.keys() | after.keys():
@@ -143,7 +172,8 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         inputs = props(request.properties)
         if request.preview:
             return pb.CreateResponse(properties=request.properties)
-        self.note("create", name=request.name, timeout=request.timeout, zone=self.zone)
+        version = os.environ.get("SHELF_VERSION")
+        self.note("create", name=request.name, timeout=request.timeout, zone=self.zone, version=version)
         wanted = self.behave("create", request, context)
         with self.lock:
             number = 1
@@ -175,7 +205,7 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         return pb.UpdateResponse(properties=outputs)
 
     def Read(self, request, context):
-        self.note("read", name=request.name)
+        self.note("read", name=request.name, timeout=request.timeout)
         self.behave("read", request, context)
         file = SHELF / f"{request.id}.json"
         if not file.exists():
@@ -195,8 +225,11 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         if request.tok != "shelf:index:find":
             context.abort(grpc.StatusCode.UNKNOWN, f"there is no function {request.tok}")
         text = props(request.args)["text"]
+        self.note("invoke", preview=request.preview, text=text)
         names = sorted(f.stem for f in SHELF.glob("*-*.json") if json.loads(f.read_text()).get("text") == text)
-        return pb.InvokeResponse(**{"return": wire({"names": names})})
+        return pb.InvokeResponse(
+            **{"return": wire({"names": names, "key": {SIG: SECRET, "value": "key of the shelf"}})}
+        )
 
     def Cancel(self, request, context):
         self.note("cancel")
