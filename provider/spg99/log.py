@@ -99,5 +99,11 @@ def get(room: str) -> Any:
 
 
 def bind_request(request_id: str) -> None:
-    """Puts `request_id` on every following line of this task."""
+    """Puts `request_id` on every following line of this task, and on every call it makes to the Control Plane."""
     structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+def bound_request() -> str | None:
+    """The request this task works for, if it is known."""
+    found: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return found

@@ -174,7 +174,7 @@ class TestDelete:
     def test_while_it_runs_with_clients_needs_force(self, house: House) -> None:
         database = house.create_database(name="gone2", idle_timeout_seconds=300)
         with house.connect(name="gone2") as connection:
-            connection.execute("select 1")
+            wait_for("the connection to be counted", lambda: house.database(name="gone2")["active_connections"] == 1)
             refused = house.api("DELETE", "/tenants/acme/dbs/gone2")
             assert refused.status_code == 409, refused.text
             assert "force" in refused.json()["message"]

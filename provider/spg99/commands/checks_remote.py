@@ -15,9 +15,10 @@ from spg99.commands.checks import Finding
 from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.door import Door
 from spg99.commands.ports import hold_port
-from spg99.errors import Spg99Error, Unauthorized
+from spg99.errors import BadRequest, Spg99Error, Unauthorized
 
 KNOCK_SECONDS: Final = 5.0
+_SAID: Final = ("SPG99_CP_URL", "CP_URL", "SPG99_API_KEY", "SPG99_TOKEN")
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
 
 
@@ -49,8 +50,12 @@ def control_plane(data_dir: Path | None) -> Finding:
     door = Door(url=None, api_key=None, data_dir=data_dir)
     try:
         settings = door.settings()
+    except BadRequest as error:
+        return Finding("fail", "Control Plane", "no usable address", error.message)
     except Spg99Error as error:
-        return Finding("warn", "Control Plane", "no address or no key", error.message)
+        # Whoever has set one of the two wants to use it, and cannot.
+        is_meant = any(os.environ.get(name) for name in _SAID)
+        return Finding("fail" if is_meant else "warn", "Control Plane", "no address or no key", error.message)
 
     async def ask() -> str:
         from spg99.client import Client
@@ -79,13 +84,16 @@ def gateway(state: DevState | None) -> Finding:
     if not where:
         return Finding("warn", "Gateway", "no address", "Set SPG99_GATEWAY to host:port, or start `spg99 dev`.")
     host, _, number = where.rpartition(":")
+    if not host or not number.isdecimal():
+        return Finding("fail", "Gateway", f"'{where}' is no address", "Set SPG99_GATEWAY to host:port.")
     try:
         text = certificate_of(host.strip("[]"), int(number), ca_file)
     except ssl.SSLCertVerificationError as error:
         reason = error.verify_message
         return Finding("fail", "Gateway", f"{where}: {reason}", "Set PGSSLROOTCERT to the CA of this Gateway.")
-    except (OSError, ValueError) as error:
-        return Finding("fail", "Gateway", f"{where}: {error}", "Start it, or set SPG99_GATEWAY to host:port.")
+    except (OSError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or error
+        return Finding("fail", "Gateway", f"{where}: {told}", "Start it, or set SPG99_GATEWAY to host:port.")
     return Finding("ok", "Gateway", f"{where}, {text}")
 
 

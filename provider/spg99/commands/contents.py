@@ -51,6 +51,8 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("cancel", _ENGINE + "[cancel]", "Free a stack from the lock of a run that died."),
             Entry("import", _ENGINE + "[import]", "Take what exists into a stack."),
             Entry("import-file", "spg99.commands.import_file:import_file", "Write the import file for what exists."),
+            Entry("plugin", "spg99.commands.plugin:plugin", "Pulumi's native plugin: install it, pack it."),
+            Entry("terraform", "spg99.commands.terraform:terraform", "The Terraform provider: install it."),
         ),
     ),
     Section(
@@ -59,6 +61,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("tenants", _NOUNS + "[tenants]", "Tenants and their credentials."),
             Entry("dbs", _NOUNS + "[dbs]", "Databases: settings, state, start, stop, scale."),
             Entry("keys", _NOUNS + "[keys]", "API keys."),
+            Entry("credentials", _NOUNS + "[credentials]", "Tenants' passwords, managed: rotate, bring one."),
             Entry("account", "spg99.commands.account:account", "The account this API key belongs to."),
             Entry("events", "spg99.commands.events:events", "What happens, as it happens."),
             Entry("operations", "spg99.commands.operations:operations", "What became of an asynchronous call."),

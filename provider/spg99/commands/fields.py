@@ -33,6 +33,10 @@ def _option(name: str, field: Any, required: bool) -> Callable[[Any], Any]:
     if facts:
         help_text += f"  [{'; '.join(facts)}]"
     attributes: dict[str, Any] = {"default": None, "help": help_text, "required": required}
+    if Mark.SECRET in marks_of(field):
+        # Not the secret itself: a command line stands in the list of processes and in the shell's history.
+        attributes["help"] = f"{help_text}  [a file that holds it; - reads standard input]"
+        return click.option(f"{flag}-file", name, type=click.File(), callback=_first_line, **attributes)
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, **attributes)
     many = get_origin(kind) is list
@@ -42,3 +46,12 @@ def _option(name: str, field: Any, required: bool) -> Callable[[Any], Any]:
     is_enum = isinstance(kind, type) and issubclass(kind, Enum)
     attributes["type"] = click.Choice([member.value for member in kind]) if is_enum else click_type(kind)
     return click.option(flag, name, **attributes)
+
+
+def _first_line(_context: click.Context, parameter: click.Parameter, file: Any) -> str | None:
+    if file is None:
+        return None
+    text = file.readline().rstrip("\r\n")
+    if not text:
+        raise click.BadParameter("The file is empty.", param=parameter)
+    return str(text)

@@ -1,4 +1,4 @@
-"""tenants, dbs, keys: list, get, create, update, delete, watch, made from the resource model alone.
+"""tenants, dbs, keys, credentials: list, get, create, update, delete, watch, made from the resource model alone.
 
 Here: a command group for any noun, and what a noun has beyond that. Not here: rendering (rendering.py), watching (watch.py).
 """
@@ -13,7 +13,7 @@ import click
 from spg99.commands import verbs
 from spg99.commands.door import Door, with_door
 from spg99.commands.fields import field_options
-from spg99.resources import ApiKey, Database, Mark, Resource, Tenant
+from spg99.resources import ApiKey, Database, Mark, Resource, Tenant, TenantCredentials
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Naming:
     one: str
     """In a sentence: `a database`."""
     many: str
-    filters: tuple[str, ...] = ()
-    """Query parameters of the list."""
     deletions: tuple[tuple[str, str], ...] = ()
     """Query parameters of the deletion, and their help."""
+    ending: str = "Delete {} for good"
+    """What its deletion does, with a place for what is deleted."""
     secret_once: bool = False
     """Its secrets are answered once, at creation: they are always shown then."""
 
@@ -38,10 +38,12 @@ NAMINGS: Final[dict[type[Resource], Naming]] = {
         "dbs",
         "a database",
         "databases",
-        filters=("state", "name_prefix"),
         deletions=(("force", "Also while clients are connected."),),
     ),
     ApiKey: Naming("keys", "an API key", "API keys", secret_once=True),
+    TenantCredentials: Naming(
+        "credentials", "a tenant's credentials", "managed credentials", ending="End the management of {}"
+    ),
 }
 
 
@@ -49,7 +51,7 @@ def group_of(kind: type[Resource], naming: Naming) -> click.Group:
     """The group of one noun."""
     group = click.Group(naming.command, help=f"{(kind.__doc__ or '').strip()}")
     for command in (
-        _list(kind, naming),
+        *([_list(kind, naming)] if kind.LISTED else []),
         _get(kind, naming),
         _create(kind, naming),
         *([_update(kind, naming)] if kind.inputs().keys() - kind.marked(Mark.IMMUTABLE) else []),
@@ -78,7 +80,7 @@ def _list(kind: type[Resource], naming: Naming) -> click.Command:
         where = {name: given.pop(name) for name in kind.path_fields()}
         verbs.show_list(door, kind, where, given, nothing=f"There are no {naming.many}.")
 
-    for name in reversed(naming.filters):
+    for name in reversed(kind.FILTERS):
         body = click.option(f"--{name.replace('_', '-')}", name, help=f"Only those with this {name}.")(body)
     for name in kind.path_fields():
         body = click.argument(name, metavar=name.upper())(body)
@@ -128,7 +130,8 @@ def _delete(kind: type[Resource], naming: Naming) -> click.Command:
     def body(door: Door, human_id: dict[str, str], *, yes: bool, wait: bool = False, **query: bool) -> None:
         name = kind.id_of(human_id)
         if not yes:
-            click.confirm(f"Delete the {kind.NOUN.replace('_', ' ')} {name} for good?", abort=True, err=True)
+            what = naming.ending.format(f"the {kind.NOUN.replace('_', ' ')} {name}")
+            click.confirm(f"{what}?", abort=True, err=True)
         verbs.delete(door, kind, human_id, {key: value for key, value in query.items() if value}, wait=wait)
 
     decorated: Any = click.option("--wait/--no-wait", default=True, help="Wait until it is gone.  [default: wait]")(
@@ -137,7 +140,7 @@ def _delete(kind: type[Resource], naming: Naming) -> click.Command:
     decorated = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(decorated)
     for name, text in naming.deletions:
         decorated = click.option(f"--{name}", is_flag=True, help=text)(decorated)
-    return click.command("delete", help=f"Delete {naming.one} for good.")(with_door(id_argument(kind)(decorated)))
+    return click.command("delete", help=f"{naming.ending.format(naming.one)}.")(with_door(id_argument(kind)(decorated)))
 
 
 def _watch(kind: type[Resource], naming: Naming) -> click.Command:

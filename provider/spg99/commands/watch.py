@@ -32,6 +32,9 @@ def watch_one(door: Door, kind: type[Resource], id_values: dict[str, str]) -> No
                 click.echo(f"{kind.id_of(id_values)} is deleted.", err=True)
                 return
             found = getattr(thing, kind.UID_FIELD)
+            if uid is not None and found is None:
+                click.echo(f"{kind.id_of(id_values)} is deleted.", err=True)
+                return
             if uid is not None and found != uid:
                 click.echo(f"{kind.id_of(id_values)} was deleted and created again.", err=True)
             uid = found

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from spg99 import log
 from spg99.control_plane.store import setup
-from spg99.errors import CannotWake, Conflict
+from spg99.errors import BadRequest, CannotWake, Conflict
 from spg99.postgres import Cluster, find_binaries, service_account
 from spg99.postgres.accounts import make_folder
 
@@ -68,6 +68,11 @@ class EmbeddedCatalogue:
         self.binaries = find_binaries(
             pg_bin, copy_to=data_dir.expanduser().absolute() / "programs", account=self._account, major=major
         )
+        if self.binaries.major < major:  # before it makes files that the right programs refuse
+            raise BadRequest(
+                f"The catalogue needs PostgreSQL {major} or newer; {self.binaries.bin_dir} holds {self.binaries.version}. "
+                "Leave out --pg-bin to use the one that comes with spg99."
+            )
         self._cluster = Cluster(
             self._folder / "pg", data_dir.expanduser().absolute() / "run" / "catalogue", self.binaries, self._account
         )

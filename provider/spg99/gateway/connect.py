@@ -153,7 +153,9 @@ class Checkouts:
         self._held[key] = Held(checkout, asked_at + checkout.lease_seconds)
         self.grace_seconds_seen = max(self.grace_seconds_seen, checkout.grace_seconds)
         if checkout.woke:
-            self._on_wake(self._monotonic() - asked_at)
+            seconds = self._monotonic() - asked_at
+            self._on_wake(seconds)
+            _log.info("woken", db_id=checkout.db_id, seconds=round(seconds, 3))
         return checkout
 
     def _in_grace(self, key: Key) -> Checkout | None:

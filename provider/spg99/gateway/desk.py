@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from spg99 import faults
+from spg99 import faults, log
 from spg99.errors import Spg99Error, TooManyConnections
 from spg99.gateway.backoff import BackOff
 from spg99.gateway.channel import Channel, Handler
@@ -93,12 +93,14 @@ class Desk:
         sessions: dict[int, Session],
         *,
         session: int,
+        request_id: str,
         tenant_id: str,
         database: str,
         connections_max: int,
         seconds: float,
         distrust: str | None,
     ) -> dict[str, Any]:
+        log.bind_request(request_id)  # every call of a worker is a task of its own
         entry = sessions.get(session)
         if entry is None:
             if self._tenants[tenant_id] >= connections_max:

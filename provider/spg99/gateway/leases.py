@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,8 @@ RENEW_SECONDS: Final = 5.0
 """Until the Control Plane names another time."""
 RETRY_SECONDS: Final = 1.0
 REPORT_SECONDS_MAX: Final = 5.0
+SIGN_OF_LIFE_SECONDS: Final = 30.0
+"""A gateway that nobody uses reports all the same, though not more often than this."""
 _GATHER_SECONDS: Final = 0.02
 """A burst of first and last clients becomes one report."""
 
@@ -62,6 +65,8 @@ class Leases:
     uses: dict[str, Use] = field(default_factory=dict)
     renew_seconds: float = RENEW_SECONDS
     _poked: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard_at: float = -math.inf
+    """When the Control Plane last heard of us."""
 
     def opened(self, db_id: str) -> None:
         """A session on this database begins."""
@@ -118,7 +123,7 @@ class Leases:
         }
         # A lease that lingers is left as it is: reporting it with no client would release it.
         told = {db_id: self._told(db_id, use) for db_id, use in self.uses.items() if use.sessions or db_id in released}
-        if not told:
+        if not told and (release_all or asked_at < self._heard_at + SIGN_OF_LIFE_SECONDS):
             return
         for db_id in released:
             self.checkouts.begin_release(db_id)
@@ -134,6 +139,7 @@ class Leases:
                 self.checkouts.end_release(db_id, answered=answer is not None)
         faults.point("gateway.after_report")
         if answer is not None:
+            self._heard_at = asked_at
             self._take_in(answer, told, released, asked_at=asked_at)
 
     def _told(self, db_id: str, use: Use) -> LeaseUse:

@@ -31,6 +31,7 @@ from spg99.gateway.cancel import CancelTarget
 from spg99.gateway.house import House
 from spg99.gateway.relay import Relay
 from spg99.gateway.tls import ALPN
+from spg99.ids import new_id
 from spg99.protocol.gateway import Checkout, Credentials
 from spg99.wire import messages, scram, scram_exchange
 from spg99.wire.messages import FrameScanner
@@ -59,6 +60,7 @@ class Session(asyncio.Protocol):
         self._deadline = deadline
         self._on_admitted = on_admitted
         self._number = next(house.numbers)
+        self._request_id = new_id("req")
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,6 +119,7 @@ class Session(asyncio.Protocol):
         return self._transport
 
     async def _run(self) -> None:
+        log.bind_request(self._request_id)
         try:
             try:
                 async with asyncio.timeout_at(self._deadline):
@@ -256,6 +259,7 @@ class Session(asyncio.Protocol):
             answer = await self._house.desk.call(
                 "connect",
                 session=self._number,
+                request_id=self._request_id,
                 tenant_id=credentials.tenant_id,
                 database=startup.database,
                 connections_max=credentials.max_connections,

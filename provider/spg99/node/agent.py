@@ -188,6 +188,8 @@ class Agent:
 
     async def _carry_out(self, task: Task) -> None:
         assert self._identity is not None
+        if task.request_id is not None:
+            log.bind_request(task.request_id)  # of this job only: it is a task of its own
         try:
             result = await self._handlers.carry_out(
                 task, bearer_token=self._identity.bearer_token, now=self._clock.now()

@@ -47,6 +47,8 @@ _DISK_SENTENCES: Final = {
     errno.ENFILE: "The node has too many open files: raise fs.file-max.",
     errno.EAGAIN: "The node cannot make another process: raise its limits.",
     errno.ENOMEM: "The node has no memory left.",
+    errno.EISDIR: "A folder stands where the agent needs a file: move it away.",
+    errno.ENOTDIR: "A file stands where the agent needs a folder: move it away.",
 }
 
 
@@ -84,6 +86,7 @@ class Handlers:
             _log.error("task failed", task_id=task.task_id, kind=kind, trace=traceback.format_exc())
             what = f"The agent made a mistake ({type(error).__name__}); its log holds more under task {task.task_id}."
             return TaskResult(succeeded=False, attempt=task.attempt, error=what)
+        _log.info("task done", task_id=task.task_id, kind=kind, timeline_id=order.timeline_id)
         result = answer.model_dump(mode="json") if answer is not None else {}
         return TaskResult(succeeded=True, attempt=task.attempt, result=result)
 
@@ -176,5 +179,6 @@ def admitted(
 
 def sentence_of(error: OSError) -> str:
     """What an error of the system means to whoever runs the node."""
-    where = f" ({error.filename})" if error.filename else ""
+    path = error.filename2 or error.filename  # of a rename the target: the source is a draft of ours
+    where = f" ({path})" if path else ""
     return _DISK_SENTENCES.get(error.errno or 0, f"The node's system refused: {error.strerror or error}.") + where

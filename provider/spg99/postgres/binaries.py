@@ -59,7 +59,9 @@ def find_binaries(pg_bin: Path | None, *, copy_to: Path, account: Account | None
     `account` None means that our own user runs PostgreSQL: then nothing is ever copied.
     """
     if pg_bin is not None:
-        return _described(pg_bin.expanduser().resolve())
+        found = _described(pg_bin.expanduser().resolve())
+        _require_runnable(found.bin_dir, account)
+        return found
     package = _wheel_package()
     prefix = package / _FOLDER_OF_MAJOR[major]
     if not (prefix / "bin" / "postgres").is_file():
@@ -67,6 +69,17 @@ def find_binaries(pg_bin: Path | None, *, copy_to: Path, account: Account | None
     if blocking_folder(prefix / "bin", account) is not None or _closed_to_others(prefix / "bin" / "postgres", account):
         prefix = _copy_once(package, prefix, copy_to)
     return _described(prefix / "bin")
+
+
+def _require_runnable(bin_dir: Path, account: Account | None) -> None:
+    blocked = blocking_folder(bin_dir, account)
+    if blocked is None and _closed_to_others(bin_dir / "postgres", account):
+        blocked = bin_dir / "postgres"
+    if account is not None and blocked is not None:
+        raise BadRequest(
+            f"The user '{account.name}', who runs PostgreSQL here, may not use {blocked}. Name programs that everybody may "
+            "run with --pg-bin (SPG99_PG_BIN), or let others enter and read them (chmod -R o+rX)."
+        )
 
 
 def _wheel_package() -> Path:

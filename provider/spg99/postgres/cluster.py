@@ -120,7 +120,7 @@ class Cluster:
                 await self._give_up()
                 said = read_since(self.log_file, log_begin)
                 reason = complaint_in(said) or last_words(said) or error.message
-                raise CannotWake(f"PostgreSQL did not start: {reason}") from error
+                raise CannotWake(f"PostgreSQL did not start: {reason}{self._advice(reason)}") from error
             except BaseException:
                 await self._give_up()
                 raise
@@ -238,6 +238,12 @@ class Cluster:
                 raise CannotWake("PostgreSQL ended during its start.")
             await asyncio.sleep(0.001)
         raise CannotWake(f"It was not ready after {timeout_seconds:.0f} s.")
+
+    def _advice(self, reason: str) -> str:
+        if "Permission denied" not in reason:
+            return ""
+        name = f"'{self.account.name}'" if self.account is not None else "the agent's user"
+        return f" Everything in {self.data_dir} must belong to {name}, with mode 0700 and 0600."
 
     async def _give_up(self) -> None:
         child = self._child

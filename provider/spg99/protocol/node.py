@@ -89,6 +89,8 @@ class Task(Message):
     attempt: int
     expires_at: datetime
     """An agent does not begin a task after this moment."""
+    request_id: str | None = None
+    """The request that led to it, for the logs. Not signed: nothing is done by it."""
     signature: str = ""
     """HMAC-SHA256 over `signed_bytes`, hex; the key is the SHA-256 (hex text) of the node's bearer token."""
 

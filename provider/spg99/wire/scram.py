@@ -88,17 +88,23 @@ def saslprep(password: str) -> str:
     if password.isascii():
         # Control characters are prohibited, so they are left alone as well.
         return password
+    prepared = saslprepped(password)
+    return password if prepared is None else prepared
+
+
+def saslprepped(password: str) -> str | None:
+    """RFC 4013 to the letter: the prepared text, or None for one that it prohibits."""
     # U+200B is in both tables; PostgreSQL makes it a space.
     spaced = (" " if stringprep.in_table_c12(c) else c for c in password)
     mapped = "".join(c for c in spaced if not stringprep.in_table_b1(c))
     prepared = unicodedata.normalize("NFKC", mapped)
     if not prepared or any(in_table(c) for c in prepared for in_table in _PROHIBITED):
-        return password
+        return None
     right_to_left = [stringprep.in_table_d1(c) for c in prepared]
     if any(right_to_left) and (
         any(stringprep.in_table_d2(c) for c in prepared) or not (right_to_left[0] and right_to_left[-1])
     ):
-        return password
+        return None
     return prepared
 
 

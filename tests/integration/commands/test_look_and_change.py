@@ -60,6 +60,25 @@ def test_a_tenant_from_create_to_delete(house: House) -> None:
     assert gone.stderr.startswith("error: ") and "request id: req_" in gone.stderr
 
 
+def test_credentials_are_managed_rotated_and_left(house: House, tmp_path: Path) -> None:
+    answer(house, "tenants", "create", "rho")
+    (tmp_path / "password").write_text("a password of my own\n")
+    made = answer(house, "credentials", "create", "rho", "--pg-password-file", str(tmp_path / "password"))
+    assert (made["state"], made["password"]) == ("managed", "[secret]")
+    assert "a password of my own" not in json.dumps(made)
+    assert answer(house, "credentials", "get", "rho", "--show-secrets")["password"] == "a password of my own"
+    piped = spg99(house, "credentials", "update", "rho", "--pg-password-file", "-", stdin="another of my own\n")
+    assert piped.returncode == 0, piped.stderr
+    assert answer(house, "tenants", "credentials", "rho", "--show-secrets")["pg_password"] == "another of my own"
+    rotated = answer(house, "credentials", "update", "rho", "--rotation-trigger", "1", "--show-secrets")
+    assert rotated["password"] not in ("another of my own", "a password of my own", "[secret]")
+    short = spg99(house, "credentials", "update", "rho", "--pg-password-file", "-", stdin="short\n")
+    assert short.returncode == 1 and "  pg-password: " in short.stderr
+    assert spg99(house, "credentials", "delete", "rho", stdin="n\n").stderr.startswith("End the management of")
+    assert spg99(house, "credentials", "delete", "rho", "--yes").returncode == 0
+    assert answer(house, "credentials", "get", "rho")["state"] == "unmanaged"
+
+
 def test_a_database_from_create_to_delete(house: House) -> None:
     answer(house, "tenants", "create", "beta")
     made = answer(house, "dbs", "create", "beta/app", "--size", "L2", "--idle-timeout-seconds", "600")

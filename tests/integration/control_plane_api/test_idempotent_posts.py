@@ -36,6 +36,7 @@ async def test_a_repeat_answers_the_same(api: Any) -> None:
     [
         ("/tenants/acme/dbs", {"name": "second"}),
         ("/tenants/acme/credentials/rotate", None),
+        ("/tenants/acme/credentials", {"pg_password": "a password of my own"}),
         ("/tenants/acme/dbs/app/start", None),
         ("/tenants/acme/dbs/app/scale", {"target_scale": 1}),
         ("/keys", {"name": "ci"}),

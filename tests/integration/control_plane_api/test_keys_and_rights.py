@@ -102,6 +102,7 @@ async def test_rotation_without_grace_refuses_the_old_token_within_a_second(api:
         ("can_create_tenant", "POST", "/tenants", {"name": "new"}),
         ("can_create_tenant", "PATCH", "/tenants/acme", {}),
         ("can_create_tenant", "POST", "/tenants/acme/credentials/rotate", None),
+        ("can_create_tenant", "POST", "/tenants/acme/credentials", {}),
         ("can_read_credentials", "GET", "/tenants/acme/credentials", None),
         ("can_create_db", "POST", "/tenants/acme/dbs", {"name": "new"}),
         ("can_create_db", "PATCH", "/tenants/acme/dbs/app", {"idle_timeout_seconds": 5}),

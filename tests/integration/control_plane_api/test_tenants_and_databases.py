@@ -62,7 +62,9 @@ async def test_a_database_is_made_read_and_changed(api: Any) -> None:
         database["connection_string"]
         == f"postgres://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/app?sslmode=require"
     )
-    assert await api.ok("GET", f"/dbs/{database['db_id']}") == await api.ok("GET", "/tenants/acme/dbs/app")
+    moving = {"state", "status", "state_reason", "updated_at"}  # nobody makes it here, and the life goes on saying so
+    by_id, by_name = await api.ok("GET", f"/dbs/{database['db_id']}"), await api.ok("GET", "/tenants/acme/dbs/app")
+    assert {n: v for n, v in by_id.items() if n not in moving} == {n: v for n, v in by_name.items() if n not in moving}
     changed = await api.ok(
         "PATCH", "/tenants/acme/dbs/app", {"size": "L3", "idle_timeout_seconds": 0, "deletion_protection": True}
     )

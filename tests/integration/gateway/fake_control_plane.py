@@ -84,7 +84,7 @@ class Database:
     term: int = 0
     running: bool = False
     starts: int = 0
-    broken: str | None = None
+    broken: str | Spg99Error | None = None
     """A reason why it cannot be started."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -288,6 +288,8 @@ class FakeControlPlane:
 
     async def _wake(self, database: Database) -> bool:
         async with database.lock:
+            if isinstance(database.broken, Spg99Error):
+                raise database.broken
             if database.broken is not None:
                 raise CannotWake(database.broken)
             if database.cluster.adopt() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import ssl
 import struct
@@ -208,6 +209,7 @@ def flood(gateway: Gateway, tenant: Tenant, count: int) -> None:
     """More of them than one worker keeps half-open (1,000): silent ones, truncated ones, some in the handshake."""
     with gateway.connect(tenant, "app") as early:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(room_for(count))
             for i in range(count):
                 sock = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=15))
                 with contextlib.suppress(ConnectionError):
@@ -224,6 +226,20 @@ def flood(gateway: Gateway, tenant: Tenant, count: int) -> None:
         wait_for(
             "the half-open ones to be forgotten", lambda: metric(gateway, "spg99_gateway_half_open_connections") == 0
         )
+
+
+@contextlib.contextmanager
+def room_for(sockets: int) -> Iterator[None]:
+    """This process may have so many: an ordinary user begins with 1,024 open files. (The Gateway raises its own limit.)"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = sockets + 200
+    if hard != resource.RLIM_INFINITY and hard < need:
+        pytest.skip(f"needs {need} open files, this user may have {hard} (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, need) if soft != resource.RLIM_INFINITY else soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def metric(gateway: Gateway, name: str) -> float:

@@ -22,6 +22,7 @@ from psycopg import errors
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
 from integration.gateway.gateway_process import Gateway, wait_for
+from spg99.errors import LimitExceeded
 from spg99.gateway import certificates
 from spg99.protocol.gateway import Change
 
@@ -130,6 +131,19 @@ def test_a_database_that_cannot_be_woken(
     assert gateway.figure("spg99_gateway_wakes_total") == 0
 
 
+def test_an_account_that_has_used_up_its_limit(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    gateway = start_gateway()
+    sentence = "The account has used its 5 GiB of data sent to clients: no further database starts."
+    plane.databases[tenant.tenant_id, "app"].broken = LimitExceeded(sentence)
+    with pytest.raises(psycopg.OperationalError, match="has used its 5 GiB of data sent to clients"):
+        gateway.connect(tenant, "app")
+    assert told(gateway, tenant) == "53400"
+    assert gateway.errors_seen("53400") == 2
+    assert plane.count("connect") == 2, "asking again would not help"
+
+
 def test_compute_killed(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
     """Live sessions are told, the next client only waits a little longer."""
     gateway = start_gateway()
@@ -225,6 +239,26 @@ def test_a_client_waits_for_a_control_plane_that_returns(
         assert not waiting.done()
         plane.start()
         assert waiting.result(timeout=20) == 1
+
+
+def test_leases_of_two_databases_go_in_one_report(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    first = plane.databases[tenant.tenant_id, "app"]
+    second = plane.add_database(tenant, "other")
+    gateway = start_gateway()
+
+    def told() -> list[dict[str, int]]:
+        return [{use.db_id: use.active_connections for use in report.leases} for report in plane.reports]
+
+    with gateway.connect(tenant, "app"), gateway.connect(tenant, "other"), gateway.connect(tenant, "other"):
+        both = {first.db_id: 1, second.db_id: 2}
+        wait_for("both in one report", lambda: told() and told()[-1] == both)
+        asked, renewed = plane.count("connect"), len(plane.reports)
+        wait_for("two renewals", lambda: len(plane.reports) >= renewed + 2)
+        assert told()[renewed:] == [both] * len(told()[renewed:]), "one report for all, and not one each"
+        assert plane.count("connect") == asked, "a renewal needs no connect"
+    wait_for("the release of both in one report", lambda: told()[-1] == {first.db_id: 0, second.db_id: 0})
 
 
 def test_leases_are_reported(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:

@@ -87,9 +87,9 @@ class CuttableStore(Store):
 class Plane:
     """One Control Plane process, as far as databases' lives go."""
 
-    def __init__(self, url: str, data_dir: Path, clock: MovableClock) -> None:
+    def __init__(self, url: str, data_dir: Path, clock: MovableClock, tick_seconds: float = 30.0) -> None:
         # The tick is long on purpose: what the tests see comes from notifications and timers.
-        self.settings = ControlPlaneSettings(data_dir=data_dir, tick_seconds=30.0)
+        self.settings = ControlPlaneSettings(data_dir=data_dir, tick_seconds=tick_seconds)
         self.store = CuttableStore(url, pool_size=10)
         self.wakeups = Wakeups(self.store)
         self.life = Lifecycle(self.store, clock, self.settings, self.wakeups)
@@ -149,9 +149,9 @@ class House:
             await plane.end()
         await self.store.close()
 
-    async def another_plane(self) -> Plane:
+    async def another_plane(self, *, tick_seconds: float = 30.0) -> Plane:
         """A second Control Plane on the same catalogue."""
-        plane = Plane(self.url, self.data_dir, self.clock)
+        plane = Plane(self.url, self.data_dir, self.clock, tick_seconds)
         await plane.begin()
         self._planes.append(plane)
         return plane

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from integration.lifecycle.house_of_one import House, until
 from integration.lifecycle.scripted import Agent, Gateway
 from spg99.control_plane.platform.databases import DatabaseRow
+from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict
 from spg99.protocol.gateway import LeaseReport, LeaseUse
 
@@ -32,6 +34,14 @@ async def test_a_live_lease_keeps_a_database_running_however_long(house: House) 
     await gateway.report(row.db_id, 1)
     with pytest.raises(Conflict, match="1 client is connected"):
         await house.want_stopped(row.db_id)
+
+
+async def test_a_report_of_a_gateway_that_nobody_uses_is_a_sign_of_life(house: House) -> None:
+    gateway = await Gateway.enroll(house)
+    await house.advance(60)
+    await gateway.client.report_leases(LeaseReport(leases=[]))
+    (seen,) = await house.sql("select last_seen_at from gateways")
+    assert (house.clock.now() - seen["last_seen_at"]).total_seconds() < 30
 
 
 async def test_the_lease_of_a_dead_gateway_ends_and_those_of_others_stay(house: House) -> None:
@@ -115,6 +125,44 @@ async def test_a_report_from_before_a_checkout_does_not_put_the_database_to_slee
     await gateway.client.report_leases(LeaseReport(leases=[stale]))
     found = await house.row(row.db_id)
     assert found is not None and found.wanted_until is not None and found.wanted_until > house.clock.now()
+
+
+async def test_one_report_of_many_databases_is_one_statement(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await Agent.enroll(house)
+    gateway = await Gateway.enroll(house)
+    used, left, asleep = [await house.create(name, idle_timeout_seconds=300) for name in ("used", "left", "asleep")]
+    for row in (used, left, asleep):
+        await house.reaches(row.db_id, "stopped")
+    for name in ("used", "left"):
+        await gateway.connect(name)
+    await house.advance(3)  # a report after the time for which a checkout itself keeps the database
+    statements: list[str] = []
+    run = Transaction._run
+
+    async def counted(self: Transaction, cursor: Any, query: str, values: dict[str, Any]) -> None:
+        statements.append(query)
+        await run(self, cursor, query, values)
+
+    now = house.clock.now()
+    report = LeaseReport(
+        leases=[
+            LeaseUse(db_id=used.db_id, active_connections=2, last_used_at=now),
+            LeaseUse(db_id=left.db_id, active_connections=0, last_used_at=now),
+            LeaseUse(db_id=asleep.db_id, active_connections=1, last_used_at=now),
+            LeaseUse(db_id="db_unknown", active_connections=1, last_used_at=now),
+        ]
+    )
+    with monkeypatch.context() as watched:
+        watched.setattr(Transaction, "_run", counted)
+        answer = await gateway.client.report_leases(report)
+    assert statements.count("report_leases") == 1
+    assert not [name for name in statements if "lease" in name and name != "report_leases"]
+    assert answer.renewed == [used.db_id] and answer.lost == sorted([asleep.db_id, "db_unknown"])
+    leases = await house.sql("select db_id, active_connections, expires_at > %s as lives from leases", now)
+    assert leases == [{"db_id": used.db_id, "active_connections": 2, "lives": True}]
+    await house.reaches(left.db_id, "idle")
+    assert (await house.reaches(used.db_id, "ready")).last_used_at == now
+    assert (await house.reaches(asleep.db_id, "stopped")).writer_term == 0
 
 
 async def test_leases_and_stops_never_pass_each_other(house: House) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from integration.node.fake_plane import FakePlane
 from spg99.ids import new_id
 from spg99.node.folder import NodeFolder
 from spg99.postgres import Account, Binaries
-from spg99.protocol.node import HeartbeatAnswer, TaskResult, TimelineCreate
+from spg99.protocol.node import ComputeSeen, HeartbeatAnswer, TaskResult, TimelineCreate
 
 PROGRAM = """
 import sys
@@ -151,6 +153,61 @@ def test_carries_out_orders_and_tells_what_runs(plane: FakePlane, agent: Any) ->
     assert plane.do("compute.stop", stop).succeeded
     plane.wait("a heartbeat without it", lambda: plane.seen(compute["compute_id"]) is None)
     assert plane.do("timeline.delete", {"timeline_id": timeline.timeline_id}).succeeded
+
+
+def test_a_heartbeat_tells_process_start_socket_and_disk_also_of_what_was_adopted(
+    plane: FakePlane, agent: Any, data_dir: Path
+) -> None:
+    first = agent(heartbeat_seconds=0.2)
+    first.start()
+    timeline = new_timeline(plane)
+    payload = start_payload(timeline, term=7) | {"profile": "L2"}
+    compute = plane.do("compute.start", payload).result
+
+    def told() -> ComputeSeen:
+        heard = len(plane.beats)
+        plane.wait("a heartbeat", lambda: len(plane.beats) > heard and plane.seen(payload["compute_id"]))
+        (seen,) = plane.beats[-1][1].computes
+        return seen
+
+    seen = told()
+    assert seen.model_dump(include={"compute_id", "timeline_id", "db_id", "writer_term", "profile"}) == {
+        key: payload[key] for key in ("compute_id", "timeline_id", "db_id", "writer_term", "profile")
+    }
+    assert seen.running and seen.exit_reason is None and seen.connections == 0
+    (postmaster,) = postmasters(data_dir)
+    assert seen.pid == compute["pid"] == postmaster.pid
+    assert seen.started_at is not None
+    assert seen.started_at.isoformat() == datetime.fromisoformat(compute["started_at"]).isoformat()
+    assert abs(seen.started_at.timestamp() - postmaster.create_time()) < 2
+    assert (seen.backend_addr, seen.backend_port) == (compute["backend_addr"], compute["backend_port"])
+    assert (Path(str(seen.backend_addr)) / f".s.PGSQL.{seen.backend_port}").is_socket()
+    disk = shutil.disk_usage(data_dir)
+    assert plane.beats[-1][1].disk_total_bytes == disk.total
+    assert abs(plane.beats[-1][1].disk_free_bytes - disk.free) < 2 << 30  # others write here too
+
+    first.end(signal.SIGKILL)
+    agent(heartbeat_seconds=0.2).start()
+    assert told() == seen
+
+
+def test_what_stands_where_the_socket_goes_is_told_and_the_start_works_once_it_is_gone(
+    plane: FakePlane, agent: Any, data_dir: Path
+) -> None:
+    agent().start()
+    timeline = new_timeline(plane)
+    payload = start_payload(timeline)
+    place = data_dir / "run" / payload["compute_id"].partition("_")[2][-12:]
+    place.write_text("not ours")
+    result = plane.do("compute.start", payload)
+    assert not result.succeeded and result.retryable
+    assert result.error == f"A file stands where the agent needs a folder: move it away. ({place})"
+    assert place.read_text() == "not ours" and postmasters(data_dir) == []
+    place.unlink()
+    (place / ".s.PGSQL.5432" / "full").mkdir(parents=True)  # in a folder of this name everything is the agent's
+    again = plane.do("compute.start", payload)
+    assert again.succeeded, again.error
+    assert (place / ".s.PGSQL.5432").is_socket()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ except KeyboardInterrupt:
     raise ValueError("the model cannot be built")
 """
 LOADS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits an ignored SIGINT
 from spg99.commands import app, contents
 app.entries = lambda: {"slow": contents.Entry("slow", "slow_to_load:command", "A command.")}
 app.app.main(["slow"], prog_name="spg99")

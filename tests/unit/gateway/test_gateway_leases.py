@@ -53,6 +53,15 @@ async def test_counts_and_bytes(desk: Desk) -> None:
     assert desk.leases.renew_seconds == 3
 
 
+async def test_a_gateway_that_nobody_uses_is_heard_of_all_the_same(desk: Desk) -> None:
+    for _ in range(24):
+        await desk.leases.report()
+        desk.pass_seconds(5)
+    assert [report.leases for report in desk.door.reports] == [[]] * 4, "120 s, one report in 30"
+    await desk.leases.report(release_all=True)
+    assert len(desk.door.reports) == 4, "nothing to release: the end is not held up"
+
+
 async def test_renewal_keeps_the_checkout(desk: Desk) -> None:
     await desk.connect()
     for _ in range(10):

@@ -202,7 +202,7 @@ ACTS: dict[str, tuple[DatabaseView, a.Action]] = {
 }  # fmt: skip
 
 WAITS: dict[str, tuple[DatabaseView, datetime | None]] = {
-    "new: no node": (db(State.CREATING, timeline=UNPLACED, node=None), at(5)),
+    "new: no node": (db(State.CREATING, timeline=UNPLACED, node=None), at(30)),
     "new: the order waits for the agent": (
         db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE, "queued"),)),
         at(60),

@@ -146,5 +146,14 @@ def test_errors_of_the_system_become_sentences(code: int, word: str) -> None:
     assert word in sentence_of(OSError(code, "?", "/d/x")) and "/d/x" in sentence_of(OSError(code, "?", "/d/x"))
 
 
+def test_a_rename_that_fails_names_the_place_that_is_in_the_way(tmp_path: Path) -> None:
+    draft, place = tmp_path / "draft", tmp_path / "place"
+    draft.write_text("x")
+    place.mkdir()
+    with pytest.raises(OSError) as refused:
+        draft.replace(place)
+    assert sentence_of(refused.value) == f"A folder stands where the agent needs a file: move it away. ({place})"
+
+
 def test_an_unknown_error_of_the_system_is_told_as_it_is() -> None:
     assert "Too many links" in sentence_of(OSError(errno.EMLINK, "Too many links"))

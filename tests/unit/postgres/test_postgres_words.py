@@ -52,7 +52,10 @@ def test_no_complaint() -> None:
 
 def test_words_before_there_is_a_log() -> None:
     text = 'postgres: could not find the database system\nExpected to find it in the directory "/d",\nbut could not open file: No such file\n'
-    assert (last_words(text) or "").startswith("could not find the database system Expected")
+    assert last_words(text) == (
+        'could not find the database system. Expected to find it in the directory "/d", '
+        "but could not open file: No such file."
+    )
     assert last_words("x [1] LOG:  all is well\n") is None
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from spg99.control_plane.api import answers, bodies, waits
-from spg99.control_plane.api.answers import Account, Answer, Operation
+from spg99.control_plane.api.answers import Answer, Operation
 from spg99.control_plane.api.call import Caller, is_id
 from spg99.control_plane.api.idempotency import once
 from spg99.control_plane.api.openapi import documented, takes
@@ -17,7 +17,7 @@ from spg99.control_plane.platform import operations, organizations
 from spg99.control_plane.platform.operations import OperationRow
 from spg99.control_plane.store import Transaction
 from spg99.errors import BadRequest, NotFound
-from spg99.resources import Permission, Scope
+from spg99.resources import Account, Permission, Scope
 
 router = APIRouter(prefix="/v2", tags=["account"])
 

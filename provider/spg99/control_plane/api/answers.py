@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from spg99.control_plane.platform.operations import OperationRow
 from spg99.control_plane.platform.organizations import OrganizationRow
+from spg99.resources import Account, Secret, TenantCredentials
 
 
 @dataclass(frozen=True)
@@ -80,40 +81,11 @@ class Operation(Shape):
     """When it ended (UTC)."""
 
 
-class Account(Shape):
-    """The account an API key belongs to."""
+class CredentialsAnswer(TenantCredentials):
+    """What a PostgreSQL client needs, for every database of the tenant; and who manages it."""
 
-    account_id: str
-    """Id of the account: `org_...`."""
-    name: str
-    """Name of the contact or the account."""
-    email: str
-    """Address of the contact; empty when none was given."""
-    company: str
-    """Company; empty when none was given."""
-    plan: str
-    """Plan of the account; it decides on limits."""
-    created_at: datetime
-    """When the account was created (UTC)."""
-    updated_at: datetime
-    """When the account last changed (UTC)."""
-
-
-class TenantCredentials(Shape):
-    """What a PostgreSQL client needs, for every database of the tenant."""
-
-    tenant: str
-    """Name of the tenant."""
-    tenant_id: str
-    """Id of the tenant."""
-    pg_user: str
-    """PostgreSQL user."""
-    pg_password: str | None
-    """Its password; null in the answer of a rotation by a key that may not read credentials."""
-    dsn_template: str
-    """Connection string; put the database's name in place of `<db-name>`."""
-    credential_version: int
-    """Grows with each rotation."""
+    pg_password: Secret[str | None]
+    """The same as `password`; kept for old clients."""
 
 
 class Problem(Shape):

@@ -83,7 +83,7 @@ async def create(call: Caller, tenant: str) -> Response:
         await limits.check_databases(tx, owner.org_id)
         row = await databases.create(tx, owner, spec, call.actor)
         if start.start_immediately or start.initial_scale:
-            await _check_start(tx, owner.org_id)
+            await _check_start(tx, call, owner.org_id)
             locked = await _locked(tx, row)
             await databases.want_running(tx, locked, call.actor)
             row = await _locked(tx, locked)
@@ -231,7 +231,7 @@ async def _scale(call: Call, tenant: str, db: str, body: dict[str, Any], target_
     async def change(tx: Transaction) -> Answer:
         owner, row = await _find(tx, call, tenant, db, lock=True)
         if target_scale:
-            await _check_start(tx, owner.org_id)
+            await _check_start(tx, call, owner.org_id)
             return await accepted(tx, await databases.want_running(tx, row, call.actor))
         await limits.check_start_stop(tx, owner.org_id)
         return await accepted(tx, await databases.want_stopped(tx, row, call.actor))
@@ -239,9 +239,9 @@ async def _scale(call: Call, tenant: str, db: str, body: dict[str, Any], target_
     return await once(call, body, change)
 
 
-async def _check_start(tx: Transaction, org_id: str) -> None:
+async def _check_start(tx: Transaction, call: Call, org_id: str) -> None:
     await limits.check_start_stop(tx, org_id)
-    await limits.check_compute(tx, org_id)
+    await limits.check_usage(tx, org_id, call.plane.clock.now())
 
 
 async def _find(

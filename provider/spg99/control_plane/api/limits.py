@@ -1,12 +1,12 @@
-"""Limits of an account's plan, from policies; none by default. Here: refusing with LimitExceeded. Not here: counting usage."""
+"""Limits of an account's plan, from policies; none by default. Here: refusing with LimitExceeded. Not here: usage (platform/usage.py)."""
 
 from __future__ import annotations
 
-from spg99.control_plane.platform import organizations, policies, tenants
+from datetime import datetime
+
+from spg99.control_plane.platform import organizations, policies, tenants, usage
 from spg99.control_plane.store import Transaction
 from spg99.errors import LimitExceeded, OperationDisabled
-
-_NO_LIMIT = -1
 
 
 async def check_tenants(tx: Transaction, org_id: str) -> None:
@@ -27,11 +27,13 @@ async def check_databases(tx: Transaction, org_id: str) -> None:
             raise _exceeded("limits.databases_max", most, f"The account may have {most} database{'s' * (most != 1)}.")
 
 
-async def check_compute(tx: Transaction, org_id: str) -> None:
-    """Raises LimitExceeded when the account has used up its compute time."""
-    most = await _limit(tx, "limits.compute_seconds_max", org_id)
-    if most is not None and int(await tx.value("compute_seconds_of_organization", org_id=org_id)) >= most:
-        raise _exceeded("limits.compute_seconds_max", most, f"The account has used its {most} seconds of compute time.")
+async def check_usage(tx: Transaction, org_id: str, now: datetime) -> None:
+    """Raises LimitExceeded when the account has used up its compute time or egress."""
+
+    async def policy(tx: Transaction, key: str) -> int:
+        return int(await policies.value(tx, key, org_id=org_id))
+
+    await usage.check(tx, org_id, now, policy)
 
 
 async def check_start_stop(tx: Transaction, org_id: str) -> None:
@@ -45,7 +47,7 @@ async def check_start_stop(tx: Transaction, org_id: str) -> None:
 
 async def _limit(tx: Transaction, key: str, org_id: str) -> int | None:
     found = int(await policies.value(tx, key, org_id=org_id))
-    return None if found == _NO_LIMIT else found
+    return None if found == usage.NO_LIMIT else found
 
 
 def _exceeded(key: str, most: int, sentence: str) -> LimitExceeded:

@@ -1,4 +1,4 @@
-"""`/tenants`: make, list, read, delete tenants; read and rotate their credentials. Here: HTTP. Not here: platform/tenants.py."""
+"""`/tenants`: make, list, read, delete tenants. Here: HTTP. Not here: platform/tenants.py, their credentials (credentials.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from spg99.control_plane.api import answers, bodies, pages, preconditions
-from spg99.control_plane.api.answers import Answer, Operation, TenantCredentials
+from spg99.control_plane.api.answers import Answer, Operation
 from spg99.control_plane.api.call import Call, Caller
 from spg99.control_plane.api.idempotency import once
 from spg99.control_plane.api.limits import check_tenants
@@ -17,7 +17,7 @@ from spg99.control_plane.api.openapi import changes, creates, documented
 from spg99.control_plane.platform import credentials, databases, operations, tenants
 from spg99.control_plane.platform.tenants import TenantRow
 from spg99.control_plane.store import Transaction
-from spg99.errors import Conflict, NotFound
+from spg99.errors import Conflict
 from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
 
 router = APIRouter(prefix="/v2", tags=["tenants"])
@@ -128,40 +128,6 @@ async def delete(
         return (await accepted(tx, op_id)).response()
 
 
-@router.get(
-    "/tenants/{tenant}/credentials",
-    **documented("tenant.read_credentials", 200, TenantCredentials, "User, password and DSN", errors=(403,)),
-)
-async def read_credentials(call: Caller, tenant: str) -> Response:
-    """Reads what a PostgreSQL client needs. Only for keys that may read credentials."""
-    call.need(Permission.CAN_READ_CREDENTIALS)
-    async with call.plane.store.transaction() as tx:
-        row = await call.tenant(tx, tenant)
-    return _credentials(call, row).response()
-
-
-@router.post(
-    "/tenants/{tenant}/credentials/rotate",
-    **documented(
-        "tenant.rotate_credentials", 200, TenantCredentials, "The new credentials",
-        body="Nothing", body_optional=True, errors=(403, 409), idempotent=True,
-    ),
-)  # fmt: skip
-async def rotate_credentials(call: Caller, tenant: str) -> Response:
-    """Gives the tenant a new password. Databases keep running and live connections stay; the old password is refused."""
-    call.need(Permission.CAN_CREATE_TENANT)
-    body = await bodies.nothing(call.request)
-    password = await asyncio.to_thread(credentials.new_password)
-
-    async def change(tx: Transaction) -> Answer:
-        row = await call.tenant(tx, tenant, lock=True)
-        if row.state == TenantState.DELETING:
-            raise NotFound(f"Tenant '{row.name}' is being deleted.")
-        return _credentials(call, await tenants.rotate(tx, row, password, call.plane.box, call.actor))
-
-    return await once(call, body, change)
-
-
 def visible_password(call: Call, row: TenantRow) -> str | None:
     """The tenant's password for keys that may read it, else None."""
     return tenants.password_of(row, call.plane.box) if call.may(Permission.CAN_READ_CREDENTIALS) else None
@@ -206,18 +172,3 @@ def _answer(call: Call, row: TenantRow, status: int) -> Answer:
 
 def _etag(row: TenantRow) -> str:
     return preconditions.etag(row.tenant_id, row.version)
-
-
-def _credentials(call: Call, row: TenantRow) -> Answer:
-    shown = resource(call, row)
-    return answers.of_model(
-        200,
-        TenantCredentials(
-            tenant=row.name,
-            tenant_id=row.tenant_id,
-            pg_user=row.pg_user,
-            pg_password=shown.pg_password,
-            dsn_template=shown.dsn_template,
-            credential_version=row.credential_version,
-        ),
-    )

@@ -13,7 +13,7 @@ from spg99 import faults
 from spg99.control_plane.lifecycle import actions as a
 from spg99.control_plane.lifecycle.states import Event, move
 from spg99.control_plane.lifecycle.view import DatabaseView
-from spg99.control_plane.platform import audit, computes, databases, operations, tasks, timelines
+from spg99.control_plane.platform import audit, computes, databases, operations, tasks, timelines, usage
 from spg99.control_plane.platform.actors import SYSTEM
 from spg99.control_plane.platform.databases import DatabaseRow
 from spg99.control_plane.store import Transaction
@@ -249,8 +249,8 @@ async def _delete_timeline(tx: Transaction, row: DatabaseRow, view: DatabaseView
 
 
 async def _remove(tx: Transaction, row: DatabaseRow) -> None:
-    if row.compute_id is not None:
-        await computes.end(tx, row.compute_id, "The database was deleted.")
+    row = await without_compute(tx, row, "The database was deleted.")
+    await usage.keep(tx, row.db_id, row.compute_milliseconds)
     await timelines.mark(tx, row.timeline_id, "gone")
     await databases.remove(tx, row)
     await operations.finish(tx, row.db_id, ("database.delete",))

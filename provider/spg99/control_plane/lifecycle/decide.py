@@ -36,7 +36,9 @@ STABLE_AFTER = timedelta(seconds=60)
 QUICK_RESTARTS_MAX = 2
 """A compute that ends by itself is replaced at once this often; after it, with back-off."""
 NO_NODE = "No node has room for the database: none has reported within the last 30 seconds."
-NO_NODE_AGAIN = timedelta(seconds=5)
+NO_NODE_AGAIN = timedelta(seconds=30)
+"""A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
+because thousands may wait at once."""
 NODE_AWAY_AGAIN = timedelta(seconds=10)
 
 

@@ -112,8 +112,10 @@ class Reports:
             before = await nodes.note_seen(tx, node.node_id, observed, now)
             if before is None or now - before > NODE_SILENT_AFTER:
                 await databases.look_at_those_of_node(tx, node.node_id, now)
-            await computes.note_connections(tx, {c.compute_id: c.connections for c in heartbeat.computes if c.running})
-            await databases.note_storage(tx, heartbeat.timelines)
+            await computes.note_connections(
+                tx, node.node_id, {c.compute_id: c.connections for c in heartbeat.computes if c.running}
+            )
+            await databases.note_storage(tx, node.node_id, heartbeat.timelines)
             expected = {compute.compute_id: compute for compute in await computes.on_node(tx, node.node_id)}
             forget = await timelines.to_forget(tx, list(heartbeat.timelines))
         for compute in expected.values():

@@ -10,12 +10,13 @@ import asyncio
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from spg99 import faults
 from spg99.control_plane.lifecycle.limits import Limits
 from spg99.control_plane.lifecycle.reconcile import Reconciler
 from spg99.control_plane.lifecycle.view import NODE_SILENT_AFTER
-from spg99.control_plane.platform import databases, leases, nodes, timelines
+from spg99.control_plane.platform import databases, leases, nodes, timelines, usage
 from spg99.control_plane.platform.databases import DatabaseRow
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
@@ -53,7 +54,8 @@ class Waker:
     async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
         """Where the database's writer is, once it runs.
 
-        Raises NotFound for an unknown database or one that is being deleted; CannotWake with the reason when a start failed
+        Raises NotFound for an unknown database or one that is being deleted; LimitExceeded when it sleeps and its account
+        has used up what it may; CannotWake with the reason when a start failed
         meanwhile or the time is over.
         """
         wakeups = self._reconciler.wakeups
@@ -114,6 +116,8 @@ class Waker:
             if checkout is not None:
                 return _Look(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
         before = row.attempt_count
+        if row.state not in _STARTED:
+            await usage.check(tx, row.org_id, now, partial(self._limits.value, org_id=row.org_id))
         if row.state == State.ERROR and attempt_count is not None and before > attempt_count:
             return _Look(row.db_id, State.ERROR, before, before, row.state_reason or "")
         wanted_until = now + timedelta(seconds=max(seconds_left, 1.0))
@@ -169,6 +173,9 @@ class Waker:
             return look.reason
         return f"The database is still in state '{look.state}'. Retry in a moment."
 
+
+_STARTED = frozenset({State.BOOTING, State.READY, State.IDLE})
+"""States in which a compute is there, or has been ordered: a limit on usage refuses a start, not what runs."""
 
 _MOVES_WHEN_WANTED = frozenset({State.STOPPED, State.ERROR, State.READY, State.IDLE})
 """States in which a wish may change something at once; in the others it is only written down."""

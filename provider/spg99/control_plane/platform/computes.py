@@ -66,9 +66,9 @@ async def on_node(tx: Transaction, node_id: str) -> list[ComputeRow]:
     return await tx.many(ComputeRow, "computes_on_node", node_id=node_id)
 
 
-async def note_connections(tx: Transaction, connections: dict[str, int]) -> None:
-    """Notes what an agent counted: compute id -> connections."""
-    await tx.execute("note_connections", connections=connections)
+async def note_connections(tx: Transaction, node_id: str, connections: dict[str, int]) -> None:
+    """Notes what the agent of a node counted: compute id -> connections. Computes of other nodes are no business of its."""
+    await tx.execute("note_connections", node_id=node_id, connections=connections)
 
 
 async def forget_before(tx: Transaction, moment: datetime) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import os
 import secrets
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from spg99.control_plane.store import Transaction
 from spg99.errors import BadRequest, Internal
+from spg99.resources.tenant_credentials import PASSWORD_LENGTH_MIN
 
 _FORMAT = b"\x01"
 _NONCE_BYTES = 12
@@ -33,6 +35,11 @@ class SecretBox:
         if len(key) != KEY_BYTES:
             raise BadRequest(f"The secret key must have {KEY_BYTES} bytes.")
         self._cipher = AESGCM(key)
+        self._fingerprint_key = hmac.digest(key, b"spg99 fingerprint", "sha256")
+
+    def fingerprint(self, secret: str) -> str:
+        """Tells whether two secrets are the same, and nothing to anybody without the installation's key."""
+        return hmac.digest(self._fingerprint_key, secret.encode(), "sha256").hex()
 
     def encrypt(self, plain: bytes, bound_to: str) -> bytes:
         """`plain` encrypted; only the same `bound_to` (a row's id) decrypts it, so rows cannot be swapped."""
@@ -102,6 +109,24 @@ def new_password() -> PasswordPair:
 
     password = secrets.token_urlsafe(24)
     return PasswordPair(password, build_verifier(password))
+
+
+def brought_password(password: str) -> PasswordPair:
+    """A password that a user brings, with its SCRAM verifier. Takes milliseconds of CPU: call it in a thread.
+
+    Raises BadRequest on the field `pg_password` when clients could send it in different ways, or when it is too short
+    once they have prepared it (SASLprep, RFC 4013: some characters vanish).
+    """
+    from spg99.wire.scram import build_verifier, saslprepped
+
+    prepared = saslprepped(password)
+    if prepared is None:
+        complaint = "must have no control characters, and none that SASLprep (RFC 4013) forbids"
+    elif len(prepared) < PASSWORD_LENGTH_MIN:
+        complaint = f"must have {PASSWORD_LENGTH_MIN} characters after SASLprep (RFC 4013)"
+    else:
+        return PasswordPair(password, build_verifier(password))
+    raise BadRequest("A field has a value that is not allowed.", fields={"pg_password": complaint})
 
 
 def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: str | None) -> str:

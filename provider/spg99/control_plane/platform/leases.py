@@ -32,7 +32,7 @@ async def take(tx: Transaction, db_id: str, gateway_id: str, *, now: datetime, l
 async def report(
     tx: Transaction, gateway_id: str, uses: list[LeaseUse], *, now: datetime, lease_seconds: int
 ) -> list[Reported]:
-    """Renews and releases all leases of a Gateway in one statement; answers the running databases among them."""
+    """Renews and releases all leases of a Gateway and counts its egress, in one statement; answers the running databases."""
     by_id = {use.db_id: use for use in uses}  # the last word counts
     return await tx.many(
         Reported,
@@ -41,6 +41,7 @@ async def report(
         db_ids=list(by_id),
         connections=[max(0, use.active_connections) for use in by_id.values()],
         last_used_ats=[use.last_used_at for use in by_id.values()],
+        egress_bytes=[max(0, use.egress_bytes) for use in by_id.values()],
         now=now,
         expires_at=now + timedelta(seconds=lease_seconds),
         held_for=HELD_FOR,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from spg99 import log
 from spg99.control_plane.store import Transaction
 from spg99.protocol import Message
 from spg99.protocol.node import Task, TaskKind, TaskResult
@@ -39,6 +40,7 @@ class TaskRow:
     result: dict[str, Any] | None
     error: str | None
     retryable: bool | None
+    request_id: str | None
 
     def as_message(self, node_token_sha256: str) -> Task:
         """The order as its agent gets it, signed."""
@@ -48,6 +50,7 @@ class TaskRow:
             payload=self.payload,
             attempt=self.attempt,
             expires_at=self.expires_at,
+            request_id=self.request_id,
         ).signed_with(node_token_sha256)
 
 
@@ -61,7 +64,7 @@ async def enqueue(
     now: datetime,
     compute_id: str | None = None,
 ) -> int:
-    """Gives an order to a node and rings its agent; answers the task's id."""
+    """Gives an order to a node, for the request of this task, and rings its agent; answers the id of the order."""
     task_id = await tx.value(
         "insert_task",
         node_id=node_id,
@@ -69,6 +72,7 @@ async def enqueue(
         payload=payload.model_dump(mode="json"),
         db_id=db_id,
         compute_id=compute_id,
+        request_id=log.bound_request(),
         expires_at=now + EXPIRES_AFTER[kind],
     )
     await tx.notify("spg99_tasks", node_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +26,9 @@ class TenantRow:
     pg_user: str
     password_encrypted: bytes
     credential_version: int
+    credentials_id: str | None
+    rotation_trigger: str | None
+    rotated_at: datetime | None
     state: str
     version: int
     created_at: datetime
@@ -121,6 +125,45 @@ async def rotate(tx: Transaction, row: TenantRow, password: PasswordPair, box: S
     fresh = await tx.one(TenantRow, "tenant_by_id", tenant_id=row.tenant_id)
     await audit.record(tx, actor, "tenant.rotate_credentials", row.tenant_id, org_id=row.org_id, name=row.name)
     await _publish(tx, "tenant.credentials_rotated", fresh, credential_version=fresh.credential_version)
+    await _publish_credentials(tx, "credentials.updated", fresh)
+    return fresh
+
+
+async def rotate_to(tx: Transaction, row: TenantRow, password: PasswordPair, box: SecretBox, actor: Actor) -> TenantRow:
+    """As `rotate`, unless the tenant has this password already: then nothing changes."""
+    if hmac.compare_digest(password_of(row, box).encode(), password.password.encode()):
+        return row
+    return await rotate(tx, row, password, box, actor)
+
+
+async def manage_credentials(tx: Transaction, row: TenantRow, trigger: str | None, actor: Actor) -> TenantRow:
+    """Leaves the credentials to a declaration, which gets an id of its own. They must be unmanaged."""
+    return await _manage(tx, row, new_id("crd"), trigger, actor, "create")
+
+
+async def set_rotation_trigger(tx: Transaction, row: TenantRow, trigger: str | None, actor: Actor) -> TenantRow:
+    """Notes the trigger that a declaration names; what follows from it is the caller's."""
+    return await _manage(tx, row, row.credentials_id, trigger, actor, "update")
+
+
+async def release_credentials(tx: Transaction, row: TenantRow, actor: Actor) -> TenantRow:
+    """Ends the management; the password stays."""
+    return await _manage(tx, row, None, None, actor, "delete")
+
+
+async def _manage(
+    tx: Transaction, row: TenantRow, credentials_id: str | None, trigger: str | None, actor: Actor, verb: str
+) -> TenantRow:
+    await tx.execute(
+        "manage_tenant_credentials",
+        tenant_id=row.tenant_id,
+        credentials_id=credentials_id,
+        rotation_trigger=trigger,
+    )
+    fresh = await tx.one(TenantRow, "tenant_by_id", tenant_id=row.tenant_id)
+    subject = credentials_id or row.credentials_id
+    await audit.record(tx, actor, f"credentials.{verb}", subject, org_id=row.org_id, tenant=row.name)
+    await _publish_credentials(tx, f"credentials.{verb}d", fresh, subject)
     return fresh
 
 
@@ -186,3 +229,17 @@ async def _publish(tx: Transaction, event_type: str, row: TenantRow, **more: int
         tenant_id=row.tenant_id,
         payload={"tenant_id": row.tenant_id, "tenant": row.name, **more},
     )
+
+
+async def _publish_credentials(tx: Transaction, event_type: str, row: TenantRow, subject: str | None = None) -> None:
+    """Tells those who follow managed credentials; says nothing while nobody manages them."""
+    subject = subject or row.credentials_id
+    if subject is not None:
+        await outbox.publish(
+            tx,
+            event_type,
+            subject=subject,
+            org_id=row.org_id,
+            tenant_id=row.tenant_id,
+            payload={"tenant_id": row.tenant_id, "tenant": row.name, "credential_version": row.credential_version},
+        )

@@ -32,9 +32,9 @@ async def look_at_those_of_node(tx: Transaction, node_id: str, now: datetime) ->
     await tx.notify("spg99_reconcile")
 
 
-async def note_storage(tx: Transaction, timeline_bytes: dict[str, int]) -> None:
-    """Notes what timelines take on disk: timeline id -> bytes."""
-    await tx.execute("note_storage", bytes=timeline_bytes)
+async def note_storage(tx: Transaction, node_id: str, timeline_bytes: dict[str, int]) -> None:
+    """Notes what timelines take on the disk of a node: timeline id -> bytes. Those of other nodes are no business of its."""
+    await tx.execute("note_storage", node_id=node_id, bytes=timeline_bytes)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class DatabaseRow:
     reconcile_at: datetime | None
     compute_milliseconds: int
     storage_bytes: int
+    egress_bytes: int
     version: int
     created_at: datetime
     updated_at: datetime

@@ -25,11 +25,11 @@ returning coalesce(greatest(0, extract(epoch from ended_at - started_at) * 1000)
 select * from computes where node_id = %(node_id)s and state <> 'ended';
 
 -- note_connections
--- Rows somebody is changing are left for the next report.
+-- Only those of the node that reports. Rows somebody is changing are left for the next report.
 with seen as (
     select c.compute_id, n.value::integer as connections
       from jsonb_each_text(%(connections)s) n join computes c on c.compute_id = n.key
-     where c.state <> 'ended' and c.connections <> n.value::integer
+     where c.node_id = %(node_id)s and c.state <> 'ended' and c.connections <> n.value::integer
      order by c.compute_id for no key update of c skip locked
 )
 update computes c set connections = seen.connections from seen where c.compute_id = seen.compute_id;

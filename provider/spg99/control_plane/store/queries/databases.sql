@@ -104,10 +104,12 @@ update databases d set reconcile_at = %(now)s
  where t.timeline_id = d.timeline_id and t.node_id is null and d.state in ('creating', 'error');
 
 -- note_storage
--- What timelines of a node take on disk. Rows somebody is changing are left for the next report.
+-- What timelines of the node that reports take on disk. Rows somebody is changing are left for the next report.
 with seen as (
     select d.db_id, b.value::bigint as bytes
-      from jsonb_each_text(%(bytes)s) b join databases d on d.timeline_id = b.key
+      from jsonb_each_text(%(bytes)s) b
+      join timelines tl on tl.timeline_id = b.key and tl.node_id = %(node_id)s
+      join databases d on d.timeline_id = tl.timeline_id
      where d.storage_bytes <> b.value::bigint
      order by d.db_id for no key update of d skip locked
 )

@@ -11,14 +11,19 @@ on conflict (db_id, gateway_id) do update set renewed_at = %(now)s, expires_at =
 -- The rows of the databases are locked first and in order, as everybody does, so a lease and a stop never pass each other.
 -- Answers the databases whose lease stands, and which of them (and of the released ones) must be looked at.
 with report as (
-    select * from unnest(%(db_ids)s::text[], %(connections)s::integer[], %(last_used_ats)s::timestamptz[])
-        as r(db_id, connections, last_used_at)
-), running as (
-    select d.db_id, d.state, r.connections, least(r.last_used_at, %(now)s) as last_used_at
+    select * from unnest(%(db_ids)s::text[], %(connections)s::integer[], %(last_used_ats)s::timestamptz[],
+                         %(egress_bytes)s::bigint[])
+        as r(db_id, connections, last_used_at, egress_bytes)
+), held as (
+    -- What went out counts for one that was stopped meanwhile, too.
+    select d.db_id, d.state, d.state in ('ready', 'idle') as runs, r.connections, r.egress_bytes,
+           least(r.last_used_at, %(now)s) as last_used_at
       from databases d join report r on r.db_id = d.db_id
-     where d.state in ('ready', 'idle')
+     where d.state in ('ready', 'idle') or r.egress_bytes > 0
      order by d.db_id
        for no key update of d
+), running as (
+    select * from held where runs
 ), kept as (
     insert into leases (db_id, gateway_id, active_connections, renewed_at, expires_at)
     select db_id, %(gateway_id)s, connections, %(now)s, %(expires_at)s from running where connections > 0
@@ -31,15 +36,18 @@ with report as (
     returning l.db_id
 ), noted as (
     update databases d
-       set last_used_at = greatest(d.last_used_at, running.last_used_at),
+       set egress_bytes = d.egress_bytes + held.egress_bytes,
+           last_used_at = case when held.runs then greatest(d.last_used_at, held.last_used_at) else d.last_used_at end,
            -- Used and released since the last checkout: nobody is about to connect any more.
-           wanted_until = case when running.connections = 0 and running.last_used_at >= d.wanted_until - %(held_for)s::interval
+           wanted_until = case when held.runs and held.connections = 0
+                                    and held.last_used_at >= d.wanted_until - %(held_for)s::interval
                                then null else d.wanted_until end,
-           reconcile_at = case when (running.state = 'ready') = (running.connections > 0) then d.reconcile_at else %(now)s end
-      from running where running.db_id = d.db_id
-    returning d.db_id, (running.state = 'ready') <> (running.connections > 0) as look
+           reconcile_at = case when held.runs and (held.state = 'ready') <> (held.connections > 0) then %(now)s
+                               else d.reconcile_at end
+      from held where held.db_id = d.db_id
+    returning d.db_id, held.runs, (held.state = 'ready') <> (held.connections > 0) as look
 )
-select n.db_id, n.db_id in (select db_id from kept) as stands, n.look from noted n;
+select n.db_id, n.db_id in (select db_id from kept) as stands, n.look from noted n where n.runs;
 
 -- release_leases_of_database
 delete from leases where db_id = %(db_id)s;

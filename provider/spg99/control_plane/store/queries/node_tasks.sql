@@ -1,8 +1,8 @@
 -- Queries of tasks: orders to the agents of nodes.
 
 -- insert_task
-insert into node_tasks (node_id, kind, payload, db_id, compute_id, expires_at)
-values (%(node_id)s, %(kind)s, %(payload)s, %(db_id)s, %(compute_id)s, %(expires_at)s)
+insert into node_tasks (node_id, kind, payload, db_id, compute_id, request_id, expires_at)
+values (%(node_id)s, %(kind)s, %(payload)s, %(db_id)s, %(compute_id)s, %(request_id)s, %(expires_at)s)
 returning task_id;
 
 -- lease_tasks

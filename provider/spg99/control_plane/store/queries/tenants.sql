@@ -37,14 +37,18 @@ select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'del
 -- count_databases_of_organization
 select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting';
 
--- compute_seconds_of_organization
-select coalesce(sum(d.compute_milliseconds), 0)::bigint / 1000
-  from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s;
-
 -- rotate_tenant_credentials
 update tenants
    set password_encrypted = %(password_encrypted)s, scram_verifier = %(scram_verifier)s,
-       credential_version = credential_version + 1, version = version + 1, updated_at = clock_timestamp()
+       credential_version = credential_version + 1, version = version + 1, rotated_at = clock_timestamp(),
+       updated_at = clock_timestamp()
+ where tenant_id = %(tenant_id)s;
+
+-- manage_tenant_credentials
+-- Who manages the credentials from now on, and with which trigger; null ends it.
+update tenants
+   set credentials_id = %(credentials_id)s, rotation_trigger = %(rotation_trigger)s, version = version + 1,
+       updated_at = clock_timestamp()
  where tenant_id = %(tenant_id)s;
 
 -- mark_tenant_deleting
