@@ -4,15 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo dev test lint unit conformance integration scenarios faults bench generate lock clean
+.PHONY: help setup demo demo-terraform dev test lint unit conformance integration scenarios faults bench generate dist cli-tools lock clean
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: ## .venv with the locked dependencies
 	@scripts/setup
 
 demo: setup ## the whole walk: declare, connect, sleep, wake, change, destroy
 	@$(BIN)/python scripts/demo.py
+
+demo-terraform: setup ## the same walk with Terraform (or OpenTofu)
+	@$(BIN)/python scripts/demo.py terraform
 
 dev: setup ## the platform on this machine, until Ctrl-C
 	@$(BIN)/spg99 dev
@@ -40,6 +43,12 @@ bench: setup ## measure, and write docs/benchmarks.md
 
 generate: setup ## everything that is generated
 	$(BIN)/python scripts/generate.py
+
+dist: setup ## Terraform provider as a registry wants it: zips, checksums, manifest
+	$(BIN)/python scripts/dist.py
+
+cli-tools: ## OpenTofu and tfplugindocs for the tests that want them, built with Go (some minutes)
+	@scripts/cli-tools
 
 lock: setup ## resolve the dependencies again
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -1,6 +1,7 @@
 """The demo: from nothing to a database that sleeps and wakes, and back to nothing.
 
-Here: the walk that `make demo` shows, each step with its time. Not here: anything a user could not do by hand.
+Here: the walk that `make demo` and `make demo-terraform` show, each step with its time. Not here: the tools that declare
+(demo_tools.py), anything a user could not do by hand.
 """
 
 from __future__ import annotations
@@ -22,15 +23,12 @@ from typing import Any
 
 import psutil
 import psycopg
+from demo_tools import DemoFailed, Pulumi, Terraform
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 START_SECONDS = 60
 SLEEP_SECONDS = 60
-
-
-class DemoFailed(Exception):
-    """A step did not do what it should; the message says which and what was seen."""
 
 
 @contextlib.contextmanager
@@ -116,45 +114,6 @@ class Platform:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
 
-class Stack:
-    """One Pulumi stack, driven by the `pulumi` on PATH or by the embedded engine: the same commands."""
-
-    def __init__(self, project: Path, environment: dict[str, str]) -> None:
-        pulumi = shutil.which("pulumi")
-        self.program = [pulumi] if pulumi else [str(BIN / "spg99")]
-        self.name = "the Pulumi CLI" if pulumi else "the embedded engine (no pulumi on PATH)"
-        self.project = project
-        self.environment = environment
-
-    def run(self, *arguments: str) -> str:
-        """Runs one command in the project; answers what it printed. Raises DemoFailed with it on failure."""
-        done = subprocess.run(
-            [*self.program, *arguments],
-            cwd=self.project,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode != 0:
-            raise DemoFailed(f"`{' '.join(arguments)}` ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-        return done.stdout + done.stderr
-
-
-def changes_in(output: str) -> str:
-    """The lines of an `up` that count resources, on one line."""
-    lines = [line.strip() for line in output.splitlines()]
-    if "Resources:" not in lines:
-        return "done"
-    counted = []
-    last = len(lines) - 1 - lines[::-1].index("Resources:")  # an `up` shows a preview first
-    for line in lines[last + 1 :]:
-        if not line:
-            break
-        counted.append(line)
-    return ", ".join(counted)
-
-
 def answer_of(url: str, key: str) -> tuple[int, dict[str, Any]]:
     """HTTP status and JSON body of a GET."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
@@ -165,7 +124,10 @@ def answer_of(url: str, key: str) -> tuple[int, dict[str, Any]]:
         return error.code, json.load(error)
 
 
-def walk(data_dir: Path) -> None:
+TOOLS = {"pulumi": Pulumi, "terraform": Terraform}
+
+
+def walk(data_dir: Path, tool_name: str) -> None:
     """All steps of the demo."""
     platform = Platform(data_dir)
     try:
@@ -175,27 +137,17 @@ def walk(data_dir: Path) -> None:
                 **os.environ,
                 **platform.environment(),
                 "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
-                "PULUMI_BACKEND_URL": f"file://{data_dir}/state",
-                "PULUMI_CONFIG_PASSPHRASE": "demo",
-                "PULUMI_SKIP_UPDATE_CHECK": "true",
             }
             api, key = environment["SPG99_CP_URL"], environment["SPG99_API_KEY"]
             saw(api)
-        (data_dir / "state").mkdir()
-        project = data_dir / "hello-database"
-        shutil.copytree(ROOT / "examples" / "01-hello-database", project)
-        stack = Stack(project, environment)
-        print(f"  declared with {stack.name}")
-        with step("stack init") as saw:
-            stack.run("stack", "init", "dev")
-        with step("up: a tenant and a database") as saw:
-            saw(changes_in(stack.run("up", "--yes", "--stack", "dev")))
-        database_url = f"{api}/tenants/acme/dbs/app"
-        dsn = (
-            stack.run("stack", "output", "connection_string", "--show-secrets", "--stack", "dev")
-            .strip()
-            .splitlines()[-1]
-        )
+        tool = TOOLS[tool_name](data_dir, environment)
+        print(f"  declared with {tool.name}")
+        with step(tool.prepare_title) as saw:
+            saw(tool.prepare())
+        with step(f"{tool.apply_title}: a tenant and a database") as saw:
+            saw(tool.apply())
+        database_url = f"{api}/tenants/{tool.tenant}/dbs/app"
+        dsn = tool.output("connection_string")
         verified = dsn.replace("sslmode=require", "sslmode=verify-full")
         connect: dict[str, Any] = {"sslrootcert": environment["PGSSLROOTCERT"], "connect_timeout": 30}
         with step("connect (TLS, verify-full), write rows") as saw:
@@ -219,15 +171,15 @@ def walk(data_dir: Path) -> None:
             if row is None or row[0] != 1000:
                 raise DemoFailed(f"expected 1000 rows, found {row}")
             saw(f"1000 rows found, connect + query {woke:.0f} ms")
-        with step("up again") as saw:
-            saw(changes_in(stack.run("up", "--yes", "--stack", "dev", "--expect-no-changes")))
+        with step(f"{tool.apply_title} again") as saw:
+            saw(tool.apply_again())
         with step("change idle_timeout_seconds to 60") as saw:
-            stack.run("config", "set", "idleTimeoutSeconds", "60", "--stack", "dev")
-            saw(changes_in(stack.run("up", "--yes", "--stack", "dev")))
+            tool.change_idle_timeout(60)
+            saw(tool.apply())
             if (seen := answer_of(database_url, key)[1]["idle_timeout_seconds"]) != 60:
                 raise DemoFailed(f"the database still has idle_timeout_seconds {seen}")
         with step("destroy") as saw:
-            saw(changes_in(stack.run("destroy", "--yes", "--stack", "dev")))
+            saw(tool.destroy())
         with step("ask the API for the database") as saw:
             status, body = answer_of(database_url, key)
             if status != 404:
@@ -245,13 +197,17 @@ def walk(data_dir: Path) -> None:
 
 def main() -> int:
     """Runs the demo in a fresh folder; 0 when all of it went well, 130 after Ctrl-C."""
+    tool_name = sys.argv[1] if len(sys.argv) > 1 else "pulumi"
+    if tool_name not in TOOLS:
+        print(f"usage: demo.py [{'|'.join(TOOLS)}]", file=sys.stderr)
+        return 2
     data_dir = Path(tempfile.mkdtemp(prefix="spg99-demo-"))
     data_dir.chmod(0o711)  # root's PostgreSQL runs as another user, who must be able to walk through
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     began = time.perf_counter()
     print(f"SPG99 demo in {data_dir}")
     try:
-        walk(data_dir)
+        walk(data_dir, tool_name)
     except DemoFailed as error:
         print(f"demo failed: {error}\nThe folder {data_dir} is kept.", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ import pytest
 from conformance.stacks import Stack, engines
 from house import House, a_house
 
+pytest.register_assert_rewrite("conformance.suite")
 _numbers = itertools.count(1)
 
 
@@ -26,7 +27,7 @@ def stack(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> Itera
     """An empty stack; what a test leaves is destroyed."""
     made = Stack(request.param, house, tmp_path / "stack")
     yield made
-    made.run("destroy", "--yes")
+    made.run("destroy", "--yes", "--skip-preview")
 
 
 @pytest.fixture

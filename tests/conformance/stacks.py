@@ -84,10 +84,10 @@ class Stack:
         return Done(done.returncode, done.stdout + done.stderr)
 
     def up(self, program: str | None = None, *arguments: str, **options: Any) -> Done:
-        """`up --yes`, of another program where one is given."""
+        """`up` without the preview before it, of another program where one is given."""
         if program is not None:
             self.write(program)
-        return self.run("up", "--yes", *arguments, **options)
+        return self.run("up", "--yes", "--skip-preview", *arguments, **options)
 
     def preview(self, program: str | None = None, *arguments: str) -> Done:
         """`preview`, of another program where one is given."""
@@ -98,7 +98,7 @@ class Stack:
     def nothing_to_do(self) -> None:
         """A second `up` and a second preview show nothing."""
         self.run("preview", "--expect-no-changes").ok()
-        self.run("up", "--yes", "--expect-no-changes").ok()
+        self.run("up", "--yes", "--skip-preview", "--expect-no-changes").ok()
 
     def resources(self) -> dict[str, dict[str, Any]]:
         """The resources of the state by name."""

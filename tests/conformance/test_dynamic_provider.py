@@ -39,9 +39,9 @@ def test_create_no_change_update_in_place_destroy(stack: Stack, house: House, te
     assert (after["db_id"], after["idle_timeout_seconds"]) == (made["db_id"], 61)
     assert stack.run("stack", "output", "idle").ok().text.strip() == "61"  # a whole number stays whole
     stack.nothing_to_do()
-    stack.run("destroy", "--yes").ok()
+    stack.run("destroy", "--yes", "--skip-preview").ok()
     assert house.api("GET", f"/tenants/{tenant}").status_code == 404
-    stack.run("destroy", "--yes").ok()
+    stack.run("destroy", "--yes", "--skip-preview").ok()
 
 
 def test_defaults_are_the_apis_and_no_later_difference(stack: Stack, house: House, tenant: str) -> None:
@@ -51,7 +51,7 @@ def test_defaults_are_the_apis_and_no_later_difference(stack: Stack, house: Hous
     """).ok()
     assert house.database(tenant)["size"] == "L1"
     stack.nothing_to_do()
-    stack.run("refresh", "--yes", "--expect-no-changes").ok()
+    stack.run("refresh", "--yes", "--skip-preview", "--expect-no-changes").ok()
 
 
 def test_all_errors_of_a_check_at_once_on_their_property(stack: Stack, tenant: str) -> None:
@@ -79,7 +79,7 @@ def test_a_change_that_would_replace_a_database_is_refused_in_preview(stack: Sta
 def test_drift_is_shown_by_refresh_and_mended_by_up(stack: Stack, house: House, tenant: str) -> None:
     stack.up(BOTH.format(tenant=tenant, idle=60)).ok()
     house.api("PATCH", f"/tenants/{tenant}/dbs/app", json={"idle_timeout_seconds": 99}).raise_for_status()
-    seen = stack.run("refresh", "--yes").ok()
+    seen = stack.run("refresh", "--yes", "--skip-preview").ok()
     assert "update" in seen.text
     assert stack.resources()["app"]["outputs"]["idleTimeoutSeconds"] == 99
     stack.up().ok()
@@ -91,7 +91,7 @@ def test_what_was_deleted_outside_is_made_again(stack: Stack, house: House, tena
     before = house.database(tenant)
     house.api("DELETE", f"/tenants/{tenant}/dbs/app").raise_for_status()
     wait_for("404", lambda: api_status(house, tenant) == 404)
-    stack.run("refresh", "--yes").ok()
+    stack.run("refresh", "--yes", "--skip-preview").ok()
     assert "app" not in stack.resources()
     stack.up().ok()
     assert house.database(tenant)["db_id"] != before["db_id"]
@@ -101,7 +101,7 @@ def test_secrets_are_nowhere_in_plain(stack: Stack, house: House, tenant: str) -
     printed = stack.up(BOTH.format(tenant=tenant, idle=60)).ok().text
     password = house.api("GET", f"/tenants/{tenant}").json()["pg_password"]
     printed += stack.run("stack", "output").ok().text + stack.run("stack", "export").ok().text
-    printed += stack.run("refresh", "--yes", "--diff").ok().text
+    printed += stack.run("refresh", "--yes", "--skip-preview", "--diff").ok().text
     for text in (printed, stack.files()):
         assert password not in text
         assert house.env["SPG99_API_KEY"] not in text
@@ -184,14 +184,14 @@ def test_configuration_of_the_stack(stack: Stack, house: House, tenant: str) -> 
     stack.up(f'Tenant("tenant", name="{tenant}")', environment=away).ok()
     assert house.api("GET", f"/tenants/{tenant}").status_code == 200
     assert house.env["SPG99_API_KEY"] not in stack.files()
-    stack.run("destroy", "--yes", environment=away).ok()
+    stack.run("destroy", "--yes", "--skip-preview", environment=away).ok()
 
 
 def test_an_unreachable_platform_is_a_sentence_and_the_state_stays(stack: Stack, tenant: str) -> None:
     stack.up(BOTH.format(tenant=tenant, idle=60)).ok()
     before = stack.run("stack", "export").ok().text
     nowhere = {"SPG99_CP_URL": "http://127.0.0.1:9/v2"}
-    stack.run("refresh", "--yes", environment=nowhere).refused("127.0.0.1:9")
+    stack.run("refresh", "--yes", "--skip-preview", environment=nowhere).refused("127.0.0.1:9")
     exported = json.loads(stack.run("stack", "export").ok().text)["deployment"]["resources"]
     assert {r["urn"] for r in exported} == {r["urn"] for r in json.loads(before)["deployment"]["resources"]}
 
@@ -202,10 +202,10 @@ def test_deletion_protection_refuses_and_says_how(stack: Stack, house: House, te
         Database("app", tenant=tenant.name, name="app", deletion_protection={protected})
     """
     stack.up(program.format(tenant=tenant, protected=True)).ok()
-    stack.run("destroy", "--yes").refused("deletion_protection")
+    stack.run("destroy", "--yes", "--skip-preview").refused("deletion_protection")
     assert api_status(house, tenant) == 200
     stack.up(program.format(tenant=tenant, protected=False)).ok()
-    stack.run("destroy", "--yes").ok()
+    stack.run("destroy", "--yes", "--skip-preview").ok()
 
 
 def test_an_api_key_lives_and_dies_with_the_stack(stack: Stack, house: House, tenant: str) -> None:
@@ -217,9 +217,9 @@ def test_an_api_key_lives_and_dies_with_the_stack(stack: Stack, house: House, te
     assert token not in stack.files()
     assert house.api("GET", "/tenants", key=token).status_code == 200
     stack.nothing_to_do()
-    stack.run("refresh", "--yes").ok()
+    stack.run("refresh", "--yes", "--skip-preview").ok()
     assert stack.run("stack", "output", "token", "--show-secrets").ok().text.strip() == token
-    stack.run("destroy", "--yes").ok()
+    stack.run("destroy", "--yes", "--skip-preview").ok()
     wait_for("the key to be refused", lambda: house.api("GET", "/tenants", key=token).status_code == 401, seconds=5)
 
 

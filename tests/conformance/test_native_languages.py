@@ -67,8 +67,8 @@ def test_a_program_in_yaml(native: Stack, house: House, tenant: str) -> None:
     assert house.database(tenant)["db_id"] == made["db_id"]
     told = json.loads(native.run("stack", "output", "--json").ok().text)
     assert told["idle"] == 61 and told["seen"] in (60, 61)
-    native.run("refresh", "--yes", "--expect-no-changes").ok()
-    native.run("destroy", "--yes").ok()
+    native.run("refresh", "--yes", "--skip-preview", "--expect-no-changes").ok()
+    native.run("destroy", "--yes", "--skip-preview").ok()
     assert house.api("GET", f"/tenants/{tenant}").status_code == 404
 
 
@@ -94,7 +94,7 @@ def test_a_stack_moves_from_the_dynamic_to_the_native_provider(native: Stack, ho
     native.run("up", "--yes", "--expect-no-changes").ok()
     assert native.resources()["app"]["type"] == "spg99:index:Database"
     assert house.database(tenant)["db_id"] == made["db_id"]
-    native.run("refresh", "--yes", "--expect-no-changes").ok()
+    native.run("refresh", "--yes", "--skip-preview", "--expect-no-changes").ok()
     changed = native.preview(MOVED.format(tenant=tenant, idle=61), "--diff").ok()
     assert "idleTimeoutSeconds: 60 => 61" in changed.text
     native.up().ok()

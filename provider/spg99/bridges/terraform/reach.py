@@ -1,0 +1,79 @@
+"""The connection of this process to one Control Plane, made at the first call that needs it. All threads share one event loop.
+
+Here: threads to async and back. Not here: which Control Plane (configuration.py), what is asked (bridges/operations.py).
+asyncio and httpx are imported here and nowhere earlier: a process that only plans a new object needs neither.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spg99.bridges.terraform.configuration import Configuration, user_agent
+
+if TYPE_CHECKING:
+    from spg99.bridges.operations import Operations
+    from spg99.client import Client
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 10
+"""About half a minute: a Control Plane that is being restarted comes back in less."""
+
+
+class Reach:
+    """Operations on the configured Control Plane, for any thread."""
+
+    def __init__(self, configuration: Configuration, version: str) -> None:
+        self._configuration = configuration
+        self._version = version
+        self._lock = threading.Lock()
+        self._open: tuple[Client, Operations] | None = None
+        self.is_interrupted = False
+        """All waits were ended; a new configuration makes a new connection."""
+
+    def run(self, work: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
+        """Carries out `work` in the event loop and waits for it in this thread."""
+        from spg99.bridges.dynamic import background
+
+        return background.run(work(self._connected()[1]))
+
+    def run_client(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """The same, for work that needs the client itself."""
+        from spg99.bridges.dynamic import background
+
+        return background.run(work(self._connected()[0]))
+
+    def interrupt(self) -> None:
+        """Ends all waits, those to come too. Returns at once."""
+        self.is_interrupted = True
+        if self._open is not None:
+            from spg99.bridges.dynamic import background
+
+            background.call(self._open[1].interrupt)
+
+    def _connected(self) -> tuple[Client, Operations]:
+        from spg99.bridges.dynamic import background
+
+        with self._lock:
+            if self._open is None:
+                self._open = background.run(self._connect())
+                if self.is_interrupted:
+                    background.call(self._open[1].interrupt)
+            return self._open
+
+    async def _connect(self) -> tuple[Client, Operations]:
+        from spg99.bridges.operations import Operations
+        from spg99.bridges.words import TERRAFORM
+        from spg99.client import Client
+
+        settings = self._configuration
+        client = Client(
+            settings.url,
+            settings.api_key,
+            max_attempts=ATTEMPTS_MAX,
+            user_agent=user_agent(self._version, settings.terraform_version, os.environ),
+        )
+        return client, Operations(client, TERRAFORM)

@@ -1,0 +1,57 @@
+"""What the native plugin's tests share: the small Control Plane of the proof noun and a running plugin, emptied for each test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.native.plugin_driver import Plugin, running, write_proof_plugin
+from proof import server as proof_server
+from proof.gadget import MOUNTED, PACKAGE
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[proof_server.Server]:
+    with proof_server.running(PACKAGE, also=MOUNTED) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_plugin(shared_server: proof_server.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugin]:
+    with _plugin(shared_server, tmp_path_factory.mktemp("native")) as plugin:
+        yield plugin
+
+
+def _plugin(server: proof_server.Server, folder: Path):  # type: ignore[no-untyped-def]
+    command = [sys.executable, str(write_proof_plugin(folder / "plugin"))]
+    return running(command, cwd=folder, url=server.url)
+
+
+@pytest.fixture
+def server(shared_server: proof_server.Server) -> proof_server.Server:
+    """It holds nothing, has heard nothing, and works."""
+    shared_server.heal()
+    shared_server.objects.clear()
+    shared_server.requests.clear()
+    shared_server._answers.clear()
+    shared_server.created = 0
+    shared_server.settle_seconds = shared_server.delete_seconds = 0.0
+    shared_server.fail_reason = None
+    return shared_server
+
+
+@pytest.fixture
+def plugin(server: proof_server.Server, shared_plugin: Plugin) -> Plugin:
+    """It serves other tests, too: it must not be ended or cancelled."""
+    shared_plugin.lines.clear()
+    return shared_plugin
+
+
+@pytest.fixture
+def own_plugin(server: proof_server.Server, tmp_path: Path) -> Iterator[Plugin]:
+    """One that the test may end."""
+    with _plugin(server, tmp_path) as plugin:
+        yield plugin

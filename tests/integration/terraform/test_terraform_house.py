@@ -1,0 +1,226 @@
+"""Terraform against the real platform: the product's nouns from the first apply to the last destroy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from house import House, a_house
+from spg99.bridges.terraform.plugin.serving import Attached
+from spg99.bridges.terraform.provider import TerraformProvider
+from spg99.prepared import PACKAGE
+from spg99.shapes import Field, Noun, Package, Type
+from terraform_cli import Workspace, attached, settings_of
+
+TWO = """
+resource "spg99_tenant" "acme" {
+  name = "acme"
+}
+resource "spg99_database" "app" {
+  tenant = spg99_tenant.acme.name
+  name   = "app"
+  %s
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    with a_house() as running:
+        yield running
+
+
+@pytest.fixture
+def work(house: House, tmp_path: Path) -> Iterator[Workspace]:
+    folder = tmp_path / "configuration"
+    with attached(PACKAGE, environment={"TF_DATA_DIR": str(folder / ".terraform")}) as environment:
+        yield Workspace(
+            folder,
+            environment=environment,
+            settings=settings_of(house.env["SPG99_CP_URL"], house.env["SPG99_API_KEY"]),
+        )
+
+
+def test_a_database_from_plan_to_destroy(work: Workspace, house: House) -> None:
+    assert work.write(TWO % "").plan().changes["spg99_database.app"].unknown["db_id"] is True
+    work.apply()
+    assert work.plan().is_empty and work.plan(refresh=False).is_empty
+    kept = work.values("spg99_database.app")
+    assert (kept["id"], kept["state"], kept["size"]) == ("acme/app", "stopped", "L1")
+
+    plan = work.write(TWO % 'size = "L2"').plan()
+    assert plan.changes["spg99_database.app"].changed == {"size"}
+    work.apply(plan.path.name)
+    assert house.database()["size"] == "L2" and work.plan().is_empty
+
+    house.api("PATCH", "/tenants/acme/dbs/app", json={"idle_timeout_seconds": 17}).raise_for_status()
+    assert work.plan().changes["spg99_database.app"].changed == {"idle_timeout_seconds"}
+    work.apply()
+    assert house.database()["idle_timeout_seconds"] == 300
+
+    with house.connect() as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    assert work.plan().is_empty, "a database that woke is no drift"
+
+    for address, ids in (("spg99_database.app", ("acme/app", kept["db_id"])), ("spg99_tenant.acme", ("acme",))):
+        for wanted in ids:
+            work.forget(address)
+            work.import_(address, wanted)
+            assert work.plan().is_empty, wanted
+
+    refused = work.write((TWO % "").replace('name   = "app"', 'name   = "other"')).run("plan", check=False)
+    assert "would be replaced and its data destroyed" in refused.text
+    work.write(TWO % "deletion_protection = true").apply()
+    assert "is protected from deletion" in work.run("plan", "-destroy", check=False).text
+    work.write(TWO % "").apply()
+    work.destroy()
+    assert house.api("GET", "/tenants/acme").status_code == 404
+
+
+@pytest.mark.long
+def test_passwords_that_are_brought_rotated_and_never_stored(work: Workspace, house: House) -> None:
+    credentials = """
+resource "spg99_tenant_credentials" "acme" {
+  tenant = spg99_tenant.acme.name
+  %s
+}
+output "password" {
+  value     = spg99_tenant_credentials.acme.password
+  sensitive = true
+}
+"""
+    work.write(TWO % "" + credentials % 'rotation_trigger = "a"').apply()
+    first = work.outputs()["password"]
+    assert work.plan().is_empty
+    work.write(TWO % "" + credentials % 'rotation_trigger = "b"').apply()
+    second = work.outputs()["password"]
+    assert first != second and house.api("GET", "/tenants/acme").json()["pg_password"] == second
+    work.write(
+        TWO % ""
+        + credentials % 'rotation_trigger = "b"\n  pg_password_wo = "my very own phrase"\n  pg_password_wo_version = 1'
+    )
+    work.apply()
+    assert house.api("GET", "/tenants/acme").json()["pg_password"] == "my very own phrase"
+    assert work.plan().is_empty
+    work.destroy()
+
+
+@pytest.mark.long
+def test_secrets_for_one_run_leave_no_trace(work: Workspace, house: House) -> None:
+    # A write-only argument takes what may not be kept.
+    ephemeral = """
+ephemeral "spg99_tenant_dsn" "app" {
+  tenant   = spg99_tenant.acme.name
+  database = spg99_database.app.name
+}
+ephemeral "spg99_api_key" "ci" {
+  name        = "ci"
+  permissions = ["can_create_db"]
+}
+resource "spg99_tenant" "other" {
+  name = "other"
+}
+resource "spg99_tenant_credentials" "other" {
+  tenant                 = spg99_tenant.other.name
+  pg_password_wo         = provider::spg99::parse_dsn(ephemeral.spg99_tenant_dsn.app.dsn).password
+  pg_password_wo_version = 1
+}
+"""
+    (work.folder / "provider.tf").write_text(
+        (work.folder / "provider.tf").read_text().replace("}\n", "  secrets_in_state = false\n}\n")
+    )
+    # Names are known in a plan, so what is opened by name must be there before the plan.
+    work.write(TWO % "").apply()
+    work.write(TWO % "" + ephemeral).apply()
+    password = house.api("GET", "/tenants/acme").json()["pg_password"]
+    assert house.api("GET", "/tenants/other").json()["pg_password"] == password
+    assert password not in work.raw_state() and "spg99_key_" not in work.raw_state()
+    assert [key["name"] for key in house.api("GET", "/keys").json()["items"] if key["name"] == "ci"] == []
+    assert work.plan().is_empty
+    work.destroy()
+
+
+@pytest.mark.long
+def test_what_there_is_can_be_read(work: Workspace, house: House) -> None:
+    work.write(TWO % "").apply()
+    work.write(
+        TWO % ""
+        + 'data "spg99_account" "mine" {}\ndata "spg99_tenants" "all" {}\n'
+        + 'data "spg99_databases" "acme" {\n  tenant = "acme"\n  name_prefix = "a"\n}\n'
+        + 'data "spg99_database" "app" {\n  tenant = "acme"\n  name = "app"\n}\n'
+        + 'output "seen" {\n  value = [data.spg99_account.mine.account_id, data.spg99_tenants.all.tenants[*].id, '
+        + "data.spg99_databases.acme.databases[*].id, data.spg99_database.app.size]\n}\n"
+    ).apply()
+    account, tenants, databases, size = work.outputs()["seen"]
+    assert account == house.api("GET", "/account").json()["account_id"]
+    assert ("acme" in tenants, databases, size) == (True, ["acme/app"], "L1")
+    work.destroy()
+
+
+OTHER_PROVIDER = Package(
+    name="postgresql",
+    version="1.0.0",
+    description="A provider whose states we take over.",
+    configuration=(),
+    nouns=(
+        Noun(
+            noun="database",
+            title="Database",
+            plural="",
+            description="A database of a cluster.",
+            inputs=(
+                Field("name", Type("text"), "Name.", required=True),
+                Field("owner", Type("text"), "Owner.", nullable=True),
+            ),
+            outputs=(
+                Field("name", Type("text"), "Name.", required=True),
+                Field("owner", Type("text"), "Owner.", nullable=True),
+            ),
+            collection_path="/dbs",
+            item_path="/dbs/{name}",
+            id_format="{name}",
+            uid_field="name",
+        ),
+    ),
+    reads=(),
+    functions=(),
+    ephemerals=(),
+)
+
+
+@pytest.mark.long
+def test_a_state_of_another_provider_is_moved(work: Workspace, house: House) -> None:
+    house.create_database()
+    state = {
+        "version": 4,
+        "terraform_version": "1.8.0",
+        "serial": 1,
+        "lineage": "b3d6f7a0-0000-0000-0000-000000000000",
+        "outputs": {},
+        "resources": [
+            {
+                "mode": "managed",
+                "type": "postgresql_database",
+                "name": "app",
+                "provider": 'provider["registry.terraform.io/cyrilgdn/postgresql"]',
+                "instances": [{"schema_version": 0, "attributes": {"id": "app", "name": "app", "owner": "acme"}}],
+            }
+        ],
+    }
+    with Attached(lambda: TerraformProvider(OTHER_PROVIDER, {}), "registry.terraform.io/cyrilgdn/postgresql") as other:
+        both = json.loads(work.environment["TF_REATTACH_PROVIDERS"]) | json.loads(other.reattach)
+        work.environment["TF_REATTACH_PROVIDERS"] = json.dumps(both)
+        work.init()
+        (work.folder / "terraform.tfstate").write_text(json.dumps(state))
+        work.write(
+            "moved {\n  from = postgresql_database.app\n  to = spg99_database.app\n}\n"
+            'resource "spg99_database" "app" {\n  tenant = "acme"\n  name = "app"\n}\n'
+        )
+        plan = work.plan()
+        assert plan.changes["spg99_database.app"].actions == ["no-op"], plan.text
+        work.apply()
+        assert work.values("spg99_database.app")["db_id"] == house.database()["db_id"]
+    house.api("DELETE", "/tenants/acme", params={"cascade": "true"}).raise_for_status()
