@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo demo-terraform dev test lint unit conformance integration scenarios faults bench generate dist cli-tools lock clean
+.PHONY: help setup demo demo-terraform dev test lint unit conformance integration scenarios faults bench conformance-report generate dist cli-tools lock clean
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 setup: ## .venv with the locked dependencies
 	@scripts/setup
@@ -23,7 +23,7 @@ dev: setup ## the platform on this machine, until Ctrl-C
 test: setup ## lint, types, import contracts and all tests but the long ones
 	@scripts/test-packages
 	@$(MAKE) --no-print-directory lint
-	$(PYTEST) -n 2 --dist loadfile -m "not long" tests
+	$(PYTEST) -n 2 --dist loadfile -m "not long" --junitxml=build/tests.xml tests
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -36,10 +36,13 @@ unit conformance integration scenarios: setup ## one kind of tests
 
 faults: setup ## the long fault runs (many minutes)
 	$(PYTEST) -s tests/faults
-	$(PYTEST) -s -m long tests/integration
+	$(PYTEST) -s -m long tests/integration tests/conformance tests/scenarios
 
 bench: setup ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+conformance-report: ## docs/conformance.md from the last `make test`
+	$(BIN)/python -m tests.behaviours build/tests.xml
 
 generate: setup ## everything that is generated
 	$(BIN)/python scripts/generate.py

@@ -57,12 +57,22 @@ LAUNCHER = """#!/bin/sh
 # -I -S: nothing of the user's Python environment. Nothing is ever written here: the lock file's hash stays true.
 here=${{0%/*}}
 compiled="{compiled}"
-cache="${{XDG_CACHE_HOME:-${{HOME:-/tmp}}/.cache}}/spg99/terraform-provider-{version}"
+caches="${{XDG_CACHE_HOME:-${{HOME:+$HOME/.cache}}}}"
+caches="${{caches:+$caches/spg99}}"
+cache="$caches/terraform-provider-{version}"
+ours() {{ # What Python loads from there runs as this user: nobody else may have put it there.
+  case "$caches" in /*) ;; *) return 1 ;; esac
+  [ -d "$cache" ] || mkdir -p -m 700 "$cache" 2>/dev/null
+  for folder in "$caches" "$cache"; do
+    if [ -L "$folder" ] || [ ! -d "$folder" ] || [ ! -O "$folder" ]; then return 1; fi
+  done
+}}
 run() {{ # program, its version
   case " $compiled " in
-    *" $2 "*) exec "$1" -I -S -B "$here/lib/start.py" ;;
-    *) exec "$1" -I -S -X "pycache_prefix=$cache" "$here/lib/start.py" ;;
+    *" $2 "*) ;;
+    *) if ours; then exec "$1" -I -S -X "pycache_prefix=$cache" "$here/lib/start.py"; fi ;;
   esac
+  exec "$1" -I -S -B "$here/lib/start.py"
 }}
 version_of() {{ "$1" -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2]) if sys.version_info >= (3, 11) else None' 2>/dev/null; }}
 for name in {names} python3 python; do

@@ -59,9 +59,9 @@ class Tenant(DynamicResource):
     pg_user: pulumi.Output[str] = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     pg_password: pulumi.Output[Optional[str]] = pulumi.property("pgPassword")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     dsn_template: pulumi.Output[str] = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`."""
     state: pulumi.Output[str] = pulumi.property("state")
     """Where the tenant stands in its life."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
@@ -108,9 +108,9 @@ class GetTenantResult:
     pg_user: str
     """PostgreSQL user of the tenant."""
     pg_password: pulumi.Output[Optional[str]]
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     dsn_template: pulumi.Output[str]
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`."""
     state: str
     """Where the tenant stands in its life."""
     created_at: str
@@ -180,7 +180,7 @@ class Database(DynamicResource):
     timeline: pulumi.Output[str] = pulumi.property("timeline")
     """Id of the durable history of the database."""
     connection_string: pulumi.Output[str] = pulumi.property("connectionString")
-    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: pulumi.Output[int] = pulumi.property("currentScale")
     """1 while a writer runs, 0 while the database sleeps."""
     target_scale: pulumi.Output[int] = pulumi.property("targetScale")
@@ -297,7 +297,7 @@ class GetDatabaseResult:
     timeline: str
     """Id of the durable history of the database."""
     connection_string: pulumi.Output[str]
-    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: int
     """1 while a writer runs, 0 while the database sleeps."""
     target_scale: int
@@ -501,9 +501,9 @@ class TenantCredentials(DynamicResource):
     pg_user: pulumi.Output[str] = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     password: pulumi.Output[Optional[str]] = pulumi.property("password")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials."""
     dsn_template: pulumi.Output[str] = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`."""
     credential_version: pulumi.Output[int] = pulumi.property("credentialVersion")
     """Number of the password: grows with each new one."""
     rotated_at: pulumi.Output[str] = pulumi.property("rotatedAt")
@@ -552,9 +552,9 @@ class GetTenantCredentialsResult:
     pg_user: str
     """PostgreSQL user of the tenant."""
     password: pulumi.Output[Optional[str]]
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials."""
     dsn_template: pulumi.Output[str]
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`."""
     credential_version: int
     """Number of the password: grows with each new one."""
     rotated_at: str

@@ -26,8 +26,8 @@ PACKAGE = Package(
         Field(name='project', type=Type(kind='text', min_length=1, max_length=63, pattern='^[A-Za-z0-9][A-Za-z0-9_-]*$'), description='Project of the account to which the tenant belongs.', default='default', immutable=True),
         Field(name='tenant_id', type=Type(kind='text'), description='Id of the tenant.', required=True),
         Field(name='pg_user', type=Type(kind='text'), description='PostgreSQL user of the tenant.', required=True),
-        Field(name='pg_password', type=Type(kind='text'), description='Password of `pg_user`. Null when the API key may not read credentials.', nullable=True, secret=True),
-        Field(name='dsn_template', type=Type(kind='text'), description="Connection string of any database of the tenant; put the database's name in place of `<db-name>`.", required=True, secret=True),
+        Field(name='pg_password', type=Type(kind='text'), description="Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.", nullable=True, secret=True),
+        Field(name='dsn_template', type=Type(kind='text'), description="Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`.", required=True, secret=True),
         Field(name='state', type=Type(kind='enum', name='TenantState', description='Where a tenant stands in its life.', values=(
               EnumValue(value='active', description='It can own databases and its credentials are valid.'),
               EnumValue(value='deleting', description='It and its databases are being removed.'),)), description='Where the tenant stands in its life.', required=True),
@@ -113,7 +113,7 @@ PACKAGE = Package(
               EnumValue(value='error', description='The last attempt failed; `state_reason` says why. It is tried again by itself.'),)), description='The same as `state`; kept for old clients.', required=True, volatile=True),
         Field(name='state_reason', type=Type(kind='text'), description='Why the database is in state `error`, in a sentence.', nullable=True, volatile=True),
         Field(name='timeline', type=Type(kind='text'), description='Id of the durable history of the database.', required=True),
-        Field(name='connection_string', type=Type(kind='text'), description='DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials.', required=True, secret=True),
+        Field(name='connection_string', type=Type(kind='text'), description="DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.", required=True, secret=True),
         Field(name='current_scale', type=Type(kind='whole'), description='1 while a writer runs, 0 while the database sleeps.', required=True, volatile=True),
         Field(name='target_scale', type=Type(kind='whole'), description='1 when a writer shall run, else 0.', required=True, volatile=True),
         Field(name='current_profile', type=Type(kind='enum', name='Size', description='Product class of a database: the memory and connections of the compute that serves it.', values=(
@@ -239,8 +239,8 @@ PACKAGE = Package(
               EnumValue(value='managed', description='A declaration decides when there is another password.'),
               EnumValue(value='unmanaged', description='No declaration does: the password is the one the tenant was made with, or was last given.'),)), description='Whether a declaration manages the credentials.', required=True),
         Field(name='pg_user', type=Type(kind='text'), description='PostgreSQL user of the tenant.', required=True),
-        Field(name='password', type=Type(kind='text'), description='Password of `pg_user`. Null when the API key may not read credentials.', nullable=True, secret=True, volatile=True, moved_by=('rotation_trigger','pg_password',)),
-        Field(name='dsn_template', type=Type(kind='text'), description="Connection string of any database of the tenant; put the database's name in place of `<db-name>`.", required=True, secret=True, volatile=True, moved_by=('rotation_trigger','pg_password',)),
+        Field(name='password', type=Type(kind='text'), description='Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials.', nullable=True, secret=True, volatile=True, moved_by=('rotation_trigger','pg_password',)),
+        Field(name='dsn_template', type=Type(kind='text'), description="Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`.", required=True, secret=True, volatile=True, moved_by=('rotation_trigger','pg_password',)),
         Field(name='credential_version', type=Type(kind='whole'), description='Number of the password: grows with each new one.', required=True, volatile=True, moved_by=('rotation_trigger','pg_password',)),
         Field(name='rotated_at', type=Type(kind='time'), description='When the tenant was given this password (UTC).', required=True, volatile=True, moved_by=('rotation_trigger','pg_password',)),),
       collection_path='/tenants/{tenant}/credentials',
@@ -292,14 +292,14 @@ PACKAGE = Package(
         Parameter(name='password', type=Type(kind='text'), description='Password of the user.', nullable=True),
         Parameter(name='database', type=Type(kind='text'), description='Database.', nullable=True),
         Parameter(name='parameters', type=Type(kind='map', of=Type(kind='text')), description='Parameters like `sslmode`.', nullable=True),), returns=Type(kind='text'), call='spg99.dsn:build_dsn', returns_secret=True),
-    Function(name='redact_dsn', summary='Hides the password in a PostgreSQL connection string.', description='Answers the same connection string with `***` in place of the password: fit for logs and outputs.', parameters=(
+    Function(name='redact_dsn', summary='Hides the password in a PostgreSQL connection string.', description='Answers the same connection string with `***` in place of the password and of every secret parameter: fit for logs and outputs.', parameters=(
         Parameter(name='dsn', type=Type(kind='text'), description='Connection string (URI form).'),), returns=Type(kind='text'), call='spg99.dsn:redact_dsn'),),
   ephemerals=(
-    Ephemeral(name='tenant_dsn', title='TenantDsn', description='The connection string of a tenant, read for one run and never kept.', inputs=(
-        Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the tenant.', required=True, examples=('acme',)),
-        Field(name='database', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of a database of the tenant. Without it, the connection string has `<db-name>` in its place.', nullable=True, examples=('app',)),), outputs=(
-        Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the tenant.', required=True, examples=('acme',)),
-        Field(name='database', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of a database of the tenant. Without it, the connection string has `<db-name>` in its place.', nullable=True, examples=('app',)),
+    Ephemeral(name='tenant_dsn', title='TenantDsn', description='The connection string of a tenant, read for one run and never kept. Terraform opens it in the plan when its arguments are known then. To open it after the same run has made the tenant or the database, give an id, which is known only after apply: `tenant = spg99_tenant.acme.tenant_id`, `database = spg99_database.app.db_id`.', inputs=(
+        Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name or id of the tenant.', required=True, examples=('acme',)),
+        Field(name='database', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name or id of a database of the tenant. Without it, the connection string has `<db-name>` in its place.', nullable=True, examples=('app',)),), outputs=(
+        Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name or id of the tenant.', required=True, examples=('acme',)),
+        Field(name='database', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name or id of a database of the tenant. Without it, the connection string has `<db-name>` in its place.', nullable=True, examples=('app',)),
         Field(name='dsn', type=Type(kind='text'), description="Connection string with the tenant's password.", required=True, secret=True),
         Field(name='host', type=Type(kind='text'), description='Host of the Gateway.', required=True),
         Field(name='port', type=Type(kind='whole', at_least=1, at_most=65535), description='Port of the Gateway.', required=True),
@@ -312,7 +312,7 @@ PACKAGE = Package(
               EnumValue(value='require', description='Always; the certificate is not checked.'),
               EnumValue(value='verify-ca', description='Always; the certificate must be signed by a known CA.'),
               EnumValue(value='verify-full', description='Always; the certificate must also name the host.'),)), description='How a client has to use TLS.', nullable=True),), open='spg99.bridges.ephemerals:open_tenant_dsn'),
-    Ephemeral(name='api_key', title='ApiKey', description='A short-lived API key that is made for one run and revoked at its end.', inputs=(
+    Ephemeral(name='api_key', title='ApiKey', description="A short-lived API key that is made for one run and revoked at its end. To open it after the same run has made its tenant, give the tenant's id: `tenant = spg99_tenant.acme.tenant_id`.", inputs=(
         Field(name='name', type=Type(kind='text', min_length=1, max_length=100), description='What the key is for.', required=True, examples=('ci',)),
         Field(name='scope', type=Type(kind='enum', name='Scope', description='What an API key may see at most.', values=(
               EnumValue(value='global', description='Every account of the installation.'),

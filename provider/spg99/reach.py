@@ -1,6 +1,6 @@
 """How a client of ours finds the Control Plane: URL and API key, given or from the environment. Cheap to import, for bridges.
 
-Here: what stands in for what. Not here: settings of servers (config.py), a tool's own configuration (bridges/).
+Here: what stands in for what, and which addresses a key may be sent to. Not here: settings of servers (config.py), a tool's own configuration (bridges/).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def client_settings(*, url: str | None = None, api_key: str | None = None) -> Cl
     """URL and key of the Control Plane: what was given, else `SPG99_CP_URL` and `SPG99_API_KEY`, else the older
     `CP_URL` (without /v2) and `SPG99_TOKEN`.
 
-    Raises Unauthorized with a sentence that names all ways when either is missing.
+    Raises Unauthorized with a sentence that names all ways when either is missing, BadRequest for an address that a key must
+    not be sent to.
     """
     url = url or os.environ.get("SPG99_CP_URL")
     if not url and (older := os.environ.get("CP_URL")):
@@ -43,6 +44,37 @@ def client_settings(*, url: str | None = None, api_key: str | None = None) -> Cl
     if not url or not api_key:
         verb = "is" if len(missing) == 1 else "are"
         raise Unauthorized(f"The {' and the '.join(missing)} {verb} missing. {HOW_TO_CONFIGURE}")
-    if not url.startswith(("http://", "https://")):
-        raise BadRequest(f"The URL of the Control Plane must begin with http:// or https://, not '{url}'.")
+    if (reason := bad_url(url)) is not None:
+        raise BadRequest(f"The URL of the Control Plane is not usable. {reason}")
     return ClientSettings(cp_url=url.rstrip("/"), api_key=api_key)
+
+
+def bad_url(url: str) -> str | None:
+    """Why an API key must not be sent to this URL, in sentences; None when it may be. The same for every bridge and the CLI."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "It is no URL. It looks like `https://spg99.example.com/v2`."
+    if parts.scheme not in ("http", "https") or not host:
+        return (
+            "It must begin with https:// (or http:// for this machine) and name a host: `https://spg99.example.com/v2`."
+        )
+    if parts.username or parts.password:
+        return "It must not hold a user or a password; the API key goes separately."
+    if parts.scheme == "http" and not _is_loopback(host):
+        return (
+            f"http:// would send the API key readable for everybody on the way to {host}. Use https://; http:// is allowed "
+            "for localhost only."
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    """`localhost`, `::1`, 127.0.0.0/8; no name that only begins like one of them."""
+    parts = host.split(".")
+    numbers = [int(part) for part in parts if len(part) <= 3 and part.isascii() and part.isdigit()]
+    is_127 = len(parts) == len(numbers) == 4 and numbers[0] == 127 and max(numbers) < 256
+    return host in ("localhost", "::1") or is_127

@@ -204,6 +204,7 @@ class Ephemeral(NamedTuple):
     title: str
     description: str
     inputs: tuple[Field, ...]
+    """One that is called like a noun takes the object's name or its uid (which is known only once the object is made)."""
     outputs: tuple[Field, ...]
     """What is answered, the inputs again included."""
     open: str

@@ -89,7 +89,7 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly timeline: pulumi.Output<string>;
     /**
-     * DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials.
+     * DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.
      */
     readonly connectionString: pulumi.Output<string>;
     /**

@@ -49,7 +49,7 @@ export interface GetTenantResult {
      */
     readonly pgUser: string;
     /**
-     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`.
+     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`.
      */
     readonly dsnTemplate: string;
     /**
@@ -68,7 +68,7 @@ export interface GetTenantResult {
      */
     readonly updatedAt: string;
     /**
-     * Password of `pg_user`. Null when the API key may not read credentials.
+     * Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.
      */
     readonly pgPassword?: string;
 }
@@ -212,7 +212,7 @@ export interface GetDatabaseResult {
      */
     readonly timeline: string;
     /**
-     * DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials.
+     * DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.
      */
     readonly connectionString: string;
     /**
@@ -565,7 +565,7 @@ export interface GetTenantCredentialsResult {
      */
     readonly pgUser: string;
     /**
-     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`.
+     * Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`.
      */
     readonly dsnTemplate: string;
     /**
@@ -585,7 +585,7 @@ export interface GetTenantCredentialsResult {
      */
     readonly credentialsId?: string;
     /**
-     * Password of `pg_user`. Null when the API key may not read credentials.
+     * Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials.
      */
     readonly password?: string;
 }
@@ -788,7 +788,7 @@ export interface BuildDsnResult {
 /**
  * Hides the password in a PostgreSQL connection string.
  *
- * Answers the same connection string with `***` in place of the password: fit for logs and outputs.
+ * Answers the same connection string with `***` in place of the password and of every secret parameter: fit for logs and outputs.
  */
 export declare function redactDsn(args: RedactDsnArgs, opts?: pulumi.InvokeOptions): Promise<RedactDsnResult>;
 
@@ -802,7 +802,7 @@ export interface RedactDsnArgs {
 /**
  * Hides the password in a PostgreSQL connection string.
  *
- * Answers the same connection string with `***` in place of the password: fit for logs and outputs.
+ * Answers the same connection string with `***` in place of the password and of every secret parameter: fit for logs and outputs.
  */
 export declare function redactDsnOutput(args: RedactDsnOutputArgs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<RedactDsnResult>;
 

@@ -22,7 +22,7 @@ export interface TenantItem {
      */
     readonly pgUser: string;
     /**
-     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`.
+     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`.
      */
     readonly dsnTemplate: string;
     /**
@@ -41,7 +41,7 @@ export interface TenantItem {
      */
     readonly updatedAt: string;
     /**
-     * Password of `pg_user`. Null when the API key may not read credentials.
+     * Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.
      */
     readonly pgPassword?: string;
 }
@@ -111,7 +111,7 @@ export interface DatabaseItem {
      */
     readonly timeline: string;
     /**
-     * DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials.
+     * DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.
      */
     readonly connectionString: string;
     /**

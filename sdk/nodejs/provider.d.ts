@@ -5,7 +5,7 @@ import * as inputs from "./inputs";
 import * as outputs from "./outputs";
 
 /**
- * A Control Plane that spg99 resources are made on. What is left out comes from the stack's configuration, then from the environment.
+ * A Control Plane that spg99 resources are made on. What is left out comes from the environment of the plugin, and stays out of the state; the stack's configuration is for resources without a provider of their own.
  */
 export declare class Provider extends pulumi.ProviderResource {
     static isInstance(value: any): value is Provider;

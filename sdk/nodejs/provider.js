@@ -12,8 +12,8 @@ class Provider extends pulumi.ProviderResource {
     constructor(name, args, opts) {
         const given = args || {};
         const inputs = {};
-        inputs.url = given.url ?? shared.environment("SPG99_CP_URL");
-        inputs.apiKey = shared.secret(given.apiKey ?? shared.environment("SPG99_API_KEY"));
+        inputs.url = given.url;
+        inputs.apiKey = shared.secret(given.apiKey);
         super("spg99", name, inputs, shared.withVersion(opts));
     }
 }

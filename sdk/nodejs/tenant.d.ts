@@ -39,7 +39,7 @@ export declare class Tenant extends pulumi.CustomResource {
      */
     readonly pgUser: pulumi.Output<string>;
     /**
-     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`.
+     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`.
      */
     readonly dsnTemplate: pulumi.Output<string>;
     /**
@@ -58,7 +58,7 @@ export declare class Tenant extends pulumi.CustomResource {
      */
     readonly updatedAt: pulumi.Output<string>;
     /**
-     * Password of `pg_user`. Null when the API key may not read credentials.
+     * Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer.
      */
     readonly pgPassword: pulumi.Output<string | undefined>;
     constructor(name: string, args?: TenantArgs, opts?: pulumi.CustomResourceOptions);

@@ -46,7 +46,7 @@ export declare class TenantCredentials extends pulumi.CustomResource {
      */
     readonly pgUser: pulumi.Output<string>;
     /**
-     * Connection string of any database of the tenant; put the database's name in place of `<db-name>`.
+     * Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`.
      */
     readonly dsnTemplate: pulumi.Output<string>;
     /**
@@ -66,7 +66,7 @@ export declare class TenantCredentials extends pulumi.CustomResource {
      */
     readonly credentialsId: pulumi.Output<string | undefined>;
     /**
-     * Password of `pg_user`. Null when the API key may not read credentials.
+     * Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials.
      */
     readonly password: pulumi.Output<string | undefined>;
     constructor(name: string, args: TenantCredentialsArgs, opts?: pulumi.CustomResourceOptions);

@@ -53,6 +53,7 @@ outputs:
 """
 
 
+@pytest.mark.long  # examples/04 runs in every run
 def test_a_program_in_yaml(native: Stack, house: House, tenant: str) -> None:
     _project(native, "yaml", YAML.format(tenant=tenant))
     native.preview().ok()

@@ -108,8 +108,8 @@ class Tool(ABC):
         """Makes this the whole program."""
 
     @abstractmethod
-    def plan(self, *, refresh: bool = True) -> Answer:
-        """What would be done."""
+    def plan(self, *, refresh: bool | None = None) -> Answer:
+        """What would be done; with or without a look at what is there now (None: as the tool does by itself)."""
 
     @abstractmethod
     def apply(self) -> Answer:
@@ -306,8 +306,12 @@ class Pulumi(Tool):
             found[label] = Step(action, names if action in ("update", "replace") else frozenset())
         return found
 
-    def plan(self, *, refresh: bool = True) -> Answer:
-        return self._ran(run_preview)
+    def plan(self, *, refresh: bool | None = None) -> Answer:
+        planned = self._ran(run_preview)
+        if not refresh:
+            return planned
+        seen = self._ran(run_refresh, dry_run=True)
+        return Answer(planned.ok and seen.ok, planned.text + seen.text, planned.steps | seen.doing)
 
     def apply(self) -> Answer:
         return self._ran(run_up)
@@ -418,13 +422,13 @@ class Terraform(Tool):
 
     def __init__(self, folder: Path, url: str) -> None:
         super().__init__(folder, url)
-        self._attached = terraform_cli.attached(PACKAGE)
+        self._attached = terraform_cli.attached(PACKAGE, environment={"SPG99_API_KEY": API_KEY})
         environment = self._attached.__enter__()
         self.work = terraform_cli.Workspace(
             folder / "work",
             binary=self.binary(),
             environment=environment,
-            settings=terraform_cli.settings_of(url, API_KEY),
+            settings={"url": url},  # the key comes from the environment, so that no file of the user's holds it
         )
 
     @staticmethod
@@ -477,17 +481,20 @@ class Terraform(Tool):
             action = {("no-op",): "same", ("create",): "create", ("update",): "update", ("delete",): "delete"}.get(
                 actions, "replace"
             )
-            seen = {name.removesuffix("_version").removesuffix("_wo") for name in change.changed}
-            steps[label] = Step(action, frozenset(seen & inputs) if action in ("update", "replace") else frozenset())
+            seen = {name.removesuffix("_wo_version").removesuffix("_wo") for name in change.changed}
+            # Everything that a user sees changing counts, but for what the system makes anew because of it.
+            moved = {each.name for each in noun.outputs if set(each.moved_by) & seen} if noun else set()
+            fields = (seen - moved) if action == "update" else (seen & inputs)
+            steps[label] = Step(action, frozenset(fields) if action in ("update", "replace") else frozenset())
         return Answer(True, text, steps)
 
-    def plan(self, *, refresh: bool = True) -> Answer:
+    def plan(self, *, refresh: bool | None = None) -> Answer:
         try:
-            plan = self.work.plan(refresh=refresh)
+            plan = self.work.plan(refresh=refresh is not False)
         except terraform_cli.Failed as failed:
             self.said.append(str(failed))
             return Answer(False, str(failed))
-        self.said.append(plan.text)
+        self.said += [plan.text, json.dumps(plan.raw)]  # the file itself is compressed: a scan of it finds nothing
         return self._planned(plan, plan.text)
 
     def apply(self) -> Answer:

@@ -23,7 +23,7 @@ def good_values(noun: Noun, number: int = 1) -> Values:
         if field.name in noun.id_fields():
             values[field.name] = _named(field, number)
         elif field.required or (field.examples and not field.secret):
-            values[field.name] = next(_candidates(field))
+            values[field.name] = next(candidates(field))
     for field in noun.inputs:
         if field.examples and not field.required and field.name not in noun.id_fields() and not is_right(noun, values):
             values.pop(field.name, None)
@@ -34,7 +34,7 @@ def good_values(noun: Noun, number: int = 1) -> Values:
 def a_change_of(noun: Noun, field: Field, number: int = 1) -> tuple[Values, Values]:
     """Right inputs before and after, which differ in this field alone."""
     for before in _starting_points(noun, number):
-        for candidate in _candidates(field):
+        for candidate in candidates(field):
             after = before | {field.name: candidate}
             if before.get(field.name, field.default) != candidate and is_right(noun, after):
                 return before, after
@@ -51,12 +51,12 @@ def _starting_points(noun: Noun, number: int) -> Iterator[Values]:
     yield first
     optional = [field for field in noun.inputs if not field.required and not field.secret]
     for field in optional:
-        for candidate in _candidates(field):
+        for candidate in candidates(field):
             one = first | {field.name: candidate}
             if is_right(noun, one):
                 yield one
             for other in optional:
-                for second in _candidates(other):
+                for second in candidates(other):
                     both = one | {other.name: second}
                     if other is not field and is_right(noun, both):
                         yield both
@@ -67,7 +67,8 @@ def _named(field: Field, number: int) -> str:
     return f"{stem}{number}"
 
 
-def _candidates(field: Field) -> Iterator[Any]:
+def candidates(field: Field) -> Iterator[Any]:
+    """Some values that this field may take, its examples first."""
     yield from field.examples
     yield from _of(field.type)
 
@@ -96,7 +97,7 @@ def _of(type_: Type) -> Iterator[Any]:
         items = list(_of(type_.of))
         yield from ({"one": items[0]}, {"one": items[0], "two": items[-1]})
     elif type_.kind == "object":
-        members = {member.name: list(_candidates(member)) for member in type_.fields}
+        members = {member.name: list(candidates(member)) for member in type_.fields}
         first = {member.name: members[member.name][0] for member in type_.fields if members[member.name]}
         yield first
         for name, values in members.items():

@@ -26,7 +26,7 @@ TENANTS = 5
 
 @pytest.mark.timeout(170)
 def test_creates_happen_exactly_once(house: House) -> None:
-    asyncio.run(creates(house, prefix="few", databases=50, tenants=100, kills=2))
+    asyncio.run(creates(house, prefix="few", databases=30, tenants=60, kills=2))
 
 
 @pytest.mark.long

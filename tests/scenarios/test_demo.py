@@ -31,7 +31,9 @@ def test_it_passes_with_the_usual_ports_taken(tmp_path: Path) -> None:
     assert "nothing is left behind" in done.stdout
 
 
-@pytest.mark.parametrize("moment", ["start the platform", "stack init", "wait until it sleeps"])
+@pytest.mark.parametrize(
+    "moment", ["start the platform", pytest.param("stack init", marks=pytest.mark.long), "wait until it sleeps"]
+)
 def test_ctrl_c_leaves_nothing_behind(moment: str) -> None:
     process = subprocess.Popen(
         DEMO,

@@ -19,7 +19,8 @@ from spg99.shapes import Field, Noun, Type
 
 __all__ = ["Checked", "Failure", "a", "check", "check_fields", "defaults", "failures_of", "whole"]
 
-_ON_FIELD = re.compile(r"^([a-z_][a-z0-9_.]*): (.+)$", re.DOTALL)
+_ON_FIELD = r"(?s)^([a-z_][a-z0-9_.]*): (.+)$"
+"""Compiled when a rule complains, not when a process starts."""
 
 
 class Checked(NamedTuple):
@@ -142,7 +143,7 @@ def _rule_failures(noun: Noun, checked: Checked) -> list[Failure]:
         except KeyError:
             continue
         if sentence is not None:
-            match = _ON_FIELD.match(sentence)
+            match = re.match(_ON_FIELD, sentence)
             on_field = match is not None and match[1].split(".")[0] in names
             path = _path_of(noun.inputs, match[1]) if match is not None and on_field else ()
             failures.append(Failure(path, match[2] if match is not None and on_field else sentence))

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spg99.bridges.changes import diff, patch, refused_deletion
+from spg99.bridges.endings import Interrupted as Interrupted  # raised here: who calls catches both from here
+from spg99.bridges.endings import Unfinished as Unfinished
 from spg99.bridges.inputs import a
 from spg99.bridges.objects import (
     Values,
@@ -29,7 +31,7 @@ from spg99.bridges.objects import (
 )
 from spg99.bridges.waiting import StillWaiting, Waiter
 from spg99.bridges.words import ANY_TOOL, Words
-from spg99.errors import BadRequest, Conflict, Fault, NotFound, Spg99Error, Unavailable
+from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, Unavailable
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
@@ -40,25 +42,6 @@ FAILED_SECONDS_MAX = 15.0
 """The system tries again by itself when something failed; so long do we wait for that before we say so."""
 
 Progress = Callable[[str], None]
-
-
-class Unfinished(Spg99Error):
-    """The object exists but is not as wanted yet. The next run goes on with it."""
-
-    code = "Unfinished"
-    fault = Fault.SYSTEM
-
-    def __init__(self, message: str, *, human_id: str, values: Values) -> None:
-        super().__init__(message)
-        self.human_id = human_id
-        self.values = values
-
-
-class Interrupted(Spg99Error):
-    """Interrupted before anything was done."""
-
-    code = "Interrupted"
-    fault = Fault.USER
 
 
 @dataclass(frozen=True)
@@ -132,7 +115,7 @@ class Operations:
                     continue
                 await self._wait_for_the_name(noun, body, conflict, deadline, progress)
                 continue
-            now = await self._look(noun, noun.id_of(made))
+            now = await self._look_at_made(noun, made, declaration)
             if now is not None and is_same(noun, made, now) and not is_going(noun, now):
                 return made, now
             # The answer was kept from an object that is gone: this declaration was created, deleted and is created
@@ -141,6 +124,24 @@ class Operations:
         raise Conflict(
             f"This {_words(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."
         )
+
+    async def _look_at_made(self, noun: Noun, made: Values, declaration: str | None) -> Values | None:
+        """What was just made, as it is now. Raises Unfinished when it cannot be looked at (a right was withdrawn), so that
+        it is not forgotten.
+        """
+        try:
+            return await self._look(noun, noun.id_of(made))
+        except Spg99Error as problem:
+            # Who is only away has the object for the next run, which finds it by its declaration. Terraform would call it
+            # tainted, and replace it, if it were told of it now.
+            if isinstance(problem, Unavailable) and declaration is not None:
+                raise
+            raise Unfinished(
+                f"The {_words(noun)} '{noun.id_of(made)}' was created, but cannot be looked at: {problem} Nothing is lost: "
+                f"{self._words.apply} goes on from here.",
+                human_id=noun.id_of(made),
+                values=made,
+            ) from problem
 
     async def _mine_before_the_edit(self, noun: Noun, body: Values, conflict: Conflict) -> Values | None:
         """This declaration's own object, made before the program was edited and never recorded, brought to what it says
@@ -175,6 +176,8 @@ class Operations:
         if there is None:
             raise conflict
         if is_going(noun, there):
+            if there.get(noun.uid_field) is None and time.monotonic() > deadline:
+                raise conflict
             await self._gone(noun, human_id, there, deadline, progress)
             return
         adopt = self._words.adopt.format(
@@ -358,8 +361,8 @@ class Operations:
         return result
 
     async def _gone(self, noun: Noun, human_id: str, old: Values, deadline: float, progress: Progress) -> None:
-        if not noun.gone_states:
-            return
+        if not noun.gone_states or old.get(noun.uid_field) is None:
+            return  # what has no uid any more (credentials that nobody manages) is gone already
         try:
             await self._waiter.until(
                 lambda: self._look(noun, human_id),

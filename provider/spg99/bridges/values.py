@@ -5,16 +5,17 @@ It takes and refuses what the API's own check (pydantic, from the same classes) 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spg99.bridges.unknown import Unknown, has_unknown
 from spg99.shapes import EXACT_WHOLE_NUMBER_MAX, TEXT_CHARACTERS_MAX, Field, Type
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SHOWN_CHARACTERS_MAX = 60
 
@@ -159,6 +160,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _given(value: Any) -> str:
     """What was given, to go behind what is allowed; nothing when that would be long."""
     if isinstance(value, bool | int | float | str):
+        import json  # with datetime below, two milliseconds of a start, for what most declarations never come to
+
         text = json.dumps(value, ensure_ascii=False)
         return f", not {text}" if len(text) <= SHOWN_CHARACTERS_MAX else ""
     if value is None:
@@ -167,13 +170,17 @@ def _given(value: Any) -> str:
     return f", not {kinds[type(value)]}" if type(value) in kinds else ", not a file or another kind of value"
 
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)", re.ASCII)
+@cache
+def _time() -> re.Pattern[str]:
+    return re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)", re.ASCII)
 
 
 def moment(text: Any) -> datetime | None:
     """The instant that an RFC 3339 time means; None when it is none or has no zone."""
-    if not isinstance(text, str) or _TIME.fullmatch(text) is None:
+    if not isinstance(text, str) or _time().fullmatch(text) is None:
         return None
+    from datetime import datetime
+
     try:
         return datetime.fromisoformat(text.upper())
     except ValueError:

@@ -50,7 +50,11 @@ class Door:
             folder = self.folder()
             try:
                 state = folder.running()
-                return client_settings(url=self.url or state.cp_url, api_key=self.api_key or folder.admin_key())
+                api_key = self.api_key or folder.admin_key()
+                if self.url is None:
+                    # A dev of this machine, whatever address it was told to listen at: nothing leaves the machine.
+                    return ClientSettings(cp_url=state.cp_url, api_key=api_key)
+                return client_settings(url=self.url, api_key=api_key)
             except Unavailable:
                 if self.data_dir is not None:
                     raise

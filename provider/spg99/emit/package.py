@@ -104,7 +104,7 @@ FUNCTIONS = (
     Function(
         name="redact_dsn",
         summary="Hides the password in a PostgreSQL connection string.",
-        description="Answers the same connection string with `***` in place of the password: fit for logs and outputs.",
+        description="Answers the same connection string with `***` in place of the password and of every secret parameter: fit for logs and outputs.",
         parameters=(Parameter("dsn", Type("text"), "Connection string (URI form)."),),
         returns=Type("text"),
         call="spg99.dsn:redact_dsn",
@@ -112,11 +112,11 @@ FUNCTIONS = (
 )
 
 _TENANT = field_of("tenant", TenantSpec.model_fields["name"])._replace(
-    description="Name of the tenant.", immutable=False
+    description="Name or id of the tenant.", immutable=False
 )
 _DATABASE = _TENANT._replace(
     name="database",
-    description="Name of a database of the tenant. Without it, the connection string has `<db-name>` in its place.",
+    description="Name or id of a database of the tenant. Without it, the connection string has `<db-name>` in its place.",
     required=False,
     nullable=True,
     examples=("app",),
@@ -138,7 +138,9 @@ EPHEMERALS = (
     Ephemeral(
         name="tenant_dsn",
         title="TenantDsn",
-        description="The connection string of a tenant, read for one run and never kept.",
+        description="The connection string of a tenant, read for one run and never kept. Terraform opens it in the plan when its "
+        "arguments are known then. To open it after the same run has made the tenant or the database, give an id, which is known "
+        "only after apply: `tenant = spg99_tenant.acme.tenant_id`, `database = spg99_database.app.db_id`.",
         inputs=(_TENANT, _DATABASE),
         outputs=(
             _TENANT,
@@ -155,7 +157,8 @@ EPHEMERALS = (
     Ephemeral(
         name="api_key",
         title="ApiKey",
-        description="A short-lived API key that is made for one run and revoked at its end.",
+        description="A short-lived API key that is made for one run and revoked at its end. To open it after the same run has made "
+        "its tenant, give the tenant's id: `tenant = spg99_tenant.acme.tenant_id`.",
         inputs=_KEY_INPUTS,
         outputs=(
             *_KEY_INPUTS,

@@ -119,7 +119,7 @@ def install(plugins: Path) -> Path:
         made = Path(scratch) / "plugin"
         made.mkdir()
         for name, content, executable in _own_files(
-            _HERE.format(python=shlex.quote(sys.executable), executable=EXECUTABLE)
+            _HERE.format(python=shlex.quote(sys.executable), executable=EXECUTABLE), virtualenv=sys.prefix
         ):
             (made / name).write_text(content)
             (made / name).chmod(0o755 if executable else 0o644)
@@ -156,6 +156,18 @@ def archive(folder: Path, target: str | None = None, pythons: Sequence[str] = ()
         return part.rename(folder / archive_name(target))
 
 
+def content_key() -> str:
+    """Names what an archive for this machine would hold now: other source, other libraries or another Python, another key."""
+    digest = hashlib.sha256()
+    parts = [(name, content.encode()) for name, content, _ in _own_files(_ANYWHERE, virtualenv=None)]
+    parts += [(name, path.read_bytes()) for name, path in _our_package()]
+    parts += [(found.metadata["Name"], found.version.encode()) for found in _needed(NEEDS)]
+    parts.append(("python", f"{this_platform()} {sys.version_info[:2]}".encode()))
+    for name, content in parts:
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:32]
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -173,14 +185,14 @@ def _dotted(version: tuple[int, int]) -> str:
     return "{}.{}".format(*version)
 
 
-def _own_files(launcher: str) -> Iterator[tuple[str, str, bool]]:
-    """Name, content and whether it is executable."""
+def _own_files(launcher: str, *, virtualenv: str | None) -> Iterator[tuple[str, str, bool]]:
+    """Name, content and whether it is executable. `virtualenv` is what a folder for this machine runs in; an archive has none."""
     yield EXECUTABLE, launcher, True
     yield "__main__.py", _MAIN.format(package=PACKAGE), False
     runtime = (
-        f"runtime:\n  name: python\n  options:\n    virtualenv: {sys.prefix}\n"
-        if "lib/" not in launcher
-        else "runtime: python\n"
+        "runtime: python\n"
+        if virtualenv is None
+        else f"runtime:\n  name: python\n  options:\n    virtualenv: {virtualenv}\n"
     )
     yield "PulumiPlugin.yaml", f"name: {PACKAGE}\nversion: {__version__}\n{runtime}", False
 
@@ -191,7 +203,7 @@ def _packed(libraries: dict[str, dict[str, Path]], pythons: Sequence[str]) -> by
         pythons=" ".join(names), versions=" or ".join(pythons), executable=EXECUTABLE, least=_dotted(PYTHON_LEAST)
     )
     members: dict[str, tuple[bytes, bool]] = {
-        name: (content.encode(), executable) for name, content, executable in _own_files(launcher)
+        name: (content.encode(), executable) for name, content, executable in _own_files(launcher, virtualenv=None)
     }
     for name, path in _our_package():
         members[f"lib/any/{name}"] = (path.read_bytes(), False)

@@ -60,8 +60,8 @@ def schema(package: Package) -> dict[str, Any]:
         "config": {"variables": settings},
         "types": types_of(package),
         "provider": {
-            "description": f"A Control Plane that {package.name} resources are made on. What is left out comes from the "
-            "stack's configuration, then from the environment.",
+            "description": f"A Control Plane that {package.name} resources are made on. What is left out comes from "
+            "the environment of the plugin, and stays out of the state; the stack's configuration is for resources without a provider of their own.",
             "inputProperties": settings,
         },
         "resources": {token(package, noun.title): _resource(package, noun) for noun in package.nouns},

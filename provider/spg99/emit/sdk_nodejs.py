@@ -172,10 +172,8 @@ def _provider(schema: Schema) -> str:
         "        const inputs = {};",
     ]
     for item in inputs:
+        # The environment is the plugin's to read: what stands in a provider's inputs stays in the state.
         value = f"given.{item.name}"
-        variables = item.spec.get("defaultInfo", {}).get("environment", ())
-        if variables:
-            value = f"{value} ?? shared.environment({', '.join(json.dumps(name) for name in variables)})"
         if item.secret:
             value = f"shared.secret({value})"
         if item.spec.get("type") != "string":

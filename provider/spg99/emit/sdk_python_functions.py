@@ -132,13 +132,8 @@ def provider(schema: Schema) -> str:
         "        given: Dict[str, Any] = {}",
     ]
     for item in inputs:
+        # The environment is the plugin's to read: what stands in a provider's inputs stays in the state.
         field = snake(item.name)
-        variables = item.spec.get("defaultInfo", {}).get("environment", ())
-        if variables:
-            lines += [
-                f"        if {field} is None:",
-                f"            {field} = _package.environment({quoted(variables).rstrip(',')})",
-            ]
         value = f"pulumi.Output.secret({field})" if item.secret else field
         if item.spec.get("type") != "string":
             # The settings of a provider travel as text.

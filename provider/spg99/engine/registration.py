@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spg99 import faults
 from spg99.engine import autonaming, paths
@@ -175,10 +175,11 @@ class _Custom:
             forced.append("deletedWith")
         if self._provider_exchanged(old):
             forced.append("provider")
-        if forced:
-            return decide(old, wanted.goal, NOTHING, forced=forced)
         difference = self.provider.diff(old, checked, wanted.ignore_changes, wanted.urn)
-        return decide(old, wanted.goal, difference)
+        if forced:
+            # Whether both can stand side by side the provider knows, whatever the reason is.
+            difference = replace(NOTHING, delete_before_replace=difference.delete_before_replace)
+        return decide(old, wanted.goal, difference, forced=forced)
 
     def _provider_exchanged(self, old: Resource) -> bool:
         """Whether another provider serves it now and says that its resources cannot move to it."""

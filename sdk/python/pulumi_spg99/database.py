@@ -149,7 +149,7 @@ class Database(_package.Resource):
     timeline: pulumi.Output[str] = pulumi.property("timeline")
     """Id of the durable history of the database."""
     connection_string: pulumi.Output[str] = pulumi.property("connectionString")
-    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: pulumi.Output[int] = pulumi.property("currentScale")
     """1 while a writer runs, 0 while the database sleeps."""
     target_scale: pulumi.Output[int] = pulumi.property("targetScale")

@@ -23,7 +23,7 @@ class GetTenantResult:
     pg_user: str = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     dsn_template: str = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`."""
     state: str = pulumi.property("state")
     """Where the tenant stands in its life. One of:
 
@@ -35,7 +35,7 @@ class GetTenantResult:
     updated_at: str = pulumi.property("updatedAt")
     """When the tenant last changed (UTC). RFC 3339."""
     pg_password: Optional[str] = pulumi.property("pgPassword")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
 
 
 def get_tenant(name: str, opts: Optional[pulumi.InvokeOptions] = None) -> GetTenantResult:
@@ -144,7 +144,7 @@ class GetDatabaseResult:
     timeline: str = pulumi.property("timeline")
     """Id of the durable history of the database."""
     connection_string: str = pulumi.property("connectionString")
-    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: int = pulumi.property("currentScale")
     """1 while a writer runs, 0 while the database sleeps."""
     target_scale: int = pulumi.property("targetScale")
@@ -416,7 +416,7 @@ class GetTenantCredentialsResult:
     pg_user: str = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     dsn_template: str = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`."""
     credential_version: int = pulumi.property("credentialVersion")
     """Number of the password: grows with each new one."""
     rotated_at: str = pulumi.property("rotatedAt")
@@ -426,7 +426,7 @@ class GetTenantCredentialsResult:
     credentials_id: Optional[str] = pulumi.property("credentialsId")
     """Id of this declaration of the credentials; null while nobody manages them."""
     password: Optional[str] = pulumi.property("password")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials."""
 
 
 def get_tenant_credentials(tenant: str, opts: Optional[pulumi.InvokeOptions] = None) -> GetTenantCredentialsResult:
@@ -585,7 +585,7 @@ class RedactDsnResult:
 
 def redact_dsn(dsn: str, opts: Optional[pulumi.InvokeOptions] = None) -> RedactDsnResult:
     """
-    Hides the password in a PostgreSQL connection string. Answers the same connection string with `***` in place of the password: fit for logs and outputs.
+    Hides the password in a PostgreSQL connection string. Answers the same connection string with `***` in place of the password and of every secret parameter: fit for logs and outputs.
     :param dsn: Connection string (URI form).
     """
     given: Dict[str, Any] = {"dsn": dsn}
@@ -595,7 +595,7 @@ def redact_dsn(dsn: str, opts: Optional[pulumi.InvokeOptions] = None) -> RedactD
 
 def redact_dsn_output(dsn: pulumi.Input[str], opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[RedactDsnResult]:
     """
-    Hides the password in a PostgreSQL connection string. Answers the same connection string with `***` in place of the password: fit for logs and outputs. Takes outputs, and runs when they are known.
+    Hides the password in a PostgreSQL connection string. Answers the same connection string with `***` in place of the password and of every secret parameter: fit for logs and outputs. Takes outputs, and runs when they are known.
     :param dsn: Connection string (URI form).
     """
     given: Dict[str, Any] = {"dsn": dsn}

@@ -22,7 +22,7 @@ class TenantItem:
     pg_user: str = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     dsn_template: str = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`."""
     state: str = pulumi.property("state")
     """Where the tenant stands in its life. One of:
 
@@ -34,7 +34,7 @@ class TenantItem:
     updated_at: str = pulumi.property("updatedAt")
     """When the tenant last changed (UTC). RFC 3339."""
     pg_password: Optional[str] = pulumi.property("pgPassword")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
 
 
 @pulumi.output_type
@@ -87,7 +87,7 @@ class DatabaseItem:
     timeline: str = pulumi.property("timeline")
     """Id of the durable history of the database."""
     connection_string: str = pulumi.property("connectionString")
-    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: int = pulumi.property("currentScale")
     """1 while a writer runs, 0 while the database sleeps."""
     target_scale: int = pulumi.property("targetScale")

@@ -11,7 +11,7 @@ from . import _package
 
 
 class Provider(pulumi.ProviderResource):
-    """A Control Plane that spg99 resources are made on. What is left out comes from the stack's configuration, then from the environment."""
+    """A Control Plane that spg99 resources are made on. What is left out comes from the environment of the plugin, and stays out of the state; the stack's configuration is for resources without a provider of their own."""
 
     def __init__(
         self,
@@ -26,12 +26,8 @@ class Provider(pulumi.ProviderResource):
         :param api_key: API key of the Control Plane. Environment: `SPG99_API_KEY`, `SPG99_TOKEN`.
         """
         given: Dict[str, Any] = {}
-        if url is None:
-            url = _package.environment("SPG99_CP_URL")
         if url is not None:
             given["url"] = url
-        if api_key is None:
-            api_key = _package.environment("SPG99_API_KEY")
         if api_key is not None:
             given["apiKey"] = pulumi.Output.secret(api_key)
         super().__init__(_package.NAME, resource_name, given, _package.resource_options(opts))

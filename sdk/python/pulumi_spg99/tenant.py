@@ -67,9 +67,9 @@ class Tenant(_package.Resource):
     pg_user: pulumi.Output[str] = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     pg_password: pulumi.Output[Optional[str]] = pulumi.property("pgPassword")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     dsn_template: pulumi.Output[str] = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as old as `pg_password`."""
     state: pulumi.Output[str] = pulumi.property("state")
     """Where the tenant stands in its life. One of:
 

@@ -75,9 +75,9 @@ class TenantCredentials(_package.Resource):
     pg_user: pulumi.Output[str] = pulumi.property("pgUser")
     """PostgreSQL user of the tenant."""
     password: pulumi.Output[Optional[str]] = pulumi.property("password")
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials."""
     dsn_template: pulumi.Output[str] = pulumi.property("dsnTemplate")
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`."""
     credential_version: pulumi.Output[int] = pulumi.property("credentialVersion")
     """Number of the password: grows with each new one."""
     rotated_at: pulumi.Output[str] = pulumi.property("rotatedAt")

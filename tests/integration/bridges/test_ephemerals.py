@@ -12,7 +12,7 @@ from pytest_httpserver import HTTPServer
 
 from spg99.bridges.ephemerals import close_api_key, open_api_key, open_tenant_dsn
 from spg99.client import Client
-from spg99.errors import Forbidden, Internal, Unavailable
+from spg99.errors import Forbidden, Internal, NotFound, Unavailable
 
 SECRET = "hunter2"
 
@@ -38,6 +38,43 @@ async def test_the_parts_of_a_dsn_are_percent_decoded(httpserver: HTTPServer, cl
         "sslmode": "require",
     }
     assert private is None
+
+
+TENANT_ID, DATABASE_ID = "ten_" + "0a" * 10, "db_" + "z9" * 10
+DSN = "postgres://tnt_1:p@h:5432/app?sslmode=require"
+
+
+async def test_ids_are_taken_where_names_are(httpserver: HTTPServer, client: Client) -> None:
+    httpserver.expect_request(f"/v2/tenants/{TENANT_ID}").respond_with_json({"name": "acme"})
+    httpserver.expect_request(f"/v2/dbs/{DATABASE_ID}").respond_with_json({"tenant": "acme", "connection_string": DSN})
+    httpserver.expect_request("/v2/tenants/acme/dbs/app").respond_with_json({"connection_string": DSN})
+    for tenant, database in ((TENANT_ID, DATABASE_ID), (TENANT_ID, "app"), ("acme", DATABASE_ID)):
+        told, _ = await open_tenant_dsn(client, {"tenant": tenant, "database": database})
+        assert (told["tenant"], told["database"], told["dsn"]) == (tenant, database, DSN)
+
+
+async def test_a_database_of_another_tenant_is_not_opened_by_its_id(httpserver: HTTPServer, client: Client) -> None:
+    none = {"error": "NotFound", "message": "Tenant 'acme' has no such database."}
+    httpserver.expect_request(f"/v2/dbs/{DATABASE_ID}").respond_with_json({"tenant": "bolt", "connection_string": DSN})
+    httpserver.expect_request(f"/v2/tenants/acme/dbs/{DATABASE_ID}").respond_with_json(none, status=404)
+    with pytest.raises(NotFound):
+        await open_tenant_dsn(client, {"tenant": "acme", "database": DATABASE_ID})
+
+
+async def test_a_name_that_looks_like_an_id_is_still_a_name(httpserver: HTTPServer, client: Client) -> None:
+    none = {"error": "NotFound", "message": "No such database."}
+    httpserver.expect_request(f"/v2/dbs/{DATABASE_ID}").respond_with_json(none, status=404)
+    httpserver.expect_request(f"/v2/tenants/acme/dbs/{DATABASE_ID}").respond_with_json({"connection_string": DSN})
+    told, _ = await open_tenant_dsn(client, {"tenant": "acme", "database": DATABASE_ID})
+    assert told["dsn"] == DSN
+
+
+async def test_a_key_of_a_tenant_that_is_named_by_its_id(httpserver: HTTPServer, client: Client) -> None:
+    httpserver.expect_request(f"/v2/tenants/{TENANT_ID}").respond_with_json({"name": "acme"})
+    httpserver.expect_request("/v2/keys", method="POST").respond_with_json({"key_id": "key_1", "token": SECRET})
+    wanted = {"name": "ci", "scope": "tenant", "tenant": TENANT_ID, "permissions": [], "expires_in_seconds": 60}
+    told, _ = await open_api_key(client, wanted)
+    assert httpserver.log[-1][0].json["tenant"] == "acme" and told["tenant"] == TENANT_ID
 
 
 async def test_a_key_that_may_not_read_credentials_is_told_so(httpserver: HTTPServer, client: Client) -> None:

@@ -184,7 +184,14 @@ def test_after_killing_every_process_the_next_dev_works(house: House) -> None:
     nothing_left(house)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),  # the demo's tests end it so as well
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        signal.SIGKILL,
+    ],
+)
 def test_ending_it_at_any_moment_of_the_start_leaves_nothing(house: House, number: signal.Signals) -> None:
     """A moment in each phase of the start, drawn anew each time and told when it fails."""
     for phase in ("", *NAMES):

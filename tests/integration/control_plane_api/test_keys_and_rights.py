@@ -103,7 +103,6 @@ async def test_rotation_without_grace_refuses_the_old_token_within_a_second(api:
         ("can_create_tenant", "PATCH", "/tenants/acme", {}),
         ("can_create_tenant", "POST", "/tenants/acme/credentials/rotate", None),
         ("can_create_tenant", "POST", "/tenants/acme/credentials", {}),
-        ("can_read_credentials", "GET", "/tenants/acme/credentials", None),
         ("can_create_db", "POST", "/tenants/acme/dbs", {"name": "new"}),
         ("can_create_db", "PATCH", "/tenants/acme/dbs/app", {"idle_timeout_seconds": 5}),
         ("can_scale", "PATCH", "/tenants/acme/dbs/app", {"size": "L2"}),
@@ -146,6 +145,8 @@ async def test_a_key_that_may_not_read_credentials_never_sees_one(api: Any) -> N
     seen = ""
     for method, path, body in (
         ("GET", "/tenants", None), ("GET", "/tenants/acme", None), ("GET", "/tenants/acme/dbs", None),
+        ("GET", "/tenants/acme/credentials", None), ("POST", "/tenants/acme/credentials", {}),
+        ("PATCH", "/tenants/acme/credentials", {"rotation_trigger": None}),
         ("GET", "/tenants/acme/dbs/app", None), ("PATCH", "/tenants/acme/dbs/app", {"size": "L2"}),
         ("POST", "/tenants/acme/dbs", {"name": "second"}), ("PATCH", "/tenants/acme", {}),
     ):  # fmt: skip
@@ -195,13 +196,15 @@ async def test_an_account_sees_only_itself(api: Any, url: str) -> None:
 
 async def test_a_tenant_key_sees_only_its_tenant(api: Any) -> None:
     await api.tenant("acme")
-    await api.tenant("bolt")
+    bolt = await api.tenant("bolt")
     await api.database("acme")
     theirs = await api.database("bolt")
     token = await api.key(*EVERYTHING, scope="tenant", tenant="acme")
     assert [t["name"] for t in (await api.ok("GET", "/tenants", token=token))["items"]] == ["acme"]
     assert (await api.call("GET", "/tenants/acme/dbs/app", token=token)).status_code == 200
-    for path in ("/tenants/bolt", "/tenants/bolt/dbs", "/tenants/bolt/dbs/app", f"/dbs/{theirs['db_id']}"):
+    for path in (
+        "/tenants/bolt", f"/tenants/{bolt['tenant_id']}", "/tenants/bolt/dbs", "/tenants/bolt/dbs/app", f"/dbs/{theirs['db_id']}",
+    ):  # fmt: skip
         assert (await api.call("GET", path, token=token)).status_code == 404
     assert (await api.call("POST", "/tenants", {"name": "new"}, token=token)).status_code == 403
     assert (await api.call("GET", "/account", token=token)).status_code == 403

@@ -150,7 +150,10 @@ async def test_rights(api: Any, tenant: Any) -> None:
     made = await api.ok("POST", PATH, {"pg_password": OWN}, token=may_change)
     assert made["password"] is made["pg_password"] is None
     assert OWN not in str(made)
-    assert (await api.call("GET", PATH, token=may_change)).status_code == 403
+    # What it may declare it may look at, as it may at a tenant: everything but the password.
+    seen = await api.ok("GET", PATH, token=may_change)
+    assert seen == made
+    assert seen["dsn_template"] == f"postgres://{tenant['pg_user']}@db.example:6543/<db-name>?sslmode=require"
     assert (await api.ok("GET", PATH, token=may_read))["password"] == OWN
     elsewhere = await api.key("can_create_tenant", name="t", scope="tenant", tenant="acme")
     await api.tenant("bolt")
@@ -251,5 +254,50 @@ async def test_a_bridge_lives_a_whole_life_with_them(api: Any, tenant: Any) -> N
         _, again = await bridge.create(noun, {"tenant": "acme"}, declaration="urn")
         assert again["credentials_id"] != made["credentials_id"]
         assert again["password"] == now["password"]
+    finally:
+        await bridge.aclose()
+
+
+async def test_a_key_without_the_right_to_read_declares_rotates_and_releases(api: Any, tenant: Any, url: str) -> None:
+    noun = PACKAGE.noun_named("tenant_credentials")
+    assert noun is not None
+    bridge = Operations(Client(f"{api.base_url}/v2", await api.key("can_create_tenant", name="blind")))
+    try:
+        inputs = {"tenant": "acme", "rotation_trigger": "1", "pg_password": OWN}
+        _, made = await bridge.create(noun, inputs, declaration="urn")
+        assert (made["password"], made["state"]) == (None, "managed")
+        assert OWN not in str(made) and is_verifier_of(url, OWN)
+        assert ":" not in made["dsn_template"].split("@")[0].removeprefix("postgres://")
+        found = await bridge.read(noun, "acme", old={})
+        assert found is not None and found.values["credentials_id"] == made["credentials_id"]
+        now = await bridge.update(
+            noun, "acme", old=made, new_inputs=inputs | {"rotation_trigger": "2"}, old_inputs=inputs
+        )
+        assert now["credential_version"] == made["credential_version"] + 1
+        await bridge.delete(noun, "acme", old=now)
+    finally:
+        await bridge.aclose()
+    assert (await api.ok("GET", PATH))["state"] == "unmanaged"
+
+
+async def test_credentials_released_meanwhile_are_declared_at_once(api: Any, tenant: Any) -> None:
+    class ReleasedMeanwhile(Client):
+        async def create(self, *ask: Any, **more: Any) -> Any:
+            try:
+                return await super().create(*ask, **more)
+            except Conflict:
+                await api.ok("DELETE", PATH)
+                raise
+
+    noun = PACKAGE.noun_named("tenant_credentials")
+    assert noun is not None
+    await api.ok("POST", PATH, {})
+    bridge = Operations(ReleasedMeanwhile(f"{api.base_url}/v2", api.admin_token))
+    try:
+        async with asyncio.timeout(10):
+            _, made = await bridge.create(noun, {"tenant": "acme"}, declaration="urn")
+            assert made["state"] == "managed"
+            await api.ok("DELETE", PATH)
+            await bridge.delete(noun, "acme", old={})  # only the name is known, as after an import
     finally:
         await bridge.aclose()

@@ -25,6 +25,7 @@ async def test_a_tenant_is_made_read_listed_and_deleted(api: Any, eventually: An
         == f"postgres://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/<db-name>?sslmode=require"
     )
     assert await api.ok("GET", "/tenants/acme") == tenant
+    assert await api.ok("GET", f"/tenants/{tenant['tenant_id']}") == tenant, "by its id as well"
     assert (await api.ok("GET", "/tenants"))["items"] == [tenant]
 
     gone = await api.call("DELETE", "/tenants/acme")
@@ -34,7 +35,8 @@ async def test_a_tenant_is_made_read_listed_and_deleted(api: Any, eventually: An
     assert gone.headers["location"] == f"/v2/operations/{operation['op_id']}"
     done = await api.ok("GET", f"/operations/{operation['op_id']}", params={"wait": 10})
     assert done["status"] == "succeeded"
-    assert (await api.call("GET", "/tenants/acme")).status_code == 404
+    for path in ("/tenants/acme", f"/tenants/{tenant['tenant_id']}"):
+        assert (await api.call("GET", path)).status_code == 404
     assert (await api.call("DELETE", "/tenants/acme")).status_code == 404
     assert (await api.tenant("acme"))["tenant_id"] != tenant["tenant_id"]
 

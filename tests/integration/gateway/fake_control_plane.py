@@ -100,6 +100,7 @@ class FakeControlPlane:
         self.databases: dict[tuple[str, str], Database] = {}
         self.calls: list[str] = []
         self.reports: list[LeaseReport] = []
+        self._batches: dict[tuple[str, int], dict[str, int]] = {}
         self.enrolments = 0
         self.feed_open = True
         self.connect_delay_seconds = 0.0
@@ -139,6 +140,10 @@ class FakeControlPlane:
             self.do(database.cluster.stop("immediate"))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
+
+    def counted_bytes(self) -> int:
+        """What was sent to clients in all, each batch once."""
+        return sum(sum(sent.values()) for sent in self._batches.values())
 
     def add_tenant(self, name: str, password: str, *, max_connections: int = 50) -> Tenant:
         tenant = self.tenants[f"tnt_{name}"] = Tenant(name, f"tnt_{name}", password, max_connections)
@@ -302,6 +307,8 @@ class FakeControlPlane:
 
     async def _leases(self, request: Request) -> Response:
         report = LeaseReport.model_validate(await request.json())
+        if report.egress is not None:
+            self._batches[report.egress.run_id, report.egress.batch] = report.egress.sent_bytes
         if report.leases:
             self.reports.append(report)
         known = {database.db_id for database in self.databases.values()}

@@ -12,7 +12,7 @@ from integration.lifecycle.house_of_one import House, Plane
 from spg99.client import InternalClient
 from spg99.errors import Spg99Error, Unavailable
 from spg99.protocol import Enrolment, Identity
-from spg99.protocol.gateway import Checkout, ConnectRequest, LeaseAnswer, LeaseReport, LeaseUse
+from spg99.protocol.gateway import Checkout, ConnectRequest, Egress, LeaseAnswer, LeaseReport, LeaseUse
 from spg99.protocol.node import ComputeSeen, Heartbeat, HeartbeatAnswer, LeaseTasks, Task, TaskKind, TaskResult
 from spg99.resources import Size
 
@@ -172,6 +172,7 @@ class Gateway:
         self.house = house
         self.client = client
         self.identity = identity
+        self.batches = 0
 
     @classmethod
     async def enroll(cls, house: House, name: str = "gateway-1", plane: Plane | None = None) -> Self:
@@ -185,6 +186,14 @@ class Gateway:
         return await self.client.connect(
             ConnectRequest(tenant_id=self.house.tenant.tenant_id, database=database, wait_seconds=wait_seconds)
         )
+
+    async def sent(
+        self, db_id: str, sent_bytes: int, *, batch: int | None = None, run_id: str = "run_1"
+    ) -> LeaseAnswer:
+        """Tells only of bytes; as the next batch unless one is named."""
+        self.batches = batch if batch is not None else self.batches + 1
+        egress = Egress(run_id=run_id, batch=self.batches, sent_bytes={db_id: sent_bytes})
+        return await self.client.report_leases(LeaseReport(leases=[], egress=egress))
 
     async def report(self, db_id: str, connections: int) -> LeaseAnswer:
         use = LeaseUse(db_id=db_id, active_connections=connections, last_used_at=self.house.clock.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from spg99.control_plane.platform import usage
 from spg99.control_plane.platform.databases import DatabaseRow
 from spg99.control_plane.platform.organizations import DEFAULT_ORG_ID
 from spg99.control_plane.platform.usage import Usage
-from spg99.errors import LimitExceeded
-from spg99.protocol.gateway import LeaseReport, LeaseUse
+from spg99.errors import LimitExceeded, Unavailable
+from spg99.protocol.gateway import Egress, LeaseReport, LeaseUse
 from spg99.protocol.node import Heartbeat
 
 
@@ -23,13 +24,10 @@ async def used(house: House) -> Usage:
 
 
 async def sent(gateway: Gateway, row: DatabaseRow, egress_bytes: int, *, connections: int = 1) -> None:
-    use = LeaseUse(
-        db_id=row.db_id,
-        active_connections=connections,
-        last_used_at=gateway.house.clock.now(),
-        egress_bytes=egress_bytes,
-    )
-    await gateway.client.report_leases(LeaseReport(leases=[use]))
+    use = LeaseUse(db_id=row.db_id, active_connections=connections, last_used_at=gateway.house.clock.now())
+    gateway.batches += 1
+    egress = Egress(run_id="run_1", batch=gateway.batches, sent_bytes={row.db_id: egress_bytes})
+    await gateway.client.report_leases(LeaseReport(leases=[use], egress=egress))
 
 
 async def asleep(house: House, name: str = "app") -> DatabaseRow:
@@ -73,6 +71,45 @@ async def test_egress_is_counted_by_database_and_account_and_outlives_the_databa
     again = await asleep(house)
     assert (await house.row(again.db_id)).egress_bytes == 0  # type: ignore[union-attr]
     assert (await used(house)).egress_bytes == 2000
+
+
+async def test_bytes_that_are_told_again_count_once(house: House) -> None:
+    """The answer to a report is lost: the gateway tells the same batch again, at the same time or much later."""
+    await Agent.enroll(house)
+    one, two = await Gateway.enroll(house, "one"), await Gateway.enroll(house, "two")
+    app = await asleep(house)
+    await one.connect()
+
+    async def counted() -> int:
+        row = await house.row(app.db_id)
+        assert row is not None
+        return int(row.egress_bytes)
+
+    await asyncio.gather(*(one.sent(app.db_id, 100, batch=1) for _ in range(8)))
+    assert await counted() == 100
+    await one.sent(app.db_id, 11, batch=2)
+    await one.sent(app.db_id, 100, batch=1)  # was on its way for a long time
+    assert await counted() == 111
+    await two.sent(app.db_id, 1000, batch=1)
+    assert await counted() == 1111, "each gateway counts for itself"
+    await one.sent(app.db_id, 5, batch=1, run_id="run_2")
+    assert await counted() == 1116, "a gateway that was started again begins with 1"
+    assert (await used(house)).egress_bytes == 1116
+
+
+async def test_a_batch_counts_whole_or_not_at_all(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await Agent.enroll(house)
+    gateway, app = await Gateway.enroll(house), await asleep(house)
+
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise Unavailable("On order of the test.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("spg99.control_plane.platform.leases.report", fails)
+        with pytest.raises(Unavailable):
+            await gateway.sent(app.db_id, 100, batch=1)
+    await gateway.sent(app.db_id, 100, batch=1)
+    assert (await used(house)).egress_bytes == 100
 
 
 async def test_compute_time_counts_while_it_runs_and_outlives_the_database(house: House) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from integration.native.native_project import Project
 from integration.native.plugin_driver import Plugin, running, write_proof_plugin
 from proof import server as proof_server
 from proof.gadget import MOUNTED, PACKAGE
+from spg99.emit import pulumi_plugin
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +57,11 @@ def own_plugin(server: proof_server.Server, tmp_path: Path) -> Iterator[Plugin]:
     """One that the test may end."""
     with _plugin(server, tmp_path) as plugin:
         yield plugin
+
+
+@pytest.fixture
+def project(server: proof_server.Server, tmp_path: Path) -> Project:
+    """An empty project with the proof plugin installed where Pulumi looks."""
+    (tmp_path / "Pulumi.yaml").write_text("name: proj\nruntime: python\n")
+    write_proof_plugin(tmp_path / "home/plugins" / pulumi_plugin.version_folder())
+    return Project(tmp_path, server.url)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -126,6 +128,64 @@ async def test_a_control_plane_serves_the_archive_to_everybody(archive: Path, tm
         assert other in (await client.get("x.tar.gz")).json()["message"]
         for outside in ("..%2Fsecrets%2Fcatalogue.key", "%2e%2e/secrets", "pulumi-resource-spg99-v1-..-x.tar.gz"):
             assert (await client.get(outside)).status_code == 404
+
+
+@contextlib.asynccontextmanager
+async def downloads(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(ControlPlaneSettings(data_dir=folder), Store("postgresql://nowhere"))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://plane/v2/downloads/") as client:
+        yield client
+
+
+async def test_what_has_changed_is_served_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = pulumi_plugin.archive_name(HERE)
+    source = tmp_path / "more.py"
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(source.read_bytes())
+        return folder / name
+
+    monkeypatch.setattr(pulumi_plugin, "archive", make)
+    monkeypatch.setattr(pulumi_plugin, "_our_package", lambda: [("spg99/more.py", source)])
+    async with downloads(tmp_path) as client:
+        for content in (b"before an upgrade of the same version", b"after it"):
+            source.write_bytes(content)
+            assert (await client.get(name)).content == content
+        assert len(list((tmp_path / "downloads" / "made").iterdir())) == 1, "the old one is not kept"
+        (tmp_path / "downloads" / name).write_bytes(b"put there by an operator")
+        assert (await client.get(name)).content == b"put there by an operator"
+
+
+async def test_an_archive_that_cannot_be_made_is_not_tried_for_each_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, tries = pulumi_plugin.archive_name(HERE), []
+
+    def fails(folder: Path) -> Path:
+        tries.append(folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pulumi_plugin, "archive", fails)
+    async with downloads(tmp_path) as client:
+        for _ in range(3):
+            answer = await client.get(name)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+            assert "spg99 plugin package" in answer.json()["message"]
+        assert len(tries) == 1
+        monkeypatch.setattr("spg99.control_plane.api.downloads.FAILURE_KEPT_SECONDS", 0.0)
+        await client.get(name)
+        assert len(tries) == 2
+
+
+async def test_an_address_that_asks_too_often_has_to_wait(tmp_path: Path) -> None:
+    async with downloads(tmp_path) as client:
+        statuses = [(await client.get("x.tar.gz")).status_code for _ in range(62)]
+        assert statuses[:60] == [404] * 60 and statuses[-1] == 429
+        refused = await client.get(pulumi_plugin.archive_name(HERE))
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+    assert not (tmp_path / "downloads").exists(), "nothing was made for it"
 
 
 def test_the_dynamic_type_is_the_one_that_the_schema_takes_over() -> None:

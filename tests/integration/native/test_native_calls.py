@@ -73,7 +73,10 @@ def test_a_configuration_is_checked_before_the_network_is_asked(plugin: Plugin, 
     bad = check("eu", ulr="http://x/v2", url="x", apiKey=5)
     assert {(f.property, f.reason.split(",")[0]) for f in bad.failures} == {
         ("ulr", "provider spg99 has no such field; did you mean 'url'?"),
-        ("url", "must begin with http:// or https://"),
+        (
+            "url",
+            "it must begin with https:// (or http:// for this machine) and name a host: `https://spg99.example.com/v2`.",
+        ),
         ("apiKey", "must be text"),
     }
     good = check("eu", url=UNKNOWN, apiKey="k", version="1.2.3")
@@ -104,6 +107,19 @@ def test_missing_settings_are_told_by_the_first_check(tmp_path: Path) -> None:
         plugin.stub.Configure(pb.ConfigureRequest(args=struct({})))
         failures = plugin.check("lamp", LAMP).failures
         assert [f.property for f in failures] == [""] and "spg99:url and spg99:apiKey" in failures[0].reason
+
+
+def test_the_environment_stands_in_for_what_a_provider_leaves_out(tmp_path: Path, server: Server) -> None:
+    command = [sys.executable, str(write_proof_plugin(tmp_path / "p"))]
+    with running(command, cwd=tmp_path, environment={"SPG99_API_KEY": API_KEY}) as plugin:
+        given = plugin.stub.CheckConfig(
+            pb.CheckRequest(urn="urn:pulumi:dev::proj::pulumi:providers:spg99::eu", news=struct({"url": server.url}))
+        )
+        assert not given.failures and values(given.inputs) == {"url": server.url}, "no key for the state"
+        plugin.stub.Configure(pb.ConfigureRequest(args=given.inputs))
+        assert not plugin.check("lamp", LAMP).failures
+        plugin.create("lamp", plugin.inputs("lamp", LAMP))
+    assert server.created == 1
 
 
 def test_all_that_is_wrong_comes_at_once_on_its_path(plugin: Plugin, server: Server) -> None:
@@ -399,6 +415,9 @@ def test_functions(plugin: Plugin, server: Server) -> None:
         plugin.create(name, plugin.inputs(name, {"shelf": "top", "name": name}))
     one = values(getattr(invoke("getGadget", shelf="top", name="lamp"), "return"))
     assert one["name"] == "lamp" and one["token"] == secret(revealed(one["token"]))
+    server.change("gadget", "top/lamp", state="deleting")
+    leaving = values(getattr(invoke("getGadget", shelf="top", name="lamp"), "return"))
+    assert leaving["state"] == "deleting", "what is on its way out is there"
     some = values(getattr(invoke("getGadgets", shelf="top", namePrefix="to"), "return"))
     assert [item["name"] for item in some["gadgets"]] == ["torch"] and some["gadgets"][0]["token"]["value"]
     assert values(getattr(invoke("getWorkshop"), "return"))["motto"]

@@ -3,110 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from integration.native.plugin_driver import write_proof_plugin
+from integration.native.native_project import CLASSES, Project, changes
 from proof import dynamic_provider
 from proof import server as proof_server
 from proof.server import API_KEY, SECRET, Server
 from spg99.emit import pulumi_plugin
-from spg99.engine.events import Event, Message, Result
+from spg99.engine.events import Message
 from spg99.engine.importing import import_all, parse
 from spg99.engine.operations import run_destroy, run_preview, run_refresh, run_up
 from spg99.engine.run import Options
 from spg99.engine.workspace import open_workspace
 from spg99.prepared import PACKAGE
 
-CLASSES = """\
-import pulumi
-from pulumi import Output, ResourceOptions as Opts
-
-def resource(title, names):
-    def __init__(self, resource_name, opts=None, **args):
-        props = dict.fromkeys(names) | args
-        pulumi.CustomResource.__init__(self, f"spg99:index:{title}", resource_name, props, opts)
-    return type(title, (pulumi.CustomResource,), {"__init__": __init__} | {n: property(lambda self, n=n: pulumi.get(self, n)) for n in names})
-
-Gadget = resource("Gadget", ["shelf", "name", "token", "gadgetId", "state", "amount"])
-Tenant = resource("Tenant", ["name", "tenantId"])
-Database = resource("Database", ["name", "tenant", "connectionString", "dbId"])
-
-class Provider(pulumi.ProviderResource):
-    def __init__(self, name, **props):
-        super().__init__("spg99", name, props)
-"""
 TWO = """
     lamp = Gadget("lamp", shelf="top", name="lamp", amount=7)
     torch = Gadget("torch", shelf=lamp.shelf, name=lamp.name.apply(lambda n: n + "-2"), note=lamp.gadgetId, labels={"a": lamp.gadgetId})
     pulumi.export("token", lamp.token)
     pulumi.export("id", torch.id)
 """
-
-
-@dataclass
-class Project:
-    folder: Path
-    url: str
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def env(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPG99_", "CP_", "PULUMI_"))}
-        return clean | {
-            "PULUMI_CONFIG_PASSPHRASE": "x",
-            "PULUMI_IGNORE_AMBIENT_PLUGINS": "1",  # this machine may have a plugin of ours on its PATH
-            "PULUMI_HOME": str(self.folder / "home"),
-            "SPG99_CP_URL": self.url,
-            "SPG99_API_KEY": API_KEY,
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-        }
-
-    def run(
-        self, operation: Callable[..., Result], text: str | None = None, *, ok: bool = True, **options: Any
-    ) -> Result:
-        if text is not None:
-            (self.folder / "__main__.py").write_text(CLASSES + textwrap.dedent(text))
-        self.events.clear()
-        result = operation(
-            self.folder,
-            "dev",
-            backend_url=f"file://{self.folder}/state",
-            env=self.env,
-            create_stack=True,
-            listener=self.events.append,
-            **options,
-        )
-        assert result.ok == ok, result.failures
-        return result
-
-    @property
-    def state_text(self) -> str:
-        return (self.folder / "state/.pulumi/stacks/proj/dev.json").read_text()
-
-    def resources(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self.state_text)["checkpoint"]["latest"]["resources"]
-        return found
-
-    def resource(self, name: str) -> dict[str, Any]:
-        return next(r for r in self.resources() if r["urn"].endswith(f"::{name}"))
-
-
-def changes(result: Result) -> dict[str, int]:
-    return {kind: count for kind, count in result.changes.items() if kind != "same"}
-
-
-@pytest.fixture
-def project(server: Server, tmp_path: Path) -> Project:
-    (tmp_path / "Pulumi.yaml").write_text("name: proj\nruntime: python\n")
-    write_proof_plugin(tmp_path / "home/plugins" / pulumi_plugin.version_folder())
-    return Project(tmp_path, server.url)
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ def test_what_is_packed_is_whole(packed: Path) -> None:
     )
 
 
+@pytest.mark.long  # examples/03 runs with the SDK in every run
 def test_a_javascript_program_lives_its_life(project: Project, server: Server) -> None:
     (project.folder / "index.js").write_text(PROGRAM)
     assert changes(project.run(run_preview)) == {"create": 3} and server.created == 0

@@ -14,6 +14,7 @@ from house import BIN
 from integration.sdk.sdk_project import ROOT, Project, changes
 from proof.server import API_KEY, SECRET, Server
 from spg99.engine.operations import run_destroy, run_preview, run_refresh, run_up
+from spg99.engine.values import UNKNOWN
 from spg99.prepared import PACKAGE
 
 PROGRAM = """
@@ -90,6 +91,27 @@ def test_a_look_up_of_what_is_not_there_says_so(project: Project) -> None:
     result = project.run(run_preview, ok=False)
     said = str(result.failures) + str(project.events)
     assert "acme/gone" in said
+
+
+def test_a_look_up_of_what_the_same_program_makes_waits_for_it(project: Project, server: Server) -> None:
+    write(
+        project,
+        """
+        import pulumi, pulumi_spg99 as spg99
+        acme = spg99.Tenant("acme", name="acme")
+        app = spg99.Database("app", tenant=acme.name, name="app")
+        found = spg99.get_database_output(tenant=app.tenant, name=app.name)
+        pulumi.export("found", found.db_id)
+        pulumi.export("name", app.name)
+        pulumi.export("id", app.id)
+        """,
+    )
+    planned = project.run(run_preview)
+    assert changes(planned) == {"create": 3} and server.requests == [], "what is not there yet is not looked up"
+    assert planned.outputs["found"] == planned.outputs["id"] == UNKNOWN and planned.outputs["name"] == "app"
+    made = project.run(run_up).outputs
+    assert (made["found"]["value"], made["id"]) == (server.objects["database", "acme/app"]["db_id"], "acme/app")
+    assert changes(project.run(run_preview)) == {}
 
 
 def test_an_explicit_provider_has_its_own_settings(project: Project, server: Server) -> None:

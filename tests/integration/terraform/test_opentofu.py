@@ -49,3 +49,17 @@ def test_secrets_that_are_kept_nowhere(work: Workspace, server: Server, lamp: Ca
     assert sent.startswith(f"{SECRET}-code-pass") and sent not in work.raw_state()
     assert "hidden" not in work.outputs()["redacted"]
     assert work.plan().is_empty
+
+
+def test_what_the_same_run_makes_is_opened_in_the_apply(
+    work: Workspace, server: Server, lamp: Callable[..., str]
+) -> None:
+    text = lamp() + (
+        'ephemeral "spg99_gadget_pass" "it" {\n  gadget = spg99_gadget.it.gadget_id\n}\n'
+        'resource "spg99_gadget" "second" {\n  shelf = "top"\n  name = "torch"\n'
+        "  pass_phrase_wo = ephemeral.spg99_gadget_pass.it.code\n  pass_phrase_wo_version = 1\n}\n"
+    )
+    work.write(text).plan()
+    assert server.count("POST", "/passes$") == 0
+    work.apply()
+    assert server.objects["gadget", "top/torch"]["pass_phrase"].startswith(f"{SECRET}-code-pass")

@@ -113,11 +113,13 @@ def test_secrets_for_one_run_leave_no_trace(work: Workspace, house: House) -> No
     # A write-only argument takes what may not be kept.
     ephemeral = """
 ephemeral "spg99_tenant_dsn" "app" {
-  tenant   = spg99_tenant.acme.name
+  tenant   = spg99_tenant.acme.tenant_id
   database = spg99_database.app.name
 }
 ephemeral "spg99_api_key" "ci" {
   name        = "ci"
+  scope       = "tenant"
+  tenant      = spg99_tenant.acme.tenant_id
   permissions = ["can_create_db"]
 }
 resource "spg99_tenant" "other" {
@@ -132,8 +134,7 @@ resource "spg99_tenant_credentials" "other" {
     (work.folder / "provider.tf").write_text(
         (work.folder / "provider.tf").read_text().replace("}\n", "  secrets_in_state = false\n}\n")
     )
-    # Names are known in a plan, so what is opened by name must be there before the plan.
-    work.write(TWO % "").apply()
+    # An id is known only after apply, so what is opened by id may be made in the same run.
     work.write(TWO % "" + ephemeral).apply()
     password = house.api("GET", "/tenants/acme").json()["pg_password"]
     assert house.api("GET", "/tenants/other").json()["pg_password"] == password
@@ -141,6 +142,72 @@ resource "spg99_tenant_credentials" "other" {
     assert [key["name"] for key in house.api("GET", "/keys").json()["items"] if key["name"] == "ci"] == []
     assert work.plan().is_empty
     work.destroy()
+
+
+MANY = """
+resource "spg99_tenant" "acme" {
+  name = "acme"
+}
+resource "spg99_database" "app" {
+  count  = 6
+  tenant = spg99_tenant.acme.name
+  name   = "app${count.index}"
+}
+"""
+
+
+def test_children_of_one_parent_are_made_and_deleted_at_once(work: Workspace, house: House) -> None:
+    work.write(MANY).apply("-parallelism=6")
+    assert len(house.api("GET", "/tenants/acme/dbs").json()["items"]) == 6
+    assert work.plan("-parallelism=6").is_empty
+    work.destroy("-parallelism=6")
+    assert house.api("GET", "/tenants/acme").status_code == 404
+
+
+DSN = """
+ephemeral "spg99_tenant_dsn" "app" {
+  tenant   = %s
+  database = %s
+}
+resource "spg99_tenant" "other" {
+  name = "other"
+}
+resource "spg99_tenant_credentials" "other" {
+  tenant                 = spg99_tenant.other.name
+  pg_password_wo         = ephemeral.spg99_tenant_dsn.app.password
+  pg_password_wo_version = 1
+}
+"""
+
+
+def test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there(work: Workspace, house: House) -> None:
+    by_name = DSN % ("spg99_tenant.acme.name", "spg99_database.app.name")
+    said = work.write(TWO % "" + by_name).run("plan", check=False)
+    assert said.code == 1 and "There is no tenant 'acme'" in said.text
+    assert "tenant = spg99_tenant.<name>.tenant_id" in said.text
+    assert "database = spg99_database.<name>.db_id" in said.text and "Request id: req_" in said.text
+
+    by_id = DSN % ("spg99_tenant.acme.tenant_id", "spg99_database.app.name")
+    assert set(work.write(TWO % "" + by_id).plan().changes) == {
+        "spg99_tenant.acme", "spg99_database.app", "spg99_tenant.other", "spg99_tenant_credentials.other",
+    }  # fmt: skip
+    work.apply()
+    password = house.api("GET", "/tenants/acme").json()["pg_password"]
+    assert house.api("GET", "/tenants/other").json()["pg_password"] == password
+    assert work.plan().is_empty, "the id is known now, and what it names is there"
+
+    # A new database of a tenant that is there: its own id puts the opening off.
+    later = """
+resource "spg99_database" "later" {
+  tenant = spg99_tenant.other.name
+  name   = "later"
+}
+"""
+    work.write(TWO % "" + later + DSN % ("spg99_tenant.other.name", "spg99_database.later.db_id")).apply()
+    wrong = work.write(TWO % "" + later + DSN % ('"acme"', "spg99_database.later.db_id")).run("plan", check=False)
+    assert wrong.code == 1 and "Tenant 'acme' has no database 'db_" in wrong.text, "it is another tenant's"
+    work.write("").apply()
+    assert house.api("GET", "/tenants/acme").status_code == 404
 
 
 @pytest.mark.long
@@ -151,12 +218,15 @@ def test_what_there_is_can_be_read(work: Workspace, house: House) -> None:
         + 'data "spg99_account" "mine" {}\ndata "spg99_tenants" "all" {}\n'
         + 'data "spg99_databases" "acme" {\n  tenant = "acme"\n  name_prefix = "a"\n}\n'
         + 'data "spg99_database" "app" {\n  tenant = "acme"\n  name = "app"\n}\n'
+        + 'data "spg99_tenant_credentials" "acme" {\n  tenant = "acme"\n}\n'
+        + 'output "managed" {\n  value = data.spg99_tenant_credentials.acme.state\n}\n'
         + 'output "seen" {\n  value = [data.spg99_account.mine.account_id, data.spg99_tenants.all.tenants[*].id, '
         + "data.spg99_databases.acme.databases[*].id, data.spg99_database.app.size]\n}\n"
     ).apply()
     account, tenants, databases, size = work.outputs()["seen"]
     assert account == house.api("GET", "/account").json()["account_id"]
     assert ("acme" in tenants, databases, size) == (True, ["acme/app"], "L1")
+    assert work.outputs()["managed"] == "unmanaged", "nobody manages these credentials, and they are there"
     work.destroy()
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from house import BIN
+from proof.server import API_KEY, running
 from spg99 import __version__
 from spg99.bridges.terraform.installation import executable_name, platform_name
+from spg99.prepared import PACKAGE
 from terraform_cli import Workspace, settings_of, tofu
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -68,13 +70,14 @@ def test_what_is_installed_plans_and_never_changes(mirror: Path, tmp_path: Path)
 
 
 def test_two_accounts_by_alias(mirror: Path, tmp_path: Path) -> None:
-    work = Workspace(tmp_path, mirror=mirror)
-    (tmp_path / "provider.tf").write_text(
-        'provider "spg99" {\n  url = "http://127.0.0.1:9/v2"\n  api_key = "a"\n}\n'
-        'provider "spg99" {\n  alias = "other"\n  url = "https://other.example/v2"\n  api_key = "b"\n}\n'
-    )
-    work.write(TENANT + 'resource "spg99_tenant" "there" {\n  provider = spg99.other\n  name = "acme"\n}\n')
-    assert {each.actions[0] for each in work.plan().changes.values()} == {"create"}
+    with running(PACKAGE) as here, running(PACKAGE) as there:
+        work = Workspace(tmp_path, mirror=mirror)
+        (tmp_path / "provider.tf").write_text(
+            f'provider "spg99" {{\n  url = "{here.url}"\n  api_key = "{API_KEY}"\n}}\n'
+            f'provider "spg99" {{\n  alias = "other"\n  url = "{there.url}"\n  api_key = "{API_KEY}"\n}}\n'
+        )
+        work.write(TENANT + 'resource "spg99_tenant" "there" {\n  provider = spg99.other\n  name = "bolt"\n}\n').apply()
+        assert [list(each.objects) for each in (here, there)] == [[("tenant", "acme")], [("tenant", "bolt")]]
 
 
 def test_a_start_that_fails_says_why(mirror: Path, tmp_path: Path) -> None:

@@ -47,6 +47,17 @@ def test_all_objects_with_filters(work: Workspace, server: Server, lamp: Text) -
     assert work.outputs() == {"lamps": ["top/lamp-a", "top/lamp-b"], "none": 0}
 
 
+def test_an_object_is_read_whatever_its_state(work: Workspace, server: Server, lamp: Text) -> None:
+    work.write(lamp()).apply()
+    work.forget("spg99_gadget.it")
+    server.change("gadget", "top/lamp", state="deleting")
+    work.write(
+        'data "spg99_gadget" "it" {\n  shelf = "top"\n  name = "lamp"\n}\n'
+        + outputs(state="data.spg99_gadget.it.state")
+    ).apply()
+    assert work.outputs()["state"] == "deleting"
+
+
 def test_what_is_not_there_or_not_allowed_is_an_error(work: Workspace, server: Server) -> None:
     said = work.write('data "spg99_gadget" "it" {\n  shelf = "top"\n  name = "lamp"\n}\n').run("plan", check=False)
     assert said.code == 1 and "There is no gadget 'top/lamp'" in said.text
@@ -85,6 +96,44 @@ def test_an_ephemeral_is_opened_used_closed_and_kept_nowhere(work: Workspace, se
     assert not [key for key in server.objects if key[0] == "pass"]
     assert sent not in work.raw_state()
     assert work.plan().is_empty
+
+
+LATER = """
+ephemeral "spg99_gadget_pass" "it" {
+  gadget = spg99_gadget.it.gadget_id
+}
+resource "spg99_gadget" "second" {
+  shelf                  = "top"
+  name                   = "torch"
+  pass_phrase_wo         = ephemeral.spg99_gadget_pass.it.code
+  pass_phrase_wo_version = 1
+}
+"""
+
+
+def test_an_ephemeral_of_what_the_same_run_makes_is_opened_in_the_apply(
+    work: Workspace, server: Server, lamp: Text
+) -> None:
+    work.write(lamp() + LATER).plan()
+    assert server.count("POST", "/passes$") == 0, "an id is known only after apply"
+    work.apply()
+    (asked,) = [each.body for each in server.requests if each.path.endswith("/passes")]
+    assert asked["gadget"] == work.values("spg99_gadget.it")["gadget_id"]
+    assert server.objects["gadget", "top/torch"]["pass_phrase"].startswith(f"{SECRET}-code-pass")
+    assert work.plan().is_empty
+
+
+def test_an_ephemeral_of_what_is_not_there_says_how_to_wait_for_it(work: Workspace, server: Server, lamp: Text) -> None:
+    refused = {"error": "NotFound", "message": "There is no gadget 'top/lamp'.", "details": {}, "retry_after": None}
+    answer = server.answer
+    server.answer = lambda request: (  # type: ignore[method-assign]
+        (404, dict(refused), None) if request.path.endswith("/passes") else answer(request)
+    )
+    said = work.write(lamp() + LATER.replace("spg99_gadget.it.gadget_id", "spg99_gadget.it.id")).run(
+        "plan", check=False
+    )
+    assert said.code == 1 and "There is no gadget 'top/lamp'" in said.text
+    assert "`gadget = spg99_gadget.<name>.gadget_id`" in said.text
 
 
 def test_an_ephemeral_says_what_is_wrong(work: Workspace, server: Server) -> None:

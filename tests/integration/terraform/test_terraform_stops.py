@@ -102,6 +102,19 @@ def test_a_killed_provider_makes_no_second_object(real: tuple[Workspace, Server]
     assert list((work.folder / ".terraform" / "spg99-creates").iterdir()) == []
 
 
+def test_objects_of_a_state_that_was_never_written_are_found_again(real: tuple[Workspace, Server]) -> None:
+    work, server = real
+    work.write(MANY % 2).apply()
+    tokens = work.folder / ".terraform" / "spg99-creates"
+    assert len(list(tokens.iterdir())) == 2
+    # Remote states are written every twenty seconds: so it looks when Terraform is killed before.
+    (work.folder / "terraform.tfstate").unlink()
+    work.apply()
+    assert server.created == 2 and len(work.resources()) == 2
+    assert work.plan(refresh=False).is_empty
+    assert list(tokens.iterdir()) == [], "the state holds them now"
+
+
 @pytest.mark.long
 def test_a_killed_terraform_leaves_no_process_and_no_second_object(real: tuple[Workspace, Server]) -> None:
     work, server = real
@@ -140,9 +153,8 @@ def test_two_declarations_of_one_name_never_share_an_object(real: tuple[Workspac
     assert server.created == 1 and len(work.resources()) == 1
 
 
-@pytest.mark.long
 def test_a_wait_is_told_in_the_log(real: tuple[Workspace, Server]) -> None:
     work, server = real
-    server.settle_seconds = 2.5
+    server.settle_seconds = 1.8
     said = work.write(MANY % 1).run("apply", "-auto-approve", env={"TF_LOG_PROVIDER": "info"})
     assert "gadget top/lamp-0 is creating, waiting until it is settled, 1 s" in said.text

@@ -134,3 +134,26 @@ def test_a_secret_never_stands_in_a_message() -> None:
 def test_files_are_read_from_the_programs_folder(tmp_path: Path) -> None:
     (tmp_path / "greeting.txt").write_text("hello")
     assert worth("{fn::readFile: greeting.txt}", tmp_path) == "hello"
+
+
+def test_only_a_constant_path_leads_out_of_the_program(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    (program / "deep").mkdir(parents=True)
+    (tmp_path / "outside.txt").write_text("hello")
+    (program / "deep" / "inside.txt").write_text("hi")
+    (program / "link.txt").symlink_to(tmp_path / "outside.txt")
+    (program / "near.txt").symlink_to(program / "deep" / "inside.txt")
+    for constant in ("../outside.txt", str(tmp_path / "outside.txt"), "link.txt"):
+        assert worth(f"{{fn::readFile: '{constant}'}}", program) == "hello"
+    for path in ("deep/inside.txt", "deep/../near.txt", str(program / "near.txt")):
+        assert worth(f"{{fn::readFile: {{fn::join: ['', ['{path}']]}}}}", program) == "hi"
+    for path in ("../outside.txt", str(tmp_path / "outside.txt"), "link.txt", "..", "deep/../../outside.txt"):
+        with pytest.raises(Problem, match="constant, or lead to a file inside the program's folder"):
+            worth(f"{{fn::readFile: {{fn::join: ['', ['{path}']]}}}}", program)
+
+
+def test_a_secret_path_stands_in_no_message(tmp_path: Path) -> None:
+    for path in ("'${code}.txt'", "'../${code}'", "'${code}\\0'"):
+        with pytest.raises(Problem) as caught:
+            worth(f"{{fn::readFile: {path}}}", tmp_path)
+        assert "rosebud" not in caught.value.message and "fn::readFile" in caught.value.message

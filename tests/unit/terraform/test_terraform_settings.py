@@ -12,13 +12,14 @@ import pytest
 
 from spg99.bridges.terraform import installation, launch
 from spg99.bridges.terraform.configuration import configured, user_agent
-from spg99.bridges.terraform.create_tokens import FOLDER, _lives, _started, data_folder, token_for
+from spg99.bridges.terraform.create_tokens import _lives, _started, data_folder, token_for
 from spg99.bridges.terraform.durations import seconds_of
+from spg99.bridges.terraform.handed_over import FOLDER, HandedOver
 from spg99.bridges.terraform.moves import MOVES, Immovable, moved
 from spg99.bridges.terraform.plugin.interface import Call
 from spg99.bridges.terraform.provider import load
 from spg99.bridges.unknown import UNKNOWN
-from spg99.errors import Conflict, Unreachable
+from spg99.errors import BadRequest, Conflict, TooManyRequests, Unauthorized, Unreachable
 from spg99.prepared import PACKAGE as PRODUCT
 from unit.terraform.shop import GADGET, PACKAGE, TABLES
 
@@ -47,6 +48,11 @@ def test_what_is_missing_is_one_complaint_that_names_all_ways() -> None:
 def test_unknown_arguments_are_waited_for() -> None:
     found, wrong = configured(PACKAGE, BLOCK | {"url": UNKNOWN}, {})
     assert (found.unknown, wrong) == (("url",), ())
+
+
+def test_while_nobody_knows_whether_secrets_may_be_kept_they_are_not() -> None:
+    found, wrong = configured(PACKAGE, BLOCK | {"secrets_in_state": UNKNOWN}, {"SHOP_SECRETS_IN_STATE": "true"})
+    assert (found.secrets_in_state, wrong) == (False, ())
 
 
 @pytest.mark.parametrize(
@@ -115,41 +121,105 @@ LAMP = {"shelf": "top", "name": "one"}
 AT = "http://a/v2"
 
 
-def test_a_create_leaves_no_token_when_it_is_answered(tmp_path: Path) -> None:
-    with token_for(tmp_path / FOLDER, AT, GADGET, LAMP) as first:
-        assert len(list((tmp_path / FOLDER).iterdir())) == 1
-    assert list((tmp_path / FOLDER).iterdir()) == []
-    with pytest.raises(Conflict), token_for(tmp_path / FOLDER, AT, GADGET, LAMP) as second:
-        raise Conflict
-    assert list((tmp_path / FOLDER).iterdir()) == []
-    assert first != second
+def uid_of(path: Path) -> str:
+    """The uid that a token file names; empty when it names none."""
+    return "".join(path.name.split(".")[3:])
 
 
-def test_a_create_without_an_answer_is_taken_up_once(tmp_path: Path) -> None:
+def terraform_ends(folder: Path) -> None:
+    """As if the Terraform of all tokens were dead."""
+    for path in folder.iterdir():
+        prefix, token, _, *uid = path.name.split(".")
+        path.rename(path.with_name(".".join((prefix, token, f"{os.getpid()}-1", *uid))))
+
+
+def test_a_token_stays_until_the_state_is_seen_to_hold_the_object(tmp_path: Path) -> None:
+    folder, environment = tmp_path / FOLDER, {"TF_DATA_DIR": str(tmp_path)}
+    for uid in ("gad_1", "gad_2"):
+        with token_for(folder, AT, GADGET, LAMP) as create:
+            create.made(uid)
+    assert sorted(map(uid_of, folder.iterdir())) == ["gad_1", "gad_2"]
+    seen = HandedOver(environment)
+    for uid in (None, "gad_3", "gad_1", "gad_1"):
+        seen.is_held(uid)
+    assert list(map(uid_of, folder.iterdir())) == ["gad_2"]
+    os.utime(next(folder.iterdir()), (time.time() - 90_000,) * 2)
+    HandedOver(environment).is_held("gad_1")
+    assert list(folder.iterdir()) == [], "a day is over"
+
+
+def test_a_state_that_was_never_written_makes_no_second_object(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
-    with pytest.raises(Unreachable), token_for(folder, AT, GADGET, LAMP) as lost:
-        raise Unreachable
+    with token_for(folder, AT, GADGET, LAMP) as told:
+        told.made("gad_1")
+    with token_for(folder, AT, GADGET, LAMP) as neighbour:
+        assert neighbour.token != told.token, "another declaration of the same run"
+        neighbour.made("gad_2")
+    terraform_ends(folder)
+    with token_for(folder, AT, GADGET, LAMP) as again, token_for(folder, AT, GADGET, LAMP) as second:
+        assert {again.token, second.token} == {told.token, neighbour.token}
+
+
+@pytest.mark.parametrize("problem", [Unreachable, Unauthorized, TooManyRequests, BadRequest, Conflict, OSError])
+def test_a_create_without_an_answer_is_taken_up_once(tmp_path: Path, problem: type[Exception]) -> None:
+    folder = tmp_path / FOLDER
+    with pytest.raises(problem), token_for(folder, AT, GADGET, LAMP) as lost:
+        raise problem
     with (
         token_for(folder, AT, GADGET, LAMP | {"name": "two"}) as other,
         token_for(folder, "http://b/v2", GADGET, LAMP) as elsewhere,
     ):
-        assert lost not in (other, elsewhere)
+        assert lost.token not in (other.token, elsewhere.token)
     with (
         token_for(folder, AT, GADGET, LAMP | {"color": "blue"}) as again,
         token_for(folder, AT, GADGET, LAMP) as second,
     ):
-        assert again == lost and second != lost
+        assert again.token == lost.token and second.token != lost.token
+
+
+def test_an_object_that_is_not_as_wanted_yet_is_known_by_its_uid(tmp_path: Path) -> None:
+    folder, made = tmp_path / FOLDER, list[str]()
+
+    def unfinished() -> None:
+        with token_for(folder, AT, GADGET, LAMP) as create:
+            made.append(create.token)
+            create.made("gad_1")
+            raise Unreachable
+
+    with pytest.raises(Unreachable):
+        unfinished()
+    assert [path.name.split(".")[1] for path in folder.iterdir()] == made
+    assert list(map(uid_of, folder.iterdir())) == ["gad_1"]
+
+
+def test_workspaces_and_backends_have_tokens_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+
+    def token(**environment: str) -> str:
+        with token_for(folder, AT, GADGET, LAMP, lambda: True, environment) as create:
+            return create.token
+
+    first = token()
+    assert token(TF_WORKSPACE="prod") != first
+    (tmp_path / "environment").write_text("prod")
+    assert token() != first
+    (tmp_path / "environment").unlink()
+    (tmp_path / "terraform.tfstate").write_text('{"version": 3, "backend": {"type": "s3", "config": {"key": "prod"}}}')
+    assert token() != first
+    (tmp_path / "terraform.tfstate").unlink()
+    assert token(TF_WORKSPACE="default") == token() == first
 
 
 def test_a_create_whose_result_nobody_hears_is_taken_up(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     with token_for(folder, AT, GADGET, LAMP, lambda: True) as unheard:
-        pass
+        unheard.made("gad_1")
     with pytest.raises(Conflict), token_for(folder, AT, GADGET, LAMP, lambda: True) as again:
         raise Conflict
     with token_for(folder, AT, GADGET, LAMP) as heard:
-        assert unheard == again == heard
-    assert list(folder.iterdir()) == []
+        heard.made("gad_1")
+    assert unheard.token == again.token == heard.token
+    assert list(map(uid_of, folder.iterdir())) == ["gad_1"]
 
 
 def test_a_token_of_a_dead_process_is_taken_up_and_of_a_living_one_not(tmp_path: Path) -> None:
@@ -157,16 +227,18 @@ def test_a_token_of_a_dead_process_is_taken_up_and_of_a_living_one_not(tmp_path:
     with token_for(folder, AT, GADGET, LAMP) as held:
         path = next(folder.iterdir())
         with token_for(folder, AT, GADGET, LAMP) as other:
-            assert other != held
+            assert other.token != held.token
+            other.made("gad_1")
         path = path.rename(path.with_name(path.name.rpartition(".")[0] + f".{os.getpid()}-1"))
         with token_for(folder, AT, GADGET, LAMP) as taken:
-            assert taken == held
+            assert taken.token == held.token
+            taken.made("gad_1")
     with pytest.raises(Unreachable), token_for(folder, AT, GADGET, LAMP) as old:
         raise Unreachable
-    left = next(folder.iterdir())
+    left = next(each for each in folder.iterdir() if old.token in each.name)
     os.utime(left, (time.time() - 90_000,) * 2)
     with token_for(folder, AT, GADGET, LAMP) as fresh:
-        assert fresh != old, "the Control Plane has forgotten it"
+        assert fresh.token != old.token, "the Control Plane has forgotten it"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -187,7 +259,7 @@ def test_without_a_data_folder_a_token_lives_as_long_as_its_process(tmp_path: Pa
     assert data_folder({"TF_DATA_DIR": str(tmp_path / "none")}) is None
     assert data_folder({"TF_DATA_DIR": str(tmp_path)}) == tmp_path / FOLDER
     with token_for(None, AT, GADGET, LAMP) as one, token_for(None, AT, GADGET, LAMP) as other:
-        assert one != other
+        assert one.token != other.token
 
 
 def test_token_files_hold_no_value(tmp_path: Path) -> None:

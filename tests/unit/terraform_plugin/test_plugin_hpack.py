@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import hpack as oracle
 import pytest
 from hpack.huffman import HuffmanEncoder
@@ -89,3 +91,21 @@ def test_a_bomb_of_headers_is_refused() -> None:
     reader.read(writer.encode([(b"x", b"y" * 3900)]))
     with pytest.raises(hpack.BadHeaders, match="too many"):
         reader.read(b"\xbe" * 100)
+
+
+def test_two_threads_that_read_the_first_text_at_once_read_it_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, read = hpack._SYMBOLS_BY_LENGTH, list[str]()
+
+    class Slow:
+        """The table, and in the middle of it another thread's turn."""
+
+        def __iter__(self) -> Iterator[tuple[int, bytes]]:
+            yield whole[0]
+            monkeypatch.setattr(hpack, "_SYMBOLS_BY_LENGTH", whole)
+            read.append(hpack.unpack_text(packed))
+            yield from whole[1:]
+
+    packed = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(b"/tfplugin6.Provider/XYZ")
+    for name, value in (("_codes", {}), ("_unpacked", {}), ("_SYMBOLS_BY_LENGTH", Slow())):
+        monkeypatch.setattr(hpack, name, value)
+    assert hpack.unpack_text(packed) == "/tfplugin6.Provider/XYZ" == read[0]

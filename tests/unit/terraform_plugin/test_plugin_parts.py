@@ -143,13 +143,21 @@ def test_a_folder_with_a_long_name_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_port_is_taken_from_the_range_and_a_full_range_is_told() -> None:
-    listener = handshake.listen({"PLUGIN_MIN_PORT": "21000", "PLUGIN_MAX_PORT": "21500"}, tcp=True)
+    listener = handshake.listen({"PLUGIN_MIN_PORT": "21000", "PLUGIN_MAX_PORT": "21500"}, tcp=True, sealed=True)
     port = int(listener.address.rpartition(":")[2])
     assert 21000 <= port <= 21500
     with pytest.raises(handshake.CannotListen, match="no free port"):
-        handshake.listen({"PLUGIN_MIN_PORT": str(port), "PLUGIN_MAX_PORT": str(port)}, tcp=True)
+        handshake.listen({"PLUGIN_MIN_PORT": str(port), "PLUGIN_MAX_PORT": str(port)}, tcp=True, sealed=True)
     listener.socket.close()
     listener.remove()
+
+
+def test_a_port_that_every_user_reaches_is_not_opened_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(handshake.CannotListen, match="every user of this machine"):
+        handshake.listen({}, tcp=True)
+    monkeypatch.delattr(handshake._socket, "AF_UNIX")
+    with pytest.raises(handshake.CannotListen, match="every user of this machine"):
+        handshake.listen({"PLUGIN_CLIENT_CERT": "for another provider"})
 
 
 def test_without_any_folder_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,11 +58,11 @@ async def _get_one(noun: Noun, args: Properties, connect: Connect) -> Answer:
     if has_unknown(given):
         return Answer({camel(field.name): UNKNOWN for field in noun.outputs}, [])
     human_id = noun.id_of(given)
-    found = await (await connect()).read(noun, human_id, old={})
+    found = await (await connect()).look_up(noun, human_id)
     if found is None:
         words = noun.noun.replace("_", " ")
         raise NotFound(f"There is no {words} '{human_id}', or this API key may not see it.")
-    return Answer(guarded(noun.outputs, to_wire(noun.outputs, found.values)), [])
+    return Answer(guarded(noun.outputs, to_wire(noun.outputs, found)), [])
 
 
 async def _get_all(noun: Noun, args: Properties, connect: Connect) -> Answer:

@@ -223,7 +223,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
             diffs=found.fields,
             replaces=found.replaces,
             stables=found.stables,
-            deleteBeforeReplace=bool(found.replaces) and found.deletes_first,
+            deleteBeforeReplace=found.deletes_first,
             hasDetailedDiff=True,
         )
         for path, (kind, written) in found.details.items():

@@ -22,6 +22,7 @@ from spg99.bridges.native.wire import revealed
 from spg99.bridges.unknown import UNKNOWN
 from spg99.bridges.words import PULUMI
 from spg99.emit.names import camel
+from spg99.reach import bad_url
 from spg99.shapes import Field, Package
 
 if TYPE_CHECKING:
@@ -54,11 +55,8 @@ def check_config(package: Package, news: Properties, *, is_default: bool) -> Che
     strangers = [(path, reason) for path, reason in failures if path in given and path not in _names(package)]
     if is_default:
         failures = [item for item in failures if item not in strangers]
-    failures += [
-        (camel(field.name), "must begin with http:// or https://")
-        for field in package.configuration
-        if field.name == "url" and not _is_url(given.get(field.name))
-    ]
+    if isinstance(url := given.get("url"), str) and (reason := bad_url(url)) is not None:
+        failures.append((camel("url"), f"{reason[:1].lower()}{reason[1:]}"))
     completed = guarded(package.configuration, to_wire(package.configuration, given))
     unknown = {name: value for name, value in given.items() if camel(name) not in completed and value is not None}
     warnings = [(wire_path(item.path, package.configuration), item.reason) for item in checked.warnings]
@@ -163,7 +161,3 @@ def _typed(field: Field, value: Any) -> Any:
 
 def _names(package: Package) -> set[str]:
     return {camel(field.name) for field in package.configuration}
-
-
-def _is_url(value: Any) -> bool:
-    return not isinstance(value, str) or value.startswith(("http://", "https://"))

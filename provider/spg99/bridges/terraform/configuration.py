@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from spg99.bridges.terraform.json_values import Values
 from spg99.bridges.terraform.schema import SECRETS_IN_STATE
 from spg99.bridges.unknown import Unknown
+from spg99.reach import bad_url
 from spg99.shapes import Field, Package
 
 WITHOUT_VERSION = frozenset({"CP_URL"})
 """Older variables that hold the address without `/v2` (contract, section 1)."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 FALSE, TRUE = frozenset({"false", "0", "no", "off"}), frozenset({"true", "1", "yes", "on"})
 
 
@@ -95,33 +95,17 @@ def _missing(fields: list[Field]) -> Complaint:
 
 
 def _bad_url(url: str) -> str | None:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return "It is no URL. It looks like `https://spg99.example.com/v2`."
-    if parts.scheme not in ("http", "https") or not host:
-        return (
-            "It must begin with https:// (or http:// for this machine) and name a host: `https://spg99.example.com/v2`."
-        )
-    if parts.username or parts.password:
-        return "It must not hold a user or a password; the API key goes separately."
-    if parts.scheme == "http" and host not in LOOPBACK:
-        return (
-            f"http:// would send the API key readable for everybody on the way to {host}. Use https://; http:// is allowed "
-            "for localhost only."
-        )
-    if not parts.path.rstrip("/").endswith("/v2"):
-        return f"It must end in /v2: `{url.rstrip('/')}/v2`?"
-    return None
+    if (reason := bad_url(url)) is not None:
+        return reason
+    return None if url.rstrip("/").endswith("/v2") else f"It must end in /v2: `{url.rstrip('/')}/v2`?"
 
 
 def _secrets_in_state(package: Package, block: Values, environment: Mapping[str, str]) -> tuple[bool, Complaint | None]:
     written: Any = block.get(SECRETS_IN_STATE)
     if isinstance(written, bool):
         return written, None
+    if isinstance(written, Unknown):
+        return False, None  # a secret that is in a state once cannot be taken back; one that is missing comes later
     variable = f"{package.name.upper()}_{SECRETS_IN_STATE.upper()}"
     text = environment.get(variable, "").strip().lower()
     if not text or text in TRUE:

@@ -30,14 +30,24 @@ class EphemeralCalls(Session):
         }
 
     def open_ephemeral_resource(self, request: Message, call: Call) -> Message:
-        """Opens it; `private` says how to give it back."""
+        """Opens it; `private` says how to give it back.
+
+        Terraform opens in the plan what it knows all arguments of, and puts off to the apply what it does not.
+        """
+        from spg99.errors import NotFound
+
         block, each = self._ephemeral(request["type_name"])
         config = decoded(block.type, request["config"])
         inputs = {field.name: field.default for field in each.inputs if field.default is not None} | _given(
             block, config
         )
         opened: Any = _named(each.open)
-        outputs, private = self.reach().run_client(lambda client: opened(client, inputs))
+        try:
+            outputs, private = self.reach().run_client(lambda client: opened(client, inputs))
+        except NotFound as missing:
+            raise NotFound(
+                f"{missing.message}{self._how_to_wait(each)}", request_id=missing.request_id, details=missing.details
+            ) from missing
         result = {
             field.name: config[field.name]
             if config[field.name] is not None
@@ -62,6 +72,21 @@ class EphemeralCalls(Session):
             private = json.loads(request["private"])
             self.reach().run_client(lambda client: closed(client, private))
         return {}
+
+    def _how_to_wait(self, each: Ephemeral) -> str:
+        """How what this run makes itself is opened after it was made; empty where there is no way."""
+        ways = [
+            f"`{field.name} = {self.package.name}_{noun.noun}.<name>.{noun.uid_field}`"
+            for field in each.inputs
+            if (noun := self.package.noun_named(field.name)) is not None
+        ]
+        if not ways:
+            return ""
+        return (
+            "\n\nTerraform opens an ephemeral resource while it plans, as soon as all arguments are known. If this configuration "
+            f"makes what is missing, refer to its id, which is known only after apply: {' or '.join(ways)}. Terraform then opens "
+            "it when it is there."
+        )
 
     def _ephemeral(self, name: str) -> tuple[Block, Ephemeral]:
         block = self.block_of(self.tables.ephemerals, name)

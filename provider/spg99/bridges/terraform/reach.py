@@ -7,7 +7,7 @@ asyncio and httpx are imported here and nowhere earlier: a process that only pla
 from __future__ import annotations
 
 import os
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +29,7 @@ class Reach:
     def __init__(self, configuration: Configuration, version: str) -> None:
         self._configuration = configuration
         self._version = version
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._open: tuple[Client, Operations] | None = None
         self.is_interrupted = False
         """All waits were ended; a new configuration makes a new connection."""

@@ -45,14 +45,14 @@ class ReadCalls(ResourceCalls):
             objects = [self._object(inside.attributes, noun, each) for each in found]
             return {"state": encoded(block.type, config | {noun.plural: objects})}
         human_id = noun.id_of(config)
-        one = self.reach().run(lambda operations: operations.read(noun, human_id, old={}))
+        one = self.reach().run(lambda operations: operations.look_up(noun, human_id))
         if one is None:
             raise NotFound(
                 f"There is no {noun.noun.replace('_', ' ')} '{human_id}', or this API key may not see it."
                 if human_id
                 else f"There is no {noun.noun}."
             )
-        values = self._object(block.attributes, noun, one.values)
+        values = self._object(block.attributes, noun, one)
         return {"state": encoded(block.type, values | {name: config[name] for name in noun.id_fields()})}
 
     def validate_list_resource_config(self, request: Message, call: Call) -> Message:

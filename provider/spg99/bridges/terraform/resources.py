@@ -53,12 +53,14 @@ class ResourceCalls(Session):
         block = self.block_of(self.tables.resources, request["type_name"])
         raw = (request["raw_state"] or {}).get("json")
         state = from_json(block.type, raw, lenient=True) if raw else None
+        self._sees(block, state)
         return {"upgraded_state": encoded(block.type, state)}
 
     def read_resource(self, request: Message, call: Call) -> Message:
         """The object as it is now; no state when it is gone."""
         block = self.block_of(self.tables.resources, request["type_name"])
         state = decoded(block.type, request["current_state"])
+        self._sees(block, state)
         kept = {"private": request["private"], "new_identity": request.get("current_identity")}
         if state is None or self.is_unknown:
             return {"new_state": request["current_state"], **kept}
@@ -112,6 +114,11 @@ class ResourceCalls(Session):
             "diagnostics": problems,
         }
 
+    def _sees(self, block: Block, state: Values | None) -> None:
+        """Terraform's state, as it was stored: what it holds needs no token any more."""
+        if state is not None:
+            self.handed_over.is_held(state.get(noun_of(block).uid_field))
+
     def identity(self, block: Block, state: Values | None) -> Message | None:
         """The identity of an object whose human id is known."""
         if state is None or block.name not in self.tables.identities:
@@ -125,6 +132,7 @@ class ResourceCalls(Session):
     def _created(
         self, block: Block, planned: Values, config: Values, call: Call
     ) -> tuple[Values | None, list[Diagnostic]]:
+        from spg99.bridges.operations import Unfinished
         from spg99.bridges.terraform.create_tokens import data_folder, token_for
 
         noun = noun_of(block)
@@ -133,12 +141,18 @@ class ResourceCalls(Session):
 
         def work() -> Mapping[str, Any]:
             folder, address = data_folder(self.environment), self.configuration.url
-            with token_for(folder, address, noun, wanted, lambda: call.cancelled) as token:
-                _, values = self.reach().run(
-                    lambda operations: operations.create(
-                        noun, wanted, declaration=f"terraform:{token}", seconds_max=limit, progress=progress
+            with token_for(folder, address, noun, wanted, lambda: call.cancelled, self.environment) as create:
+                declaration = f"terraform:{create.token}"
+                try:
+                    _, values = self.reach().run(
+                        lambda operations: operations.create(
+                            noun, wanted, declaration=declaration, seconds_max=limit, progress=progress
+                        )
                     )
-                )
+                except Unfinished as unfinished:
+                    create.made(unfinished.values.get(noun.uid_field))
+                    raise
+                create.made(values.get(noun.uid_field))
             return values
 
         state, said = self._ended(block, work, planned, None, "Creating", planned["id"])

@@ -6,12 +6,13 @@ Here: who is configured and how. Not here: any call (resources.py, reads.py ...)
 from __future__ import annotations
 
 import os
-import threading
+from _thread import allocate_lock  # `threading` is one more import of every start
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spg99.bridges.terraform import schema
 from spg99.bridges.terraform.configuration import Configuration, configured
+from spg99.bridges.terraform.handed_over import HandedOver
 from spg99.bridges.terraform.plugin import values
 from spg99.bridges.terraform.plugin.interface import error
 from spg99.bridges.terraform.plugin.msgpack import BadValue
@@ -32,7 +33,8 @@ class Session:
         self.package = package
         self.environment = environment
         self.configuration = Configuration()
-        self._lock = threading.Lock()
+        self.handed_over = HandedOver(environment)
+        self._lock = allocate_lock()
         self._reach: Reach | None = None
         self._tables: Tables | None = None
 
@@ -59,6 +61,7 @@ class Session:
         if self._reach is not None and (found != self.configuration or self._reach.is_interrupted):
             self._reach = None
         self.configuration = found
+        self.handed_over = HandedOver(self.environment)
         return [error(each.summary, each.detail, (each.attribute,) if each.attribute else ()) for each in complaints]
 
     def reach(self) -> Reach:

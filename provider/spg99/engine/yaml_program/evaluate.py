@@ -6,6 +6,7 @@ Values are the engine's (values.py): a secret is a marked mapping, an unknown th
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,7 @@ from spg99.engine.yaml_program.expressions import (
     Step,
     Text,
 )
-from spg99.engine.yaml_program.functions import FUNCTIONS, Misused, kind_of
+from spg99.engine.yaml_program.functions import FUNCTIONS, Misused, kind_of, read_file
 from spg99.engine.yaml_program.source import Place, Problem, did_you_mean
 
 
@@ -151,6 +152,9 @@ def _call(call: Call, world: World) -> Value:
     refuse_resources(value, call.function, call.place)
     if has_unknown(value):
         return secret(UNKNOWN) if has_secret(value) else UNKNOWN
+    if call.function == "readFile":
+        constant = isinstance(call.argument, Literal)
+        compute = partial(read_file, is_constant=constant, is_secret=has_secret(value))
     try:
         result = compute(reveal(value), world.folder)
     except Misused as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,13 +79,28 @@ def from_base64(value: Value, folder: Path) -> Value:
         raise Misused("takes text in base 64 that holds UTF-8 text.") from error
 
 
-def read_file(value: Value, folder: Path) -> Value:
-    """The text of a file; its path begins at the program's folder."""
-    path = folder / _text_of(value)
+def read_file(value: Value, folder: Path, *, is_constant: bool = False, is_secret: bool = False) -> Value:
+    """The text of a file; its path begins at the program's folder.
+
+    As in Pulumi's own YAML, only a path that stands in the program itself may lead out of that folder, symbolic links
+    followed: one that was put together may come from whoever writes a configuration or names an object.
+    """
+    written = folder / _text_of(value)
+    path = Path(os.path.realpath(written))
+    if not is_constant and not path.is_relative_to(os.path.realpath(folder)):
+        shown = "" if is_secret else f", and {written} does not"
+        raise Misused(f"takes a path that must be a constant, or lead to a file inside the program's folder{shown}.")
     try:
         return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misused(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or no path at all
+        what = "the file" if is_secret else str(written)
+        raise Misused(f"cannot read {what}: {_reason_of(error)}.") from (None if is_secret else error)
+
+
+def _reason_of(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def kind_of(value: Value) -> str:

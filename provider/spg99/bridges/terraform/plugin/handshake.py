@@ -76,8 +76,10 @@ def private_stdout() -> int:
     return kept
 
 
-def listen(environ: Mapping[str, str], *, tcp: bool = False) -> Listener:
-    """A socket that only this user can reach: in a folder of his own, or, where that cannot be, on this machine's loopback."""
+def listen(environ: Mapping[str, str], *, tcp: bool = False, sealed: bool = False) -> Listener:
+    """A socket that only this user can reach, in a folder of his own. Where that cannot be, one on this machine's loopback,
+    which every user reaches: only if TLS lets none but Terraform in (`sealed`). Raises CannotListen.
+    """
     folder = private_folder(environ)
     if hasattr(_socket, "AF_UNIX") and folder and not tcp:
         path = os.path.join(folder, "s")
@@ -89,7 +91,21 @@ def listen(environ: Mapping[str, str], *, tcp: bool = False) -> Listener:
             sock.close()
         else:
             return Listener(sock, "unix", path, folder)
+    if not sealed:
+        _remove_folder(folder)
+        raise CannotListen(
+            "there is no place for a unix socket, and without TLS a port would let every user of this machine drive the provider. "
+            "Start it with Terraform or OpenTofu as they are (they use TLS), or set TMPDIR to a folder with a short name"
+        )
     return _listen_tcp(environ, folder)
+
+
+def _remove_folder(folder: str) -> None:
+    try:
+        if folder:
+            os.rmdir(folder)
+    except OSError:
+        pass  # removed by somebody else
 
 
 def private_folder(environ: Mapping[str, str]) -> str:

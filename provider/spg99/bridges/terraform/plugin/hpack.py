@@ -64,21 +64,24 @@ _codes: dict[int, tuple[int, bytes]] = {}  # length -> first code, symbols
 _unpacked: dict[bytes, str] = {}
 
 
-def _prepare() -> None:
-    code = last = 0
+def _prepare() -> dict[int, tuple[int, bytes]]:
+    codes, code, last = dict[int, tuple[int, bytes]](), 0, 0
     for length, symbols in _SYMBOLS_BY_LENGTH:
         code <<= length - last
-        _codes[length] = (code, symbols)
+        codes[length] = (code, symbols)
         code += len(symbols)
         last = length
+    return codes
 
 
 def unpack_text(packed: bytes) -> str:
     """A text in the Huffman code."""
+    global _codes
     if packed in _unpacked:
         return _unpacked[packed]
-    if not _codes:
-        _prepare()
+    if not (codes := _codes):
+        # Threads of several connections come here: each sees no table or a whole one.
+        codes = _codes = _prepare()
     out = bytearray()
     code = length = 0
     for byte in packed:
@@ -87,8 +90,8 @@ def unpack_text(packed: bytes) -> str:
             length += 1
             if length > 30 or (length == 30 and code == _ALL_ONES):
                 raise BadHeaders("no such code")
-            if length in _codes:
-                first, symbols = _codes[length]
+            if length in codes:
+                first, symbols = codes[length]
                 if 0 <= code - first < len(symbols):
                     out.append(symbols[code - first])
                     code = length = 0

@@ -11,6 +11,7 @@ why, instead of Terraform's "Failed to read any lines from plugin's stdout". A l
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found,unused-ignore] # signal would import half of enum first
+import gc
 import os
 import sys
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from spg99.bridges.terraform.plugin.interface import Provider
+
+GARBAGE_OBJECTS = 20_000
+"""New objects between two looks for garbage (Python's own: 700): at most some megabytes wait for one."""
 
 
 def serve(load_provider: Callable[[], Provider], *, attach: str = "", tcp: bool = False) -> NoReturn:
@@ -36,11 +40,11 @@ def serve(load_provider: Callable[[], Provider], *, attach: str = "", tcp: bool 
     # Ctrl-C reaches every process of the terminal: Terraform decides what it means, and tells us (StopProvider).
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     stdout = handshake.private_stdout()
+    client_certificate = environ.get("PLUGIN_CLIENT_CERT", "")
     try:
-        listener = handshake.listen(environ, tcp=tcp)
+        listener = handshake.listen(environ, tcp=tcp, sealed=bool(client_certificate))
     except handshake.CannotListen as failed:
         _leave(f"The provider cannot listen for Terraform: {failed}\n")
-    client_certificate = environ.get("PLUGIN_CLIENT_CERT", "")
     certificate, identity = b"", ""
     if client_certificate:
         from spg99.bridges.terraform.plugin.certificate import make
@@ -48,6 +52,8 @@ def serve(load_provider: Callable[[], Provider], *, attach: str = "", tcp: bool 
         certificate, identity = make()
     os.write(stdout, handshake.line(listener, certificate, environ))
     os.close(stdout)
+    # Imports make objects by the ten thousand that all stay: looking through them for garbage took a twentieth of their time.
+    gc.set_threshold(GARBAGE_OBJECTS)
     # From here on Terraform works too: it reads the line, connects, and waits in the socket's queue.
     from spg99.bridges.terraform.plugin import serving, tls
 

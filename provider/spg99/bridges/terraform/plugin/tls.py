@@ -1,7 +1,8 @@
 """Encryption of one connection: bytes in, bytes out. Not here: sockets (connection.py), making a certificate (certificate.py).
 
 Both sides show a certificate: we the one whose bytes stand in the handshake line, Terraform the one it gave us in the
-environment. So no other process of the machine can drive the provider, on whatever kind of socket.
+environment. So no other process of the machine can drive the provider. A client that gives no certificate is served without
+TLS (Plain), on a unix socket only.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Tls:
 
 
 class Plain:
-    """No encryption: for reattached providers, on a socket that only their user can reach."""
+    """No encryption: on a unix socket that only its user can reach (handshake.listen opens no port without TLS)."""
 
     __slots__ = ()
     established = True
