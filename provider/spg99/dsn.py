@@ -1,6 +1,9 @@
 """PostgreSQL connection strings: taking apart, putting together, making fit for a log. Pure, standard library only.
 
-The grammar is libpq's for URIs (`postgres://user:password@host:port/database?sslmode=require`), percent-encoding included.
+The grammar is that of libpq 18 for URIs (`postgres://user:password@host:port/database?sslmode=require`), percent-encoding
+and `ssl=true` included. Two things are stricter: the port and `sslmode` must be ones there are, which libpq looks at when
+it connects; and a bare '@' in a host or a database is refused, because a password that nobody encoded looks just so
+(`u:1/x@h/d`). One is laxer: parameters that libpq does not know pass, because other drivers have their own.
 Raises FunctionFault with the argument that is wrong; no sentence ever quotes a part of a connection string that may be
 a password, not even of a broken one. Not here: the older `host=... user=...` form, several hosts in one string.
 """
@@ -15,6 +18,8 @@ from urllib.parse import quote, unquote_to_bytes
 from spg99.shapes import FunctionFault
 
 DEFAULT_PORT = 5432
+PORT_MAX = 65535
+PORT_REFUSED = f"the port must be a whole number between 1 and {PORT_MAX}"
 SCHEMES = ("postgres", "postgresql")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 REDACTED = "***"
@@ -46,17 +51,19 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "scheme": spans.scheme,
         "host": _decoded(spans.host, "host") or None,
-        "port": DEFAULT_PORT if not spans.port else _port(spans.port, 0),
+        "port": DEFAULT_PORT if not spans.port else _port(_decoded(spans.port, "port")),
         "user": None if spans.user is None else _decoded(spans.user, "user") or None,
         "password": None if spans.password is None else _decoded(spans.password, "password") or None,
         "database": None if spans.database is None else _decoded(spans.database, "database") or None,
     }
     parameters: dict[str, str] = {}
     for name, value in _pairs(spans.query):
-        if name not in _CONNECTION:
+        if (name, value) == ("ssl", "true"):  # as JDBC writes it
+            parameters["sslmode"] = "require"
+        elif name not in _CONNECTION:
             parameters[name] = value
         elif name == "port":
-            parts["port"] = _port(value, 0)
+            parts["port"] = _port(value)
         else:
             parts[_CONNECTION[name]] = value or None
     mode = parameters.get("sslmode")
@@ -91,7 +98,9 @@ def build_dsn(
         dsn += quote(user, safe="") + (f":{quote(password, safe='')}" if password is not None else "") + "@"
     dsn += f"[{quote(host, safe=':')}]" if ":" in host and not host.startswith("/") else quote(host, safe="")
     if port is not None:
-        dsn += f":{_port(str(port), 1)}"
+        if not 1 <= port <= PORT_MAX:
+            raise FunctionFault(1, PORT_REFUSED)
+        dsn += f":{port}"
     if database or parameters:
         dsn += "/" + quote(database or "", safe="")
     pairs = []
@@ -107,7 +116,8 @@ def build_dsn(
 
 
 def redact_dsn(dsn: str) -> str:
-    """The same connection string with `***` in place of the password, fit for logs and outputs; all else stays as written."""
+    """The same connection string with `***` in place of the password and of every secret parameter, fit for logs and outputs; all
+    else stays as written."""
     spans = _split(dsn)
     parse_dsn(dsn)  # what cannot be understood cannot be redacted either
     prefix = dsn[: dsn.index("://") + 3]
@@ -118,15 +128,17 @@ def redact_dsn(dsn: str) -> str:
     if spans.query:
         front = rest[: len(rest) - len(spans.query)]
         pieces = [
-            f"{piece.partition('=')[0]}={REDACTED}" if _is_password(piece.partition("=")[0]) else piece
+            f"{piece.partition('=')[0]}={REDACTED}" if _is_secret(piece.partition("=")[0]) else piece
             for piece in spans.query.split("&")
         ]
         rest = front + "&".join(pieces)
     return prefix + rest
 
 
-def _is_password(raw_name: str) -> bool:
-    return "password" in _decoded(raw_name, "parameter")  # sslpassword, too
+def _is_secret(raw_name: str) -> bool:
+    """password, sslpassword, oauth_client_secret, scram_client_key ...; sslkey, sslkeylogfile and passfile are paths."""
+    name = _decoded(raw_name, "parameter").lower()
+    return any(part in name for part in ("password", "passwd", "secret", "token")) or name.endswith("_key")
 
 
 def _split(dsn: str) -> _Spans:
@@ -171,12 +183,16 @@ def _address(address: str) -> tuple[str, str | None]:
 
 def _pairs(query: str | None) -> list[tuple[str, str]]:
     found = []
-    for piece in query.split("&") if query else []:
+    for piece in _pieces(query) if query else []:
         name, equals, value = piece.partition("=")
         if not name or not equals or "=" in value:
             raise FunctionFault(0, "behind the '?' there must be name=value pairs, joined by '&'")
         found.append((_decoded(name, "parameter"), _decoded(value, "parameter")))
     return found
+
+
+def _pieces(query: str) -> list[str]:
+    return (query[:-1] if query.endswith("&") and query != "&" else query).split("&")  # one at the end is forgiven
 
 
 def _decoded(raw: str, what: str) -> str:
@@ -193,8 +209,9 @@ def _decoded(raw: str, what: str) -> str:
     return text
 
 
-def _port(raw: str, argument: int) -> int:
-    # Never quoted: with an unencoded '/' in the password, what stands here is a piece of it.
-    if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= 65535:
-        raise FunctionFault(argument, "the port must be a whole number between 1 and 65535")
-    return int(raw)
+def _port(digits: str) -> int:
+    # Never quoted: with an unencoded '/' in the password, what stands here is a piece of it. Nor too long for int().
+    is_number = digits.isascii() and digits.isdigit() and len(digits.lstrip("0")) <= len(str(PORT_MAX))
+    if not is_number or not 1 <= int(digits.lstrip("0") or "0") <= PORT_MAX:
+        raise FunctionFault(0, PORT_REFUSED)
+    return int(digits.lstrip("0"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from spg99.dsn import build_dsn, parse_dsn, redact_dsn
@@ -145,6 +146,73 @@ def test_redaction_leaves_the_rest_as_written_and_finds_every_password() -> None
     assert redact_dsn("postgres://u%2e:hunter2@H:5432/d?x=%61") == "postgres://u%2e:***@H:5432/d?x=%61"
     found = redact_dsn("postgres://h/d?password=hunter2&pass%77ord=hunter2&sslpassword=hunter2&a=b")
     assert "hunter2" not in found and found.endswith("&a=b") and found.count("***") == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key", "access_token",
+        "Api_Key", "scram%5Fclient_key", "PASSWD",
+    ],
+)  # fmt: skip
+def test_redaction_knows_every_secret_parameter(name: str) -> None:
+    assert redact_dsn(f"postgres://h/d?a=b&{name}=hunter2&c=d") == f"postgres://h/d?a=b&{name}=***&c=d"
+
+
+@pytest.mark.parametrize("name", ["sslkey", "sslkeylogfile", "passfile", "application_name", "keepalives"])
+def test_redaction_leaves_what_is_no_secret(name: str) -> None:
+    dsn = f"postgres://h/d?{name}=%2Ftmp%2Fclient.key&"
+    assert redact_dsn(dsn) == dsn
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgres://h/d?ssl=true", "postgres://h/d?%73sl=true", "postgres://h/d?sslmode=disable&ssl=true",
+        "postgres://h/d?ssl=true&sslmode=disable", "postgres://h/d?sslmode=require&", "postgres://h:%35432/d",
+        "postgres://h:0005432/d", "postgres://h/d?port=%35433", "postgres://u:p@h/a/b", "postgres://h/d%40e",
+    ],
+)  # fmt: skip
+def test_what_libpq_reads_is_read_alike(dsn: str) -> None:
+    theirs, ours = conninfo_to_dict(dsn), parse_dsn(dsn)
+    assert (ours["host"], ours["database"], ours["sslmode"]) == (
+        theirs["host"],
+        theirs["dbname"],
+        theirs.get("sslmode"),
+    )
+    assert ours["port"] == int(theirs.get("port") or 5432)
+    assert ours["parameters"] == {name: theirs[name] for name in ("sslmode",) if name in theirs}
+
+
+@pytest.mark.parametrize("dsn", ["postgres://h/d?&", "postgres://h/d?&a=b", "postgres://h/d?a=b&&", "postgres://h/d?a"])
+def test_what_libpq_refuses_is_refused(dsn: str) -> None:
+    with pytest.raises(ProgrammingError):
+        conninfo_to_dict(dsn)
+    with pytest.raises(FunctionFault, match="name=value"):
+        parse_dsn(dsn)
+
+
+@pytest.mark.parametrize("dsn", ["postgres://u:123/hunter2@h/d", "postgres://u:p@ss/hunter2@h/d", "postgres://h/a@b"])
+def test_what_may_be_half_a_password_is_refused_though_libpq_takes_it_for_a_database(dsn: str) -> None:
+    assert "@" in str(conninfo_to_dict(dsn)["dbname"])
+    for function in (parse_dsn, redact_dsn):
+        with pytest.raises(FunctionFault, match="percent-encoded") as caught:
+            function(dsn)
+        assert "hunter2" not in caught.value.reason
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "65536", "0", "-1", "٣"])
+def test_a_port_is_a_port_however_long(digits: str) -> None:
+    with pytest.raises(FunctionFault, match="between 1 and 65535"):
+        parse_dsn(f"postgres://h:{digits}/d")
+    with pytest.raises(FunctionFault, match="between 1 and 65535"):
+        parse_dsn(f"postgres://h/d?port={digits}")
+
+
+def test_a_port_is_a_port_in_what_is_built_too() -> None:
+    with pytest.raises(FunctionFault, match="between 1 and 65535") as caught:
+        build_dsn("h", 10**5000, None, None, None, None)
+    assert caught.value.argument == 1
 
 
 def test_what_the_package_offers_is_what_is_here() -> None:

@@ -30,7 +30,8 @@ M = TypeVar("M", bound=Message)
 class InternalClient:
     """Our own processes' door. `cp_url` is the Control Plane's URL with `/v2`; `bearer_token` is the identity's.
 
-    Retries are few: an agent and a Gateway have a loop of their own that decides what to do when nobody answers.
+    Retries are few: an agent and a Gateway have a loop of their own that decides what to do when nobody answers. A call is
+    sent again after a lost answer only where its text says so; one that never left, always.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class InternalClient:
         return await self._post("/nodes/heartbeat", beat, HeartbeatAnswer)
 
     async def credentials(self, pg_user: str) -> Credentials:
-        """What is needed to check a password. Raises NotFound for an unknown user."""
+        """What is needed to check a password. Only read, so it may be asked twice. Raises NotFound for an unknown user."""
         query = CredentialsQuery(pg_user=pg_user)
         return await self._post("/gateways/credentials", query, Credentials, is_repeatable=True)
 
@@ -100,7 +101,8 @@ class InternalClient:
         return await self._post("/gateways/connect", request, Checkout, wait_seconds=request.wait_seconds)
 
     async def report_leases(self, report: LeaseReport) -> LeaseAnswer:
-        """Renews all leases in one call. Not repeated when the answer is lost: the bytes in it would count twice."""
+        """Renews all leases in one call. Not repeated here when the answer is lost: the gateway's next report says what is
+        so by then, and tells the same bytes again under their number, so that they count once."""
         return await self._post("/gateways/leases", report, LeaseAnswer)
 
     async def changes(

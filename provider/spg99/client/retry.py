@@ -1,14 +1,16 @@
 """Which request is sent again, and after how long. Here: the rule, pure. Not here: sending (transport.py).
 
-    what happened                    | GET, PATCH, DELETE | POST with a key | POST without | with If-Match
-    ---------------------------------+--------------------+-----------------+--------------+--------------
-    never left (refused, no route)   | again              | again           | again        | again
-    429                              | again              | again           | again        | again
-    502, 503, 504                    | again              | again           | give up      | give up
-    answer lost (reset, cut, late)   | again              | again           | give up      | give up
-    anything else                    | give up            | give up         | give up      | give up
+    what happened                    | repeatable | not repeatable
+    ---------------------------------+------------+---------------
+    never left (refused, no route)   | again      | again
+    429                              | again      | again
+    502, 503, 504                    | again      | give up
+    answer lost (reset, cut, late)   | again      | give up
+    anything else                    | give up    | give up
 
-`repeatable` says in which column a request stands: sending it twice has the effect of sending it once.
+Repeatable is what has the effect of sending it once when it is sent twice. GET, PATCH and DELETE are, and POST with an
+Idempotency-Key, which the public client (api.py) gives every POST; no request with If-Match is. Calls between our own
+processes (internal.py) are POST without a key: each says there by itself whether it is repeatable.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,8 @@ from spg99 import faults, log
 from spg99.clock import Clock
 from spg99.errors import Spg99Error
 from spg99.gateway.connect import Checkouts, is_outage
-from spg99.protocol.gateway import LeaseAnswer, LeaseReport, LeaseUse
+from spg99.ids import new_id
+from spg99.protocol.gateway import Egress, LeaseAnswer, LeaseReport, LeaseUse
 
 LINGER_SECONDS: Final = 1.0
 """A lease is kept this long after the last client left, so that one who comes right back costs no question."""
@@ -49,8 +51,6 @@ class Use:
     sessions: int = 0
     idle_since: float = 0.0
     """Monotonic; when the last session left."""
-    egress_bytes: int = 0
-    """Not reported yet."""
 
 
 @dataclass(slots=True)
@@ -63,10 +63,16 @@ class Leases:
     monotonic: Callable[[], float]
     collect: Callable[[], Awaitable[None]]
     uses: dict[str, Use] = field(default_factory=dict)
+    run_id: str = field(default_factory=lambda: new_id("run"))
     renew_seconds: float = RENEW_SECONDS
     _poked: asyncio.Event = field(default_factory=asyncio.Event)
     _heard_at: float = -math.inf
     """When the Control Plane last heard of us."""
+    _sent_bytes: Counter[str] = field(default_factory=Counter)
+    """By database, in no batch yet."""
+    _told_egress: Egress | None = None
+    """A batch that was told and not answered. It may have been counted, so it is told again as it is."""
+    _batches: int = 0
 
     def opened(self, db_id: str) -> None:
         """A session on this database begins."""
@@ -96,8 +102,8 @@ class Leases:
 
     def sent_to_clients(self, db_id: str, sent_bytes: int) -> None:
         """Bytes went out to clients of this database."""
-        if (use := self.uses.get(db_id)) is not None:
-            use.egress_bytes += sent_bytes
+        if sent_bytes:
+            self._sent_bytes[db_id] += sent_bytes
 
     async def run(self) -> None:
         """Reports for ever: at once when a database gets its first client or has lost its last, else in time."""
@@ -123,14 +129,15 @@ class Leases:
         }
         # A lease that lingers is left as it is: reporting it with no client would release it.
         told = {db_id: self._told(db_id, use) for db_id, use in self.uses.items() if use.sessions or db_id in released}
-        if not told and (release_all or asked_at < self._heard_at + SIGN_OF_LIFE_SECONDS):
+        egress = self._egress()
+        if not told and egress is None and (release_all or asked_at < self._heard_at + SIGN_OF_LIFE_SECONDS):
             return
         for db_id in released:
             self.checkouts.begin_release(db_id)
         answer: LeaseAnswer | None = None
         try:
             async with asyncio.timeout(REPORT_SECONDS_MAX):
-                answer = await self.door.report_leases(LeaseReport(leases=list(told.values())))
+                answer = await self.door.report_leases(LeaseReport(leases=list(told.values()), egress=egress))
         except TimeoutError:
             _log.warning("the Control Plane is slow to answer a lease report")
             self._poked.set()
@@ -140,18 +147,24 @@ class Leases:
         faults.point("gateway.after_report")
         if answer is not None:
             self._heard_at = asked_at
+            self._told_egress = None
             self._take_in(answer, told, released, asked_at=asked_at)
+
+    def _egress(self) -> Egress | None:
+        """The bytes to tell: the batch whose answer was lost, else a new one of what went out since."""
+        if self._told_egress is None and self._sent_bytes:
+            self._batches += 1
+            self._told_egress = Egress(run_id=self.run_id, batch=self._batches, sent_bytes=dict(self._sent_bytes))
+            self._sent_bytes.clear()
+        return self._told_egress
 
     def _told(self, db_id: str, use: Use) -> LeaseUse:
         last_used_at = self.clock.now() if use.sessions else use.last_used_at
-        return LeaseUse(
-            db_id=db_id, active_connections=use.sessions, last_used_at=last_used_at, egress_bytes=use.egress_bytes
-        )
+        return LeaseUse(db_id=db_id, active_connections=use.sessions, last_used_at=last_used_at)
 
     def _take_in(self, answer: LeaseAnswer, told: dict[str, LeaseUse], released: set[str], *, asked_at: float) -> None:
         self.renew_seconds = max(0.1, answer.renew_seconds)
-        for db_id, said in told.items():
-            self.uses[db_id].egress_bytes -= said.egress_bytes
+        for db_id in told:
             if db_id in released and self.uses[db_id].sessions == 0:
                 del self.uses[db_id]
         self.checkouts.renewed(set(answer.renewed) - released, asked_at=asked_at)

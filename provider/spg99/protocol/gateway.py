@@ -9,7 +9,9 @@ GET  /gateways/changes?after=N  -> text/event-stream of Change (id = position); 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from spg99.protocol import Message
 
@@ -70,14 +72,25 @@ class LeaseUse(Message):
     active_connections: int
     """0 releases the lease."""
     last_used_at: datetime
-    egress_bytes: int = 0
-    """Bytes sent to clients since the last report that was answered."""
+
+
+class Egress(Message):
+    """Bytes sent to clients, counted once however often they are told: a batch is told again, unchanged and under the same
+    number, until a report with it is answered; bytes that go out meanwhile are the next batch."""
+
+    run_id: str
+    """This run of the gateway's process; numbers begin anew with each."""
+    batch: int = Field(ge=1, lt=2**63)
+    """1, 2, 3 ... One that is not above the last of this run was counted already."""
+    sent_bytes: dict[str, Annotated[int, Field(ge=0, lt=2**63)]]
+    """By db_id."""
 
 
 class LeaseReport(Message):
     """All databases this gateway serves or has just stopped serving."""
 
     leases: list[LeaseUse]
+    egress: Egress | None = None
 
 
 class LeaseAnswer(Message):

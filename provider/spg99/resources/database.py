@@ -125,7 +125,9 @@ class Database(DatabaseSpec, Resource):
     timeline: str
     """Id of the durable history of the database."""
     connection_string: Secret[str]
-    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials."""
+    """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys
+    that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run
+    use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: Volatile[int]
     """1 while a writer runs, 0 while the database sleeps."""
     target_scale: Volatile[int]

@@ -53,9 +53,11 @@ class Tenant(TenantSpec, Resource):
     pg_user: str
     """PostgreSQL user of the tenant."""
     pg_password: Secret[str | None] = None
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`. Null when the API key may not read credentials. A run that rotates the password leaves the old
+    one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     dsn_template: Secret[str]
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`. Its password is as
+    old as `pg_password`."""
     state: TenantState
     """Where the tenant stands in its life."""
     created_at: datetime

@@ -71,9 +71,9 @@ class TenantCredentials(_Declared, Resource):
     pg_user: str
     """PostgreSQL user of the tenant."""
     password: Annotated[Volatile[Secret[str | None]], BY_ROTATION] = None
-    """Password of `pg_user`. Null when the API key may not read credentials."""
+    """Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials."""
     dsn_template: Annotated[Volatile[Secret[str]], BY_ROTATION]
-    """Connection string of any database of the tenant; put the database's name in place of `<db-name>`."""
+    """Connection string of any database of the tenant with this password; put the database's name in place of `<db-name>`."""
     credential_version: Annotated[Volatile[int], BY_ROTATION]
     """Number of the password: grows with each new one."""
     rotated_at: Annotated[Volatile[datetime], BY_ROTATION]

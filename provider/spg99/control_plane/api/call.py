@@ -102,6 +102,14 @@ class Call:
             return locked
         return row
 
+    async def tenant_by_any_id(self, tx: Transaction, wanted: str) -> TenantRow:
+        """The tenant of this name, or else of this id, if this key may see it. Raises NotFound."""
+        named = await tenants.find(tx, self.org_id, wanted) if is_name(wanted) else None
+        row = named or (await tenants.by_id(tx, wanted) if is_id(wanted) else None)
+        if row is None or not self.sees(org_id=row.org_id, tenant_id=row.tenant_id):
+            raise NotFound(f"There is no tenant '{wanted[:100]}', or this API key may not see it.")
+        return row
+
 
 async def called(
     request: Request,

@@ -25,11 +25,11 @@ router = APIRouter(prefix="/v2", tags=["tenants"])
 
 @router.get(
     "/tenants/{tenant}/credentials",
-    **documented("tenant.read_credentials", 200, CredentialsAnswer, "User, password and DSN", errors=(403,), etag=True),
+    **documented("tenant.read_credentials", 200, CredentialsAnswer, "User, password and DSN", etag=True),
 )
 async def read(call: Caller, tenant: str) -> Response:
-    """Reads what a PostgreSQL client needs. Only for keys that may read credentials."""
-    call.need(Permission.CAN_READ_CREDENTIALS)
+    """Reads what a PostgreSQL client needs, and who manages it. Keys that may not read credentials see the passwords as
+    null and a DSN without one."""
     async with call.plane.store.transaction() as tx:
         row = await call.tenant(tx, tenant)
     return _answer(call, row).response()

@@ -79,9 +79,9 @@ async def list_all(
 
 @router.get("/tenants/{tenant}", **documented("tenant.read", 200, Tenant, "The tenant", etag=True))
 async def read(call: Caller, tenant: str) -> Response:
-    """Reads a tenant. One that is being deleted is shown until it is gone."""
+    """Reads a tenant by its name or its id. One that is being deleted is shown until it is gone."""
     async with call.plane.store.transaction() as tx:
-        row = await call.tenant(tx, tenant)
+        row = await call.tenant_by_any_id(tx, tenant)
     return _answer(call, row, 200).response()
 
 

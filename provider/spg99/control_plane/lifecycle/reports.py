@@ -143,12 +143,16 @@ class Reports:
             faults.point("compute_ended.before_commit")
 
     async def leases(self, gateway: GatewayRow, report: LeaseReport) -> LeaseAnswer:
-        """Renews and releases the leases of a Gateway."""
+        """Renews and releases the leases of a Gateway, and counts what it has sent to clients."""
         now = self._clock.now()
         async with self._store.transaction() as tx:
             lease_seconds = await self._limits.value(tx, "gateway.lease_seconds")
-            reported = await leases.report(tx, gateway.gateway_id, report.leases, now=now, lease_seconds=lease_seconds)
+            # The gateway's row first: of two reports with the same bytes the second waits here, and no lock goes backwards.
             await gateways.note_seen(tx, gateway.gateway_id, now)
+            sent_bytes = await gateways.uncounted(tx, gateway.gateway_id, report.egress)
+            reported = await leases.report(
+                tx, gateway.gateway_id, report.leases, sent_bytes, now=now, lease_seconds=lease_seconds
+            )
             if any(line.look for line in reported):
                 await tx.notify("spg99_reconcile")
         renewed = {line.db_id for line in reported if line.stands}

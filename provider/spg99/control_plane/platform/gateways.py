@@ -1,4 +1,4 @@
-"""Gateways: enrolment, identity, and the credentials they check passwords with. Not here: leases, wake-ups."""
+"""Gateways: enrolment, identity, which of their bytes are counted, the credentials they check passwords with. Not here: leases, wake-ups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spg99.control_plane.store import Transaction
 from spg99.errors import NotFound, Unauthorized
 from spg99.ids import new_id
 from spg99.protocol import Enrolment, Identity
-from spg99.protocol.gateway import Credentials
+from spg99.protocol.gateway import Credentials, Egress
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,19 @@ async def note_seen(tx: Transaction, gateway_id: str, now: datetime) -> None:
     await tx.execute("note_gateway_seen", gateway_id=gateway_id, now=now)
 
 
+async def uncounted(tx: Transaction, gateway_id: str, egress: Egress | None) -> dict[str, int]:
+    """The bytes of a batch by database, empty when they were counted already; they are taken as counted from here on.
+
+    Called before any database's row is locked.
+    """
+    if egress is None or not egress.sent_bytes:
+        return {}
+    taken = await tx.one_or_none(
+        _Taken, "take_egress_batch", gateway_id=gateway_id, run_id=egress.run_id, batch=egress.batch
+    )
+    return dict(egress.sent_bytes) if taken is not None else {}
+
+
 async def credentials(tx: Transaction, pg_user: str) -> Credentials:
     """What is needed to check a password. Raises NotFound for an unknown user and for a tenant on its way out."""
     row = await tx.one_or_none(_User, "credentials_of_user", pg_user=pg_user)
@@ -66,6 +79,11 @@ async def credentials(tx: Transaction, pg_user: str) -> Credentials:
         credential_version=row.credential_version,
         max_connections=await policies.value(tx, "gateway.tenant_connections_max", org_id=row.org_id),
     )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    gateway_id: str
 
 
 @dataclass(frozen=True)

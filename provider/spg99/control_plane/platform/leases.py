@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,9 +31,16 @@ async def take(tx: Transaction, db_id: str, gateway_id: str, *, now: datetime, l
 
 
 async def report(
-    tx: Transaction, gateway_id: str, uses: list[LeaseUse], *, now: datetime, lease_seconds: int
+    tx: Transaction,
+    gateway_id: str,
+    uses: list[LeaseUse],
+    sent_bytes: Mapping[str, int],
+    *,
+    now: datetime,
+    lease_seconds: int,
 ) -> list[Reported]:
-    """Renews and releases all leases of a Gateway and counts its egress, in one statement; answers the running databases."""
+    """Renews and releases all leases of a Gateway and counts its egress (`gateways.uncounted`), in one statement; answers
+    the running databases."""
     by_id = {use.db_id: use for use in uses}  # the last word counts
     return await tx.many(
         Reported,
@@ -41,7 +49,8 @@ async def report(
         db_ids=list(by_id),
         connections=[max(0, use.active_connections) for use in by_id.values()],
         last_used_ats=[use.last_used_at for use in by_id.values()],
-        egress_bytes=[max(0, use.egress_bytes) for use in by_id.values()],
+        egress_db_ids=list(sent_bytes),
+        egress_bytes=list(sent_bytes.values()),
         now=now,
         expires_at=now + timedelta(seconds=lease_seconds),
         held_for=HELD_FOR,

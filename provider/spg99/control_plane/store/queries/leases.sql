@@ -11,15 +11,17 @@ on conflict (db_id, gateway_id) do update set renewed_at = %(now)s, expires_at =
 -- The rows of the databases are locked first and in order, as everybody does, so a lease and a stop never pass each other.
 -- Answers the databases whose lease stands, and which of them (and of the released ones) must be looked at.
 with report as (
-    select * from unnest(%(db_ids)s::text[], %(connections)s::integer[], %(last_used_ats)s::timestamptz[],
-                         %(egress_bytes)s::bigint[])
-        as r(db_id, connections, last_used_at, egress_bytes)
+    select * from unnest(%(db_ids)s::text[], %(connections)s::integer[], %(last_used_ats)s::timestamptz[])
+        as r(db_id, connections, last_used_at)
+), egress as (
+    select * from unnest(%(egress_db_ids)s::text[], %(egress_bytes)s::bigint[]) as e(db_id, egress_bytes)
 ), held as (
-    -- What went out counts for one that was stopped meanwhile, too.
-    select d.db_id, d.state, d.state in ('ready', 'idle') as runs, r.connections, r.egress_bytes,
-           least(r.last_used_at, %(now)s) as last_used_at
-      from databases d join report r on r.db_id = d.db_id
-     where d.state in ('ready', 'idle') or r.egress_bytes > 0
+    -- What went out counts for one that was stopped meanwhile or is not reported as used, too.
+    select d.db_id, d.state, d.state in ('ready', 'idle') and r.db_id is not null as runs, r.connections,
+           coalesce(e.egress_bytes, 0) as egress_bytes, least(r.last_used_at, %(now)s) as last_used_at
+      from databases d left join report r on r.db_id = d.db_id left join egress e on e.db_id = d.db_id
+     where d.db_id in (select db_id from report union all select db_id from egress)
+       and (d.state in ('ready', 'idle') or e.egress_bytes > 0)
      order by d.db_id
        for no key update of d
 ), running as (

@@ -48,6 +48,12 @@ returning *;
 -- gateway_of_token
 select * from gateways where token_sha256 = %(token_sha256)s;
 
+-- take_egress_batch
+-- Answers a row when this batch was not counted yet. Its row is locked from here on: the same batch in a second report waits.
+update gateways set egress_run_id = %(run_id)s, egress_batch = %(batch)s
+ where gateway_id = %(gateway_id)s and (egress_run_id is distinct from %(run_id)s or egress_batch < %(batch)s)
+returning gateway_id;
+
 -- note_gateway_seen
 update gateways set last_seen_at = %(now)s where gateway_id = %(gateway_id)s;
 
