@@ -35,6 +35,7 @@ def lasting() -> Iterator[House]:
     shutil.rmtree(data_dir, ignore_errors=True)
 
 
+@pytest.mark.long  # each run kills `dev` in every phase of its start (integration/commands/test_dev.py)
 def test_ended_while_starting(lasting: House) -> None:
     end_and_start_again(lasting, SHORT)
 

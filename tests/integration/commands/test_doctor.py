@@ -95,7 +95,7 @@ def test_usual_ports_that_are_taken_are_no_failure() -> None:
             {"SPG99_CP_URL": "ftp://x", "SPG99_API_KEY": "k"},
             "Control Plane",
             "no usable address",
-            "http:// or https://",
+            "must begin with https:// (or http:// for this machine)",
         ),
         ({"SPG99_GATEWAY": "127.0.0.1:{closed}"}, "Gateway", "Connection refused", "Start it, or set SPG99_GATEWAY"),
         ({"SPG99_GATEWAY": "nonsense"}, "Gateway", "'nonsense' is no address", "Set SPG99_GATEWAY to host:port."),
