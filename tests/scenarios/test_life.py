@@ -180,6 +180,7 @@ class TestDelete:
             assert "force" in refused.json()["message"]
             assert connection.execute("select 1").fetchone() == (1,)
             assert house.api("DELETE", "/tenants/acme/dbs/gone2?force=true").status_code == 202
+            connection.close()  # leaving the block would end a transaction, whose compute may be gone by now
         wait_for("404", lambda: house.api("GET", "/tenants/acme/dbs/gone2").status_code == 404)
         wait_for(
             "its files to be gone",

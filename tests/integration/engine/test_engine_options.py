@@ -129,11 +129,11 @@ def test_explicit_providers_have_their_own_configuration(house: Any) -> None:
     Box("a", opts=Opts(provider=south))
     Box("b")
     """
-    assert house.preview(program.format(zone="south", token="t1")).changes == {"create": 4}
-    house.up(program.format(zone="south", token="t1"))
+    assert house.preview(program.format(zone="south", token="first-token-of-south")).changes == {"create": 4}
+    house.up(program.format(zone="south", token="first-token-of-south"))
     zones = {e["name"]: e["zone"] for e in house.entries() if e["op"] == "create"}
     assert zones == {"a": "south", "b": "north"}
-    assert "t1" not in house.state_file.read_text()
+    assert "first-token-of-south" not in house.state_file.read_text()
     house.journal()
     assert house.up(program.format(zone="south", token="t2")).changes == {"same": 3, "update": 1}
     assert house.journal("create", "delete") == [], "credentials of a provider replace nothing"
