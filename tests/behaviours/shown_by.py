@@ -328,7 +328,7 @@ PULUMI: dict[int, tuple[str, ...] | str] = {
     7: (
         "suite.py::test_the_second_plan_is_empty_with_and_without_refresh",
         "test_dynamic_provider.py::test_create_no_change_update_in_place_destroy",
-        "test_native_languages.py::test_a_program_in_yaml",
+        "test_examples.py::test_04_yaml",
     ),
     8: "The real CLI only: the embedded engine knows no update plans. The provider has no part in them.",
     9: (
