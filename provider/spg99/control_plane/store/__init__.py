@@ -7,6 +7,6 @@ from spg99.control_plane.store.transaction import (
     Transaction,
     UniqueViolation,
 )
-from spg99.control_plane.store.wakeups import Bell, Wakeups
+from spg99.control_plane.store.wakeups import Wakeups
 
-__all__ = ["Bell", "ReferenceViolation", "RuleViolation", "Store", "Transaction", "UniqueViolation", "Wakeups"]
+__all__ = ["ReferenceViolation", "RuleViolation", "Store", "Transaction", "UniqueViolation", "Wakeups"]

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from spg99 import log
 from spg99.control_plane.store.transaction import Store
 from spg99.errors import Unavailable
+from spg99.processes import Bell
 
 CHANNELS = (
     "spg99_database",
@@ -36,34 +37,6 @@ _RETRY_SECONDS = 0.5
 
 Topic = tuple[str, str | None]
 """A channel and the payload to wake for; None = any payload."""
-
-
-class Bell:
-    """Rings when something one waits for may have changed."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self.payloads: set[str] = set()
-        """What rang since the last `clear`; empty after a reconnect: then look at everything."""
-
-    def ring(self, payload: str = "") -> None:
-        """Wakes the one who waits."""
-        if payload:
-            self.payloads.add(payload)
-        self._event.set()
-
-    def clear(self) -> set[str]:
-        """Forgets past rings, answers their payloads; call it before looking."""
-        self._event.clear()
-        rung, self.payloads = self.payloads, set()
-        return rung
-
-    async def wait_for(self, seconds: float) -> bool:
-        """Waits for a ring, `seconds` at most; answers whether it rang."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
-                await self._event.wait()
-        return self._event.is_set()
 
 
 class Wakeups:

@@ -1,0 +1,264 @@
+"""Loops that run: whatever a turn does, the loop goes on, is counted and told, and ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from spg99.clock import FrozenClock
+from spg99.errors import Unauthorized, Unavailable
+from spg99.processes import Bell, Loops, loop_failures
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class House:
+    """Loops with a clock of their own; pauses after failures are the shortest ones."""
+
+    def __init__(self, *, fatal: tuple[type[Exception], ...] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self.seconds = 0.0
+        self.clock = FrozenClock(NOON)
+        self.loops = Loops(
+            failures=loop_failures(self.registry),
+            fatal=fatal,
+            clock=self.clock,
+            monotonic=lambda: self.seconds,
+            chance=lambda: 0.0,
+        )
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.clock.advance(seconds=seconds)
+
+    def counted(self, name: str) -> float | None:
+        return self.registry.get_sample_value("spg99_loop_failures_total", {"loop": name})
+
+
+async def until(condition: Callable[[], bool], *, within_seconds: float = 10.0) -> None:
+    async with asyncio.timeout(within_seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def cancelled_inside() -> None:
+    """What a turn meets when a task that it waits for is cancelled by somebody else."""
+    other = asyncio.create_task(asyncio.sleep(60))
+    asyncio.get_running_loop().call_soon(other.cancel)
+    await other
+
+
+def raising(error: BaseException) -> Callable[[], Awaitable[None]]:
+    async def fail() -> None:
+        raise error
+
+    return fail
+
+
+FAILURES = {
+    "an outage": raising(Unavailable("The catalogue is away.")),
+    "a column that is not there": raising(KeyError("reconcile_at")),
+    "an assertion": raising(AssertionError("does not settle")),
+    "a group": raising(ExceptionGroup("both", [ValueError("a"), OSError("b")])),
+    "a recursion": raising(RecursionError("deep")),
+    "memory": raising(MemoryError()),
+    "a cancelled helper": cancelled_inside,
+    "a time-out": raising(TimeoutError()),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("how", ["repeat", "keep"])
+async def test_whatever_a_turn_raises_the_loop_goes_on_is_counted_and_told(kind: str, how: str) -> None:
+    house = House()
+    broken, turns = True, 0
+
+    async def turn() -> float:
+        nonlocal turns
+        turns += 1
+        if broken:
+            await FAILURES[kind]()
+        if how == "keep":
+            await asyncio.Event().wait()
+        return 3600.0
+
+    if how == "repeat":
+        house.loops.repeat("reconciler", turn)
+    else:
+        house.loops.keep("reconciler", turn)  # type: ignore[arg-type]
+    with structlog.testing.capture_logs() as lines:
+        async with house.loops:
+            await until(lambda: turns >= 3)
+            assert house.loops.unhealthy() == [], "a moment is no reason to worry"
+            house.advance(6)
+            (told,) = house.loops.unhealthy()
+            assert (told.loop, told.since) == ("reconciler", NOON)
+            assert "in a row" in told.reason
+            broken = False
+            before = turns
+            await until(lambda: turns > before)
+            house.advance(6)
+            assert house.loops.unhealthy() == []
+    assert house.counted("reconciler") == turns - 1
+    said = [line for line in lines if line["event"] == "a turn failed"]
+    assert len(said) == 1 and said[0]["loop"] == "reconciler", "once, not at every turn"
+    assert said[0].get("reason") or said[0].get("exc_info"), "with its cause"
+
+
+async def test_a_loop_that_comes_to_an_end_is_begun_again_and_told() -> None:
+    house, runs = House(), 0
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+
+    house.loops.keep("wakeups", run)
+    async with house.loops:
+        await until(lambda: runs >= 3)
+        house.advance(10)
+        assert [told.loop for told in house.loops.unhealthy()] == ["wakeups"]
+
+
+async def test_one_loop_that_fails_is_named_and_the_others_go_on() -> None:
+    house, turns = House(), 0
+
+    async def well() -> float:
+        nonlocal turns
+        turns += 1
+        return 0.0
+
+    async def ill() -> float:
+        raise ValueError("no")
+
+    house.loops.repeat("well", well)
+    house.loops.repeat("ill", ill)
+    async with house.loops:
+        await until(lambda: house.counted("ill") == 2)
+        house.advance(60)
+        before = turns
+        await until(lambda: turns > before + 10)
+        assert [told.loop for told in house.loops.unhealthy()] == ["ill"]
+    assert house.counted("well") == 0
+
+
+async def test_a_turn_that_hangs_is_told() -> None:
+    house = House()
+    hanging = asyncio.Event()
+
+    async def turn() -> float:
+        hanging.set()
+        await asyncio.Event().wait()
+        return 0.0
+
+    house.loops.repeat("janitor", turn, turn_seconds_max=30)
+    async with house.loops:
+        await hanging.wait()
+        house.advance(31)
+        (told,) = house.loops.unhealthy()
+        assert told.sentence() == "janitor, since 2026-01-01T12:00:00Z: its turn has not come to an end for 31 s"
+
+
+async def test_a_bell_wakes_a_loop_that_waits_and_not_one_that_pauses_after_a_failure() -> None:
+    house, bell, turns, broken = House(), Bell(), 0, False
+
+    async def turn() -> float:
+        nonlocal turns
+        turns += 1
+        if broken:
+            bell.ring()  # as a neighbour would who rings all the time
+            raise ValueError("no")
+        return 3600.0
+
+    house.loops.repeat("relay", turn, bell=bell)
+    async with house.loops:
+        await until(lambda: turns == 1)
+        bell.ring()
+        await until(lambda: turns == 2)
+        broken = True
+        began = asyncio.get_running_loop().time()
+        bell.ring()
+        await until(lambda: turns >= 6)
+        # 0.05 + 0.1 + 0.2 s: without the pauses it would have been there in no time.
+        assert asyncio.get_running_loop().time() - began >= 0.34
+
+
+async def test_a_bell_is_taken_down_with_its_loop() -> None:
+    house, taken_down = House(), False
+
+    @contextmanager
+    def waiter() -> Iterator[Bell]:
+        nonlocal taken_down
+        try:
+            yield Bell()
+        finally:
+            taken_down = True
+
+    async def turn() -> float:
+        return 3600.0
+
+    house.loops.repeat("relay", turn, bell=waiter())
+    async with house.loops:
+        await asyncio.sleep(0)
+    assert taken_down
+
+
+async def test_an_end_is_clean_even_for_a_turn_that_swallows_its_cancellation() -> None:
+    house, turns = House(), 0
+
+    async def turn() -> float:
+        nonlocal turns
+        turns += 1
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return 0.0
+        return 0.0
+
+    house.loops.repeat("stubborn", turn)
+    with structlog.testing.capture_logs() as lines:
+        async with house.loops:
+            await until(lambda: turns == 1)
+    assert turns == 1
+    assert lines == []
+    assert house.counted("stubborn") == 0
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_fatal_error_ends_its_loop_and_is_raised_to_whoever_waits() -> None:
+    house = House(fatal=(Unauthorized,))
+    told = asyncio.Event()
+
+    async def beat() -> float:
+        await told.wait()
+        raise Unauthorized("The Control Plane no longer knows this node.")
+
+    async def other() -> float:
+        return 0.0
+
+    house.loops.repeat("beat", beat)
+    house.loops.repeat("other", other)
+    async with house.loops:
+        told.set()
+        with pytest.raises(Unauthorized, match="no longer knows"):
+            await asyncio.wait_for(house.loops.wait(), 10)
+        assert house.loops.unhealthy()[0].reason == "it has ended (The Control Plane no longer knows this node.)"
+
+
+async def test_what_is_told_of_an_error_that_is_not_ours_is_its_class_only() -> None:
+    house = House()
+
+    async def turn() -> float:
+        raise ValueError("password=hunter2")
+
+    house.loops.repeat("relay", turn)
+    async with house.loops:
+        await until(lambda: house.counted("relay") == 1)
+        house.advance(10)
+        (told,) = house.loops.unhealthy()
+    assert told.reason == "failed once (ValueError)"
