@@ -1,6 +1,6 @@
 """Opens a session on a compute. Here: connecting, the compute's greeting, which failures are worth another try.
 
-Not here: which compute (connect.py), what follows (relay.py).
+Not here: which compute (checkouts.py), what follows (relay.py).
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class _Greeting(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._scanner.feed(data)
         while not self.ready.done() and (message := self._scanner.take()) is not None:
-            self._hear(*message)
+            self._handle(*message)
 
-    def _hear(self, kind: bytes, body: bytes) -> None:
+    def _handle(self, kind: bytes, body: bytes) -> None:
         assert self._transport is not None
         if kind == messages.BACKEND_KEY_DATA:
             self._key = (int.from_bytes(body[:4]), body[4:])

@@ -1,6 +1,6 @@
 """Cancel keys of our own, and what Ctrl-C in psql becomes. Here: the keys this worker gave out, cancelling at a compute.
 
-Not here: finding the worker that owns a key (desk.py asks them all: a key says nothing about where it came from).
+Not here: finding the worker that owns a key (registry.py asks them all: a key says nothing about where it came from).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def cancel(target: CancelTarget) -> None:
             finally:
                 transport.abort()
     except (TimeoutError, backend.BackendGone):
-        # A compute that is gone runs nothing to cancel; PostgreSQL never tells a canceller more than this.
+        # A compute that is gone runs nothing to cancel; PostgreSQL never answers a canceller more than this.
         return
 
 

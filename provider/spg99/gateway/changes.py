@@ -1,6 +1,6 @@
-"""Listens to what the Control Plane says has changed. Here: the stream, and what is believed when it breaks.
+"""Follows the stream of changes. Here: the stream, and what is believed when it breaks.
 
-Not here: what a change means for a cache (credentials.py, connect.py).
+Not here: what a change means for a cache (credentials.py, checkouts.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from spg99 import log
 from spg99.errors import Conflict, Spg99Error
-from spg99.gateway.connect import Checkouts
+from spg99.gateway.checkouts import Checkouts
 from spg99.gateway.credentials import CredentialsCache
 from spg99.protocol.gateway import Change
 
@@ -22,7 +22,7 @@ PAUSE_SECONDS_MAX: Final = 2.0
 _log = log.get("gateway")
 
 
-class ChangesDoor(Protocol):
+class ChangesApi(Protocol):
     """The part of InternalClient that is used here; it must not retry by itself, or a broken stream looks whole."""
 
     def changes(
@@ -33,10 +33,10 @@ class ChangesDoor(Protocol):
 
 
 @dataclass(slots=True)
-class Feed:
+class ChangeFeed:
     """Keeps both caches honest."""
 
-    door: ChangesDoor
+    api: ChangesApi
     credentials: CredentialsCache
     checkouts: Checkouts
     monotonic: Callable[[], float]
@@ -44,11 +44,11 @@ class Feed:
     _failures: int = 0
 
     async def run(self) -> None:
-        """Listens for ever; while nothing is heard the caches know it."""
+        """Follows the stream for ever; while none stands the caches know it."""
         while True:
             try:
-                async for position, change in self.door.changes(self.position, on_open=self._opened):
-                    self.take_in(change)
+                async for position, change in self.api.changes(self.position, on_open=self._opened):
+                    self.apply(change)
                     self.position = position
             except Conflict:
                 _log.warning("changes were missed, forgetting what is cached", position=self.position)
@@ -62,7 +62,7 @@ class Feed:
                 self.credentials.watched_since = None
             await asyncio.sleep(min(PAUSE_SECONDS * 1.5**self._failures, PAUSE_SECONDS_MAX))
 
-    def take_in(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         """One change."""
         if change.kind == "tenant":
             self.credentials.forget_tenant(change.tenant_id)
@@ -73,6 +73,6 @@ class Feed:
             _log.info("the stream of changes stands again")
         self._failures = 0
         if self.position is None:
-            # What happened before this moment will not be told.
+            # What happened before this moment is not in the stream.
             self.checkouts.forget_all()
         self.credentials.watched_since = self.monotonic()

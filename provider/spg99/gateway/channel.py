@@ -1,6 +1,6 @@
 """How the gateway's parent and its workers talk: JSON lines over a socket pair, calls and answers both ways.
 
-Here: framing, matching answers to calls, errors across. Not here: what is asked (desk.py, worker.py).
+Here: framing, matching answers to calls, errors across. Not here: what is asked (registry.py, worker.py).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Channel:
         finally:
             self._waiting.pop(number, None)
 
-    def tell(self, name: str, **arguments: Any) -> None:
+    def notify(self, name: str, **arguments: Any) -> None:
         """Says something that needs no answer; nothing happens when the other end is gone."""
         try:
             self._send({"call": name, "with": arguments})

@@ -10,11 +10,11 @@ from typing import Final, Protocol
 
 from spg99 import log
 from spg99.errors import NotFound, Spg99Error, Unavailable
-from spg99.gateway.connect import concerns_client
+from spg99.gateway.checkouts import concerns_client
 from spg99.protocol.gateway import Credentials
 
 UNWATCHED_SECONDS: Final = 1.0
-"""How old an entry may be while nobody tells us of changes."""
+"""How old an entry may be while no stream of changes stands."""
 UNKNOWN_SECONDS: Final = 5.0
 """How long an unknown user is believed to be unknown: no change is announced when it is created."""
 ASK_SECONDS_MAX: Final = 10.0
@@ -26,7 +26,7 @@ _ENTRIES_MAX: Final = 10_000
 _log = log.get("gateway")
 
 
-class CredentialsDoor(Protocol):
+class CredentialsApi(Protocol):
     """The part of InternalClient that is used here."""
 
     async def credentials(self, pg_user: str) -> Credentials:
@@ -44,11 +44,11 @@ class _Entry:
 class CredentialsCache:
     """Credentials by user. `watched_since` is kept by whoever listens to changes; None while nobody does."""
 
-    def __init__(self, door: CredentialsDoor, *, monotonic: Callable[[], float]) -> None:
-        self._door = door
+    def __init__(self, api: CredentialsApi, *, monotonic: Callable[[], float]) -> None:
+        self._api = api
         self._monotonic = monotonic
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[_Entry]] = {}
+        self._in_flight: dict[str, asyncio.Task[_Entry]] = {}
         self._changes = 0
         self.watched_since: float | None = None
         self.grace_seconds = GRACE_SECONDS
@@ -74,7 +74,7 @@ class CredentialsCache:
     def forget_tenant(self, tenant_id: str) -> None:
         """The tenant's credentials have changed."""
         self._changes += 1
-        self._flights.clear()  # who asks from now on gets an answer from after the change
+        self._in_flight.clear()  # who asks from now on gets an answer from after the change
         for user in [u for u, e in self._entries.items() if e.credentials and e.credentials.tenant_id == tenant_id]:
             del self._entries[user]
 
@@ -87,27 +87,27 @@ class CredentialsCache:
         return entry.credentials is not None or age <= UNKNOWN_SECONDS
 
     async def _ask(self, pg_user: str, seconds: float) -> _Entry:
-        if (flight := self._flights.get(pg_user)) is None:
-            flight = asyncio.get_running_loop().create_task(self._fly(pg_user))
-            self._flights[pg_user] = flight
-            flight.add_done_callback(lambda done: self._landed(pg_user, done))
-        done, _ = await asyncio.wait({flight}, timeout=seconds)
+        if (request := self._in_flight.get(pg_user)) is None:
+            request = asyncio.get_running_loop().create_task(self._request(pg_user))
+            self._in_flight[pg_user] = request
+            request.add_done_callback(lambda done: self._request_done(pg_user, done))
+        done, _ = await asyncio.wait({request}, timeout=seconds)
         if not done:
             raise Unavailable
-        return flight.result()
+        return request.result()
 
-    def _landed(self, pg_user: str, flight: asyncio.Task[_Entry]) -> None:
-        if self._flights.get(pg_user) is flight:
-            del self._flights[pg_user]
-        if not flight.cancelled():
-            flight.exception()  # looked at, also when nobody waits any more
+    def _request_done(self, pg_user: str, request: asyncio.Task[_Entry]) -> None:
+        if self._in_flight.get(pg_user) is request:
+            del self._in_flight[pg_user]
+        if not request.cancelled():
+            request.exception()  # retrieved, also when nobody waits any more
 
-    async def _fly(self, pg_user: str) -> _Entry:
+    async def _request(self, pg_user: str) -> _Entry:
         asked_at, changes = self._monotonic(), self._changes
         found: Credentials | None
         try:
             async with asyncio.timeout(ASK_SECONDS_MAX):
-                found = await self._door.credentials(pg_user)
+                found = await self._api.credentials(pg_user)
         except NotFound:
             found = None
         except TimeoutError:

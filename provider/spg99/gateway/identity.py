@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from spg99 import log
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
-from spg99.gateway.connect import is_outage
+from spg99.gateway.checkouts import is_outage
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
 
@@ -23,7 +23,7 @@ RETRY_SECONDS: Final = 0.5
 _log = log.get("gateway")
 
 
-class IdentityDoor(Protocol):
+class EnrolmentApi(Protocol):
     """The part of InternalClient that is used here."""
 
     def authenticate(self, bearer_token: str) -> None:
@@ -35,23 +35,23 @@ class IdentityDoor(Protocol):
         ...
 
     async def report_leases(self, report: LeaseReport) -> LeaseAnswer:
-        """Asked with nothing to report, it tells whether the identity is good."""
+        """Called with nothing to report, it shows whether the identity is good."""
         ...
 
 
 async def ensure(
-    door: IdentityDoor, path: Path, *, name: str, enrolment_token: str | None, waiting: Callable[[], None]
+    api: EnrolmentApi, path: Path, *, name: str, enrolment_token: str | None, waiting: Callable[[], None]
 ) -> Identity:
-    """The identity in `path`, or a new one for the token. `door` speaks with it afterwards.
+    """The identity in `path`, or a new one for the token. `api` speaks with it afterwards.
 
     Waits for a Control Plane that does not answer (`waiting` is called once) when there is no identity yet; an identity
     that is refused is traded for a new one when there is a token, else Unauthorized says what to do.
     """
     identity = read(path)
     if identity is not None:
-        door.authenticate(identity.bearer_token)
+        api.authenticate(identity.bearer_token)
         try:
-            await door.report_leases(LeaseReport(leases=[]))
+            await api.report_leases(LeaseReport(leases=[]))
         except Unauthorized as error:
             if enrolment_token is None:
                 raise Unauthorized(
@@ -72,17 +72,17 @@ async def ensure(
             "(or SPG99_ENROLMENT_TOKEN); the Control Plane gives out such tokens."
         )
     enrolment = Enrolment(enrolment_token=enrolment_token, name=name, hostname=socket.gethostname())
-    identity = await _enroll(door, enrolment, waiting)
+    identity = await _enroll(api, enrolment, waiting)
     write(path, identity)
-    door.authenticate(identity.bearer_token)
+    api.authenticate(identity.bearer_token)
     return identity
 
 
-async def _enroll(door: IdentityDoor, enrolment: Enrolment, waiting: Callable[[], None]) -> Identity:
+async def _enroll(api: EnrolmentApi, enrolment: Enrolment, waiting: Callable[[], None]) -> Identity:
     waited = False
     while True:
         try:
-            return await door.enroll_gateway(enrolment)
+            return await api.enroll_gateway(enrolment)
         except Spg99Error as error:
             if not is_outage(error):
                 raise

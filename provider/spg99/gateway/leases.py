@@ -1,6 +1,6 @@
-"""Which databases are in use through this gateway, told to the Control Plane before the leases end.
+"""Which databases are in use through this gateway, reported to the Control Plane before the leases end.
 
-Here: counting, what a report says, when it is sent. Not here: what a checkout may be used for (connect.py).
+Here: counting, what a report says, when it is sent. Not here: what a checkout may be used for (checkouts.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from spg99 import faults, log
 from spg99.clock import Clock
 from spg99.errors import Spg99Error
-from spg99.gateway.connect import Checkouts, is_outage
+from spg99.gateway.checkouts import Checkouts, is_outage
 from spg99.ids import new_id
 from spg99.protocol.gateway import Egress, LeaseAnswer, LeaseReport, LeaseUse
 
@@ -35,7 +35,7 @@ _GATHER_SECONDS: Final = 0.02
 _log = log.get("gateway")
 
 
-class LeaseDoor(Protocol):
+class LeasesApi(Protocol):
     """The part of InternalClient that is used here."""
 
     async def report_leases(self, report: LeaseReport) -> LeaseAnswer:
@@ -57,7 +57,7 @@ class Use:
 class Leases:
     """Counts sessions and reports them. `collect` is called before each report so that bytes can be added."""
 
-    door: LeaseDoor
+    api: LeasesApi
     checkouts: Checkouts
     clock: Clock
     monotonic: Callable[[], float]
@@ -65,13 +65,13 @@ class Leases:
     uses: dict[str, Use] = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: new_id("run"))
     renew_seconds: float = RENEW_SECONDS
-    _poked: asyncio.Event = field(default_factory=asyncio.Event)
-    _heard_at: float = -math.inf
-    """When the Control Plane last heard of us."""
+    _report_due: asyncio.Event = field(default_factory=asyncio.Event)
+    _acknowledged_at: float = -math.inf
+    """When the Control Plane last answered a report."""
     _sent_bytes: Counter[str] = field(default_factory=Counter)
     """By database, in no batch yet."""
-    _told_egress: Egress | None = None
-    """A batch that was told and not answered. It may have been counted, so it is told again as it is."""
+    _unacknowledged_egress: Egress | None = None
+    """A batch that was reported and not answered. It may have been counted, so it is reported again as it is."""
     _batches: int = 0
 
     def opened(self, db_id: str) -> None:
@@ -79,7 +79,7 @@ class Leases:
         if (use := self.uses.get(db_id)) is None:
             use = self.uses[db_id] = Use(self.clock.now())
             # Only the first is worth a report of its own: who comes back while the lease lingers changes nothing.
-            self._poked.set()
+            self._report_due.set()
         use.sessions += 1
         use.last_used_at = self.clock.now()
 
@@ -95,7 +95,7 @@ class Leases:
     def _lingered(self, db_id: str) -> None:
         use = self.uses.get(db_id)
         if use is not None and self._is_over(use):
-            self._poked.set()
+            self._report_due.set()
 
     def _is_over(self, use: Use) -> bool:
         return use.sessions == 0 and self.monotonic() - use.idle_since >= LINGER_SECONDS
@@ -109,16 +109,16 @@ class Leases:
         """Reports for ever: at once when a database gets its first client or has lost its last, else in time."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), self.renew_seconds)
+                await asyncio.wait_for(self._report_due.wait(), self.renew_seconds)
                 await asyncio.sleep(_GATHER_SECONDS)
-            self._poked.clear()
+            self._report_due.clear()
             try:
                 await self.report()
             except Spg99Error as error:
                 if not is_outage(error):
                     _log.error("the Control Plane refuses the lease report", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
-                self._poked.set()
+                self._report_due.set()
 
     async def report(self, *, release_all: bool = False) -> None:
         """Sends one report and takes in its answer."""
@@ -128,43 +128,49 @@ class Leases:
             db_id for db_id, use in self.uses.items() if self._is_over(use) or (release_all and use.sessions == 0)
         }
         # A lease that lingers is left as it is: reporting it with no client would release it.
-        told = {db_id: self._told(db_id, use) for db_id, use in self.uses.items() if use.sessions or db_id in released}
+        reported = {
+            db_id: self._lease_use(db_id, use) for db_id, use in self.uses.items() if use.sessions or db_id in released
+        }
         egress = self._egress()
-        if not told and egress is None and (release_all or asked_at < self._heard_at + SIGN_OF_LIFE_SECONDS):
+        if not reported and egress is None and (release_all or asked_at < self._acknowledged_at + SIGN_OF_LIFE_SECONDS):
             return
         for db_id in released:
             self.checkouts.begin_release(db_id)
         answer: LeaseAnswer | None = None
         try:
             async with asyncio.timeout(REPORT_SECONDS_MAX):
-                answer = await self.door.report_leases(LeaseReport(leases=list(told.values()), egress=egress))
+                answer = await self.api.report_leases(LeaseReport(leases=list(reported.values()), egress=egress))
         except TimeoutError:
             _log.warning("the Control Plane is slow to answer a lease report")
-            self._poked.set()
+            self._report_due.set()
         finally:
             for db_id in released:
                 self.checkouts.end_release(db_id, answered=answer is not None)
         faults.point("gateway.after_report")
         if answer is not None:
-            self._heard_at = asked_at
-            self._told_egress = None
-            self._take_in(answer, told, released, asked_at=asked_at)
+            self._acknowledged_at = asked_at
+            self._unacknowledged_egress = None
+            self._apply(answer, reported, released, asked_at=asked_at)
 
     def _egress(self) -> Egress | None:
-        """The bytes to tell: the batch whose answer was lost, else a new one of what went out since."""
-        if self._told_egress is None and self._sent_bytes:
+        """The bytes to report: the batch whose answer was lost, else a new one of what went out since."""
+        if self._unacknowledged_egress is None and self._sent_bytes:
             self._batches += 1
-            self._told_egress = Egress(run_id=self.run_id, batch=self._batches, sent_bytes=dict(self._sent_bytes))
+            self._unacknowledged_egress = Egress(
+                run_id=self.run_id, batch=self._batches, sent_bytes=dict(self._sent_bytes)
+            )
             self._sent_bytes.clear()
-        return self._told_egress
+        return self._unacknowledged_egress
 
-    def _told(self, db_id: str, use: Use) -> LeaseUse:
+    def _lease_use(self, db_id: str, use: Use) -> LeaseUse:
         last_used_at = self.clock.now() if use.sessions else use.last_used_at
         return LeaseUse(db_id=db_id, active_connections=use.sessions, last_used_at=last_used_at)
 
-    def _take_in(self, answer: LeaseAnswer, told: dict[str, LeaseUse], released: set[str], *, asked_at: float) -> None:
+    def _apply(
+        self, answer: LeaseAnswer, reported: dict[str, LeaseUse], released: set[str], *, asked_at: float
+    ) -> None:
         self.renew_seconds = max(0.1, answer.renew_seconds)
-        for db_id in told:
+        for db_id in reported:
             if db_id in released and self.uses[db_id].sessions == 0:
                 del self.uses[db_id]
         self.checkouts.renewed(set(answer.renewed) - released, asked_at=asked_at)

@@ -33,7 +33,7 @@ class Metrics:
             registry=self.registry,
         )
         self.relayed_bytes = Counter("spg99_gateway_bytes", "Bytes relayed.", ["direction"], registry=self.registry)
-        self.errors = Counter("spg99_gateway_errors", "Errors told to clients.", ["sqlstate"], registry=self.registry)
+        self.errors = Counter("spg99_gateway_errors", "Errors sent to clients.", ["sqlstate"], registry=self.registry)
         self.cancels = Counter("spg99_gateway_cancels", "Cancel requests with a known key.", registry=self.registry)
         self.worker_restarts = Counter(
             "spg99_gateway_worker_restarts", "Worker processes that ended and were replaced.", registry=self.registry

@@ -50,13 +50,13 @@ class Relay:
         self.client.resume_reading()
         self.backend.resume_reading()
 
-    def shut(self, sqlstate: str, sentence: str) -> None:
-        """Ends the session from our side and tells the client why, where that can be said without harm."""
-        self._say(sqlstate, sentence)
+    def terminate(self, sqlstate: str, sentence: str) -> None:
+        """Ends the session from our side and gives the client the reason, where that can be done without harm."""
+        self._send_error(sqlstate, sentence)
         self.client.close()
         self.backend.close()
 
-    def _say(self, sqlstate: str, sentence: str) -> None:
+    def _send_error(self, sqlstate: str, sentence: str) -> None:
         if self.client.is_closing() or self.from_client.last == TERMINATE:
             return
         if ends_between_messages(self.last_to_client) and not ends_with_fatal(self.last_to_client):
@@ -69,7 +69,7 @@ class Relay:
 
     def backend_lost(self) -> None:
         """The compute is gone: what it sent last still goes to the client."""
-        self._say(*COMPUTE_LOST)
+        self._send_error(*COMPUTE_LOST)
         self.client.close()
         self._end()
 

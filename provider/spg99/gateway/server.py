@@ -1,4 +1,4 @@
-"""The gateway process: puts the parts together and runs them until it is told to end.
+"""The gateway process: puts the parts together and runs them until it is asked to end.
 
 Here: wiring, the ready line, signals. Not here: any of the parts.
 """
@@ -20,15 +20,15 @@ from spg99.clock import SystemClock
 from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error
 from spg99.gateway import certificates, identity, metrics, tls
-from spg99.gateway.changes import Feed
-from spg99.gateway.connect import ASK_SECONDS_MAX, Checkouts
+from spg99.gateway.changes import ChangeFeed
+from spg99.gateway.checkouts import ASK_SECONDS_MAX, Checkouts
 from spg99.gateway.credentials import CredentialsCache
-from spg99.gateway.desk import Desk
+from spg99.gateway.event_loop import run_loop
 from spg99.gateway.leases import Leases
-from spg99.gateway.loop import run_loop
 from spg99.gateway.metrics import Metrics
+from spg99.gateway.registry import SessionRegistry
 from spg99.gateway.worker import raise_file_limit
-from spg99.gateway.workers import Workers
+from spg99.gateway.worker_processes import WorkerProcesses
 from spg99.wire.scram import mac
 
 CERTIFICATE_CHECK_SECONDS: Final = 3600.0
@@ -48,26 +48,26 @@ class _Gateway:
         self._settings = settings
         self._clock = SystemClock()
         self._stop = asyncio.Event()
-        self._chores: list[asyncio.Task[None]] = []
-        self._workers: Workers | None = None
-        self._hurry: asyncio.Task[None] | None = None
+        self._background_tasks: list[asyncio.Task[None]] = []
+        self._workers: WorkerProcesses | None = None
+        self._killing: asyncio.Task[None] | None = None
 
-    def _told_to_end(self) -> None:
+    def _stop_requested(self) -> None:
         """Once: drain. Twice: whoever says it again does not want to wait."""
-        if self._stop.is_set() and self._workers is not None and self._hurry is None:
-            self._hurry = asyncio.get_running_loop().create_task(self._workers.kill())
+        if self._stop.is_set() and self._workers is not None and self._killing is None:
+            self._killing = asyncio.get_running_loop().create_task(self._workers.kill())
         self._stop.set()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_end)
+            loop.add_signal_handler(number, self._stop_requested)
         # The feed must see every break of its stream, so its client does not retry by itself.
         async with (
-            InternalClient(self._settings.cp_url, None) as door,
-            InternalClient(self._settings.cp_url, None, max_attempts=1) as feed_door,
+            InternalClient(self._settings.cp_url, None) as api,
+            InternalClient(self._settings.cp_url, None, max_attempts=1) as feed_api,
         ):
-            serving = loop.create_task(self._serve(door, feed_door))
+            serving = loop.create_task(self._serve(api, feed_api))
             stopping = loop.create_task(self._stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -75,59 +75,59 @@ class _Gateway:
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
 
-    async def _serve(self, door: InternalClient, feed_door: InternalClient) -> None:
+    async def _serve(self, api: InternalClient, feed_api: InternalClient) -> None:
         settings = self._settings
         files = self._certificates()
         tls.load(files.cert, files.key)  # said here, once, rather than by every worker
         checkouts = Checkouts(
-            door,
+            api,
             monotonic=time.monotonic,
             ask_seconds=min(ASK_SECONDS_MAX, settings.connect_seconds),
             on_wake=lambda seconds: figures.woke(seconds),
         )
         figures = Metrics()
-        passwords = CredentialsCache(door, monotonic=time.monotonic)
-        desk = Desk(passwords, checkouts, figures, time.monotonic)
-        leases = desk.leases = Leases(door, checkouts, self._clock, time.monotonic, desk.collect)
+        passwords = CredentialsCache(api, monotonic=time.monotonic)
+        registry = SessionRegistry(passwords, checkouts, figures, time.monotonic)
+        leases = registry.leases = Leases(api, checkouts, self._clock, time.monotonic, registry.collect)
         me = await identity.ensure(
-            door,
+            api,
             settings.data_dir / "gateway" / f"{settings.name}.json",
             name=settings.name,
             enrolment_token=settings.enrolment_token,
             waiting=lambda: _log.warning("waiting for the Control Plane to enrol", url=settings.cp_url),
         )
-        feed_door.authenticate(me.bearer_token)
-        workers = self._workers = Workers(
-            settings, desk, mock_secret=mac(me.bearer_token.encode(), b"mock credentials")
+        feed_api.authenticate(me.bearer_token)
+        workers = self._workers = WorkerProcesses(
+            settings, registry, mock_secret=mac(me.bearer_token.encode(), b"mock credentials")
         )
         port = workers.bind()
-        feed = Feed(feed_door, passwords, checkouts, time.monotonic)
+        feed = ChangeFeed(feed_api, passwords, checkouts, time.monotonic)
         shown: asyncio.Server | None = None
         try:
             if settings.metrics_port is not None:
-                shown = await metrics.serve(figures, settings.metrics_port, collect=desk.collect)
+                shown = await metrics.serve(figures, settings.metrics_port, collect=registry.collect)
             await workers.start(files.cert, files.key)
-            self._chores = [
-                asyncio.get_running_loop().create_task(chore)
-                for chore in (feed.run(), leases.run(), self._keep_certificates(files, workers))
+            self._background_tasks = [
+                asyncio.get_running_loop().create_task(task)
+                for task in (feed.run(), leases.run(), self._keep_certificates(files, workers))
             ]
             metrics_port = shown.sockets[0].getsockname()[1] if shown else None
-            _say_ready(settings.host, port, metrics_port)
+            _print_ready_line(settings.host, port, metrics_port)
             _log.info("gateway serves", host=settings.host, port=port, workers=settings.workers)
-            done, _ = await asyncio.wait(self._chores, return_when=asyncio.FIRST_COMPLETED)
-            for chore in done:
-                chore.result()  # they run for ever: one that ended has failed
+            done, _ = await asyncio.wait(self._background_tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # they run for ever: one that ended has failed
         finally:
             await self._end(workers, leases, shown)
 
-    async def _end(self, workers: Workers, leases: Leases, shown: asyncio.Server | None) -> None:
+    async def _end(self, workers: WorkerProcesses, leases: Leases, shown: asyncio.Server | None) -> None:
         """Sessions drain while their leases are still renewed; the last report releases them all."""
         await workers.drain()
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        for task in self._background_tasks:
+            task.cancel()
+        await asyncio.gather(*self._background_tasks, return_exceptions=True)
         with contextlib.suppress(Spg99Error):
-            # The first may have to tell bytes again whose report was cut off; what came after them goes in the second.
+            # The first may have to repeat bytes whose report was cut off; what came after them goes in the second.
             for _ in range(2):
                 await leases.report(release_all=True)
         if shown is not None:
@@ -143,7 +143,7 @@ class _Gateway:
         names = [name.strip() for name in settings.tls_names.split(",") if name.strip()]
         return certificates.ensure(settings.data_dir / "gateway" / "tls", names=names, now=self._clock.now())
 
-    async def _keep_certificates(self, files: certificates.CertificateFiles, workers: Workers) -> None:
+    async def _keep_certificates(self, files: certificates.CertificateFiles, workers: WorkerProcesses) -> None:
         """Renews ours in time; takes up the operator's own when the files have changed."""
         seen = _changed_at(files.cert)
         while True:
@@ -163,7 +163,7 @@ def _changed_at(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def _say_ready(host: str, port: int, metrics_port: int | None) -> None:
+def _print_ready_line(host: str, port: int, metrics_port: int | None) -> None:
     line = {"ready": True, "process": "gateway", "host": host, "port": port, "metrics_port": metrics_port}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

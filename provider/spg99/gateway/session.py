@@ -1,7 +1,7 @@
 """One client behind TLS, from its start-up message to the relay.
 
 Here: the order of the log-in, and every failure as an SQLSTATE with a sentence. Not here: bytes (wire/), the time before
-TLS (doorstep.py), which compute (connect.py in the parent), what follows (relay.py).
+TLS (accept.py), which compute (checkouts.py in the parent), what follows (relay.py).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from spg99.errors import (
 from spg99.gateway import backend
 from spg99.gateway.backend import Backend, BackendGone, BackendRefused
 from spg99.gateway.cancel import CancelTarget
-from spg99.gateway.house import House
 from spg99.gateway.relay import Relay
 from spg99.gateway.tls import ALPN
+from spg99.gateway.worker_context import WorkerContext
 from spg99.ids import new_id
 from spg99.protocol.gateway import Checkout, Credentials
 from spg99.wire import messages, scram, scram_exchange
@@ -39,7 +39,7 @@ from spg99.wire.scram_exchange import ServerExchange
 from spg99.wire.startup import STARTUP_BYTES_MAX, CancelRequest, Startup, StartupReader
 
 FAILURE_STEP_SECONDS: Final = 0.1
-"""A failed log-in is answered at a whole multiple of this after it began, so that its time tells nothing."""
+"""A failed log-in is answered at a whole multiple of this after it began, so that its time says nothing."""
 RECONNECT_SECONDS: Final = 0.02
 RECONNECT_SECONDS_MAX: Final = 0.25
 _EARLY_BYTES_MAX: Final = 64 * 1024
@@ -49,26 +49,32 @@ _log = log.get("gateway")
 
 
 class Session(asyncio.Protocol):
-    """The protocol of a client's transport until the relay takes over. `on_admitted` is called after the password."""
+    """The protocol of a client's transport until the relay takes over. `on_authenticated` is called after the password."""
 
     def __init__(
-        self, house: House, address: str, *, direct: bool, deadline: float, on_admitted: Callable[[], None]
+        self,
+        context: WorkerContext,
+        address: str,
+        *,
+        direct: bool,
+        deadline: float,
+        on_authenticated: Callable[[], None],
     ) -> None:
-        self._house = house
+        self._context = context
         self._address = address
         self._direct = direct
         self._deadline = deadline
-        self._on_admitted = on_admitted
-        self._number = next(house.numbers)
+        self._on_authenticated = on_authenticated
+        self._number = next(context.numbers)
         self._request_id = new_id("req")
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._arrived = b""
-        self._news: asyncio.Future[None] | None = None
+        self._received = b""
+        self._data_waiter: asyncio.Future[None] | None = None
         self._relay: Relay | None = None
         self._cancel_key: tuple[int, bytes] | None = None
-        self._asked_desk = False
+        self._holds_place = False
         self._scanner = FrameScanner(bytes_max=messages.SASL_MESSAGE_BYTES_MAX)
         self.ended = self._loop.create_future()
 
@@ -81,11 +87,11 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the log-in."""
-        self._arrived += data
-        if len(self._arrived) > _EARLY_BYTES_MAX:
+        self._received += data
+        if len(self._received) > _EARLY_BYTES_MAX:
             self._client.pause_reading()
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+        if self._data_waiter is not None and not self._data_waiter.done():
+            self._data_waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone before it was joined to a compute."""
@@ -95,10 +101,10 @@ class Session(asyncio.Protocol):
 
     # What the worker calls.
 
-    def shut(self, sqlstate: str, sentence: str) -> None:
+    def terminate(self, sqlstate: str, sentence: str) -> None:
         """Ends the session with a reason for the client."""
         if self._relay is not None:
-            self._relay.shut(sqlstate, sentence)
+            self._relay.terminate(sqlstate, sentence)
         elif self._transport is not None:
             self._refuse(sqlstate, sentence)
             if self._task is not None:
@@ -123,20 +129,20 @@ class Session(asyncio.Protocol):
         try:
             try:
                 async with asyncio.timeout_at(self._deadline):
-                    admitted = await self._log_in()
+                    authenticated = await self._log_in()
             except TimeoutError:
                 self._refuse("57014", "The log-in took too long.")
                 return
-            if admitted is not None:
-                self._on_admitted()
-                await self._join(*admitted)
+            if authenticated is not None:
+                self._on_authenticated()
+                await self._join(*authenticated)
         except BackendRefused as refused:
-            self._house.tally.error(refused.sqlstate)
+            self._context.counters.error(refused.sqlstate)
             self._client.write(refused.message)
             self._client.close()
         except Spg99Error as error:
-            tell = _log.info if error.fault is Fault.USER else _log.warning
-            tell("a client was refused", address=self._address, sqlstate=error.sqlstate, error=str(error))
+            write = _log.info if error.fault is Fault.USER else _log.warning
+            write("a client was refused", address=self._address, sqlstate=error.sqlstate, error=str(error))
             self._refuse(error.sqlstate, error.message)
         except asyncio.CancelledError:
             self._client.close()
@@ -150,8 +156,8 @@ class Session(asyncio.Protocol):
         self._check_direct()
         startup = await self._startup()
         if isinstance(startup, CancelRequest):
-            assert self._house.cancel is not None
-            await self._house.cancel(startup)
+            assert self._context.cancel is not None
+            await self._context.cancel(startup)
             self._client.close()
             return None
         if startup.minor_version > messages.NEWEST_MINOR_VERSION or startup.protocol_options:
@@ -160,7 +166,7 @@ class Session(asyncio.Protocol):
         try:
             credentials, final = await self._authenticate(startup)
         except WrongPassword:
-            self._house.desk.tell("password_failed", address=self._address)
+            self._context.parent.notify("password_failed", address=self._address)
             steps = math.floor((self._loop.time() - began) / FAILURE_STEP_SECONDS) + 1
             await asyncio.sleep(began + steps * FAILURE_STEP_SECONDS - self._loop.time())
             raise WrongPassword(f'password authentication failed for user "{startup.user}"') from None
@@ -185,15 +191,15 @@ class Session(asyncio.Protocol):
 
     async def _authenticate(self, startup: Startup) -> tuple[Credentials, bytes]:
         """SCRAM; the credentials of the user and our last word to it."""
-        end_point_hash = self._house.tls.end_point_hash
+        end_point_hash = self._context.tls.end_point_hash
         offered = [scram_exchange.PLAIN] if end_point_hash is None else [scram_exchange.PLUS, scram_exchange.PLAIN]
         self._client.write(messages.authentication_sasl(offered))
-        answer = await self._house.desk.call("credentials", pg_user=startup.user, address=self._address)
+        answer = await self._context.parent.call("credentials", pg_user=startup.user, address=self._address)
         known = answer["credentials"] and Credentials.model_validate(answer["credentials"])
         verifier = (
             scram.parse_verifier(known.scram_verifier)
             if known
-            else scram.mock_verifier(startup.user, secret=self._house.mock_secret)
+            else scram.mock_verifier(startup.user, secret=self._context.mock_secret)
         )
         mechanism, first = messages.sasl_initial_response(await self._message(messages.PASSWORD))
         exchange = ServerExchange(
@@ -221,42 +227,42 @@ class Session(asyncio.Protocol):
         return message[1]
 
     async def _bytes(self) -> bytes:
-        while not self._arrived:
-            self._news = self._loop.create_future()
-            await self._news
-        arrived, self._arrived = self._arrived, b""
+        while not self._received:
+            self._data_waiter = self._loop.create_future()
+            await self._data_waiter
+        arrived, self._received = self._received, b""
         self._client.resume_reading()
         return arrived
 
     # The compute.
 
     async def _join(self, startup: Startup, credentials: Credentials, final: bytes) -> None:
-        house = self._house
-        if len(house.sessions) >= house.settings.connections_max:
+        context = self._context
+        if len(context.sessions) >= context.settings.connections_max:
             raise TooManyConnections("Too many connections: this gateway serves no more of them.")
-        house.sessions[self._number] = self
+        context.sessions[self._number] = self
         checkout, session = await self._find(startup, credentials)
         self._client.pause_reading()
         greeting = session.after_key
         if session.pid:
             target = CancelTarget(checkout.backend_addr, checkout.backend_port, session.pid, session.secret)
-            self._cancel_key = house.cancel_keys.give(target, long=startup.minor_version >= 2)
+            self._cancel_key = context.cancel_keys.give(target, long=startup.minor_version >= 2)
             greeting = session.before_key + messages.backend_key_data(*self._cancel_key) + session.after_key
         self._relay = Relay(self._client, session.transport, on_end=self._relay_ended)
-        house.tally.begins(self._relay, checkout.db_id)
-        late = self._scanner.rest + self._arrived
+        context.counters.session_started(self._relay, checkout.db_id)
+        late = self._scanner.rest + self._received
         self._relay.start(final + greeting, late_from_client=late, late_from_backend=session.late)
 
     async def _find(self, startup: Startup, credentials: Credentials) -> tuple[Checkout, Backend]:
         """A session on the database's compute, whichever that is; the client sees only that it takes longer."""
-        settings = self._house.settings
+        settings = self._context.settings
         deadline = self._loop.time() + settings.connect_seconds
         parameters = startup.parameters | {"user": credentials.pg_user, "database": startup.database}
-        distrust: str | None = None
+        failed_compute_id: str | None = None
         pause = RECONNECT_SECONDS
-        self._asked_desk = True
+        self._holds_place = True
         while True:
-            answer = await self._house.desk.call(
+            answer = await self._context.parent.call(
                 "connect",
                 session=self._number,
                 request_id=self._request_id,
@@ -264,7 +270,7 @@ class Session(asyncio.Protocol):
                 database=startup.database,
                 connections_max=credentials.max_connections,
                 seconds=deadline - self._loop.time(),
-                distrust=distrust,
+                failed_compute_id=failed_compute_id,
             )
             checkout = Checkout.model_validate(answer)
             try:
@@ -280,7 +286,7 @@ class Session(asyncio.Protocol):
             if self._loop.time() + pause >= deadline:
                 raise CannotWake(f"The database cannot be reached right now: {reason}. Retry in a moment.")
             _log.info("a compute did not answer, asking again", compute_id=checkout.compute_id, reason=reason)
-            distrust = checkout.compute_id
+            failed_compute_id = checkout.compute_id
             await asyncio.sleep(pause)
             pause = min(pause * 2, RECONNECT_SECONDS_MAX)
 
@@ -289,20 +295,20 @@ class Session(asyncio.Protocol):
     def _refuse(self, sqlstate: str, sentence: str) -> None:
         if self._client.is_closing():
             return
-        self._house.tally.error(sqlstate)
+        self._context.counters.error(sqlstate)
         self._client.write(messages.error_response(sqlstate, sentence))
         self._client.close()
 
     def _relay_ended(self, relay: Relay) -> None:
-        self._house.tally.ends(relay)
+        self._context.counters.session_ended(relay)
         self._end()
 
     def _end(self) -> None:
         if self._cancel_key is not None:
-            self._house.cancel_keys.take_back(self._cancel_key)
-        if self._asked_desk:
-            self._asked_desk = False
-            self._house.desk.tell("closed", session=self._number)
-        self._house.sessions.pop(self._number, None)
+            self._context.cancel_keys.take_back(self._cancel_key)
+        if self._holds_place:
+            self._holds_place = False
+            self._context.parent.notify("closed", session=self._number)
+        self._context.sessions.pop(self._number, None)
         if not self.ended.done():
             self.ended.set_result(None)

@@ -1,6 +1,6 @@
-"""One worker process: accepts clients, serves their sessions, drains when told to. `python -m spg99.gateway.worker`.
+"""One worker process: accepts clients, serves their sessions, drains when its parent says so. `python -m spg99.gateway.worker`.
 
-Here: the process and its accept loop. Not here: one client (doorstep.py, session.py), what all workers share (desk.py).
+Here: the process and its accept loop. Not here: one client (accept.py, session.py), what all workers share (registry.py).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import Any, Final
 from spg99 import log
 from spg99.config import GatewaySettings
 from spg99.gateway import tls
+from spg99.gateway.accept import HalfOpenConnection
 from spg99.gateway.cancel import cancel
 from spg99.gateway.channel import Channel
-from spg99.gateway.doorstep import Doorstep
-from spg99.gateway.house import SHUT_DOWN, House
-from spg99.gateway.loop import run_loop
+from spg99.gateway.event_loop import run_loop
+from spg99.gateway.worker_context import SHUTTING_DOWN, WorkerContext
 from spg99.wire.startup import CancelRequest
 
 HALF_OPEN_MAX: Final = 1000
 """Connections that have not logged in; past it the oldest of them makes room, so that a flood does not lock others out."""
 ACCEPTS_AT_ONCE: Final = 64
 FULL_PAUSE_SECONDS: Final = 0.1
-FAREWELL_SECONDS: Final = 1.0
+CLOSE_SECONDS: Final = 1.0
 KEEPALIVE_IDLE_SECONDS: Final = 60
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -44,8 +44,8 @@ class Worker:
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self._house: House | None = None
-        self._half_open: dict[Doorstep, None] = {}
+        self._context: WorkerContext | None = None
+        self._half_open: dict[HalfOpenConnection, None] = {}
         self._cancelling: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
@@ -53,7 +53,7 @@ class Worker:
             {
                 "begin": self._begin,
                 "cancel": self._cancel_here,
-                "tally": self._tally,
+                "counters": self._counters,
                 "tls": self._tls,
                 "drain": self._drain,
             }
@@ -75,23 +75,23 @@ class Worker:
     async def _begin(self, settings: dict[str, Any], mock_secret: str, cert: str, key: str) -> None:
         parsed = GatewaySettings.model_validate(settings)
         log.configure("gateway", level=parsed.log_level, json=parsed.log_json)
-        self._house = House(parsed, tls.load(Path(cert), Path(key)), self.channel, bytes.fromhex(mock_secret))
-        self._house.cancel = self._cancel
+        self._context = WorkerContext(parsed, tls.load(Path(cert), Path(key)), self.channel, bytes.fromhex(mock_secret))
+        self._context.cancel = self._cancel
         self._listener.setblocking(False)
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def _tls(self, cert: str, key: str) -> None:
         """New certificates: connections from now on get them."""
-        assert self._house is not None
-        self._house.tls = tls.load(Path(cert), Path(key))
+        assert self._context is not None
+        self._context.tls = tls.load(Path(cert), Path(key))
 
-    async def _tally(self) -> dict[str, Any]:
-        assert self._house is not None
-        return self._house.tally.take(half_open=len(self._half_open))
+    async def _counters(self) -> dict[str, Any]:
+        assert self._context is not None
+        return self._context.counters.take(half_open=len(self._half_open))
 
     async def _cancel_here(self, pid: int, secret: str) -> bool:
-        assert self._house is not None
-        target = self._house.cancel_keys.find(pid, bytes.fromhex(secret))
+        assert self._context is not None
+        target = self._context.cancel_keys.find(pid, bytes.fromhex(secret))
         if target is not None:
             await cancel(target)
         return target is not None
@@ -111,7 +111,7 @@ class Worker:
         return task
 
     def _accept(self) -> None:
-        assert self._house is not None
+        assert self._context is not None
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 sock, address = self._listener.accept()
@@ -124,10 +124,10 @@ class Worker:
             _tune(sock)
             if len(self._half_open) >= HALF_OPEN_MAX:
                 next(iter(self._half_open)).abort()
-            self._half_open[Doorstep(self._house, sock, address[0], on_gone=self._gone)] = None
+            self._half_open[HalfOpenConnection(self._context, sock, address[0], on_done=self._half_open_done)] = None
 
-    def _gone(self, doorstep: Doorstep) -> None:
-        self._half_open.pop(doorstep, None)
+    def _half_open_done(self, connection: HalfOpenConnection) -> None:
+        self._half_open.pop(connection, None)
 
     def _pause_accepting(self, error: OSError) -> None:
         if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
@@ -149,21 +149,21 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener)
         self._listener.close()
-        if self._house is not None:
-            for doorstep in list(self._half_open):
-                doorstep.shut(*SHUT_DOWN)
-            deadline = loop.time() + self._house.settings.drain_seconds
+        if self._context is not None:
+            for connection in list(self._half_open):
+                connection.terminate(*SHUTTING_DOWN)
+            deadline = loop.time() + self._context.settings.drain_seconds
             await self._until_empty(deadline)
-            for session in list(self._house.sessions.values()):
-                session.shut(*SHUT_DOWN)
-            await self._until_empty(loop.time() + FAREWELL_SECONDS)
-            for session in list(self._house.sessions.values()):
+            for session in list(self._context.sessions.values()):
+                session.terminate(*SHUTTING_DOWN)
+            await self._until_empty(loop.time() + CLOSE_SECONDS)
+            for session in list(self._context.sessions.values()):
                 session.abort()
         self._drained.set()
 
     async def _until_empty(self, deadline: float) -> None:
-        assert self._house is not None
-        ends = {session.ended for session in self._house.sessions.values()}
+        assert self._context is not None
+        ends = {session.ended for session in self._context.sessions.values()}
         if ends:
             await asyncio.wait(ends, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
 
@@ -197,7 +197,7 @@ def main() -> None:
     control_fd, listener_fd, parent = (int(word) for word in sys.argv[1:4])
     die_with_parent(parent)
     raise_file_limit()
-    # The parent tells us when to end; a Ctrl-C in its terminal reaches us as well and must not cut the drain short.
+    # The parent says when to end; a Ctrl-C in its terminal reaches us as well and must not cut the drain short.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     listener, control = socket.socket(fileno=listener_fd), socket.socket(fileno=control_fd)

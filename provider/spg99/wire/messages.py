@@ -145,5 +145,5 @@ def ends_between_messages(chunk: bytes) -> bool:
 
 
 def ends_with_fatal(chunk: bytes) -> bool:
-    """Whether the last bytes of a stream already tell the client why it ends."""
+    """Whether the last bytes of a stream already say why it ends."""
     return chunk[-1:] == b"\0" and (b"VFATAL\0" in chunk[-8192:] or b"VPANIC\0" in chunk[-8192:])

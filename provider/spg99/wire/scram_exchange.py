@@ -90,7 +90,7 @@ class ServerExchange:
         client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
         fits = hmac.compare_digest(hashlib.sha256(client_key).digest(), self._verifier.stored_key)
         answer = mac(self._verifier.server_key, auth_message)
-        # Both are computed before either is looked at: a doomed exchange takes as long as a real one.
+        # Both are computed before either is checked: a doomed exchange takes as long as a real one.
         if not fits or self._doomed:
             raise WrongPassword
         return b"v=" + base64.b64encode(answer)

@@ -1,7 +1,7 @@
 """The packets a client sends before it is a session: SSL, GSS and cancel requests, and the start-up message.
 
 Here: bytes to values, and a start-up message back to bytes for the compute. Not here: messages with a type byte
-(messages.py), what is answered (gateway/doorstep.py, gateway/session.py).
+(messages.py), what is answered (gateway/accept.py, gateway/session.py).
 """
 
 from __future__ import annotations

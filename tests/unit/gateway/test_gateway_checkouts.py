@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from spg99.errors import CannotWake, NotFound, Unreachable
-from spg99.gateway.connect import Checkouts
+from spg99.gateway.checkouts import Checkouts
 from spg99.protocol.gateway import Change
-from unit.gateway.gateway_doors import Door, Monotonic, checkout
+from unit.gateway.control_plane_api_fake import ControlPlaneApiFake, Monotonic, checkout
 
 
 @pytest.fixture
@@ -18,62 +18,64 @@ def now() -> Monotonic:
 
 
 @pytest.fixture
-def door() -> Door:
-    return Door({("ten_1", "app"): checkout()})
+def api() -> ControlPlaneApiFake:
+    return ControlPlaneApiFake({("ten_1", "app"): checkout()})
 
 
 @pytest.fixture
-def checkouts(door: Door, now: Monotonic) -> Checkouts:
-    return Checkouts(door, monotonic=now)
+def checkouts(api: ControlPlaneApiFake, now: Monotonic) -> Checkouts:
+    return Checkouts(api, monotonic=now)
 
 
-async def take(checkouts: Checkouts, *, seconds: float = 5, distrust: str | None = None) -> str:
-    return (await checkouts.take("ten_1", "app", seconds=seconds, distrust=distrust)).compute_id
+async def take(checkouts: Checkouts, *, seconds: float = 5, failed_compute_id: str | None = None) -> str:
+    return (await checkouts.take("ten_1", "app", seconds=seconds, failed_compute_id=failed_compute_id)).compute_id
 
 
-async def test_asked_once_while_the_lease_is_held(checkouts: Checkouts, door: Door, now: Monotonic) -> None:
+async def test_asked_once_while_the_lease_is_held(
+    checkouts: Checkouts, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
     for _ in range(3):
         assert await take(checkouts) == "cmp_1"
     now.seconds += 9
     await take(checkouts)
-    assert len(door.asked) == 1
+    assert len(api.asked) == 1
     now.seconds += 1.5
     await take(checkouts)
-    assert len(door.asked) == 2
+    assert len(api.asked) == 2
 
 
-async def test_a_renewed_lease_is_held_longer(checkouts: Checkouts, door: Door, now: Monotonic) -> None:
+async def test_a_renewed_lease_is_held_longer(checkouts: Checkouts, api: ControlPlaneApiFake, now: Monotonic) -> None:
     await take(checkouts)
     now.seconds += 8
     checkouts.renewed({"db_1"}, asked_at=now())
     now.seconds += 8
     await take(checkouts)
-    assert len(door.asked) == 1
+    assert len(api.asked) == 1
 
 
-async def test_one_question_for_all_who_wait(checkouts: Checkouts, door: Door) -> None:
-    door.gate = asyncio.Event()
+async def test_one_question_for_all_who_wait(checkouts: Checkouts, api: ControlPlaneApiFake) -> None:
+    api.gate = asyncio.Event()
     clients = [asyncio.create_task(take(checkouts)) for _ in range(100)]
     await asyncio.sleep(0)
     clients[0].cancel()  # one goes away: the others are not harmed
     await asyncio.sleep(0)
-    door.gate.set()
+    api.gate.set()
     results = await asyncio.gather(*clients, return_exceptions=True)
     assert results[1:] == ["cmp_1"] * 99
-    assert door.asked == ["connect app"]
+    assert api.asked == ["connect app"]
 
 
-async def test_a_compute_that_did_not_answer_is_not_trusted(checkouts: Checkouts, door: Door) -> None:
+async def test_a_compute_that_did_not_answer_is_not_trusted(checkouts: Checkouts, api: ControlPlaneApiFake) -> None:
     await take(checkouts)
-    door.checkouts["ten_1", "app"] = checkout(compute="cmp_2")
-    assert await take(checkouts, distrust="cmp_1") == "cmp_2"
-    assert await take(checkouts, distrust="cmp_1") == "cmp_2", "told late about an old one"
-    assert len(door.asked) == 2
+    api.checkouts["ten_1", "app"] = checkout(compute="cmp_2")
+    assert await take(checkouts, failed_compute_id="cmp_1") == "cmp_2"
+    assert await take(checkouts, failed_compute_id="cmp_1") == "cmp_2", "told late about an old one"
+    assert len(api.asked) == 2
 
 
-async def test_outage_with_a_lease_that_ran_out(checkouts: Checkouts, door: Door, now: Monotonic) -> None:
+async def test_outage_with_a_lease_that_ran_out(checkouts: Checkouts, api: ControlPlaneApiFake, now: Monotonic) -> None:
     await take(checkouts)
-    door.failing = Unreachable()
+    api.failing = Unreachable()
     now.seconds += 60
     assert await take(checkouts) == "cmp_1", "within the grace"
     now.seconds += 20
@@ -81,22 +83,22 @@ async def test_outage_with_a_lease_that_ran_out(checkouts: Checkouts, door: Door
         await take(checkouts, seconds=0)
 
 
-async def test_an_answer_is_not_an_outage(checkouts: Checkouts, door: Door, now: Monotonic) -> None:
+async def test_an_answer_is_not_an_outage(checkouts: Checkouts, api: ControlPlaneApiFake, now: Monotonic) -> None:
     await take(checkouts)
     now.seconds += 11
-    door.failing = CannotWake("The disk is full.")
+    api.failing = CannotWake("The disk is full.")
     with pytest.raises(CannotWake, match="The disk is full"):
         await take(checkouts)
-    door.failing = NotFound()
+    api.failing = NotFound()
     with pytest.raises(NotFound, match='database "app" does not exist'):
         await take(checkouts)
-    door.failing = Unreachable()
+    api.failing = Unreachable()
     with pytest.raises(CannotWake):
         await take(checkouts, seconds=0)  # it was said to be gone: no grace for it
 
 
-async def test_too_long(checkouts: Checkouts, door: Door) -> None:
-    door.gate = asyncio.Event()
+async def test_too_long(checkouts: Checkouts, api: ControlPlaneApiFake) -> None:
+    api.gate = asyncio.Event()
     with pytest.raises(CannotWake, match="took too long"):
         await take(checkouts, seconds=0.05)
 
@@ -120,27 +122,29 @@ async def test_too_long(checkouts: Checkouts, door: Door) -> None:
     ],
     ids=["newer", "known-already", "freeze", "another", "tenant-goes", "password", "another-tenant"],
 )
-async def test_changes(checkouts: Checkouts, door: Door, change: Change, asks: bool) -> None:
+async def test_changes(checkouts: Checkouts, api: ControlPlaneApiFake, change: Change, asks: bool) -> None:
     await take(checkouts)
     checkouts.changed(change)
     await take(checkouts)
-    assert len(door.asked) == (2 if asks else 1)
+    assert len(api.asked) == (2 if asks else 1)
 
 
-async def test_a_client_who_comes_during_the_release_waits_for_it(checkouts: Checkouts, door: Door) -> None:
+async def test_a_client_who_comes_during_the_release_waits_for_it(
+    checkouts: Checkouts, api: ControlPlaneApiFake
+) -> None:
     """Else the Control Plane might see the new lease first and the release of the old one after it."""
     await take(checkouts)
     checkouts.begin_release("db_1")
     client = asyncio.create_task(take(checkouts))
     await asyncio.sleep(0.01)
-    assert len(door.asked) == 1
+    assert len(api.asked) == 1
     checkouts.end_release("db_1", answered=True)
     assert await client == "cmp_1"
-    assert len(door.asked) == 2
+    assert len(api.asked) == 2
 
 
-async def test_lost_lease(checkouts: Checkouts, door: Door) -> None:
+async def test_lost_lease(checkouts: Checkouts, api: ControlPlaneApiFake) -> None:
     await take(checkouts)
     checkouts.lost("db_1")
     await take(checkouts)
-    assert len(door.asked) == 2
+    assert len(api.asked) == 2

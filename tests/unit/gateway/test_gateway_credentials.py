@@ -8,7 +8,7 @@ import pytest
 
 from spg99.errors import Unavailable, Unreachable
 from spg99.gateway.credentials import CredentialsCache
-from unit.gateway.gateway_doors import Door, Monotonic, credentials
+from unit.gateway.control_plane_api_fake import ControlPlaneApiFake, Monotonic, credentials
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def now() -> Monotonic:
 
 
 @pytest.fixture
-def door() -> Door:
-    return Door(known={"tnt_1": credentials()})
+def api() -> ControlPlaneApiFake:
+    return ControlPlaneApiFake(known={"tnt_1": credentials()})
 
 
 @pytest.fixture
-def cache(door: Door, now: Monotonic) -> CredentialsCache:
-    return CredentialsCache(door, monotonic=now)
+def cache(api: ControlPlaneApiFake, now: Monotonic) -> CredentialsCache:
+    return CredentialsCache(api, monotonic=now)
 
 
 async def version(cache: CredentialsCache, user: str = "tnt_1") -> int | None:
@@ -31,50 +31,56 @@ async def version(cache: CredentialsCache, user: str = "tnt_1") -> int | None:
     return found and found.credential_version
 
 
-async def test_believed_as_long_as_somebody_tells_us(cache: CredentialsCache, door: Door, now: Monotonic) -> None:
+async def test_believed_as_long_as_somebody_tells_us(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
     cache.watched_since = now()
     for _ in range(3):
         assert await version(cache) == 1
         now.seconds += 1000
-    assert len(door.asked) == 1
-    door.known["tnt_1"] = credentials(2)
+    assert len(api.asked) == 1
+    api.known["tnt_1"] = credentials(2)
     cache.forget_tenant("ten_1")
     assert await version(cache) == 2
 
 
-async def test_believed_for_a_second_while_nobody_does(cache: CredentialsCache, door: Door, now: Monotonic) -> None:
+async def test_believed_for_a_second_while_nobody_does(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
     await version(cache)
     now.seconds += 0.9
     await version(cache)
-    assert len(door.asked) == 1
+    assert len(api.asked) == 1
     now.seconds += 0.2
     await version(cache)
-    assert len(door.asked) == 2
+    assert len(api.asked) == 2
 
 
 async def test_what_was_cached_before_the_stream_stood_is_asked_again(
-    cache: CredentialsCache, door: Door, now: Monotonic
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
 ) -> None:
     await version(cache)
     now.seconds += 2
     cache.watched_since = now()
     await version(cache)
-    assert len(door.asked) == 2
+    assert len(api.asked) == 2
 
 
-async def test_unknown_users_are_forgotten_soon(cache: CredentialsCache, door: Door, now: Monotonic) -> None:
+async def test_unknown_users_are_forgotten_soon(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
     cache.watched_since = now()
     for _ in range(3):
         assert await version(cache, "stranger") is None
-    assert len(door.asked) == 1
+    assert len(api.asked) == 1
     now.seconds += 6
-    door.known["stranger"] = credentials(7)
+    api.known["stranger"] = credentials(7)
     assert await version(cache, "stranger") == 7
 
 
-async def test_outage(cache: CredentialsCache, door: Door, now: Monotonic) -> None:
+async def test_outage(cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic) -> None:
     await version(cache)
-    door.failing = Unreachable()
+    api.failing = Unreachable()
     now.seconds += 200
     assert await version(cache) == 1
     now.seconds += 101
@@ -84,23 +90,23 @@ async def test_outage(cache: CredentialsCache, door: Door, now: Monotonic) -> No
         await version(cache, "stranger")
 
 
-async def test_a_change_overtakes_an_answer(cache: CredentialsCache, door: Door, now: Monotonic) -> None:
+async def test_a_change_overtakes_an_answer(cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic) -> None:
     """The old password is on its way to us when it is changed: it must not stay in the cache."""
     cache.watched_since = now()
-    door.gate = asyncio.Event()
+    api.gate = asyncio.Event()
     asked = asyncio.create_task(version(cache))
     await asyncio.sleep(0.01)
     cache.forget_tenant("ten_1")
-    door.gate.set()
+    api.gate.set()
     await asked
-    door.known["tnt_1"] = credentials(2)
+    api.known["tnt_1"] = credentials(2)
     assert await version(cache) == 2
 
 
-async def test_one_question_for_all(cache: CredentialsCache, door: Door) -> None:
-    door.gate = asyncio.Event()
+async def test_one_question_for_all(cache: CredentialsCache, api: ControlPlaneApiFake) -> None:
+    api.gate = asyncio.Event()
     asked = [asyncio.create_task(version(cache)) for _ in range(50)]
     await asyncio.sleep(0.01)
-    door.gate.set()
+    api.gate.set()
     assert await asyncio.gather(*asked) == [1] * 50
-    assert len(door.asked) == 1
+    assert len(api.asked) == 1

@@ -95,7 +95,7 @@ async def test_client_gone(wired: Wired) -> None:
 
 
 async def test_shut_from_our_side(wired: Wired) -> None:
-    wired.relay.shut("57P01", "bye")
+    wired.relay.terminate("57P01", "bye")
     words = await wired.last_words()
     assert b"Mbye\0" in words
     assert words.count(b"C57P01") == 1

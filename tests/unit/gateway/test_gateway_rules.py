@@ -14,7 +14,7 @@ from spg99.gateway import identity
 from spg99.gateway.backoff import DELAY_SECONDS_MAX, FORGIVE_SECONDS, FREE_FAILURES, BackOff
 from spg99.gateway.cancel import CancelKeys, CancelTarget
 from spg99.gateway.channel import Channel
-from unit.gateway.gateway_doors import Door
+from unit.gateway.control_plane_api_fake import ControlPlaneApiFake
 
 
 def test_back_off_grows_is_bounded_and_forgives() -> None:
@@ -58,53 +58,53 @@ def test_cancel_keys() -> None:
     assert keys.find(*short) is None
 
 
-async def ensure(door: Door, path: Path, token: str | None = "token") -> identity.Identity:
-    return await identity.ensure(door, path, name="gateway-1", enrolment_token=token, waiting=lambda: None)
+async def ensure(api: ControlPlaneApiFake, path: Path, token: str | None = "token") -> identity.Identity:
+    return await identity.ensure(api, path, name="gateway-1", enrolment_token=token, waiting=lambda: None)
 
 
 async def test_identity_is_got_once(tmp_path: Path) -> None:
-    door, path = Door(), tmp_path / "gateway" / "gateway-1.json"
-    made = await ensure(door, path)
+    api, path = ControlPlaneApiFake(), tmp_path / "gateway" / "gateway-1.json"
+    made = await ensure(api, path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert door.token == made.bearer_token
-    again = Door()
+    assert api.token == made.bearer_token
+    again = ControlPlaneApiFake()
     assert await ensure(again, path, None) == made
     assert again.asked == ["leases"]
 
 
 async def test_identity_without_a_token(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="--enrolment-token"):
-        await ensure(Door(), tmp_path / "x.json", None)
+        await ensure(ControlPlaneApiFake(), tmp_path / "x.json", None)
 
 
 async def test_refused_identity(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    await ensure(Door(), path)
-    door = Door(failing=Unauthorized())
+    await ensure(ControlPlaneApiFake(), path)
+    api = ControlPlaneApiFake(failing=Unauthorized())
     with pytest.raises(Unauthorized, match="refuses the identity"):
-        await ensure(door, path, None)
+        await ensure(api, path, None)
     with pytest.raises(Unauthorized):
-        await ensure(door, path, "used-up")
-    assert door.asked[-1] == "enroll gateway-1"
+        await ensure(api, path, "used-up")
+    assert api.asked[-1] == "enroll gateway-1"
 
 
 async def test_identity_while_the_control_plane_is_away(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    made = await ensure(Door(), path)
-    assert await ensure(Door(failing=Unreachable()), path) == made
-    door = Door(failing=Unreachable())
-    enrolling = asyncio.create_task(ensure(door, tmp_path / "y.json"))
+    made = await ensure(ControlPlaneApiFake(), path)
+    assert await ensure(ControlPlaneApiFake(failing=Unreachable()), path) == made
+    api = ControlPlaneApiFake(failing=Unreachable())
+    enrolling = asyncio.create_task(ensure(api, tmp_path / "y.json"))
     async with asyncio.timeout(5):
-        while len(door.asked) < 2:
+        while len(api.asked) < 2:
             await asyncio.sleep(0.01)
-    door.failing = None
+    api.failing = None
     assert (await enrolling).identity_id == "gw_1"
 
 
 async def test_damaged_identity(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(BadRequest, match="damaged"):
-        await ensure(Door(), tmp_path / "x.json")
+        await ensure(ControlPlaneApiFake(), tmp_path / "x.json")
 
 
 async def test_channel() -> None:
@@ -140,4 +140,4 @@ async def test_channel() -> None:
     await asyncio.gather(*serving)
     with pytest.raises(Unavailable):
         await ours.call("double", number=1)
-    ours.tell("double", number=1)  # nobody listens, nothing happens
+    ours.notify("double", number=1)  # nobody listens, nothing happens

@@ -8,8 +8,8 @@ from typing import Any
 from spg99.gateway.relay import Relay
 
 
-class Tally:
-    """Errors told to clients, and bytes by database; live sessions are counted as they go."""
+class Counters:
+    """Errors sent to clients, and bytes by database; live sessions are counted as they go."""
 
     def __init__(self) -> None:
         self._errors: Counter[str] = Counter()
@@ -17,14 +17,14 @@ class Tally:
         self._live: dict[Relay, tuple[str, list[int]]] = {}
 
     def error(self, sqlstate: str) -> None:
-        """A client was told this."""
+        """This was sent to a client."""
         self._errors[sqlstate] += 1
 
-    def begins(self, relay: Relay, db_id: str) -> None:
+    def session_started(self, relay: Relay, db_id: str) -> None:
         """A session is relayed from now on."""
         self._live[relay] = (db_id, [0, 0])
 
-    def ends(self, relay: Relay) -> None:
+    def session_ended(self, relay: Relay) -> None:
         """A session has ended."""
         self._count(relay)
         self._live.pop(relay, None)

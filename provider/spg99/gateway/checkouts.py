@@ -1,6 +1,6 @@
 """Where the writer of a database is: asked of the Control Plane once, kept while this gateway's lease is held.
 
-Here: the cache of checkouts, one question in flight per database, what holds while the Control Plane is away. This is
+Here: the cache of checkouts, one question in request per database, what holds while the Control Plane is away. This is
 also where a new checkout can be held back: a `freeze` makes the cached one unusable, so that every new client asks the
 Control Plane, whose answer may take until the handoff is over. Not here: counting use (leases.py), the connection to
 the compute (backend.py).
@@ -39,7 +39,7 @@ Key = tuple[str, str]
 _log = log.get("gateway")
 
 
-class ConnectDoor(Protocol):
+class ConnectApi(Protocol):
     """The part of InternalClient that is used here."""
 
     async def connect(self, request: ConnectRequest) -> Checkout:
@@ -63,38 +63,40 @@ def is_outage(error: Spg99Error) -> bool:
 
 
 def concerns_client(error: Spg99Error) -> bool:
-    """Whether a client should hear this answer; that our own identity is refused is no business of its."""
+    """Whether this answer is for the client; that our own identity is refused is no business of its."""
     return not is_outage(error) and not isinstance(error, Unauthorized | Forbidden | BadRequest)
 
 
 class Checkouts:
-    """All checkouts of this gateway. `on_wake` hears how long a wake-up took."""
+    """All checkouts of this gateway. `on_wake` is called with the time a wake-up took."""
 
     def __init__(
         self,
-        door: ConnectDoor,
+        api: ConnectApi,
         *,
         monotonic: Callable[[], float],
         ask_seconds: float = ASK_SECONDS_MAX,
         on_wake: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        self._door = door
+        self._api = api
         self._monotonic = monotonic
         self._ask_seconds = ask_seconds
         self._on_wake = on_wake
         self._held: dict[Key, Held] = {}
-        self._flights: dict[Key, asyncio.Task[Checkout]] = {}
+        self._in_flight: dict[Key, asyncio.Task[Checkout]] = {}
         self._releasing: dict[Key, asyncio.Event] = {}
         self.grace_seconds_seen = 0
 
-    async def take(self, tenant_id: str, database: str, *, seconds: float, distrust: str | None = None) -> Checkout:
-        """Where to connect to, within `seconds`. `distrust` is a compute that was found not to answer.
+    async def take(
+        self, tenant_id: str, database: str, *, seconds: float, failed_compute_id: str | None = None
+    ) -> Checkout:
+        """Where to connect to, within `seconds`. `failed_compute_id` is a compute that was found not to answer.
 
         Raises NotFound, or CannotWake with the reason.
         """
         key = (tenant_id, database)
         deadline = self._monotonic() + seconds
-        if (held := self._held.get(key)) is not None and held.checkout.compute_id == distrust:
+        if (held := self._held.get(key)) is not None and held.checkout.compute_id == failed_compute_id:
             del self._held[key]
             held = None
         if held is not None and held.until > self._monotonic():
@@ -115,22 +117,22 @@ class Checkouts:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _ask_once(self, key: Key, seconds: float) -> Checkout:
-        if (flight := self._flights.get(key)) is None:
-            flight = asyncio.get_running_loop().create_task(self._fly(key))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._landed(key, done))
+        if (request := self._in_flight.get(key)) is None:
+            request = asyncio.get_running_loop().create_task(self._request(key))
+            self._in_flight[key] = request
+            request.add_done_callback(lambda done: self._request_done(key, done))
         # A client that goes away, or runs out of time, leaves the question to those who still wait.
-        done, _ = await asyncio.wait({flight}, timeout=max(seconds, 0))
+        done, _ = await asyncio.wait({request}, timeout=max(seconds, 0))
         if not done:
             raise CannotWake("The database took too long to wake. Retry in a moment.")
-        return flight.result()
+        return request.result()
 
-    def _landed(self, key: Key, flight: asyncio.Task[Checkout]) -> None:
-        self._flights.pop(key, None)
-        if not flight.cancelled():
-            flight.exception()  # looked at, also when nobody waits any more
+    def _request_done(self, key: Key, request: asyncio.Task[Checkout]) -> None:
+        self._in_flight.pop(key, None)
+        if not request.cancelled():
+            request.exception()  # retrieved, also when nobody waits any more
 
-    async def _fly(self, key: Key) -> Checkout:
+    async def _request(self, key: Key) -> Checkout:
         if (releasing := self._releasing.get(key)) is not None:
             # The release of the last lease is on its way: asked before it is answered, the new lease might be the one
             # that is released.
@@ -142,7 +144,7 @@ class Checkouts:
         asked_at = self._monotonic()
         try:
             async with asyncio.timeout(seconds + 1):
-                checkout = await self._door.connect(
+                checkout = await self._api.connect(
                     ConnectRequest(tenant_id=tenant_id, database=database, wait_seconds=seconds)
                 )
         except TimeoutError:

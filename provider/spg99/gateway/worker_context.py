@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Final
 from spg99.config import GatewaySettings
 from spg99.gateway.cancel import CancelKeys
 from spg99.gateway.channel import Channel
-from spg99.gateway.tally import Tally
+from spg99.gateway.counters import Counters
 from spg99.gateway.tls import Tls
 from spg99.wire.startup import CancelRequest
 
 if TYPE_CHECKING:
     from spg99.gateway.session import Session
 
-SHUT_DOWN: Final = ("57P01", "The gateway is shutting down. Connect again.")
+SHUTTING_DOWN: Final = ("57P01", "The gateway is shutting down. Connect again.")
 
 
 @dataclass(slots=True)
-class House:
+class WorkerContext:
     """What all sessions of a worker share."""
 
     settings: GatewaySettings
     tls: Tls
-    desk: Channel
+    parent: Channel
+    """Answers what only the parent knows (registry.py)."""
     mock_secret: bytes
     cancel_keys: CancelKeys = field(default_factory=CancelKeys)
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     sessions: dict[int, Session] = field(default_factory=dict)
     """Those which have logged in."""
     numbers: itertools.count[int] = field(default_factory=itertools.count)

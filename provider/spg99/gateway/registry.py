@@ -1,7 +1,7 @@
 """The parent's answers to its workers: the one place that knows all sessions of this gateway.
 
 Here: whose password, which compute, how many sessions, which worker owns a cancel key, sums for metrics and leases.
-Not here: sockets of clients (worker.py and below), asking the Control Plane (connect.py, credentials.py, leases.py).
+Not here: sockets of clients (worker.py and below), asking the Control Plane (checkouts.py, credentials.py, leases.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spg99 import faults, log
 from spg99.errors import Spg99Error, TooManyConnections
 from spg99.gateway.backoff import BackOff
 from spg99.gateway.channel import Channel, Handler
-from spg99.gateway.connect import Checkouts
+from spg99.gateway.checkouts import Checkouts
 from spg99.gateway.credentials import CredentialsCache
 from spg99.gateway.leases import Leases
 from spg99.gateway.metrics import Metrics
@@ -35,7 +35,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Desk:
+class SessionRegistry:
     """Answers all workers; `open_for` gives the handlers for one of them."""
 
     credentials: CredentialsCache
@@ -72,7 +72,7 @@ class Desk:
             "cancel": self._cancel,
         }
 
-    def worker_gone(self, worker: int) -> None:
+    def worker_ended(self, worker: int) -> None:
         """All its sessions have ended with it."""
         sessions = self._sessions.pop(worker, {})
         for session in list(sessions):
@@ -98,7 +98,7 @@ class Desk:
         database: str,
         connections_max: int,
         seconds: float,
-        distrust: str | None,
+        failed_compute_id: str | None,
     ) -> dict[str, Any]:
         log.bind_request(request_id)  # every call of a worker is a task of its own
         entry = sessions.get(session)
@@ -111,7 +111,9 @@ class Desk:
             self._tenants[tenant_id] += 1
         entry.asking = asyncio.current_task()
         try:
-            checkout = await self.checkouts.take(tenant_id, database, seconds=seconds, distrust=distrust)
+            checkout = await self.checkouts.take(
+                tenant_id, database, seconds=seconds, failed_compute_id=failed_compute_id
+            )
         finally:
             entry.asking = None
         self._hold(entry, checkout.db_id)
@@ -157,7 +159,7 @@ class Desk:
         async def ask(index: int, worker: Channel) -> None:
             try:
                 async with asyncio.timeout(COLLECT_SECONDS_MAX):
-                    self._count(index, await worker.call("tally"))
+                    self._count(index, await worker.call("counters"))
             except (Spg99Error, TimeoutError):
                 return  # counted the next time, or lost with the worker
 
@@ -165,12 +167,12 @@ class Desk:
         self.metrics.active_connections.set(self.session_count)
         self.metrics.half_open_connections.set(sum(self.half_open.values()))
 
-    def _count(self, index: int, tally: dict[str, Any]) -> None:
+    def _count(self, index: int, counters: dict[str, Any]) -> None:
         assert self.leases is not None
-        self.half_open[index] = tally["half_open"]
-        for sqlstate, count in tally["errors"].items():
+        self.half_open[index] = counters["half_open"]
+        for sqlstate, count in counters["errors"].items():
             self.metrics.errors.labels(sqlstate).inc(count)
-        for db_id, (to_client, to_server) in tally["bytes"].items():
+        for db_id, (to_client, to_server) in counters["bytes"].items():
             self.metrics.relayed_bytes.labels("to_client").inc(to_client)
             self.metrics.relayed_bytes.labels("to_server").inc(to_server)
             self.leases.sent_to_clients(db_id, to_client)

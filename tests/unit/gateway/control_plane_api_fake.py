@@ -24,7 +24,7 @@ class Monotonic:
 
 
 @dataclass
-class Door:
+class ControlPlaneApiFake:
     """Answers from what it was given; `failing` is raised instead."""
 
     checkouts: dict[tuple[str, str], Checkout] = field(default_factory=dict)

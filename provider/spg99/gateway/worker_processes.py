@@ -1,6 +1,6 @@
 """The worker processes: started, watched, replaced when one dies, drained, ended.
 
-Here: processes and their sockets. Not here: what a worker does (worker.py), what it may ask (desk.py).
+Here: processes and their sockets. Not here: what a worker does (worker.py), what it may ask (registry.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spg99 import log
 from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
-from spg99.gateway.desk import Desk
+from spg99.gateway.registry import SessionRegistry
 
 BACKLOG: Final = 1024
 START_SECONDS_MAX: Final = 30.0
@@ -31,17 +31,17 @@ END_SECONDS: Final = 3.0
 _log = log.get("gateway")
 
 
-class Workers:
+class WorkerProcesses:
     """All workers of one gateway. The parent keeps the listening sockets, so that clients who queue at a worker that died
     are served by its successor."""
 
-    def __init__(self, settings: GatewaySettings, desk: Desk, *, mock_secret: bytes) -> None:
+    def __init__(self, settings: GatewaySettings, registry: SessionRegistry, *, mock_secret: bytes) -> None:
         self._settings = settings
-        self._desk = desk
+        self._registry = registry
         self._mock_secret = mock_secret
         self._listeners: list[socket.socket] = []
         self._processes: dict[int, Process] = {}
-        self._minders: list[asyncio.Task[None]] = []
+        self._supervisors: list[asyncio.Task[None]] = []
         self._stopping = False
         self._certificate: tuple[Path, Path] = (Path(), Path())
 
@@ -67,20 +67,20 @@ class Workers:
         self._certificate = (cert, key)
         started = [asyncio.get_running_loop().create_future() for _ in self._listeners]
         for index, ready in enumerate(started):
-            self._minders.append(asyncio.get_running_loop().create_task(self._mind(index, ready)))
+            self._supervisors.append(asyncio.get_running_loop().create_task(self._supervise(index, ready)))
         try:
             async with asyncio.timeout(START_SECONDS_MAX):
                 await asyncio.gather(*started)
         except TimeoutError:
             raise Unavailable(f"The gateway's workers did not start within {START_SECONDS_MAX:.0f} s.") from None
 
-    async def _mind(self, index: int, ready: asyncio.Future[None]) -> None:
+    async def _supervise(self, index: int, ready: asyncio.Future[None]) -> None:
         """Keeps one worker alive."""
         pause = RESTART_SECONDS
         while not self._stopping:
             began = asyncio.get_running_loop().time()
             try:
-                await self._one_life(index, ready)
+                await self._run_once(index, ready)
             except (OSError, Spg99Error) as error:
                 if not ready.done():
                     ready.set_exception(error)
@@ -90,12 +90,12 @@ class Workers:
                 return
             lived_seconds = asyncio.get_running_loop().time() - began
             pause = RESTART_SECONDS if lived_seconds > RESTART_SECONDS_MAX else min(pause * 2, RESTART_SECONDS_MAX)
-            self._desk.metrics.worker_restarts.inc()
+            self._registry.metrics.worker_restarts.inc()
             await asyncio.sleep(pause)
 
-    async def _one_life(self, index: int, ready: asyncio.Future[None]) -> None:
+    async def _run_once(self, index: int, ready: asyncio.Future[None]) -> None:
         ours, theirs = socket.socketpair()
-        channel = Channel(self._desk.open_for(index))
+        channel = Channel(self._registry.open_for(index))
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "spg99.gateway.worker",
@@ -119,14 +119,14 @@ class Workers:
                 cert=str(cert),
                 key=str(key),
             )
-            self._desk.workers[index] = channel
+            self._registry.workers[index] = channel
             if not ready.done():
                 ready.set_result(None)
             await serving
         finally:
             serving.cancel()
             channel.close()
-            self._desk.worker_gone(index)
+            self._registry.worker_ended(index)
             with contextlib.suppress(ProcessLookupError):
                 if not self._stopping:
                     process.kill()
@@ -138,7 +138,7 @@ class Workers:
     async def renew_tls(self, cert: Path, key: Path) -> None:
         """New connections get this certificate."""
         self._certificate = (cert, key)
-        for channel in list(self._desk.workers.values()):
+        for channel in list(self._registry.workers.values()):
             with contextlib.suppress(Spg99Error):
                 await channel.call("tls", cert=str(cert), key=str(key))
 
@@ -147,10 +147,10 @@ class Workers:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
-        for channel in list(self._desk.workers.values()):
-            channel.tell("drain")
-        if self._minders:
-            await asyncio.wait(self._minders, timeout=self._settings.drain_seconds + END_SECONDS)
+        for channel in list(self._registry.workers.values()):
+            channel.notify("drain")
+        if self._supervisors:
+            await asyncio.wait(self._supervisors, timeout=self._settings.drain_seconds + END_SECONDS)
         await self.kill()
 
     async def kill(self) -> None:
@@ -159,9 +159,9 @@ class Workers:
         for process in list(self._processes.values()):
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
-        for minder in self._minders:
-            minder.cancel()
-        await asyncio.gather(*self._minders, return_exceptions=True)
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:
