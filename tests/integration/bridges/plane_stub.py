@@ -155,7 +155,9 @@ class Plane:
             if headers.get("authorization") != f"Bearer {API_KEY}":
                 raise Refused(401, "Unauthorized", "The API key is wrong.")
             for noun in self.nouns:
-                if (found := _match("/v2" + noun.COLLECTION_PATH, path)) is not None and method in {"GET", "POST"}:
+                if (found := _match("/v2" + noun.COLLECTION_PATH, path)) is not None and (
+                    method == "POST" or (method == "GET" and noun.COLLECTION_PATH != noun.ITEM_PATH)
+                ):
                     if method == "GET":
                         return 200, self._page(noun, found, query)
                     await asyncio.sleep(self.answer_seconds)
