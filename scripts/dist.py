@@ -38,18 +38,19 @@ MANIFEST = {"version": 1, "metadata": {"protocol_versions": ["6.0"]}}
 LOADED = """
 import importlib, pkgutil, sys
 sys.path[:0] = {paths!r}
-import spg99.bridges.terraform as room
+import spg99.bridges.terraform, tfplugin
 from spg99.prepared import PACKAGE
-for found in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
-    if found.name.rpartition(".")[2] not in {skipped!r}:
-        importlib.import_module(found.name)
-for name in ("spg99.bridges.operations", "spg99.bridges.words", "spg99.bridges.dynamic.background", "spg99.client"):
+for room in (spg99.bridges.terraform, tfplugin):
+    for found in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
+        if found.name.rpartition(".")[2] not in {skipped!r}:
+            importlib.import_module(found.name)
+for name in ("spg99.bridges.shared.operations", "spg99.bridges.shared.words", "spg99.bridges.shared.background", "spg99.client"):
     importlib.import_module(name)
 named = [each.call for each in PACKAGE.functions] + [part for each in PACKAGE.ephemerals for part in (each.open, each.close)]
 named += [rule for noun in PACKAGE.nouns for rule in noun.rules]
 for name in filter(None, named):
     importlib.import_module(name.partition(":")[0])
-print("\\n".join(sorted(m.__file__ for n, m in sys.modules.items() if n.partition(".")[0] == "spg99" and m.__file__)))
+print("\\n".join(sorted(m.__file__ for n, m in sys.modules.items() if n.partition(".")[0] in ("spg99", "tfplugin") and m.__file__)))
 """
 
 LAUNCHER = """#!/bin/sh

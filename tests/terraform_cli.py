@@ -32,9 +32,9 @@ from typing import Any
 
 import pytest
 
-from spg99.bridges.terraform.plugin.serving import Attached
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.shapes import Package
+from tfplugin.serving import Attached
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTRIES = {"terraform": "registry.terraform.io", "tofu": "registry.opentofu.org"}

@@ -311,7 +311,7 @@ PACKAGE = Package(
               EnumValue(value='prefer', description='When the server offers it.'),
               EnumValue(value='require', description='Always; the certificate is not checked.'),
               EnumValue(value='verify-ca', description='Always; the certificate must be signed by a known CA.'),
-              EnumValue(value='verify-full', description='Always; the certificate must also name the host.'),)), description='How a client has to use TLS.', nullable=True),), open='spg99.bridges.ephemerals:open_tenant_dsn'),
+              EnumValue(value='verify-full', description='Always; the certificate must also name the host.'),)), description='How a client has to use TLS.', nullable=True),), open='spg99.bridges.shared.ephemerals:open_tenant_dsn'),
     Ephemeral(name='api_key', title='ApiKey', description="A short-lived API key that is made for one run and revoked at its end. To open it after the same run has made its tenant, give the tenant's id: `tenant = spg99_tenant.acme.tenant_id`.", inputs=(
         Field(name='name', type=Type(kind='text', min_length=1, max_length=100), description='What the key is for.', required=True, examples=('ci',)),
         Field(name='scope', type=Type(kind='enum', name='Scope', description='What an API key may see at most.', values=(
@@ -345,4 +345,4 @@ PACKAGE = Package(
         Field(name='expires_in_seconds', type=Type(kind='whole', at_least=60, at_most=86400), description='Time after which the key ends by itself, should the run not live to revoke it.', default=3600),
         Field(name='key_id', type=Type(kind='text'), description='Id of the key.', required=True),
         Field(name='token', type=Type(kind='text'), description='The bearer token.', required=True, secret=True),
-        Field(name='expires_at', type=Type(kind='time'), description='When the key ends by itself (UTC).', required=True),), open='spg99.bridges.ephemerals:open_api_key', close='spg99.bridges.ephemerals:close_api_key'),))
+        Field(name='expires_at', type=Type(kind='time'), description='When the key ends by itself (UTC).', required=True),), open='spg99.bridges.shared.ephemerals:open_api_key', close='spg99.bridges.shared.ephemerals:close_api_key'),))

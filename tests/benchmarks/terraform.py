@@ -20,15 +20,15 @@ from pathlib import Path
 from tests.benchmarks.table import Table, mid, ms, ratio
 from tests.benchmarks.terraform_peers import FRAMEWORKS, PEERS, Missing, Peer, go_floor, ours_small, python_floor
 
-from integration.terraform_plugin.plugin_driver import certificate
+from integration.tfplugin.plugin_driver import certificate
 from proof.server import API_KEY, running
 from spg99 import __version__
 from spg99.bridges.terraform import installation
-from spg99.bridges.terraform.plugin import handshake
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.prepared import PACKAGE
 from spg99.shapes import Package
 from terraform_cli import Workspace, block, settings_of, terraform
+from tfplugin import handshake
 
 STEPS = {
     "plan (new)": (2, ("plan", "-input=false", "-detailed-exitcode")),

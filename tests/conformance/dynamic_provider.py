@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from conformance.package import PACKAGE
-from spg99.bridges.dynamic.provider import Provider as ProductsProvider
+from spg99.bridges.pulumi.dynamic.provider import Provider as ProductsProvider
 from spg99.shapes import Package
 
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from house import House
-from spg99.bridges.ephemerals import close_api_key, open_api_key, open_tenant_dsn
-from spg99.bridges.inputs import check_fields
+from spg99.bridges.shared.ephemerals import close_api_key, open_api_key, open_tenant_dsn
+from spg99.bridges.shared.inputs import check_fields
 from spg99.client import Client
 from spg99.errors import NotFound, Unauthorized
 from spg99.prepared import PACKAGE

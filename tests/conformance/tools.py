@@ -27,8 +27,8 @@ import terraform_cli
 from conformance.package import PACKAGE
 from house import BIN
 from proof.server import API_KEY
-from spg99.bridges.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
-from spg99.bridges.naming import to_wire
+from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
+from spg99.bridges.pulumi.shared.naming import to_wire
 from spg99.emit.names import camel
 from spg99.engine.difference import lines_of
 from spg99.engine.events import Result
@@ -269,7 +269,7 @@ class Pulumi(Tool):
             launcher = folder / f"pulumi-resource-{PACKAGE.name}"
             launcher.write_text(
                 f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(TESTS)!r})\n"
-                "from conformance.package import PACKAGE\nfrom spg99.bridges.native.process import serve\n"
+                "from conformance.package import PACKAGE\nfrom spg99.bridges.pulumi.native.process import serve\n"
                 "serve(PACKAGE, sys.argv[1:])\n"
             )
             launcher.chmod(0o755)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from spg99.bridges import inputs
+from spg99.bridges.shared import inputs
 from spg99.shapes import Field, Noun, Type
 
 Values = dict[str, Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from proof.gadget import PACKAGE
-from spg99.bridges.dynamic.provider import Provider as ProductsProvider
+from spg99.bridges.pulumi.dynamic.provider import Provider as ProductsProvider
 from spg99.emit import dynamic
 from spg99.shapes import Package
 

@@ -36,7 +36,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from spg99.bridges.inputs import check
+from spg99.bridges.shared.inputs import check
 from spg99.shapes import Field, Noun, Package
 
 API_KEY = "spg99_key_proof_topsecret"

@@ -48,7 +48,7 @@ def test_exceptions_are_caught_whole_only_at_the_edges() -> None:
     edges = {
         "commands/app.py",  # the command line: a user reads a sentence, never a traceback
         "engine/run.py",  # re-raised after the run is cleaned up
-        "bridges/dynamic/provider.py",  # Pulumi's host would print a traceback: it becomes one message
+        "bridges/pulumi/dynamic/provider.py",  # Pulumi's host would print a traceback: it becomes one message
     }
     # Every other place must say why on the line itself.
     for name in found - edges:

@@ -1,4 +1,4 @@
-"""`spg99 import-file`: an import file for `pulumi import` or `spg99 import`. Not here: what stands in it (bridges/import_file.py)."""
+"""`spg99 import-file`: an import file for `pulumi import` or `spg99 import`. Not here: what stands in it (bridges/pulumi/dynamic/import_file.py)."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def import_file(door: Door, objects: tuple[Named, ...], everything: bool, output
     if everything == bool(objects):
         raise click.UsageError("Name the objects (dbs:acme/app ...), or give --all.")
     found = door.call(lambda client: _all(client) if everything else _read(client, objects))
-    from spg99.bridges.import_file import import_file as content_of
-    from spg99.bridges.import_file import write_import_file
+    from spg99.bridges.pulumi.dynamic.import_file import import_file as content_of
+    from spg99.bridges.pulumi.dynamic.import_file import write_import_file
 
     if output is None:
         click.echo(json.dumps(content_of(found), indent=2))

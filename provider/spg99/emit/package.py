@@ -152,7 +152,7 @@ EPHEMERALS = (
             Field("password", Type("text"), "Password of `user`.", required=True, secret=True),
             Field("sslmode", _SSL_MODE, "How a client has to use TLS.", nullable=True),
         ),
-        open="spg99.bridges.ephemerals:open_tenant_dsn",
+        open="spg99.bridges.shared.ephemerals:open_tenant_dsn",
     ),
     Ephemeral(
         name="api_key",
@@ -166,8 +166,8 @@ EPHEMERALS = (
             Field("token", Type("text"), "The bearer token.", required=True, secret=True),
             Field("expires_at", Type("time"), "When the key ends by itself (UTC).", required=True),
         ),
-        open="spg99.bridges.ephemerals:open_api_key",
-        close="spg99.bridges.ephemerals:close_api_key",
+        open="spg99.bridges.shared.ephemerals:open_api_key",
+        close="spg99.bridges.shared.ephemerals:close_api_key",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The plugin `pulumi-resource-spg99` as a folder and as archives. Here: which files, and how they are laid out. Not here: what it does (bridges/native).
+"""The plugin `pulumi-resource-spg99` as a folder and as archives. Here: which files, and how they are laid out. Not here: what it does (bridges/pulumi/native).
 
 Two kinds. A folder for this machine starts the installed spg99. An archive for any machine holds our package and what it
 needs, and looks for a Python there: its compiled parts are made for one system and for certain versions of CPython, which

@@ -20,7 +20,7 @@ import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grpc, status_pb2
 
-from spg99.bridges.dynamic.reference import MODULE, PROVIDER_KEY, provider_reference, type_token
+from spg99.bridges.pulumi.dynamic.reference import MODULE, PROVIDER_KEY, provider_reference, type_token
 from spg99.emit.names import camel
 from spg99.resources import Resource
 

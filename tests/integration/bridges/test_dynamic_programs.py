@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from integration.bridges.plane_stub import API_KEY, Plane
-from spg99.bridges.import_file import write_import_file
+from spg99.bridges.pulumi.dynamic.import_file import write_import_file
 from spg99.engine.events import Event, Message, Result, StepEnded
 from spg99.engine.importing import import_all, parse
 from spg99.engine.operations import run_destroy, run_preview, run_refresh, run_up

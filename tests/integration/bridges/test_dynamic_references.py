@@ -11,7 +11,7 @@ from pulumi.runtime.proto import provider_pb2
 
 from integration.bridges.host_driver import Host, Stored, struct
 from integration.bridges.plane_stub import Plane
-from spg99.bridges.dynamic.reference import PROVIDER_KEY
+from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY
 from spg99.resources import NOUNS, Resource
 
 WRITTEN = json.loads((Path(__file__).parents[2] / "fixtures/provider_references.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from pytest_httpserver import HTTPServer
 
-from spg99.bridges.ephemerals import close_api_key, open_api_key, open_tenant_dsn
+from spg99.bridges.shared.ephemerals import close_api_key, open_api_key, open_tenant_dsn
 from spg99.client import Client
 from spg99.errors import Forbidden, Internal, NotFound, Unavailable
 

@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from proof.gadget import GADGET, MOUNTED, PACKAGE
 from proof.server import API_KEY, SECRET, Server, running
-from spg99.bridges.inputs import check, failures_of
-from spg99.bridges.operations import Interrupted, Operations, Unfinished
-from spg99.bridges.words import ANY_TOOL, PULUMI, PULUMI_DYNAMIC, TERRAFORM, Words
+from spg99.bridges.shared.inputs import check, failures_of
+from spg99.bridges.shared.operations import Interrupted, Operations, Unfinished
+from spg99.bridges.shared.words import ANY_TOOL, PULUMI, PULUMI_DYNAMIC, TERRAFORM, Words
 from spg99.client import Client
 from spg99.errors import BadRequest, Conflict, Internal, NotFound, Spg99Error, Unavailable
 

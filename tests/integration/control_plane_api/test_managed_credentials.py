@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from spg99.bridges.operations import Operations
+from spg99.bridges.shared.operations import Operations
 from spg99.client import Client
 from spg99.errors import Conflict
 from spg99.prepared import PACKAGE

@@ -29,7 +29,7 @@ PROOF_PLUGIN = f"""\
 import sys
 sys.path.insert(0, {str(TESTS)!r})
 from proof.gadget import PACKAGE
-from spg99.bridges.native.process import serve
+from spg99.bridges.pulumi.native.process import serve
 serve(PACKAGE, sys.argv[1:])
 """
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from integration.terraform_plugin.plugin_driver import Client
+from integration.tfplugin.plugin_driver import Client
+from spg99.bridges.shared.unknown import UNKNOWN, has_unknown
 from spg99.bridges.terraform.schema import Attribute, Block
 from spg99.bridges.terraform.session import decoded, encoded
-from spg99.bridges.unknown import UNKNOWN, has_unknown
 
 Values = dict[str, Any]
 CAPABILITIES = {"deferral_allowed": False, "write_only_attributes_allowed": True}

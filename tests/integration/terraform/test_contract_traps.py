@@ -38,17 +38,17 @@ from conformance.package import ALSO_MOUNTED, NOUNS, PACKAGE
 from conformance.values import candidates, good_values, is_right
 from integration.terraform import core_rules
 from integration.terraform.core_rules import Broken, Core, Refused, Values
-from integration.terraform_plugin.plugin_driver import UNLIMITED, Client
+from integration.tfplugin.plugin_driver import UNLIMITED, Client
 from proof.gadget import GADGET
 from proof.server import API_KEY, Server, running
+from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.terraform.json_values import to_terraform
-from spg99.bridges.terraform.plugin.serving import Attached
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.bridges.terraform.schema import Block, tables
 from spg99.bridges.terraform.session import encoded
-from spg99.bridges.unknown import UNKNOWN
 from spg99.shapes import Noun
 from terraform_cli import Workspace
+from tfplugin.serving import Attached
 
 Text = Callable[..., str]
 TABLES = tables(PACKAGE)
@@ -274,7 +274,7 @@ def test_a_diagnostic_names_one_step_and_says_the_rest(client: Client) -> None:
 def test_the_loose_rules_of_old_providers_are_not_asked_for(client: Client) -> None:
     block = block_of(GADGET)
     config = encoded(block.type, config_of(GADGET, {"shelf": "top", "name": "old"}))
-    from spg99.bridges.terraform.plugin import messages
+    from tfplugin import messages
 
     asked = messages.encode(
         "PlanResourceChange.Request",

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from house import House, a_house
-from spg99.bridges.terraform.plugin.serving import Attached
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.prepared import PACKAGE
 from spg99.shapes import Field, Noun, Package, Type
 from terraform_cli import Workspace, attached, settings_of
+from tfplugin.serving import Attached
 
 TWO = """
 resource "spg99_tenant" "acme" {

@@ -14,10 +14,10 @@ import pytest
 
 from proof.gadget import PACKAGE
 from proof.server import API_KEY, Server
-from spg99.bridges.terraform.plugin.interface import Call
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.bridges.terraform.session import encoded
 from terraform_cli import Workspace
+from tfplugin.interface import Call
 
 Text = Callable[..., str]
 IT = "spg99_gadget.it"

@@ -22,7 +22,7 @@ MANY = 'resource "spg99_gadget" "it" {\n  count = %d\n  shelf = "top"\n  name = 
 PROOF_PROVIDER = """
 import sys
 sys.path[:0] = {paths!r}
-from spg99.bridges.terraform.plugin.server import serve
+from tfplugin.server import serve
 
 def load():
     from proof.gadget import PACKAGE

@@ -33,11 +33,11 @@ def loaded_by(*modules: str) -> set[str]:
         "spg99.rules",
         "spg99.dsn",
         "spg99.reach",
-        "spg99.bridges.inputs",
-        "spg99.bridges.changes",
-        "spg99.bridges.naming",
-        "spg99.bridges.operations",
-        "spg99.bridges.ephemerals",
+        "spg99.bridges.shared.inputs",
+        "spg99.bridges.shared.changes",
+        "spg99.bridges.pulumi.shared.naming",
+        "spg99.bridges.shared.operations",
+        "spg99.bridges.shared.ephemerals",
     ],
 )
 def test_nothing_heavy_before_it_must(module: str) -> None:
@@ -50,4 +50,6 @@ def test_the_client_brings_http_and_no_classes() -> None:
 
 
 def test_the_vocabulary_needs_no_event_loop() -> None:
-    assert "asyncio" not in loaded_by("spg99.prepared", "spg99.bridges.inputs", "spg99.bridges.changes", "spg99.dsn")
+    assert "asyncio" not in loaded_by(
+        "spg99.prepared", "spg99.bridges.shared.inputs", "spg99.bridges.shared.changes", "spg99.dsn"
+    )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from spg99.bridges.dynamic import connection
-from spg99.bridges.native.settings import check_config
+from spg99.bridges.pulumi.dynamic import connection
+from spg99.bridges.pulumi.native.settings import check_config
+from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.terraform.configuration import configured
-from spg99.bridges.unknown import UNKNOWN
 from spg99.commands.door import Door
 from spg99.errors import BadRequest
 from spg99.prepared import PACKAGE

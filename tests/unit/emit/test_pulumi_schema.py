@@ -13,7 +13,7 @@ import yaml
 
 from proof.gadget import GADGET
 from proof.gadget import PACKAGE as PROOF
-from spg99.bridges.inputs import check
+from spg99.bridges.shared.inputs import check
 from spg99.emit import pulumi_examples
 from spg99.emit.names import camel, snake
 from spg99.emit.pulumi_schema import OUTPUT, auto_named, schema, text

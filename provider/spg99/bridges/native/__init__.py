@@ -1,1 +1,1 @@
-"""`pulumi-resource-spg99`: Pulumi's native provider, over gRPC and without Pulumi's SDK. The way in is `process.main`."""
+"""Names of the native plugin that stand in users' folders. Here: nothing but process.py. Not here: the plugin (pulumi/native)."""

@@ -1,1 +1,1 @@
-"""Terraform and OpenTofu: the provider for plugin protocol 6. The protocol itself is in plugin/, which knows no noun."""
+"""Terraform and OpenTofu: the provider for plugin protocol 6. The protocol itself is the package `tfplugin`, which knows no noun."""

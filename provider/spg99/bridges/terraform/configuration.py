@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from spg99.bridges.shared.unknown import Unknown
 from spg99.bridges.terraform.json_values import Values
 from spg99.bridges.terraform.schema import SECRETS_IN_STATE
-from spg99.bridges.unknown import Unknown
 from spg99.reach import bad_url
 from spg99.shapes import Field, Package
 

@@ -1,6 +1,6 @@
 """Errors as Terraform's diagnostics: on the attribute, with the object's id and the request id, and what to do. No traceback, no secret.
 
-Here: words and places. Not here: sending them (plugin/).
+Here: words and places. Not here: sending them (tfplugin).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spg99.bridges.inputs import failures_of
-from spg99.bridges.terraform.plugin.interface import Diagnostic, error, warning
+from spg99.bridges.shared.inputs import failures_of
+from spg99.bridges.shared.values import Failure
 from spg99.bridges.terraform.schema import Block
-from spg99.bridges.values import Failure
 from spg99.errors import Spg99Error
+from tfplugin.interface import Diagnostic, error, warning
 
 
 def on_path(

@@ -10,7 +10,7 @@ from spg99.bridges.terraform.session import Session, decoded, encoded
 from spg99.shapes import Ephemeral
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Message
+    from tfplugin.interface import Call, Message
 
 
 class EphemeralCalls(Session):
@@ -18,7 +18,7 @@ class EphemeralCalls(Session):
 
     def validate_ephemeral_resource_config(self, request: Message, call: Call) -> Message:
         """All that is wrong with the arguments that are known."""
-        from spg99.bridges import inputs
+        from spg99.bridges.shared import inputs
         from spg99.bridges.terraform import diagnostics
 
         block, each = self._ephemeral(request["type_name"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spg99.bridges.shared.unknown import has_unknown
 from spg99.bridges.terraform.json_values import plain
-from spg99.bridges.terraform.plugin.interface import function_error
 from spg99.bridges.terraform.session import Session, decoded, encoded
-from spg99.bridges.unknown import has_unknown
 from spg99.shapes import FunctionFault
+from tfplugin.interface import function_error
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Message
+    from tfplugin.interface import Call, Message
 
 
 class FunctionCalls(Session):

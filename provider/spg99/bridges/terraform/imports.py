@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from spg99.bridges.terraform.json_values import Values, whole_block
 from spg99.bridges.terraform.moves import Immovable, moved
-from spg99.bridges.terraform.plugin.interface import error
 from spg99.bridges.terraform.reads import ReadCalls
 from spg99.bridges.terraform.session import decoded, encoded, noun_of
 from spg99.errors import BadRequest, NotFound
 from spg99.shapes import Noun
+from tfplugin.interface import error
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Message
+    from tfplugin.interface import Call, Message
 
 
 class ImportCalls(ReadCalls):
@@ -30,7 +30,7 @@ class ImportCalls(ReadCalls):
 
     def upgrade_resource_identity(self, request: Message, call: Call) -> Message:
         """An identity that this or an older version wrote."""
-        from spg99.bridges.terraform.plugin.values import from_json
+        from tfplugin.values import from_json
 
         block = self.block_of(self.tables.identities, request["type_name"])
         raw = (request["raw_identity"] or {}).get("json")
@@ -53,7 +53,7 @@ class ImportCalls(ReadCalls):
 
     def move_resource_state(self, request: Message, call: Call) -> Message:
         """The state of another provider's resource as one of ours, by its attributes' names; the next read fills it in."""
-        from spg99.bridges.terraform.plugin.values import parse_json
+        from tfplugin.values import parse_json
 
         name = request["target_type_name"]
         block = self.block_of(self.tables.resources, name)

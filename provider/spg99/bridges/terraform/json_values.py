@@ -1,6 +1,6 @@
 """Values as the API speaks them (JSON) and as Terraform wants them: every attribute there, numbers exact, the user's form kept. Pure.
 
-Not here: bytes (plugin/values.py), what a plan decides (planning.py), when two values mean the same (bridges/values.py).
+Not here: bytes (tfplugin/values.py), what a plan decides (planning.py), when two values mean the same (bridges/shared/values.py).
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spg99.bridges.shared.unknown import Unknown
 from spg99.bridges.terraform.schema import Attribute, Block
-from spg99.bridges.unknown import Unknown
 
 Values = dict[str, Any]
 

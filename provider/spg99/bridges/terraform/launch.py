@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from spg99.bridges.terraform.plugin.server import serve
+from tfplugin.server import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from spg99.bridges.terraform.plugin.interface import Call, Diagnostic, Message
     from spg99.bridges.terraform.provider import TerraformProvider
+    from tfplugin.interface import Call, Diagnostic, Message
 
 SCHEMA_FILE = "schema.bin"
 SOURCES = (
@@ -102,7 +102,7 @@ def _refusing(missing: ImportError) -> Any:
     """In place of a call: the installation lacks something."""
 
     def refuse(request: Message, call: Call) -> Message:
-        from spg99.bridges.terraform.plugin.interface import error
+        from tfplugin.interface import error
 
         text = f"{missing}. Its installation is damaged or not complete: install the provider again, then run `terraform init`."
         said = error("Provider failed to start", text)

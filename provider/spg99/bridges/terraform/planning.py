@@ -1,6 +1,6 @@
 """What will happen to a resource: the planned state, what needs another object, and what is refused. Pure.
 
-Here: terraform-facts section 1.4 as rules. Not here: what is wrong with a value (bridges/inputs.py), calls (resources.py).
+Here: terraform-facts section 1.4 as rules. Not here: what is wrong with a value (bridges/shared/inputs.py), calls (resources.py).
 
 Values are dicts of Terraform values with every attribute of the block; UNKNOWN stands for what is known after apply. The
 order: what the user wrote -> defaults -> write-only null -> when something is to be sent, outputs that move with it unknown,
@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from spg99.bridges.shared.unknown import UNKNOWN, Unknown, has_unknown
 from spg99.bridges.terraform.json_values import Values, plain, to_terraform
 from spg99.bridges.terraform.schema import ALLOW_REPLACEMENT, VERSION, Attribute, Block
-from spg99.bridges.unknown import UNKNOWN, Unknown, has_unknown
 from spg99.shapes import Field, Noun
 
 
@@ -255,7 +255,7 @@ def _human_id(noun: Noun, values: Mapping[str, Any]) -> Any:
 
 
 def _same(field: Field, one: Any, other: Any) -> bool:
-    from spg99.bridges.values import same  # brings modules that no plan of a new object needs
+    from spg99.bridges.shared.values import same  # brings modules that no plan of a new object needs
 
     return same(field.type, one, other)
 

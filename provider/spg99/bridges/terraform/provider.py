@@ -13,11 +13,11 @@ from spg99.bridges.terraform.imports import ImportCalls
 from spg99.bridges.terraform.session import decoded
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Message
+    from tfplugin.interface import Call, Message
 
 
 class TerraformProvider(ImportCalls, EphemeralCalls, FunctionCalls):
-    """What the plugin server serves (plugin/interface.py)."""
+    """What the plugin server serves (tfplugin/interface.py)."""
 
     def get_metadata(self, request: Message, call: Call) -> Message:
         """The names of all that there is."""

@@ -1,6 +1,6 @@
 """The connection of this process to one Control Plane, made at the first call that needs it. All threads share one event loop.
 
-Here: threads to async and back. Not here: which Control Plane (configuration.py), what is asked (bridges/operations.py).
+Here: threads to async and back. Not here: which Control Plane (configuration.py), what is asked (bridges/shared/operations.py).
 asyncio and httpx are imported here and nowhere earlier: a process that only plans a new object needs neither.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spg99.bridges.terraform.configuration import Configuration, user_agent
 
 if TYPE_CHECKING:
-    from spg99.bridges.operations import Operations
+    from spg99.bridges.shared.operations import Operations
     from spg99.client import Client
 
 T = TypeVar("T")
@@ -36,13 +36,13 @@ class Reach:
 
     def run(self, work: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
         """Carries out `work` in the event loop and waits for it in this thread."""
-        from spg99.bridges.dynamic import background
+        from spg99.bridges.shared import background
 
         return background.run(work(self._connected()[1]))
 
     def run_client(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         """The same, for work that needs the client itself."""
-        from spg99.bridges.dynamic import background
+        from spg99.bridges.shared import background
 
         return background.run(work(self._connected()[0]))
 
@@ -50,12 +50,12 @@ class Reach:
         """Ends all waits, those to come too. Returns at once."""
         self.is_interrupted = True
         if self._open is not None:
-            from spg99.bridges.dynamic import background
+            from spg99.bridges.shared import background
 
             background.call(self._open[1].interrupt)
 
     def _connected(self) -> tuple[Client, Operations]:
-        from spg99.bridges.dynamic import background
+        from spg99.bridges.shared import background
 
         with self._lock:
             if self._open is None:
@@ -65,8 +65,8 @@ class Reach:
             return self._open
 
     async def _connect(self) -> tuple[Client, Operations]:
-        from spg99.bridges.operations import Operations
-        from spg99.bridges.words import TERRAFORM
+        from spg99.bridges.shared.operations import Operations
+        from spg99.bridges.shared.words import TERRAFORM
         from spg99.client import Client
 
         settings = self._configuration

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from spg99.bridges.shared.unknown import Unknown
 from spg99.bridges.terraform.json_values import Values, plain, to_terraform
-from spg99.bridges.terraform.plugin.interface import error
 from spg99.bridges.terraform.resources import ResourceCalls
 from spg99.bridges.terraform.schema import Attribute, Block
 from spg99.bridges.terraform.session import decoded, encoded, noun_of
-from spg99.bridges.unknown import Unknown
 from spg99.errors import BadRequest, NotFound
 from spg99.shapes import Noun
+from tfplugin.interface import error
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Message
+    from tfplugin.interface import Call, Message
 
 
 SHOWN_MAX = 100
@@ -98,7 +98,7 @@ class ReadCalls(ResourceCalls):
 
 
 def _bad_arguments(block: Block, config: Values) -> list[Any]:
-    from spg99.bridges.values import failures_in
+    from spg99.bridges.shared.values import failures_in
 
     noun = noun_of(block)
     outputs = noun.output_fields()

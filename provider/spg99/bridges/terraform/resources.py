@@ -1,4 +1,4 @@
-"""Managed resources: Terraform's calls to plans (planning.py) and operations (bridges/operations.py), for any noun.
+"""Managed resources: Terraform's calls to plans (planning.py) and operations (bridges/shared/operations.py), for any noun.
 
 Here: which call means what, and which state is answered when something fails. Not here: rules of a plan, requests, words.
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from spg99.bridges.shared.unknown import Unknown
 from spg99.bridges.terraform import planning
 from spg99.bridges.terraform.json_values import Values, from_terraform, plain
-from spg99.bridges.terraform.plugin.interface import attribute_path, error, warning
 from spg99.bridges.terraform.schema import SECRETS_IN_STATE, TIMEOUTS, VERSION, Block
 from spg99.bridges.terraform.session import Session, decoded, encoded, noun_of
-from spg99.bridges.unknown import Unknown
+from tfplugin.interface import attribute_path, error, warning
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Diagnostic, Message
     from spg99.errors import Spg99Error
+    from tfplugin.interface import Call, Diagnostic, Message
 
 OLD_CLI = (
     "Write-only arguments need Terraform 1.11 or OpenTofu 1.11, or newer: an older one would write the secret into its state. "
@@ -30,7 +30,7 @@ class ResourceCalls(Session):
 
     def validate_resource_config(self, request: Message, call: Call) -> Message:
         """All that is wrong with a configuration at once; what is unknown is left for later."""
-        from spg99.bridges import inputs
+        from spg99.bridges.shared import inputs
         from spg99.bridges.terraform import diagnostics
 
         block = self.block_of(self.tables.resources, request["type_name"])
@@ -48,7 +48,7 @@ class ResourceCalls(Session):
 
     def upgrade_resource_state(self, request: Message, call: Call) -> Message:
         """A state that this or an older version wrote: what is unknown now is dropped, what is missing is null."""
-        from spg99.bridges.terraform.plugin.values import from_json
+        from tfplugin.values import from_json
 
         block = self.block_of(self.tables.resources, request["type_name"])
         raw = (request["raw_state"] or {}).get("json")
@@ -132,7 +132,7 @@ class ResourceCalls(Session):
     def _created(
         self, block: Block, planned: Values, config: Values, call: Call
     ) -> tuple[Values | None, list[Diagnostic]]:
-        from spg99.bridges.operations import Unfinished
+        from spg99.bridges.shared.operations import Unfinished
         from spg99.bridges.terraform.create_tokens import data_folder, token_for
 
         noun = noun_of(block)
@@ -236,7 +236,7 @@ class ResourceCalls(Session):
         human_id: Any,
     ) -> tuple[Values | None, list[Diagnostic]]:
         """The state after `work`. An object that is there but not as wanted is kept, with an error; else `prior` is."""
-        from spg99.bridges.operations import Unfinished
+        from spg99.bridges.shared.operations import Unfinished
         from spg99.bridges.terraform import diagnostics
         from spg99.errors import Spg99Error
 
@@ -299,7 +299,7 @@ def limit_of(block: Block, state: Values, call: str) -> float | None:
 
 def progress(sentence: str) -> None:
     """A line while something is waited for."""
-    from spg99.bridges.terraform.plugin import logging
+    from tfplugin import logging
 
     logging.log(logging.INFO, sentence)
 

@@ -1,6 +1,6 @@
 """What Terraform is told about a Package: resources, data sources, ephemeral resources and functions as plain tables. Pure.
 
-Here: which attribute a field becomes, and what its page says. Not here: how a schema travels (plugin/), what a plan does
+Here: which attribute a field becomes, and what its page says. Not here: how a schema travels (tfplugin), what a plan does
 with it (planning.py).
 
     a field of the noun is ...                            | the attribute is
@@ -35,7 +35,7 @@ RESERVED = frozenset({"count", "for_each", "depends_on", "lifecycle", "provider"
 CTY = {"text": "string", "enum": "string", "time": "string", "whole": "number", "number": "number", "flag": "bool"}
 
 Cty = Any
-"""A cty type as plugin/values.py writes it: `"string"`, `("list", "string")`, `("object", {"a": "number"})`."""
+"""A cty type as tfplugin/values.py writes it: `"string"`, `("list", "string")`, `("object", {"a": "number"})`."""
 
 
 class Nested(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spg99.bridges.terraform.plugin import messages
-from spg99.bridges.terraform.plugin.values import type_json
 from spg99.bridges.terraform.schema import Attribute, Block, Signature, Tables
+from tfplugin import messages
+from tfplugin.values import type_json
 
 PLAIN, MARKDOWN = 0, 1
 NESTING = {"single": 1, "list": 2, "map": 4}

@@ -10,20 +10,20 @@ from _thread import allocate_lock  # `threading` is one more import of every sta
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.terraform import schema
 from spg99.bridges.terraform.configuration import Configuration, configured
 from spg99.bridges.terraform.handed_over import HandedOver
-from spg99.bridges.terraform.plugin import values
-from spg99.bridges.terraform.plugin.interface import error
-from spg99.bridges.terraform.plugin.msgpack import BadValue
 from spg99.bridges.terraform.reach import Reach
 from spg99.bridges.terraform.schema import Block, Cty, Tables
-from spg99.bridges.unknown import UNKNOWN
 from spg99.errors import BadRequest, Unavailable
 from spg99.shapes import Noun, Package
+from tfplugin import values
+from tfplugin.interface import error
+from tfplugin.msgpack import BadValue
 
 if TYPE_CHECKING:
-    from spg99.bridges.terraform.plugin.interface import Call, Diagnostic, Message
+    from tfplugin.interface import Call, Diagnostic, Message
 
 
 class Session:

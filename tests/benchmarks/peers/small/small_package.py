@@ -22,7 +22,7 @@ SMALL = PACKAGE._replace(name="small", nouns=(DATABASE,), reads=(), functions=()
 
 def main() -> None:
     """The process that Terraform starts."""
-    from spg99.bridges.terraform.plugin.server import serve
+    from tfplugin.server import serve
 
     serve(provider)
 

@@ -1,0 +1,60 @@
+"""Which Control Plane this process talks to: configuration in, Operations out. One connection per address and key."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spg99.bridges.shared import background
+from spg99.reach import ClientSettings, client_settings
+
+if TYPE_CHECKING:
+    from spg99.bridges.shared.operations import Operations
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 10
+"""About half a minute: a Control Plane that is being restarted comes back in less."""
+
+_lock = threading.Lock()
+_open: dict[ClientSettings, Operations] = {}
+
+
+def settings_from(config: Mapping[str, Any]) -> ClientSettings:
+    """Settings from a provider's configuration: the whole stack's (`spg99:url`) or that of an explicit provider (`url`).
+
+    What is missing comes from the environment. Raises Unauthorized with a sentence that names all ways.
+    """
+    url = config.get("url") or config.get("spg99:url")
+    api_key = config.get("apiKey") or config.get("spg99:apiKey")
+    return client_settings(url=url, api_key=api_key)
+
+
+def operations(settings: ClientSettings) -> Operations:
+    """The operations on this Control Plane; connects at the first call."""
+    with _lock:
+        if settings not in _open:
+            _open[settings] = background.run(_connect(settings))
+        return _open[settings]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs an operation and waits for it."""
+    return background.run(work)
+
+
+def interrupt() -> None:
+    """Ends all waits."""
+    for connection in list(_open.values()):
+        with contextlib.suppress(RuntimeError):
+            background.call(connection.interrupt)
+
+
+async def _connect(settings: ClientSettings) -> Operations:
+    from spg99.bridges.shared.operations import Operations
+    from spg99.bridges.shared.words import PULUMI_DYNAMIC
+    from spg99.client import Client
+
+    return Operations(Client(settings.cp_url, settings.api_key, max_attempts=ATTEMPTS_MAX), PULUMI_DYNAMIC)

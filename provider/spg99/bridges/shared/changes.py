@@ -1,0 +1,126 @@
+"""What changes between what is and what a user wants, and whether data would be lost by it. Pure, over shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from spg99.bridges.shared import values
+from spg99.bridges.shared.unknown import UNKNOWN, has_unknown
+from spg99.bridges.shared.values import Spelling
+from spg99.shapes import Field, Noun
+
+ALLOW_REPLACEMENT = "allow_replacement"
+"""Input of every noun that holds data, in every bridge: the user agrees that data is destroyed. Never sent to the API."""
+
+
+class Change(NamedTuple):
+    """One input that differs."""
+
+    field: str
+    old: Any
+    new: Any
+    """The wanted value, null to unset it, or UNKNOWN."""
+    replaces: bool
+    """The change needs another object. False while the new value is unknown: then nobody can say yet."""
+
+
+def diff(
+    noun: Noun,
+    *,
+    old_outputs: Mapping[str, Any],
+    new_inputs: Mapping[str, Any],
+    old_inputs: Mapping[str, Any] | None = None,
+) -> list[Change]:
+    """The inputs that differ from what the system last answered, in the noun's order.
+
+    What a user never wrote is never a change, and neither is a volatile field. A secret that the system does not tell
+    is compared with what was written last (`old_inputs`).
+    """
+    changes = []
+    for field in noun.inputs:
+        if field.volatile:
+            continue
+        name = field.name
+        was = None if old_inputs is None else old_inputs.get(name)
+        old = old_outputs.get(name)
+        if old is None and field.secret:
+            old = was  # the API does not tell a secret again; what was written last is what is there
+        new = new_inputs.get(name)
+        if has_unknown(new):
+            changes.append(Change(name, old, UNKNOWN, replaces=False))
+        elif _differs(field, was=was, old=old, new=new):
+            changes.append(Change(name, old, new, replaces=field.immutable))
+    return changes
+
+
+def _differs(field: Field, *, was: Any, old: Any, new: Any) -> bool:
+    if new is None:
+        return was is not None and old is not None
+    if old is None and was is None and new == field.default:
+        return False  # a field this version knows and the one that wrote the state did not: its default is no change
+    return not values.same(field.type, old, new)
+
+
+def same(noun: Noun, name: str, one: Any, other: Any) -> bool:
+    """Whether two JSON values of a field mean the same: 2026-01-01T00:00:00Z is 2026-01-01T01:00:00+01:00."""
+    field = noun.input_named(name) or noun.output_named(name)
+    return one == other if field is None else values.same(field.type, one, other)
+
+
+def refused_replacements(
+    noun: Noun,
+    *,
+    old_inputs: Mapping[str, Any],
+    new_inputs: Mapping[str, Any],
+    spelling: Spelling = str,
+) -> dict[str, str]:
+    """A sentence for each field whose new value would destroy data; empty when nothing would or the user agrees."""
+    if not noun.holds_data or not old_inputs or new_inputs.get(ALLOW_REPLACEMENT) is True:
+        return {}
+    changes = diff(noun, old_outputs=old_inputs, new_inputs=new_inputs, old_inputs=old_inputs)
+    secrets = noun.secrets()
+    refused = {}
+    for change in changes:
+        if change.replaces:
+            is_secret = change.field in secrets
+            step = "cannot change" if is_secret else f"cannot change from {_json(change.old)} to {_json(change.new)}"
+            keep = "the old value" if is_secret else _json(change.old)
+            refused[change.field] = (
+                f"{step} in place: the {_words(noun)} would be replaced by an empty one and its data destroyed. Keep "
+                f"{keep}, or set {spelling(ALLOW_REPLACEMENT)} to true if that is what you want."
+            )
+    return refused
+
+
+def refused_deletion(noun: Noun, old_outputs: Mapping[str, Any], *, spelling: Spelling = str) -> str | None:
+    """Why this object cannot be deleted (nor replaced) now, for the plan; None when nothing protects it."""
+    if noun.protected_by is None or old_outputs.get(noun.protected_by) is not True:
+        return None
+    flag = spelling(noun.protected_by)
+    try:
+        named = f"The {_words(noun)} '{noun.id_of(old_outputs)}'"
+    except KeyError:
+        named = f"This {_words(noun)}"
+    return f"{named} is protected: {flag} is on. Set it to false and apply that first; then it can be deleted."
+
+
+def deletes_before_replace(noun: Noun, changes: list[Change]) -> bool:
+    """Whether the old object must go first: both would have the same name."""
+    inputs = {field.name for field in noun.inputs}
+    names = [name for name in noun.id_fields() if name in inputs]
+    return bool(names) and not any(change.field in names for change in changes)
+
+
+def patch(noun: Noun, changes: list[Change]) -> dict[str, Any]:
+    """The body of a PATCH that makes these changes."""
+    return {change.field: change.new for change in changes if not change.replaces}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _words(noun: Noun) -> str:
+    return noun.noun.replace("_", " ")

@@ -1,0 +1,399 @@
+"""Create, read, update, delete and wait, for any noun and any bridge. The tools' words stay in the bridges.
+
+Here: what is asked of the Control Plane, and in which order. Not here: what is wrong with inputs (inputs.py), what
+differs (changes.py), when to look again (waiting.py), what a tool calls things (words.py).
+
+Values are JSON values under our field names. An object is known by its human id (`acme/app`) and its uid (`db_...`): one
+with the same name and another uid is somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spg99.bridges.shared.changes import diff, patch, refused_deletion
+from spg99.bridges.shared.endings import Interrupted as Interrupted  # raised here: who calls catches both from here
+from spg99.bridges.shared.endings import Unfinished as Unfinished
+from spg99.bridges.shared.inputs import a
+from spg99.bridges.shared.objects import (
+    Values,
+    idempotency_key,
+    inputs_of,
+    is_going,
+    is_same,
+    keep_secrets,
+    matches,
+    reason_of,
+)
+from spg99.bridges.shared.waiting import StillWaiting, Waiter
+from spg99.bridges.shared.words import ANY_TOOL, Words
+from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, Unavailable
+from spg99.shapes import Noun
+
+if TYPE_CHECKING:
+    from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
+
+GENERATIONS_MAX = 1000
+FAILED_SECONDS_MAX = 15.0
+"""The system tries again by itself when something failed; so long do we wait for that before we say so."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object as it is now."""
+
+    human_id: str
+    values: Values
+    inputs: Values
+    """What a user would have to write to get it."""
+
+
+def no_progress(_sentence: str) -> None:
+    """Reports nothing."""
+
+
+class Operations:
+    """What bridges do with one Control Plane. Lives in one event loop; many calls at once."""
+
+    def __init__(self, client: Client, words: Words = ANY_TOOL) -> None:
+        self._client = client
+        self._words = words
+        self._waiter = Waiter(client)
+
+    async def aclose(self) -> None:
+        """Ends the event stream and closes all connections."""
+        await self._waiter.aclose()
+        await self._client.aclose()
+
+    def interrupt(self) -> None:
+        """Ends all waits; what was created is told as Unfinished, what was not begun is not begun."""
+        self._waiter.interrupt()
+
+    async def create(
+        self,
+        noun: Noun,
+        inputs: Mapping[str, Any],
+        *,
+        declaration: str | None,
+        seconds_max: float | None = None,
+        progress: Progress = no_progress,
+    ) -> tuple[str, Values]:
+        """Creates an object and waits until it is settled; answers its human id and values.
+
+        `declaration` names it (Pulumi's URN, a token that Terraform keeps): asked again for the same one, after a lost
+        answer or a kill, it finds the object of the first time instead of making a second. None: every call makes one.
+        Raises Unfinished when the object exists but is not settled.
+        """
+        deadline = _deadline(seconds_max or noun.seconds.create)
+        body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
+        made, now = await self._create_or_find(noun, body, declaration, deadline, progress)
+        values = keep_secrets(noun, now, made)
+        return noun.id_of(values), await self._settled(noun, values, "created", deadline, progress)
+
+    async def _create_or_find(
+        self, noun: Noun, body: Values, declaration: str | None, deadline: float, progress: Progress
+    ) -> tuple[Values, Values]:
+        """What the create answered (only it tells some secrets), and the object as it is now."""
+        generation = 0
+        while generation < GENERATIONS_MAX:
+            if self._waiter.interrupted:
+                raise Interrupted
+            key = idempotency_key(declaration, noun, body, generation)
+            try:
+                made = await self._client.create(noun, body, idempotency_key=key)
+            except Conflict as conflict:
+                if "first" in conflict.details:
+                    if (mine := await self._mine_before_the_edit(noun, body, conflict)) is not None:
+                        return mine, mine
+                    generation += 1
+                    continue
+                await self._wait_for_the_name(noun, body, conflict, deadline, progress)
+                continue
+            now = await self._look_at_made(noun, made, declaration)
+            if now is not None and is_same(noun, made, now) and not is_going(noun, now):
+                return made, now
+            # The answer was kept from an object that is gone: this declaration was created, deleted and is created
+            # again. Its next life has a key of its own.
+            generation += 1
+        raise Conflict(
+            f"This {_words(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."
+        )
+
+    async def _look_at_made(self, noun: Noun, made: Values, declaration: str | None) -> Values | None:
+        """What was just made, as it is now. Raises Unfinished when it cannot be looked at (a right was withdrawn), so that
+        it is not forgotten.
+        """
+        try:
+            return await self._look(noun, noun.id_of(made))
+        except Spg99Error as problem:
+            # Who is only away has the object for the next run, which finds it by its declaration. Terraform would call it
+            # tainted, and replace it, if it were told of it now.
+            if isinstance(problem, Unavailable) and declaration is not None:
+                raise
+            raise Unfinished(
+                f"The {_words(noun)} '{noun.id_of(made)}' was created, but cannot be looked at: {problem} Nothing is lost: "
+                f"{self._words.apply} goes on from here.",
+                human_id=noun.id_of(made),
+                values=made,
+            ) from problem
+
+    async def _mine_before_the_edit(self, noun: Noun, body: Values, conflict: Conflict) -> Values | None:
+        """This declaration's own object, made before the program was edited and never recorded, brought to what it says
+        now; None when that object is gone. Raises `conflict`, explained, when it cannot become what is wanted.
+        """
+        now = await self._look(noun, noun.id_of(body)) if noun.has_name() else None
+        if (
+            now is None
+            or is_going(noun, now)
+            or now.get(noun.uid_field) != conflict.details["first"].get(noun.uid_field)
+        ):
+            return None
+        changes = diff(noun, old_outputs=now, new_inputs=body)
+        if replacing := [change.field for change in changes if change.replaces]:
+            raise Conflict(
+                f"The {_words(noun)} '{noun.id_of(body)}' was made by an earlier run whose answer was lost, and "
+                f"{', '.join(replacing)} cannot change in place. Declare it as it was, or choose another name.",
+                request_id=conflict.request_id,
+            ) from conflict
+        if changed := patch(noun, changes):
+            return await self._client.update(noun, _id_values(noun, noun.id_of(body)), changed)
+        return now
+
+    async def _wait_for_the_name(
+        self, noun: Noun, body: Values, conflict: Conflict, deadline: float, progress: Progress
+    ) -> None:
+        """Returns when the name in the way is free. Raises `conflict`, explained, when it will not be."""
+        if type(conflict) is not Conflict or any(name not in body for name in noun.id_fields()):
+            raise conflict
+        human_id = noun.id_of(body)
+        there = await self._look(noun, human_id)
+        if there is None:
+            raise conflict
+        if is_going(noun, there):
+            if there.get(noun.uid_field) is None and time.monotonic() > deadline:
+                raise conflict
+            await self._gone(noun, human_id, there, deadline, progress)
+            return
+        adopt = self._words.adopt.format(
+            id=human_id, noun=noun.noun, title=noun.title, collection=noun.collection_path.rpartition("/")[2]
+        )
+        raise Conflict(
+            f"{a(_words(noun)).capitalize()} '{human_id}' exists already and was not made by this resource. To manage it here, {adopt}; "
+            f"{self._words.moved}; or choose another name.",
+            request_id=conflict.request_id,
+        ) from conflict
+
+    async def read(
+        self,
+        noun: Noun,
+        human_id: str,
+        *,
+        old: Mapping[str, Any],
+        old_inputs: Mapping[str, Any] | None = None,
+        seconds_max: float | None = None,
+    ) -> Found | None:
+        """The object as it is now; None when it is gone or another has taken its name.
+
+        `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote. Raises Unavailable when it
+        takes longer than `seconds_max`, Internal when the answer is not what the noun's shape says.
+        """
+        now = await self.look_up(noun, human_id, seconds_max=seconds_max)
+        if now is None or is_going(noun, now) or not is_same(noun, old, now):
+            return None
+        values = keep_secrets(noun, now, old)
+        return Found(noun.id_of(values), values, inputs_of(noun, values, old, old_inputs))
+
+    async def look_up(self, noun: Noun, human_id: str, *, seconds_max: float | None = None) -> Values | None:
+        """The values of an object that others manage (a data source, a function), whatever its state; None: there is none."""
+        limit = seconds_max or noun.seconds.read
+        try:
+            async with asyncio.timeout(limit):
+                return await self._look(noun, human_id)
+        except TimeoutError:
+            raise Unavailable(
+                f"Reading the {_words(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
+                "was changed. Try again; if it stays, check whether the Control Plane is busy."
+            ) from None
+
+    async def find_all(
+        self,
+        noun: Noun,
+        values: Mapping[str, Any],
+        filters: Mapping[str, Any],
+        *,
+        seconds_max: float | None = None,
+    ) -> list[Values]:
+        """All objects of a collection (`values` fill its path) that match the filters (`Noun.filters`; null: no filter)."""
+        wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+        limit = seconds_max or noun.seconds.read
+        try:
+            async with asyncio.timeout(limit):
+                found = [item async for item in self._client.list(noun, dict(values), **wanted)]
+        except TimeoutError:
+            raise Unavailable(
+                f"Listing the {noun.plural.replace('_', ' ')} took longer than {self._words.time_limit}, {limit:g} s."
+            ) from None
+        return [item for item in found if matches(noun, item, wanted)]
+
+    async def update(
+        self,
+        noun: Noun,
+        human_id: str,
+        *,
+        old: Mapping[str, Any],
+        new_inputs: Mapping[str, Any],
+        old_inputs: Mapping[str, Any] | None = None,
+        seconds_max: float | None = None,
+        progress: Progress = no_progress,
+    ) -> Values:
+        """Makes the object as wanted and waits until it is settled; also finishes what an earlier call left unfinished.
+
+        A write-only input is sent when it differs from `old_inputs`; without `old_inputs`, whenever it is given.
+        """
+        deadline = _deadline(seconds_max or noun.seconds.update)
+        if self._waiter.interrupted:
+            raise Interrupted
+        now = await self._look(noun, human_id)
+        if now is None or is_going(noun, now) or not is_same(noun, old, now):
+            raise NotFound(
+                f"The {_words(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
+                f"{self._words.apply} then creates it again."
+            )
+        values = keep_secrets(noun, now, old)
+        changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
+        if body := patch(noun, changes):
+            answer = await self._client.update(noun, _id_values(noun, human_id), body)
+            values = keep_secrets(noun, answer, values)
+        return await self._settled(noun, values, "changed", deadline, progress)
+
+    async def delete(
+        self,
+        noun: Noun,
+        human_id: str,
+        *,
+        old: Mapping[str, Any],
+        seconds_max: float | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        """Deletes the object and waits until it is gone. One that is gone, or whose name another has, is a success.
+
+        Connected clients do not hinder it where the noun says so (`Noun.force_delete`): who destroys in an
+        infrastructure program means it; a noun's protection (`Noun.protected_by`) is there for who does not. Raises
+        Conflict for a protected one.
+        """
+        deadline = _deadline(seconds_max or noun.seconds.delete)
+        now = await self._look(noun, human_id)
+        if now is None or not is_same(noun, old, now):
+            return
+        if not is_going(noun, now):
+            if self._waiter.interrupted:
+                raise Interrupted
+            if (refusal := refused_deletion(noun, now, spelling=self._words.spelling)) is not None:
+                raise Conflict(refusal)
+            try:
+                # The uid makes a repetition harmless: the name may be another object's by the time it arrives.
+                query: dict[str, Any] = {"uid": now[noun.uid_field]} if noun.has_name() else {}
+                if noun.force_delete:
+                    query["force"] = True
+                await self._client.delete(noun, _id_values(noun, human_id), query=query or None)
+            except NotFound:
+                return
+        await self._gone(noun, human_id, now, deadline, progress)
+
+    async def _look(self, noun: Noun, human_id: str) -> Values | None:
+        try:
+            return await self._client.read(noun, _id_values(noun, human_id))
+        except NotFound:
+            return None
+
+    async def _settled(self, noun: Noun, values: Values, done: str, deadline: float, progress: Progress) -> Values:
+        """The values once the object is settled. Raises Unfinished."""
+        human_id = noun.id_of(values)
+        if not noun.settled_states or values["state"] in noun.settled_states:
+            return values
+        failed_since: float | None = None
+
+        def is_over(now: Values | None) -> bool:
+            nonlocal failed_since
+            if now is None or not is_same(noun, values, now) or now["state"] in noun.settled_states:
+                return True
+            if now["state"] not in noun.failed_states:
+                failed_since = None
+                return False
+            failed_since = failed_since or time.monotonic()
+            return time.monotonic() - failed_since >= FAILED_SECONDS_MAX
+
+        try:
+            now = await self._waiter.until(
+                lambda: self._look(noun, human_id),
+                is_over,
+                uid=str(values[noun.uid_field]),
+                seconds_max=deadline - time.monotonic(),
+                progress=lambda seen, waited: progress(
+                    f"{_words(noun)} {human_id} is {(seen or values)['state']}, waiting until it is settled, {waited} s"
+                ),
+            )
+        except StillWaiting as wait:
+            seen: Values = keep_secrets(noun, wait.seen or values, values)
+            why = self._why(wait)
+            raise Unfinished(
+                f"The {_words(noun)} '{human_id}' was {done}, but is still {seen['state']}{reason_of(seen)} and the wait {why}. "
+                f"Nothing is lost: {self._words.apply} goes on from here.",
+                human_id=human_id,
+                values=seen,
+            ) from None
+        if now is None or not is_same(noun, values, now):
+            raise NotFound(f"The {_words(noun)} '{human_id}' was {done} and then deleted by somebody else.")
+        result = keep_secrets(noun, now, values)
+        if now["state"] in noun.failed_states:
+            raise Unfinished(
+                f"The {_words(noun)} '{human_id}' was {done}, but is in state {now['state']}{reason_of(now)}. The Control Plane "
+                f"keeps trying; {self._words.apply} looks again.",
+                human_id=human_id,
+                values=result,
+            )
+        return result
+
+    async def _gone(self, noun: Noun, human_id: str, old: Values, deadline: float, progress: Progress) -> None:
+        if not noun.gone_states or old.get(noun.uid_field) is None:
+            return  # what has no uid any more (credentials that nobody manages) is gone already
+        try:
+            await self._waiter.until(
+                lambda: self._look(noun, human_id),
+                lambda now: now is None or not is_same(noun, old, now),
+                uid=str(old[noun.uid_field]),
+                seconds_max=deadline - time.monotonic(),
+                progress=lambda _seen, waited: progress(
+                    f"{_words(noun)} {human_id} is being deleted, waiting until it is gone, {waited} s"
+                ),
+            )
+        except StillWaiting as wait:
+            why = self._why(wait)
+            raise Spg99Error(
+                f"The {_words(noun)} '{human_id}' is being deleted; the wait for its end {why}. Run the command again to see "
+                "it through."
+            ) from None
+
+    def _why(self, wait: StillWaiting[Any]) -> str:
+        return "was interrupted" if wait.interrupted else f"took longer than {self._words.time_limit}"
+
+
+def _words(noun: Noun) -> str:
+    return noun.noun.replace("_", " ")
+
+
+def _deadline(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
+def _id_values(noun: Noun, human_id: str) -> dict[str, str]:
+    try:
+        return noun.id_values(human_id)
+    except ValueError as error:
+        raise BadRequest(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
