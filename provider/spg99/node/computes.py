@@ -19,7 +19,8 @@ from spg99.postgres import Account, Binaries, Cluster, Running
 from spg99.postgres.cluster import StopMode
 from spg99.postgres.durable import replace_file
 from spg99.postgres.logfile import cause_of_end, read_since
-from spg99.protocol.node import ComputeSeen, ComputeStart, ComputeStarted
+from spg99.protocol.node import ComputeSeen
+from spg99.protocol.tasks import ComputeStart, ComputeStarted
 
 BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""

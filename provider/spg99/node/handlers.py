@@ -1,6 +1,7 @@
-"""The orders an agent carries out, as a table: kind -> payload -> handler. Anything else is refused without side effects.
+"""What an agent does for each order. Anything it does not know is refused without side effects.
 
-Here: which order means what, and whether it may be carried out. Not here: pulling orders and telling results (agent.py).
+Here: whether an order may be carried out, and who does it. Not here: which orders there are (protocol/tasks.py), pulling
+them and telling results (agent.py).
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ import hashlib
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-
-from pydantic import ValidationError
 
 from spg99 import log
 from spg99.errors import BadRequest, Spg99Error
@@ -24,12 +22,17 @@ from spg99.node.observation import Observer
 from spg99.node.timelines import Timelines
 from spg99.postgres.cluster import StopMode
 from spg99.protocol import Message
-from spg99.protocol.node import (
+from spg99.protocol.node import Task, TaskResult
+from spg99.protocol.tasks import (
+    TASKS,
     ComputeStart,
+    ComputeStarted,
     ComputeStop,
-    Task,
+    ComputeStopped,
+    Done,
+    Order,
+    TaskDeclaration,
     TaskKind,
-    TaskResult,
     TimelineCreate,
     TimelineDelete,
 )
@@ -60,19 +63,26 @@ class Handlers:
         self._timelines = timelines
         self._observer = observer
         self._locks: dict[str, _Lock] = {}
+        self.by_kind: dict[TaskKind, Callable[[Any], Awaitable[Message]]] = {
+            TaskKind.TIMELINE_CREATE: self.timeline_create,
+            TaskKind.TIMELINE_DELETE: self.timeline_delete,
+            TaskKind.COMPUTE_START: self.compute_start,
+            TaskKind.COMPUTE_STOP: self.compute_stop,
+        }
 
     async def carry_out(self, task: Task, *, bearer_token: str, now: datetime) -> TaskResult:
         """The result of a task; never raises, whatever is wrong with the task or the node."""
         try:
-            kind, order = admitted(task, bearer_token=bearer_token)
+            declared, order = admitted(task, bearer_token=bearer_token)
         except BadRequest as error:
             _log.warning("task refused", task_id=task.task_id, kind=task.kind[:80], reason=error.message)
             return TaskResult(succeeded=False, attempt=task.attempt, error=error.message, retryable=False)
         if now >= task.expires_at:
             error_text = "The task came too late: it had expired before the agent could begin it."
             return TaskResult(succeeded=False, attempt=task.attempt, error=error_text, retryable=True)
+        kind = declared.kind
+        handler: Callable[[Any], Awaitable[Message]] = self.by_kind[kind]
         try:
-            handler: Callable[[Any], Awaitable[Message | None]] = getattr(self, _TABLE[kind].method)
             async with self._only_one(order.timeline_id):
                 answer = await handler(order)
         except Spg99Error as error:
@@ -87,8 +97,7 @@ class Handlers:
             what = f"The agent made a mistake ({type(error).__name__}); its log holds more under task {task.task_id}."
             return TaskResult(succeeded=False, attempt=task.attempt, error=what)
         _log.info("task done", task_id=task.task_id, kind=kind, timeline_id=order.timeline_id)
-        result = answer.model_dump(mode="json") if answer is not None else {}
-        return TaskResult(succeeded=True, attempt=task.attempt, result=result)
+        return TaskResult(succeeded=True, attempt=task.attempt, result=answer.model_dump(mode="json"))
 
     async def stop_by_id(self, compute_id: str) -> None:
         """Stops a compute the Control Plane does not want, if it runs here."""
@@ -102,28 +111,31 @@ class Handlers:
         async with self._only_one(timeline_id):
             await self.timeline_delete(TimelineDelete(timeline_id=timeline_id))
 
-    async def timeline_create(self, order: TimelineCreate) -> None:
+    async def timeline_create(self, order: TimelineCreate) -> Done:
         """`timeline.create`"""
         await self._timelines.create(order)
         self._observer.look_again(order.timeline_id)
+        return Done()
 
-    async def timeline_delete(self, order: TimelineDelete) -> None:
+    async def timeline_delete(self, order: TimelineDelete) -> Done:
         """`timeline.delete`"""
         await self._computes.end_all_of(order.timeline_id)
         await self._timelines.delete(order.timeline_id)
         self._observer.forget(order.timeline_id)
+        return Done()
 
-    async def compute_start(self, order: ComputeStart) -> Message:
+    async def compute_start(self, order: ComputeStart) -> ComputeStarted:
         """`compute.start`"""
         return await self._computes.start(order)
 
-    async def compute_stop(self, order: ComputeStop) -> None:
+    async def compute_stop(self, order: ComputeStop) -> ComputeStopped:
         """`compute.stop`"""
         if order.mode not in ("fast", "immediate"):
             raise BadRequest(f"A compute can be stopped 'fast' or 'immediate', not '{order.mode[:20]}'.")
         mode: StopMode = "fast" if order.mode == "fast" else "immediate"
         await self._computes.stop(order.compute_id, order.timeline_id, mode)
         self._observer.look_again(order.timeline_id)
+        return ComputeStopped()
 
     @asynccontextmanager
     async def _only_one(self, timeline_id: str) -> AsyncIterator[None]:
@@ -144,24 +156,8 @@ class _Lock:
         self.users = 0
 
 
-@dataclass(frozen=True)
-class _Entry:
-    payload: type[TimelineCreate | TimelineDelete | ComputeStart | ComputeStop]
-    method: str
-
-
-_TABLE: Final = {
-    TaskKind.TIMELINE_CREATE: _Entry(TimelineCreate, "timeline_create"),
-    TaskKind.TIMELINE_DELETE: _Entry(TimelineDelete, "timeline_delete"),
-    TaskKind.COMPUTE_START: _Entry(ComputeStart, "compute_start"),
-    TaskKind.COMPUTE_STOP: _Entry(ComputeStop, "compute_stop"),
-}
-
-
-def admitted(
-    task: Task, *, bearer_token: str
-) -> tuple[TaskKind, TimelineCreate | TimelineDelete | ComputeStart | ComputeStop]:
-    """Kind and payload of a task that is from the Control Plane and that we know. Raises BadRequest otherwise."""
+def admitted(task: Task, *, bearer_token: str) -> tuple[TaskDeclaration, Order]:
+    """Kind and order of a task that is from the Control Plane and that we know. Raises BadRequest otherwise."""
     if not task.is_signed_with(hashlib.sha256(bearer_token.encode()).hexdigest()):
         raise BadRequest("The task's signature is wrong: it is not from the Control Plane this node enrolled with.")
     try:
@@ -170,11 +166,7 @@ def admitted(
         raise BadRequest(
             f"This agent knows no task of kind '{task.kind[:80]}'. Is it older than the Control Plane?"
         ) from None
-    try:
-        return kind, _TABLE[kind].payload.model_validate(task.payload)
-    except ValidationError as error:
-        fields = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False, include_input=False)}
-        raise BadRequest(f"The payload of {kind} is not valid: {', '.join(fields)}.", fields=fields) from None
+    return TASKS[kind], TASKS[kind].read_order(task.payload)
 
 
 def sentence_of(error: OSError) -> str:

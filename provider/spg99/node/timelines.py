@@ -15,7 +15,7 @@ from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.durable import sync_folder
-from spg99.protocol.node import TimelineCreate
+from spg99.protocol.tasks import TimelineCreate
 
 FREE_BYTES_MIN = 128 << 20
 """No new timeline below this: what is there must be able to go on."""

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from spg99.errors import Conflict, Internal
 from spg99.node.folder import TimelineFolder
 from spg99.postgres.durable import replace_file
-from spg99.protocol.node import ComputeSeen, ComputeStart
+from spg99.protocol.node import ComputeSeen
+from spg99.protocol.tasks import ComputeStart
 from spg99.resources import Size
 
 _LIFE = {"compute_id", "pid", "started_at", "stopped"}

@@ -1,7 +1,8 @@
 """What our own processes say to each other over HTTP, as values. Here: shapes. Not here: sending or answering them.
 
-`node.py`: agent and Control Plane. `gateway.py`: Gateway and Control Plane. All paths stand under `INTERNAL_PREFIX`, are
-not part of the public API, and are authenticated with the identity a process got when it enrolled.
+`tasks.py`: every order to an agent, declared once. `node.py`: agent and Control Plane. `gateway.py`: Gateway and Control
+Plane. All paths stand under `INTERNAL_PREFIX`, are not part of the public API, and are authenticated with the identity a
+process got when it enrolled.
 """
 
 from __future__ import annotations

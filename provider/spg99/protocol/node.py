@@ -1,4 +1,4 @@
-"""Agent and Control Plane: tasks, their results, heartbeats. The agent only pulls (contract: platform-schema, section 6).
+"""Agent and Control Plane: how tasks travel, heartbeats. The agent only pulls. Not here: which tasks there are (tasks.py).
 
 POST /nodes/tasks/lease            LeaseTasks   -> LeasedTasks   (long poll, up to `wait_seconds`)
 POST /nodes/tasks/{task_id}/result TaskResult   -> 204           (403 when another identity holds the task)
@@ -11,73 +11,20 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
 
 from spg99.protocol import Message
+
+# Until every room has followed them to tasks.py.
+from spg99.protocol.tasks import ComputeStart as ComputeStart
+from spg99.protocol.tasks import ComputeStarted as ComputeStarted
+from spg99.protocol.tasks import ComputeStop as ComputeStop
+from spg99.protocol.tasks import TaskKind as TaskKind
+from spg99.protocol.tasks import TimelineCreate as TimelineCreate
+from spg99.protocol.tasks import TimelineDelete as TimelineDelete
 from spg99.resources import Size
-
-
-class TaskKind(StrEnum):
-    """Every order an agent knows. Anything else is refused without side effects."""
-
-    TIMELINE_CREATE = "timeline.create"
-    """Lay down the files of a new timeline."""
-    TIMELINE_DELETE = "timeline.delete"
-    """Remove the files of a timeline; a timeline that is not there is a success."""
-    COMPUTE_START = "compute.start"
-    """Start a compute for a timeline; one that runs with the same compute id is a success."""
-    COMPUTE_STOP = "compute.stop"
-    """Stop a compute; one that does not run is a success."""
-
-
-class TimelineCreate(Message):
-    """Payload of `timeline.create`."""
-
-    timeline_id: str
-    database_name: str
-    pg_user: str
-    """Role that owns the database; no superuser."""
-
-
-class TimelineDelete(Message):
-    """Payload of `timeline.delete`."""
-
-    timeline_id: str
-
-
-class ComputeStart(Message):
-    """Payload of `compute.start`."""
-
-    compute_id: str
-    timeline_id: str
-    db_id: str
-    writer_term: int
-    profile: Size
-    database_name: str
-    pg_user: str
-
-
-class ComputeStarted(Message):
-    """Result of `compute.start`."""
-
-    compute_id: str
-    backend_addr: str
-    """Folder of the unix socket (starts with `/`), or a host name."""
-    backend_port: int
-    pid: int
-    started_at: datetime
-
-
-class ComputeStop(Message):
-    """Payload of `compute.stop`."""
-
-    compute_id: str
-    timeline_id: str
-    mode: str = "fast"
-    """`fast` ends sessions and checkpoints; `immediate` is for a database that is being deleted."""
 
 
 class Task(Message):
@@ -132,6 +79,8 @@ class LeasedTasks(Message):
     """Tasks for this agent; empty when none came within the wait."""
 
     tasks: list[Task]
+    now: datetime | None = None
+    """The clock that `expires_at` was read from. The agent compares with it and not with its own, which may be hours off."""
 
 
 class TaskResult(Message):

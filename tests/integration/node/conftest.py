@@ -23,7 +23,8 @@ from spg99.node.observation import Observer
 from spg99.node.template import prepare_extensions, prepare_template
 from spg99.node.timelines import Timelines
 from spg99.postgres import Account, Binaries, find_binaries, service_account
-from spg99.protocol.node import ComputeStart, Task, TaskResult, TimelineCreate
+from spg99.protocol.node import Task, TaskResult
+from spg99.protocol.tasks import ComputeStart, TimelineCreate
 from spg99.resources import Size
 
 _task_ids = itertools.count(1)

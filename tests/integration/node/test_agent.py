@@ -23,7 +23,8 @@ from integration.node.fake_plane import FakePlane
 from spg99.ids import new_id
 from spg99.node.folder import NodeFolder
 from spg99.postgres import Account, Binaries
-from spg99.protocol.node import ComputeSeen, HeartbeatAnswer, TaskResult, TimelineCreate
+from spg99.protocol.node import ComputeSeen, HeartbeatAnswer, TaskResult
+from spg99.protocol.tasks import TimelineCreate
 
 PROGRAM = """
 import sys

@@ -15,7 +15,7 @@ import pytest
 from integration.node.conftest import Node, dsn
 from spg99.ids import new_id
 from spg99.node import writer
-from spg99.protocol.node import ComputeStop, TimelineCreate, TimelineDelete
+from spg99.protocol.tasks import ComputeStop, TimelineCreate, TimelineDelete
 from spg99.resources import Size
 
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from integration.node.conftest import Node, dsn
 from spg99.node.folder import NodeFolder
 from spg99.postgres import Account, Binaries
-from spg99.protocol.node import TimelineCreate
+from spg99.protocol.tasks import TimelineCreate
 
 INSUFFICIENT_PRIVILEGE = "42501"
 

@@ -235,7 +235,7 @@ from spg99.node.folder import NodeFolder
 from spg99.node.template import prepare_extensions, prepare_template
 from spg99.node.timelines import Timelines
 from spg99.postgres import find_binaries, service_account
-from spg99.protocol.node import ComputeStart, TimelineCreate
+from spg99.protocol.tasks import ComputeStart, TimelineCreate
 
 async def main():
     account = service_account(None)

@@ -17,7 +17,7 @@ from spg99.node.observation import connections_in
 from spg99.node.template import trusted
 from spg99.node.writer import Writer, admit
 from spg99.postgres.durable import replace_file
-from spg99.protocol.node import ComputeStart
+from spg99.protocol.tasks import ComputeStart
 from spg99.resources import Size
 
 WRITER = Writer(

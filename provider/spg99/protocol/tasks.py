@@ -1,0 +1,180 @@
+"""Every order an agent may get, each declared once: what is ordered, what is answered, how long it may wait, why it may
+come twice, who may answer. Control Plane and agent read the same table.
+
+Here: kinds of tasks and their messages. Not here: how tasks travel (node.py), the queue (the Control Plane's), carrying
+them out (node/handlers.py). A new kind is a declaration here and a handler there; a test sees to it that none is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from spg99.errors import BadRequest
+from spg99.protocol import Message
+from spg99.resources import Size
+
+
+class TaskKind(StrEnum):
+    """Every order an agent knows. Anything else is refused without side effects."""
+
+    TIMELINE_CREATE = "timeline.create"
+    TIMELINE_DELETE = "timeline.delete"
+    COMPUTE_START = "compute.start"
+    COMPUTE_STOP = "compute.stop"
+
+
+class Order(Message):
+    """What is ordered. Two orders for one timeline are never carried out at the same time."""
+
+    timeline_id: str
+
+
+class Done(Message):
+    """The result of an order of which there is nothing to tell."""
+
+
+class TimelineCreate(Order):
+    """Lay down the files of a new timeline."""
+
+    database_name: str
+    pg_user: str
+    """Role that owns the database; no superuser."""
+
+
+class TimelineDelete(Order):
+    """Remove the files of a timeline."""
+
+
+class ComputeStart(Order):
+    """Start a compute for a timeline."""
+
+    compute_id: str
+    db_id: str
+    writer_term: int
+    profile: Size
+    database_name: str
+    pg_user: str
+
+
+class ComputeStarted(Message):
+    """The compute takes connections."""
+
+    compute_id: str
+    backend_addr: str
+    """Folder of the unix socket (starts with `/`), or a host name."""
+    backend_port: int
+    pid: int
+    started_at: datetime
+
+
+class ComputeStop(Order):
+    """Stop a compute."""
+
+    compute_id: str
+    mode: str = "fast"
+    """`fast` ends sessions and checkpoints; `immediate` is for a database that is being deleted."""
+    only_if_unused: bool = False
+    """A question and not an order: stop it only if no client, no replication and no prepared work is there. An agent that
+    does not know this field stops it in any case."""
+
+
+class ComputeStopped(Message):
+    """Whether the compute runs no more. An agent that does not know this message answers nothing: then it has stopped."""
+
+    stopped: bool = True
+    """False only for `only_if_unused`: it is in use, or nobody can tell, and it runs on."""
+    sessions: int = 0
+    """Client and replication connections that were seen; 0 when it was something else that kept it."""
+    reason: str | None = None
+    """A sentence: why it runs on."""
+
+
+@dataclass(frozen=True)
+class TaskDeclaration:
+    """All that is to be known of a kind of task."""
+
+    kind: TaskKind
+    order: type[Order]
+    result: type[Message]
+    waits_for: timedelta
+    """How long the order waits for an agent to begin it."""
+    repeated: str
+    """What it does when it is carried out again, after a lost answer or an agent's death."""
+    answered_by: Literal["node"] = "node"
+    """The identity it was given to, of this kind; nobody else's answer counts."""
+
+    def read_order(self, payload: Mapping[str, Any]) -> Order:
+        """The order in a task. Raises BadRequest that names the wrong fields."""
+        try:
+            return self.order.model_validate(payload)
+        except ValidationError as error:
+            fields = _fields_of(error)
+            raise BadRequest(f"The payload of {self.kind} is not valid: {', '.join(fields)}.", fields=fields) from None
+
+    def read_result(self, order: Mapping[str, Any], result: Mapping[str, Any]) -> Message:
+        """The result of a task that succeeded. Raises BadRequest when it is none of this kind, or is about another thing
+        than was ordered (what both name must be the same): nothing may be built on it."""
+        try:
+            told = self.result.model_validate(result)
+        except ValidationError as error:
+            fields = _fields_of(error)
+            raise BadRequest(f"The result of {self.kind} is not valid: {', '.join(fields)}.", fields=fields) from None
+        for name in self.result.model_fields.keys() & self.order.model_fields.keys():
+            if getattr(told, name) != order.get(name):
+                raise BadRequest(f"The result of {self.kind} is about another {name.removesuffix('_id')}.")
+        return told
+
+
+_SOON: Final = timedelta(seconds=60)
+_LATE_IS_STILL_RIGHT: Final = timedelta(days=1)
+"""What these remove is named by an id that is never used again."""
+
+TASKS: Final[Mapping[TaskKind, TaskDeclaration]] = {
+    declared.kind: declared
+    for declared in (
+        TaskDeclaration(
+            TaskKind.TIMELINE_CREATE,
+            TimelineCreate,
+            Done,
+            waits_for=_SOON,
+            repeated="A timeline that is there is a success; half of one is removed and made anew.",
+        ),
+        TaskDeclaration(
+            TaskKind.TIMELINE_DELETE,
+            TimelineDelete,
+            Done,
+            waits_for=_LATE_IS_STILL_RIGHT,
+            repeated="A timeline that is not there is a success.",
+        ),
+        TaskDeclaration(
+            TaskKind.COMPUTE_START,
+            ComputeStart,
+            ComputeStarted,
+            waits_for=_SOON,
+            repeated="One that runs with the same compute id is a success; a compute that has ended is never started again.",
+        ),
+        TaskDeclaration(
+            TaskKind.COMPUTE_STOP,
+            ComputeStop,
+            ComputeStopped,
+            waits_for=_LATE_IS_STILL_RIGHT,
+            repeated="A compute that does not run is a success.",
+        ),
+    )
+}
+
+
+def declaration_of(order: Order) -> TaskDeclaration:
+    """The kind of task that an order belongs to."""
+    return next(declared for declared in TASKS.values() if declared.order is type(order))
+
+
+def _fields_of(error: ValidationError) -> dict[str, str]:
+    problems = error.errors(include_url=False, include_input=False)
+    return {".".join(map(str, problem["loc"])): problem["msg"] for problem in problems}
