@@ -19,7 +19,7 @@ from spg99.client import InternalClient
 from spg99.clock import SystemClock
 from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error
-from spg99.gateway import certificates, identity, metrics, tls
+from spg99.gateway import identity, metrics, tls
 from spg99.gateway.changes import ChangeFeed
 from spg99.gateway.checkouts import ASK_SECONDS_MAX, Checkouts
 from spg99.gateway.credentials import CredentialsCache
@@ -29,6 +29,7 @@ from spg99.gateway.metrics import Metrics
 from spg99.gateway.registry import SessionRegistry
 from spg99.gateway.worker import raise_file_limit
 from spg99.gateway.worker_processes import WorkerProcesses
+from spg99.tls import certificates
 from spg99.wire.scram import mac
 
 CERTIFICATE_CHECK_SECONDS: Final = 3600.0

@@ -23,8 +23,8 @@ from psycopg import errors
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
 from integration.gateway.gateway_process import Gateway, wait_for
 from spg99.errors import LimitExceeded
-from spg99.gateway import certificates
 from spg99.protocol.gateway import Change
+from spg99.tls import certificates
 
 
 def one(gateway: Gateway, tenant: Tenant, database: str = "app") -> object:

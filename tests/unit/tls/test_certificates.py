@@ -1,4 +1,4 @@
-"""The CA and the certificate that the gateway makes for itself."""
+"""The CA and the certificate that a server of ours makes for itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from spg99.errors import BadRequest
-from spg99.gateway import certificates, tls
+from spg99.gateway import tls
+from spg99.tls import certificates
 
 NAMES = ["localhost", "db.example.com", "127.0.0.1", "::1"]
 NOW = datetime.now(UTC)

@@ -1,6 +1,6 @@
-"""The gateway's own CA and server certificate on disk, made at first start and renewed in time.
+"""A CA of our own and a server certificate on disk, made at first start and renewed in time.
 
-Here: making and renewing files. Not here: using them (tls.py).
+Here: making and renewing files. Not here: using them (context.py).
 """
 
 from __future__ import annotations
