@@ -1,7 +1,7 @@
 """Every error a user may meet, one class each.
 
 Here: whose fault, whether to retry, what the user reads, and how it looks as HTTP status and as SQLSTATE.
-Not here: answering (control_plane/api/problems.py, gateway/session.py, bridges). An error is raised deep, handled once,
+Not here: answering (control_plane/serving/problems.py, gateway/session.py, bridges). An error is raised deep, handled once,
 and logged where it is handled. A message never holds a secret.
 
     Spg99Error

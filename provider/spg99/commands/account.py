@@ -1,4 +1,4 @@
-"""`spg99 account`: the account of the API key. Not here: what an account is (control_plane/platform/organizations.py)."""
+"""`spg99 account`: the account of the API key. Not here: what an account is (control_plane/identity/organizations.py)."""
 
 from __future__ import annotations
 

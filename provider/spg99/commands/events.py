@@ -1,4 +1,4 @@
-"""`spg99 events`: what happens, line by line. Not here: what an event means (control_plane/platform/outbox.py)."""
+"""`spg99 events`: what happens, line by line. Not here: what an event means (control_plane/records/outbox.py)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a Control Plane does by itself beside the life of databases: relays events, removes ended tenants, forgets what is old.
 
-Here: when. Not here: what (platform/). Every chore may run in several Control Planes at once and be killed at any moment.
+Here: when. Not here: what (the domains). Every chore may run in several Control Planes at once and be killed at any moment.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from spg99 import log
-from spg99.control_plane.api.plane import Plane
-from spg99.control_plane.platform import audit, idempotency, operations, outbox, tenants
+from spg99.control_plane.fleet import tokens
+from spg99.control_plane.identity.known_keys import KnownKeys
+from spg99.control_plane.records import audit, kept_answers, operations, outbox
+from spg99.control_plane.serving.plane import Plane
 from spg99.control_plane.store import Store
 from spg99.control_plane.store.wakeups import Topic
+from spg99.control_plane.tenants import rows
 from spg99.errors import Spg99Error, Unavailable
 
 _log = log.get("chores")
@@ -30,7 +33,7 @@ Turn = Callable[[], Awaitable[float]]
 """One turn of a chore; answers after how many seconds it looks again if nobody rings."""
 
 
-def start(plane: Plane) -> list[asyncio.Task[None]]:
+def start(plane: Plane, known_keys: KnownKeys) -> list[asyncio.Task[None]]:
     """Starts all chores of this process; the caller cancels them at the end."""
     store, tick = plane.store, plane.settings.tick_seconds
     chores: dict[str, tuple[Turn, tuple[Topic, ...]]] = {
@@ -39,7 +42,7 @@ def start(plane: Plane) -> list[asyncio.Task[None]]:
             lambda: _remove_ended_tenants(store),
             (("spg99_tenant", None), ("spg99_database", None)),
         ),
-        "last-used": (lambda: _write_last_used(plane), ()),
+        "last-used": (lambda: _write_last_used(known_keys), ()),
         "janitor": (lambda: _forget(plane), ()),
     }
     loops = [
@@ -47,7 +50,7 @@ def start(plane: Plane) -> list[asyncio.Task[None]]:
         for name, (turn, topics) in chores.items()
     ]
     loops.append(asyncio.create_task(plane.feed.run(), name="feed"))
-    loops.append(asyncio.create_task(plane.known_keys.forget_on_change(plane.wakeups), name="known-keys"))
+    loops.append(asyncio.create_task(known_keys.forget_on_change(plane.wakeups), name="known-keys"))
     return loops
 
 
@@ -83,11 +86,11 @@ async def _relay(store: Store, tick_seconds: float) -> float:
 
 
 async def _remove_ended_tenants(store: Store) -> float:
-    return 0.0 if await tenants.remove_ended(store) else SLOW_TICK_SECONDS
+    return 0.0 if await rows.remove_ended(store) else SLOW_TICK_SECONDS
 
 
-async def _write_last_used(plane: Plane) -> float:
-    await plane.known_keys.write_last_used()
+async def _write_last_used(known_keys: KnownKeys) -> float:
+    await known_keys.write_last_used()
     return LAST_USED_SECONDS
 
 
@@ -96,8 +99,8 @@ async def _forget(plane: Plane) -> float:
     async with plane.store.transaction() as tx:
         await audit.ensure_partitions(tx)
     async with plane.store.transaction() as tx:
-        await idempotency.forget_before(tx, now)
-        await tx.execute("forget_enrolment_tokens", moment=now - ENROLMENT_TOKENS_KEPT_FOR)
+        await kept_answers.forget_before(tx, now)
+        await tokens.forget_before(tx, now - ENROLMENT_TOKENS_KEPT_FOR)
     async with plane.store.transaction() as tx:
         await outbox.forget_before(tx, now - outbox.KEPT_FOR)
     async with plane.store.transaction() as tx:

@@ -17,19 +17,21 @@ from fastapi import FastAPI
 from spg99 import __version__, log
 from spg99.clock import Clock, SystemClock
 from spg99.config import ControlPlaneSettings
-from spg99.control_plane import bootstrap, chores, serving
-from spg99.control_plane.api import internal, routes
-from spg99.control_plane.api.edge import Edge
-from spg99.control_plane.api.feed import Feed
-from spg99.control_plane.api.known_keys import KnownKeys
-from spg99.control_plane.api.metrics import Metrics
-from spg99.control_plane.api.plane import Plane
+from spg99.control_plane import bootstrap, chores, routes
 from spg99.control_plane.catalogue import EmbeddedCatalogue
-from spg99.control_plane.lifecycle import loops
-from spg99.control_plane.lifecycle.loops import Lifecycle
-from spg99.control_plane.platform import credentials
-from spg99.control_plane.platform.credentials import SecretBox
+from spg99.control_plane.databases import lifecycle, requests, rows
+from spg99.control_plane.databases.lifecycle import Lifecycle
+from spg99.control_plane.fleet import nodes
+from spg99.control_plane.identity.known_keys import KnownKeys
+from spg99.control_plane.records import secret_box
+from spg99.control_plane.records.secret_box import SecretBox
+from spg99.control_plane.serving import http_server
+from spg99.control_plane.serving.edge import Edge
+from spg99.control_plane.serving.feed import Feed
+from spg99.control_plane.serving.metrics import Metrics
+from spg99.control_plane.serving.plane import Plane
 from spg99.control_plane.store import Store, Wakeups, migrate
+from spg99.control_plane.tenants import passwords, visible
 from spg99.errors import Spg99Error
 
 _log = log.get("control-plane")
@@ -45,8 +47,9 @@ def create_app(
     `store` names a catalogue that is migrated and bootstrapped.
     """
     clock = clock or SystemClock()
-    box = box or credentials.secret_box(secret_key_file(settings))
+    box = box or secret_box.secret_box(secret_key_file(settings))
     wakeups = Wakeups(store)
+    known_keys = KnownKeys(store, clock)
     plane = Plane(
         settings=settings,
         store=store,
@@ -54,8 +57,12 @@ def create_app(
         box=box,
         wakeups=wakeups,
         feed=Feed(store, wakeups, tick_seconds=settings.tick_seconds),
-        known_keys=KnownKeys(store, clock),
         metrics=Metrics(),
+        keys=known_keys,
+        tenant_of=visible.named,
+        databases_of_tenants=requests.OfTenants(),
+        missing=(nodes.missing,),
+        databases_by_state=rows.count_by_state,
     )
     life = Lifecycle(store, clock, settings, wakeups)
 
@@ -64,7 +71,7 @@ def create_app(
         await store.open()
         await _check_key(store, box)
         listening = asyncio.create_task(wakeups.run(), name="wakeups")
-        running = [listening, *chores.start(plane), *loops.start(life)]
+        running = [listening, *chores.start(plane, known_keys), *lifecycle.start(life)]
         try:
             yield
         finally:
@@ -75,7 +82,7 @@ def create_app(
             # Worth a moment, not the pool's patience: the catalogue may have ended before us.
             with contextlib.suppress(Spg99Error, TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
-                    await plane.known_keys.write_last_used()
+                    await known_keys.write_last_used()
             await store.close()
 
     app = FastAPI(
@@ -89,7 +96,7 @@ def create_app(
     )
     app.state.plane = plane
     routes.install(app)
-    app.include_router(internal.router(life))
+    routes.install_internal(app, life)
     app.add_middleware(Edge, metrics=plane.metrics, body_bytes_max=settings.body_bytes_max)
     return app
 
@@ -102,7 +109,7 @@ def secret_key_file(settings: ControlPlaneSettings) -> Path:
 def run(settings: ControlPlaneSettings) -> None:
     """Serves until SIGTERM or SIGINT; prints one line of JSON when ready."""
     with (
-        serving.listening(settings.host, settings.port) as listener,
+        http_server.listening(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=_loop_factory()) as runner,
     ):
         runner.run(_run(settings, listener))
@@ -116,9 +123,9 @@ async def _run(settings: ControlPlaneSettings, listener: socket.socket) -> None:
         try:
             await bootstrap.bootstrap(store, admin_token=bootstrap.admin_token(settings.data_dir))
             # Here too, because the server would turn its sentence into a traceback.
-            await _check_key(store, credentials.secret_box(secret_key_file(settings)))
+            await _check_key(store, secret_box.secret_box(secret_key_file(settings)))
             app = create_app(settings, store)
-            await serving.serve(app, listener, ending=app.state.plane.wakeups.close)
+            await http_server.serve(app, listener, ending=app.state.plane.wakeups.close)
         finally:
             await store.close()
 
@@ -153,7 +160,7 @@ async def _keep(catalogue: EmbeddedCatalogue) -> None:
 async def _check_key(store: Store, box: SecretBox) -> None:
     """Raises when this process has another secret key than the catalogue's contents were encrypted with."""
     async with store.transaction() as tx:
-        await credentials.check_box(tx, box)
+        await passwords.check_box(tx, box)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,4 +1,4 @@
-"""Account: whom an API key acts for; it can only be read. Not here: organizations, as the catalogue calls them (platform/)."""
+"""Account: whom an API key acts for; it can only be read. Not here: organizations, as the catalogue calls them (control_plane/identity/)."""
 
 from __future__ import annotations
 

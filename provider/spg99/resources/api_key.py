@@ -1,4 +1,4 @@
-"""ApiKey: a bearer token of the HTTP API. Not here: checking one (control_plane/api/auth.py)."""
+"""ApiKey: a bearer token of the HTTP API. Not here: checking one (control_plane/serving/call.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Database: which settings a user may give one, and what the system tells about it. Not here: how it lives (lifecycle/)."""
+"""Database: which settings a user may give one, and what the system tells about it. Not here: how it lives (control_plane/databases/)."""
 
 from __future__ import annotations
 

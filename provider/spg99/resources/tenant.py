@@ -1,4 +1,4 @@
-"""Tenant: one PostgreSQL user and the databases it owns. Not here: how credentials are made (platform/tenants.py)."""
+"""Tenant: one PostgreSQL user and the databases it owns. Not here: how credentials are made (control_plane/tenants/passwords.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TenantCredentials: a tenant's password as something one declares and rotates. Not here: making one (platform/credentials.py)."""
+"""TenantCredentials: a tenant's password as something one declares and rotates. Not here: making one (control_plane/tenants/passwords.py)."""
 
 from __future__ import annotations
 

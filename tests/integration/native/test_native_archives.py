@@ -175,7 +175,7 @@ async def test_an_archive_that_cannot_be_made_is_not_tried_for_each_who_asks(
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
             assert "spg99 plugin package" in answer.json()["message"]
         assert len(tries) == 1
-        monkeypatch.setattr("spg99.control_plane.api.downloads.FAILURE_KEPT_SECONDS", 0.0)
+        monkeypatch.setattr("spg99.control_plane.serving.downloads.FAILURE_KEPT_SECONDS", 0.0)
         await client.get(name)
         assert len(tries) == 2
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from spg99.control_plane.store.transaction import SERVICE_ROLE
+from spg99.control_plane.store.transaction import SERVICE_ROLE, Transaction
 from spg99.errors import BadRequest, Conflict, Unavailable
 
 SERVER_VERSION_MIN = 160000
@@ -60,6 +60,11 @@ class Step:
     """None: still to be applied."""
     known: bool
     """False: applied by a newer version of the program."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    version: int
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,11 @@ def status(url: str, *, folder: Path = _FOLDER) -> list[Step]:
         )
         for version in sorted(ours.keys() | applied.keys())
     ]
+
+
+async def applied_versions(tx: Transaction) -> frozenset[int]:
+    """Which migrations a catalogue has, as the service role sees it."""
+    return frozenset(row.version for row in await tx.many(_Version, "applied_migrations"))
 
 
 @contextmanager

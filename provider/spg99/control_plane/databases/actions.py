@@ -1,0 +1,141 @@
+"""What may be done to a database, as values. Here: the vocabulary of decisions. Not here: doing it (carry_out.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from spg99.control_plane.databases.states import Event
+
+
+@dataclass(frozen=True)
+class CreateTimeline:
+    """Order the files of the timeline on a node."""
+
+    node_id: str
+    event: Event | None = None
+
+
+@dataclass(frozen=True)
+class MarkCreated:
+    """The timeline is there."""
+
+
+@dataclass(frozen=True)
+class StartCompute:
+    """A new writer generation: next term, new compute, order to start it."""
+
+    event: Event
+    attempt_count: int
+
+
+@dataclass(frozen=True)
+class MarkReady:
+    """The compute takes connections."""
+
+    task_id: int
+
+
+@dataclass(frozen=True)
+class MarkIdle:
+    """Nothing uses it; the idle clock runs since `since`."""
+
+    since: datetime
+
+
+@dataclass(frozen=True)
+class MarkUsed:
+    """It is in use again."""
+
+
+@dataclass(frozen=True)
+class StopCompute:
+    """Order the compute to stop."""
+
+    mode: str = "fast"
+    event: Event | None = Event.QUIET
+
+
+@dataclass(frozen=True)
+class MarkStopped:
+    """The compute is gone: as ordered, or by itself while nobody needed it."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class EndCompute:
+    """Write down that the compute does not run, nothing else."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class CancelTask:
+    """Close an order no agent has taken or will take."""
+
+    task_id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fail:
+    """An order failed. `retry_at` None: only somebody who wants the database makes us try again."""
+
+    reason: str
+    attempt_count: int
+    retry_at: datetime | None
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Stop trying: nobody wants it running."""
+
+
+@dataclass(frozen=True)
+class DeleteTimeline:
+    """Order the files of the timeline removed."""
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Nothing is left on any node: the record goes."""
+
+
+Action = (
+    CreateTimeline
+    | MarkCreated
+    | StartCompute
+    | MarkReady
+    | MarkIdle
+    | MarkUsed
+    | StopCompute
+    | MarkStopped
+    | EndCompute
+    | CancelTask
+    | Fail
+    | GiveUp
+    | DeleteTimeline
+    | Remove
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One action or none, when to look again (None: when told), and why in a sentence."""
+
+    action: Action | None
+    look_at: datetime | None
+    why: str
+    told: str | None = None
+    """What a user reads meanwhile as `state_reason`, when something outside holds it up."""
+
+
+def act(action: Action, why: str) -> Decision:
+    """Do this, then look again at once."""
+    return Decision(action, None, why)
+
+
+def wait(why: str, *, until: datetime | None = None, told: str | None = None) -> Decision:
+    """Do nothing now."""
+    return Decision(None, until, why, told)

@@ -1,0 +1,76 @@
+"""Computes: one row for every writer generation of a database. Not here: when one starts or stops (decide.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from spg99.control_plane.store import Transaction
+from spg99.ids import new_id
+from spg99.protocol.node import ComputeStarted
+
+
+@dataclass(frozen=True)
+class ComputeRow:
+    """One writer generation."""
+
+    compute_id: str
+    db_id: str
+    timeline_id: str
+    node_id: str
+    writer_term: int
+    state: str
+    connections: int
+    started_at: datetime | None
+
+
+async def insert(tx: Transaction, *, db_id: str, timeline_id: str, node_id: str, writer_term: int, profile: str) -> str:
+    """Writes a compute that is about to start; answers its id. A second live one of a database is refused by the catalogue."""
+    compute_id = new_id("cmp")
+    await tx.execute(
+        "insert_compute",
+        compute_id=compute_id,
+        db_id=db_id,
+        timeline_id=timeline_id,
+        node_id=node_id,
+        writer_term=writer_term,
+        profile=profile,
+    )
+    return compute_id
+
+
+async def mark_running(tx: Transaction, started: ComputeStarted, now: datetime) -> int:
+    """Notes where a compute takes connections; answers 0 when it is not one that was starting."""
+    return await tx.execute(
+        "mark_compute_running",
+        compute_id=started.compute_id,
+        backend_addr=started.backend_addr,
+        backend_port=started.backend_port,
+        pid=started.pid,
+        now=now,
+    )
+
+
+async def mark_stopping(tx: Transaction, compute_id: str) -> None:
+    """Notes that a compute was told to stop."""
+    await tx.execute("mark_compute_stopping", compute_id=compute_id)
+
+
+async def end(tx: Transaction, compute_id: str, reason: str | None) -> int:
+    """Notes that a compute does not run (any more); answers for how many milliseconds it ran."""
+    return int(await tx.value("end_compute", compute_id=compute_id, reason=reason) or 0)
+
+
+async def on_node(tx: Transaction, node_id: str) -> list[ComputeRow]:
+    """Computes of a node that have not ended."""
+    return await tx.many(ComputeRow, "computes_on_node", node_id=node_id)
+
+
+async def note_connections(tx: Transaction, node_id: str, connections: dict[str, int]) -> None:
+    """Notes what the agent of a node counted: compute id -> connections. Computes of other nodes are no business of its."""
+    await tx.execute("note_connections", node_id=node_id, connections=connections)
+
+
+async def forget_before(tx: Transaction, moment: datetime) -> int:
+    """Deletes generations that ended before `moment`."""
+    return await tx.execute("forget_computes", moment=moment)

@@ -1,0 +1,187 @@
+"""What to do next for one database: a function of what is seen and the time. No I/O, no clock, no chance.
+
+Here: the order of things in each state. Not here: carrying it out (carry_out.py), reading the view (observe.py). Every
+decision is one step; the loop decides again until nothing is left to do now. A crash between two steps loses nothing,
+because the view is all that a decision knows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from spg99.control_plane.databases import backoff, deletion, idle
+from spg99.control_plane.databases.actions import (
+    CancelTask,
+    CreateTimeline,
+    Decision,
+    Fail,
+    GiveUp,
+    MarkCreated,
+    MarkIdle,
+    MarkReady,
+    MarkStopped,
+    MarkUsed,
+    StartCompute,
+    StopCompute,
+    act,
+    wait,
+)
+from spg99.control_plane.databases.states import Event
+from spg99.control_plane.databases.view import DatabaseView, TaskView
+from spg99.protocol.node import TaskKind
+from spg99.resources import DatabaseState as State
+
+STABLE_AFTER = timedelta(seconds=60)
+"""A compute that ends by itself sooner than this counts as a failed attempt."""
+QUICK_RESTARTS_MAX = 2
+"""A compute that ends by itself is replaced at once this often; after it, with back-off."""
+NO_NODE = "No node has room for the database: none has reported within the last 30 seconds."
+NO_NODE_AGAIN = timedelta(seconds=30)
+"""A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
+because thousands may wait at once."""
+NODE_AWAY_AGAIN = timedelta(seconds=10)
+
+
+def decide(view: DatabaseView, now: datetime) -> Decision:
+    """The one next step for this database, or when to look again."""
+    match view.state:
+        case State.CREATING:
+            return _creating(view, now)
+        case State.STOPPED:
+            return _stopped(view, now)
+        case State.BOOTING:
+            return _booting(view, now)
+        case State.READY | State.IDLE:
+            return _running(view, now)
+        case State.STOPPING:
+            return _stopping(view, now)
+        case State.ERROR:
+            return _failed(view, now)
+        case State.DELETING:
+            return deletion.decide(view, now)
+
+
+def _creating(view: DatabaseView, now: datetime) -> Decision:
+    task = view.latest(TaskKind.TIMELINE_CREATE)
+    if task is None:
+        if view.node is None:
+            return wait(NO_NODE, until=now + NO_NODE_AGAIN, told=NO_NODE)
+        return act(CreateTimeline(view.node.node_id), f"Its files shall lie on node {view.node.name}.")
+    if task.open:
+        return _for_task(view, task, now)
+    if task.status == "completed":
+        return act(MarkCreated(), "Its files are there.")
+    return _fail(view, task, now)
+
+
+def _stopped(view: DatabaseView, now: datetime) -> Decision:
+    if view.target_scale == 1 or view.wanted(now):
+        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), "Somebody wants it running.")
+    return wait("It sleeps.")
+
+
+def _booting(view: DatabaseView, now: datetime) -> Decision:
+    compute = view.compute
+    assert compute is not None, "a booting database has a compute"
+    task = view.latest(TaskKind.COMPUTE_START, compute_id=compute.compute_id)
+    assert task is not None, "compute and order are written together"
+    if task.open:
+        return _for_task(view, task, now)
+    if task.status == "completed":
+        return act(MarkReady(task.task_id), "Its compute takes connections.")
+    return _fail(view, task, now)
+
+
+def _running(view: DatabaseView, now: datetime) -> Decision:
+    compute = view.compute
+    assert compute is not None, "a running database has a compute"
+    if compute.ended:
+        return _lost(view, now)
+    if view.in_use(now):
+        if view.state is State.IDLE:
+            return act(MarkUsed(), "A Gateway holds a lease.")
+        return wait("It is in use.")  # a lease that ends makes us look again, see `due_databases`
+    if view.target_scale == 0:
+        return act(StopCompute(), "The API wants it stopped.")
+    if view.wanted(now):
+        return wait("Somebody is about to connect.", until=view.wanted_until)
+    if view.state is State.READY:
+        since = idle.clock_starts_at(now, last_used_at=view.last_used_at, started_at=compute.started_at)
+        return act(MarkIdle(since), "Nothing is connected.")
+    sleeps_at = idle.sleeps_at(view.idle_since or now, view.idle_timeout_seconds)
+    if sleeps_at is None:
+        return wait("It never sleeps.")
+    if now < sleeps_at:
+        return wait("The idle clock runs.", until=sleeps_at)
+    if view.node is not None and view.node.silent(now):
+        # It can still serve whoever connects; a stop nobody carries out would only lock them out.
+        return wait(f"Node {view.node.name} is away and cannot stop it.", until=now + NODE_AWAY_AGAIN)
+    return act(StopCompute(), "The idle clock ran out.")
+
+
+def _lost(view: DatabaseView, now: datetime) -> Decision:
+    compute = view.compute
+    assert compute is not None
+    reason = compute.exit_reason or "The compute ended by itself."
+    if view.target_scale == 0 or not (view.in_use(now) or view.wanted(now)):
+        return act(MarkStopped(Event.LOST), "Its compute ended by itself and nobody needs it.")
+    lived = (compute.ended_at or now) - (compute.started_at or now)
+    attempt_count = 1 if lived >= STABLE_AFTER else view.attempt_count + 1
+    if attempt_count <= QUICK_RESTARTS_MAX:
+        return act(StartCompute(Event.REPLACED, attempt_count=attempt_count), f"Replaced: {reason}")
+    retry_at = backoff.retry_at(now, attempt_count, attempts_max=view.retry_max)
+    return act(
+        Fail(f"Its compute ended by itself {attempt_count} times in a row: {reason}", attempt_count, retry_at), reason
+    )
+
+
+def _stopping(view: DatabaseView, now: datetime) -> Decision:
+    compute = view.compute
+    assert compute is not None, "a stopping database has a compute"
+    if compute.ended:
+        return act(MarkStopped(Event.STOPPED), "Its compute has ended.")
+    task = view.latest(TaskKind.COMPUTE_STOP, compute_id=compute.compute_id)
+    assert task is not None, "state and order are written together"
+    if task.open:
+        return _for_task(view, task, now)
+    if task.status == "completed":
+        return act(MarkStopped(Event.STOPPED), "Its compute was stopped.")
+    return _fail(view, task, now)
+
+
+def _failed(view: DatabaseView, now: datetime) -> Decision:
+    wanted = view.wanted(now) or view.in_use(now)
+    due_at = backoff.due_at(view.retry_at, view.failed_at, wanted=wanted)
+    due = due_at is not None and due_at <= now
+    if view.timeline.state == "creating":
+        if not due:
+            return wait("It is created again after a while.", until=due_at)
+        if view.node is None:
+            return wait(NO_NODE, until=now + NO_NODE_AGAIN, told=NO_NODE)
+        return act(CreateTimeline(view.node.node_id, Event.CREATED_AGAIN), "Its files are made again.")
+    if view.compute is not None and not view.compute.ended:
+        if due:
+            return act(StopCompute(event=Event.STOPPED_AGAIN), "Stopping is tried again.")
+        return wait("Stopping is tried again after a while.", until=due_at)
+    if view.target_scale == 0 and not wanted:
+        return act(GiveUp(), "Nobody wants it running.")
+    if due:
+        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), "Starting is tried again.")
+    return wait("Starting is tried again after a while.", until=due_at)
+
+
+def _for_task(view: DatabaseView, task: TaskView, now: datetime) -> Decision:
+    """Waits for the outcome of an open order, but not for ever for an agent to take it."""
+    if task.overdue(now):
+        name = view.node.name if view.node is not None else "of the database"
+        return act(CancelTask(task.task_id, f"Node {name} did not answer in time."), "Nobody took the order.")
+    return wait(f"The agent has the order {task.kind}.", until=task.expires_at if task.status == "queued" else None)
+
+
+def _fail(view: DatabaseView, task: TaskView, now: datetime) -> Decision:
+    attempt_count = view.attempt_count + 1
+    # Only a start gives up trying by itself: an unfinished create or stop is never what somebody asked for.
+    attempts_max = view.retry_max if task.kind == TaskKind.COMPUTE_START else None
+    retry_at = backoff.retry_at(now, attempt_count, attempts_max=attempts_max, retryable=task.retryable)
+    reason = task.error or "The agent gave no reason."
+    return act(Fail(reason, attempt_count, retry_at), f"{task.kind} failed.")

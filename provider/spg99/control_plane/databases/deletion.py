@@ -1,0 +1,77 @@
+"""How a database is removed, step by step (pure): first its compute, then its files, then the record.
+
+Here: the order of the steps in state `deleting`. Not here: whether it may be deleted (requests.py). Delete while
+booting waits for the outcome of an order the agent already has, because the order of two orders on a node is not ours.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from spg99.control_plane.databases import backoff
+from spg99.control_plane.databases.actions import (
+    Action,
+    CancelTask,
+    Decision,
+    DeleteTimeline,
+    EndCompute,
+    Fail,
+    Remove,
+    StopCompute,
+    act,
+    wait,
+)
+from spg99.control_plane.databases.view import DatabaseView, TaskView
+from spg99.protocol.node import TaskKind
+
+CANCELLED = "The database is being deleted."
+
+
+def decide(view: DatabaseView, now: datetime) -> Decision:
+    """The next step of removing a database."""
+    if view.node is not None and view.node.status == "gone":
+        return act(Remove(), "Its node is gone with everything on it.")
+    if view.compute is not None and not view.compute.ended:
+        return _compute(view, now)
+    if view.timeline.node_id is None or view.timeline.state == "gone":
+        return act(Remove(), "Nothing of it lies on a node.")
+    creation = view.latest(TaskKind.TIMELINE_CREATE)
+    if creation is not None and creation.open:
+        return _withdraw(creation)
+    return _order(view, view.latest(TaskKind.TIMELINE_DELETE), DeleteTimeline(), Remove(), now)
+
+
+def _compute(view: DatabaseView, now: datetime) -> Decision:
+    assert view.compute is not None
+    start = view.latest(TaskKind.COMPUTE_START, compute_id=view.compute.compute_id)
+    stop = view.latest(TaskKind.COMPUTE_STOP, compute_id=view.compute.compute_id)
+    if start is not None and start.open:
+        return _withdraw(start)
+    if start is not None and start.status == "failed":
+        return act(EndCompute(start.error or CANCELLED), "Its compute did not start.")
+    ended = EndCompute(CANCELLED)
+    return _order(view, stop, StopCompute(mode="immediate", event=None), ended, now)
+
+
+def _withdraw(task: TaskView) -> Decision:
+    if task.status == "queued":
+        return act(CancelTask(task.task_id, CANCELLED), "The agent has not taken the order yet.")
+    return wait("The agent is busy with it.")
+
+
+def _order(view: DatabaseView, task: TaskView | None, order: Action, done: Action, now: datetime) -> Decision:
+    if task is None:
+        return act(order, "The next thing to remove.")
+    if task.overdue(now):
+        return act(CancelTask(task.task_id, "The node did not answer in time."), "Nobody took the order.")
+    if task.open:
+        return wait("The agent has the order.", until=task.expires_at if task.status == "queued" else None)
+    if task.status == "completed":
+        return act(done, "It is removed.")
+    if view.retry_at is None:  # a failure not yet written down: every order that goes out clears it
+        attempt_count = view.attempt_count + 1
+        reason = task.error or "The agent gave no reason."
+        return act(Fail(reason, attempt_count, backoff.retry_at(now, attempt_count)), f"{task.kind} failed.")
+    if view.retry_at <= now:
+        return act(order, "Removing is tried again.")
+    return wait("Removing is tried again after a while.", until=view.retry_at)

@@ -1,0 +1,124 @@
+"""Reads what a decision looks at. Here: rows -> DatabaseView. Not here: deciding (decide.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from spg99.control_plane import fleet
+from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.databases.view import (
+    NODE_SILENT_AFTER,
+    ComputeView,
+    DatabaseView,
+    NodeView,
+    TaskView,
+    TimelineView,
+)
+from spg99.control_plane.records import policies
+from spg99.control_plane.store import Transaction
+from spg99.resources import DatabaseState as State
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """Everything around one database, and one of its latest orders (None: it has none)."""
+
+    task_id: int | None
+    kind: str | None
+    task_compute_id: str | None
+    status: str | None
+    expires_at: datetime | None
+    finished_at: datetime | None
+    result: dict[str, Any] | None
+    error: str | None
+    retryable: bool | None
+    timeline_id: str
+    timeline_state: str
+    timeline_node_id: str | None
+    compute_id: str | None
+    compute_state: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_reason: str | None
+    node_id: str | None
+    node_name: str | None
+    node_status: str | None
+    node_last_seen_at: datetime | None
+    leases_end_at: datetime | None
+
+
+async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_grace_until: datetime) -> DatabaseView:
+    """The view of a locked row. Leases that have ended are removed, but not before `lease_grace_until`: while no Control
+    Plane could hear the Gateways, a lease that was not renewed says nothing."""
+    trusted = now >= lease_grace_until
+    rows = await tx.many(
+        _Surroundings,
+        "database_surroundings",
+        db_id=row.db_id,
+        compute_id=row.compute_id,
+        leases_before=now if trusted else _LONG_AGO,
+    )
+    seen, latest = rows[0], tuple(task for line in rows if (task := _task(line)) is not None)
+    leases_end_at = seen.leases_end_at
+    if leases_end_at is not None and not trusted:
+        leases_end_at = max(leases_end_at, lease_grace_until)
+    compute = None
+    if seen.compute_id is not None and seen.compute_state is not None:
+        compute = ComputeView(seen.compute_id, seen.compute_state, seen.started_at, seen.ended_at, seen.exit_reason)
+    return DatabaseView(
+        state=State(row.state),
+        timeline=TimelineView(seen.timeline_id, seen.timeline_state, seen.timeline_node_id),
+        idle_timeout_seconds=row.idle_timeout_seconds,
+        target_scale=row.target_scale,
+        wanted_until=row.wanted_until,
+        idle_since=row.idle_since,
+        last_used_at=row.last_used_at,
+        attempt_count=row.attempt_count,
+        retry_at=row.retry_at,
+        retry_max=await _retry_max(tx, row, latest, compute),
+        compute=compute,
+        leases_end_at=leases_end_at,
+        tasks=latest,
+        node=await _node(tx, row, seen, now),
+    )
+
+
+async def _retry_max(
+    tx: Transaction, row: DatabaseRow, latest: tuple[TaskView, ...], compute: ComputeView | None
+) -> int:
+    # Asked only when something has gone wrong: a wake has no time for what it does not need.
+    if (latest and latest[0].status == "failed") or (compute is not None and compute.ended):
+        return int(await policies.value(tx, "database.start_retry_max", org_id=row.org_id))
+    return 10
+
+
+async def _node(tx: Transaction, row: DatabaseRow, seen: _Surroundings, now: datetime) -> NodeView | None:
+    # As long as nothing is laid down, every attempt may go to another node.
+    if seen.timeline_state == "creating" and row.state in (State.CREATING, State.ERROR):
+        found = await fleet.node_with_room(tx, org_id=row.org_id, now=now, silent_after=NODE_SILENT_AFTER)
+        if found is not None:
+            return NodeView(found.node_id, found.name, found.status, found.last_seen_at)
+        return None
+    if seen.node_id is None or seen.node_name is None or seen.node_status is None:
+        return None
+    return NodeView(seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at)
+
+
+def _task(line: _Surroundings) -> TaskView | None:
+    if line.task_id is None or line.kind is None or line.status is None or line.expires_at is None:
+        return None
+    return TaskView(
+        task_id=line.task_id,
+        kind=line.kind,
+        compute_id=line.task_compute_id,
+        status=line.status,
+        expires_at=line.expires_at,
+        finished_at=line.finished_at,
+        result=line.result,
+        error=line.error,
+        retryable=line.retryable is not False,
+    )

@@ -1,0 +1,268 @@
+-- Queries of databases: their rows, their computes, the leases on them, what they have used.
+
+-- count_databases_of_tenant
+-- Those that are on their way out do not count: they cannot come back.
+select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'deleting';
+
+-- count_databases_of_organization
+select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting';
+
+-- insert_database
+insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, deletion_protection, state,
+                       timeline_id, target_profile, reconcile_at)
+values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
+        %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s, clock_timestamp());
+
+-- find_database
+-- One database by name: the one in use comes first; of several on their way out, the latest.
+select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l
+         where l.db_id = d.db_id and l.expires_at > clock_timestamp()) as active_connections
+  from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+ where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s
+ order by d.state = 'deleting', d.created_at desc limit 1;
+
+-- find_database_by_id
+select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l
+         where l.db_id = d.db_id and l.expires_at > clock_timestamp()) as active_connections
+  from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+ where d.db_id = %(db_id)s;
+
+-- lock_database
+-- Nobody else changes it until this transaction ends. The first lock of every change. Only the lock: what belongs to the
+-- row is read by the next statement, whose snapshot is younger than whoever we waited for.
+select db_id from databases where db_id = %(db_id)s for no key update;
+
+-- lock_database_unless_busy
+-- As lock_database, but no row when somebody else is at it.
+select db_id from databases where db_id = %(db_id)s for no key update skip locked;
+
+-- lock_database_of_name
+-- The database of this name in use.
+select d.db_id from databases d join tenants t using (tenant_id)
+ where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s and d.state <> 'deleting' and t.state = 'active'
+   for no key update of d;
+
+-- page_of_databases
+-- Ordered by name; `after_name` and `after_id` are the last row of the page before.
+select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l
+         where l.db_id = d.db_id and l.expires_at > clock_timestamp()) as active_connections
+  from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+ where d.tenant_id = %(tenant_id)s
+   and (%(after_name)s::text is null or (d.name collate "C", d.db_id) > (%(after_name)s::text, %(after_id)s::text))
+   and (%(state)s::text is null or d.state = %(state)s)
+   and (%(name_prefix)s::text is null or (d.name collate "C" >= %(name_prefix)s and d.name collate "C" < %(name_prefix_end)s))
+ order by d.name collate "C", d.db_id limit %(limit)s offset %(offset)s;
+
+-- database_ids_of_tenant
+select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
+
+-- save_database
+-- Everything the life of a database may change. The row is locked by this transaction.
+update databases
+   set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
+       deletion_protection = %(deletion_protection)s, state = %(state)s, state_reason = %(state_reason)s,
+       compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
+       target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
+       lease_control_epoch = %(lease_control_epoch)s, wanted_until = %(wanted_until)s, last_used_at = %(last_used_at)s,
+       idle_since = %(idle_since)s, attempt_count = %(attempt_count)s, retry_at = %(retry_at)s,
+       reconcile_at = %(reconcile_at)s, compute_milliseconds = %(compute_milliseconds)s, version = %(version)s,
+       updated_at = case when state is distinct from %(state)s or version <> %(version)s then clock_timestamp()
+                         else updated_at end
+ where db_id = %(db_id)s;
+
+-- look_at_database
+-- Makes the reconciler look now.
+update databases set reconcile_at = clock_timestamp() where db_id = %(db_id)s;
+
+-- postpone_database
+update databases set reconcile_at = %(until)s where db_id = %(db_id)s;
+
+-- due_databases
+-- Whose moment has come, or who waits for nothing but has a lease that ended. Sleepers stand in neither index.
+(select db_id from databases where reconcile_at <= %(now)s order by reconcile_at limit %(limit)s)
+union
+(select l.db_id from leases l join databases d using (db_id)
+  where l.expires_at <= %(leases_before)s and d.reconcile_at is null order by l.expires_at limit %(limit)s);
+
+-- next_due_at
+-- The next moment at which a database is due.
+select least((select min(reconcile_at) from databases where reconcile_at is not null),
+             (select greatest(l.expires_at, %(leases_from)s) from leases l join databases d using (db_id)
+               where d.reconcile_at is null order by l.expires_at limit 1));
+
+-- look_at_databases_of_node
+-- The node's agent is back: everything that waited for it is looked at now.
+update databases d set reconcile_at = %(now)s
+  from timelines t
+ where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and t.state <> 'gone'
+   and (d.state not in ('stopped', 'ready') or d.wanted_until > %(now)s);
+
+-- look_at_homeless_databases
+-- A node is there: databases that no node could take are looked at now.
+update databases d set reconcile_at = %(now)s
+  from timelines t
+ where t.timeline_id = d.timeline_id and t.node_id is null and d.state in ('creating', 'error');
+
+-- note_storage
+-- What timelines of the node that reports take on disk. Rows somebody is changing are left for the next report.
+with seen as (
+    select d.db_id, b.value::bigint as bytes
+      from jsonb_each_text(%(bytes)s) b
+      join timelines tl on tl.timeline_id = b.key and tl.node_id = %(node_id)s
+      join databases d on d.timeline_id = tl.timeline_id
+     where d.storage_bytes <> b.value::bigint
+     order by d.db_id for no key update of d skip locked
+)
+update databases d set storage_bytes = seen.bytes from seen where d.db_id = seen.db_id;
+
+-- delete_database
+delete from databases where db_id = %(db_id)s;
+
+-- wish_running
+-- What is idle is as if it had just been used; after a failed start somebody waits, so it is tried again soon.
+update databases
+   set idle_since = case when state = 'idle' then clock_timestamp() end,
+       wanted_until = case when state = 'error' then greatest(wanted_until, clock_timestamp() + interval '10 seconds')
+                           else wanted_until end
+ where db_id = %(db_id)s;
+
+-- insert_compute
+insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state)
+values (%(compute_id)s, %(db_id)s, %(timeline_id)s, %(node_id)s, %(writer_term)s, %(profile)s, 'starting');
+
+-- mark_compute_running
+update computes
+   set state = 'running', backend_addr = %(backend_addr)s, backend_port = %(backend_port)s, pid = %(pid)s,
+       started_at = %(now)s
+ where compute_id = %(compute_id)s and state = 'starting';
+
+-- mark_compute_stopping
+update computes set state = 'stopping' where compute_id = %(compute_id)s and state <> 'ended';
+
+-- end_compute
+-- Answers for how long it ran. clock_timestamp(): the end is now, not when a long transaction began.
+update computes
+   set state = 'ended', ended_at = clock_timestamp(), exit_reason = %(reason)s, connections = 0
+ where compute_id = %(compute_id)s and state <> 'ended'
+returning coalesce(greatest(0, extract(epoch from ended_at - started_at) * 1000), 0)::bigint;
+
+-- computes_on_node
+-- What should run there, and what is being started or stopped there.
+select * from computes where node_id = %(node_id)s and state <> 'ended';
+
+-- note_connections
+-- Only those of the node that reports. Rows somebody is changing are left for the next report.
+with seen as (
+    select c.compute_id, n.value::integer as connections
+      from jsonb_each_text(%(connections)s) n join computes c on c.compute_id = n.key
+     where c.node_id = %(node_id)s and c.state <> 'ended' and c.connections <> n.value::integer
+     order by c.compute_id for no key update of c skip locked
+)
+update computes c set connections = seen.connections from seen where c.compute_id = seen.compute_id;
+
+-- forget_computes
+-- Ended generations older than `moment`; a database keeps its newest, it is what the last end is read from.
+delete from computes c
+ where c.state = 'ended' and c.ended_at < %(moment)s
+   and not exists (select from databases d where d.compute_id = c.compute_id);
+
+-- database_surroundings
+-- Everything around one database that a decision looks at, once for each of its latest orders (newest first); its row may hold changes that are not saved yet. Leases that ended before `leases_before` are removed on the way.
+with dead as (
+    delete from leases where db_id = %(db_id)s and expires_at <= %(leases_before)s
+)
+select k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
+       tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id,
+       c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
+       n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
+       (select max(expires_at) from leases where db_id = %(db_id)s and expires_at > %(leases_before)s) as leases_end_at
+  from databases d
+  join timelines tl on tl.timeline_id = d.timeline_id
+  left join computes c on c.compute_id = %(compute_id)s
+  left join nodes n on n.node_id = tl.node_id
+  left join lateral (select * from node_tasks where db_id = d.db_id order by task_id desc limit 8) k on true
+ where d.db_id = %(db_id)s
+ order by k.task_id desc;
+
+-- take_lease
+-- The database's row is locked by this transaction.
+insert into leases (db_id, gateway_id, renewed_at, expires_at)
+values (%(db_id)s, %(gateway_id)s, %(now)s, %(expires_at)s)
+on conflict (db_id, gateway_id) do update set renewed_at = %(now)s, expires_at = greatest(leases.expires_at, %(expires_at)s);
+
+-- report_leases
+-- All leases of one Gateway in one statement. In use: renewed, or taken anew if the database still runs; unused: released.
+-- The rows of the databases are locked first and in order, as everybody does, so a lease and a stop never pass each other.
+-- Answers the databases whose lease stands, and which of them (and of the released ones) must be looked at.
+with report as (
+    select * from unnest(%(db_ids)s::text[], %(connections)s::integer[], %(last_used_ats)s::timestamptz[])
+        as r(db_id, connections, last_used_at)
+), egress as (
+    select * from unnest(%(egress_db_ids)s::text[], %(egress_bytes)s::bigint[]) as e(db_id, egress_bytes)
+), held as (
+    -- What went out counts for one that was stopped meanwhile or is not reported as used, too.
+    select d.db_id, d.state, d.state in ('ready', 'idle') and r.db_id is not null as runs, r.connections,
+           coalesce(e.egress_bytes, 0) as egress_bytes, least(r.last_used_at, %(now)s) as last_used_at
+      from databases d left join report r on r.db_id = d.db_id left join egress e on e.db_id = d.db_id
+     where d.db_id in (select db_id from report union all select db_id from egress)
+       and (d.state in ('ready', 'idle') or e.egress_bytes > 0)
+     order by d.db_id
+       for no key update of d
+), running as (
+    select * from held where runs
+), kept as (
+    insert into leases (db_id, gateway_id, active_connections, renewed_at, expires_at)
+    select db_id, %(gateway_id)s, connections, %(now)s, %(expires_at)s from running where connections > 0
+    on conflict (db_id, gateway_id)
+    do update set active_connections = excluded.active_connections, renewed_at = %(now)s, expires_at = %(expires_at)s
+    returning db_id
+), released as (
+    delete from leases l using report r
+     where l.db_id = r.db_id and l.gateway_id = %(gateway_id)s and r.connections = 0
+    returning l.db_id
+), noted as (
+    update databases d
+       set egress_bytes = d.egress_bytes + held.egress_bytes,
+           last_used_at = case when held.runs then greatest(d.last_used_at, held.last_used_at) else d.last_used_at end,
+           -- Used and released since the last checkout: nobody is about to connect any more.
+           wanted_until = case when held.runs and held.connections = 0
+                                    and held.last_used_at >= d.wanted_until - %(held_for)s::interval
+                               then null else d.wanted_until end,
+           reconcile_at = case when held.runs and (held.state = 'ready') <> (held.connections > 0) then %(now)s
+                               else d.reconcile_at end
+      from held where held.db_id = d.db_id
+    returning d.db_id, held.runs, (held.state = 'ready') <> (held.connections > 0) as look
+)
+select n.db_id, n.db_id in (select db_id from kept) as stands, n.look from noted n where n.runs;
+
+-- release_leases_of_database
+delete from leases where db_id = %(db_id)s;
+
+-- usage_of_organization
+-- Compute time runs until now for a compute that runs.
+select (coalesce(max(u.compute_milliseconds), 0)
+        + coalesce(sum(d.compute_milliseconds
+                       + coalesce(greatest(0, extract(epoch from %(now)s - c.started_at) * 1000), 0)), 0))::bigint / 1000
+           as compute_seconds,
+       (coalesce(max(u.egress_bytes), 0) + coalesce(sum(d.egress_bytes), 0))::bigint as egress_bytes
+  from organizations o
+  left join organization_usage u on u.org_id = o.org_id
+  left join tenants t on t.org_id = o.org_id
+  left join databases d on d.tenant_id = t.tenant_id
+  left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+ where o.org_id = %(org_id)s;
+
+-- keep_usage_of_database
+-- What a database has used stays with its account when it goes.
+insert into organization_usage (org_id, compute_milliseconds, egress_bytes)
+select t.org_id, %(compute_milliseconds)s, d.egress_bytes
+  from databases d join tenants t using (tenant_id) where d.db_id = %(db_id)s
+on conflict (org_id) do update
+   set compute_milliseconds = organization_usage.compute_milliseconds + excluded.compute_milliseconds,
+       egress_bytes = organization_usage.egress_bytes + excluded.egress_bytes;
+
+-- count_databases_by_state
+select state, count(*) as databases from databases group by state;

@@ -1,0 +1,144 @@
+"""The reconciler: looks at databases whose moment has come, decides, carries out; one transaction a database.
+
+Here: the loop, and `settle`, the one path on which anything about a running database changes (wake-ups, results of tasks and
+heartbeats go through it too, so they cost no turn of the loop). Not here: rules (decide.py), deeds (carry_out.py).
+Any number of Control Planes run it at once: the row lock decides who acts. Sleepers cost nothing: the loop asks an index
+in which they do not stand, when it is notified, when the next moment has come, or at the latest after a tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+from spg99 import faults, log
+from spg99.clock import Clock
+from spg99.config import ControlPlaneSettings
+from spg99.control_plane.databases import rows, schedule
+from spg99.control_plane.databases.carry_out import carry_out
+from spg99.control_plane.databases.decide import decide
+from spg99.control_plane.databases.observe import view_of
+from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.records import policies
+from spg99.control_plane.store import Store, Transaction
+from spg99.control_plane.store.wakeups import Wakeups
+from spg99.errors import Unavailable
+from spg99.resources import DatabaseState as State
+
+STEPS_MAX = 12
+"""More steps at once than any path has: whoever reaches it goes round in circles."""
+AT_ONCE = 4
+BATCH = 64
+POSTPONED_FOR = timedelta(seconds=30)
+BUSY_AGAIN_SECONDS = 0.05
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+_log = log.get("lifecycle")
+
+
+class Reconciler:
+    """Moves databases along."""
+
+    def __init__(self, store: Store, clock: Clock, settings: ControlPlaneSettings, wakeups: Wakeups) -> None:
+        self.store = store
+        self.clock = clock
+        self.wakeups = wakeups
+        self._tick_seconds = settings.tick_seconds
+        self._heard_nothing = True
+        self._lease_grace_until = datetime.max.replace(tzinfo=UTC)
+
+    async def settle(self, tx: Transaction, row: DatabaseRow) -> DatabaseRow | None:
+        """Does everything that can be done now for a locked row, saves it, and notes when to look again.
+
+        Answers the row afterwards, None when it is gone.
+        """
+        now = self.clock.now()
+        for _ in range(STEPS_MAX):
+            view = await view_of(tx, row, now, lease_grace_until=self._lease_grace_until)
+            decision = decide(view, now)
+            if decision.action is None:
+                break
+            _log.info("step", db_id=row.db_id, state=row.state, action=type(decision.action).__name__, why=decision.why)
+            after = await carry_out(tx, row, view, decision.action, now)
+            if after is None:
+                faults.point("reconcile.before_commit")
+                return None
+            row = after
+        else:
+            raise AssertionError(f"{row.db_id} does not settle")
+        row = dataclasses.replace(
+            row, reconcile_at=decision.look_at, state_reason=decision.told or _lasting_reason(row)
+        )
+        await rows.save(tx, row)
+        if decision.look_at is not None:
+            await tx.notify("spg99_reconcile", row.db_id)  # some loop may sleep beyond that moment
+        faults.point("reconcile.before_commit")
+        return row
+
+    async def look_at(self, db_id: str) -> bool:
+        """One database, one transaction; False when somebody else is at it."""
+        async with self.store.transaction() as tx:
+            row = await rows.lock_unless_busy(tx, db_id)
+            if row is None:
+                return False
+            await self.settle(tx, row)
+        faults.point("reconcile.after_commit")
+        return True
+
+    async def run(self) -> None:
+        """The loop. It survives a catalogue that goes away."""
+        with self.wakeups.waiter(("spg99_reconcile", None)) as bell:
+            while True:
+                bell.clear()
+                try:
+                    await self._begin_hearing()
+                    seconds = await self._turn()
+                except Unavailable as error:
+                    self._heard_nothing = True
+                    _log.warning("the reconciler waits for the catalogue", reason=error.message)
+                    await asyncio.sleep(1)
+                    continue
+                await bell.wait_for(seconds)
+
+    async def _begin_hearing(self) -> None:
+        """After a start or an outage: Gateways get the time of one lease to report before a lease counts as ended."""
+        if not self._heard_nothing:
+            return
+        async with self.store.transaction() as tx:
+            lease_seconds = int(await policies.value(tx, "gateway.lease_seconds"))
+        self._lease_grace_until = self.clock.now() + timedelta(seconds=lease_seconds)
+        self._heard_nothing = False
+
+    async def _turn(self) -> float:
+        """Looks at all that is due; answers the seconds until the next moment."""
+        while True:
+            now = self.clock.now()
+            async with self.store.transaction() as tx:
+                trusted = now >= self._lease_grace_until
+                due = await schedule.due(tx, now, leases_before=now if trusted else _LONG_AGO, limit=BATCH)
+                next_at = None if due else await schedule.next_due_at(tx, leases_from=self._lease_grace_until)
+            if not due:
+                wait = self._tick_seconds if next_at is None else (next_at - now).total_seconds()
+                return min(self._tick_seconds, max(wait, 0.001))
+            room = asyncio.Semaphore(AT_ONCE)
+            looked = await asyncio.gather(*(self._look_carefully(db_id, room) for db_id in due))
+            if not any(looked):
+                return BUSY_AGAIN_SECONDS  # others are at them: look whether anything is left
+
+    async def _look_carefully(self, db_id: str, room: asyncio.Semaphore) -> bool:
+        async with room:
+            try:
+                return await self.look_at(db_id)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - the reconciler's turn
+                # One database that cannot be handled must not keep the others waiting, nor this loop spinning.
+                _log.exception("a database could not be handled; it is looked at again later", db_id=db_id)
+                async with self.store.transaction() as tx:
+                    await schedule.postpone(tx, db_id, self.clock.now() + POSTPONED_FOR)
+                return True
+
+
+def _lasting_reason(row: DatabaseRow) -> str | None:
+    return row.state_reason if row.state in (State.ERROR, State.DELETING) else None

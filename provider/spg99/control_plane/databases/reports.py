@@ -1,0 +1,133 @@
+"""What agents and Gateways report, and what follows from it. Here: heartbeats, leases, results of tasks. Not here: HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import ValidationError
+
+from spg99 import faults, log
+from spg99.control_plane import fleet, storage
+from spg99.control_plane.databases import computes, leases, rows, schedule
+from spg99.control_plane.databases.carry_out import without_compute
+from spg99.control_plane.databases.computes import ComputeRow
+from spg99.control_plane.databases.reconcile import Reconciler
+from spg99.control_plane.databases.view import NODE_SILENT_AFTER
+from spg99.control_plane.records.policy_cache import PolicyCache
+from spg99.errors import BadRequest, Forbidden, NotFound
+from spg99.protocol.gateway import LeaseAnswer, LeaseReport
+from spg99.protocol.node import (
+    ComputeStarted,
+    Heartbeat,
+    HeartbeatAnswer,
+    TaskKind,
+    TaskResult,
+)
+
+HEARTBEAT_SECONDS = 5
+MISSING_AFTER = timedelta(seconds=10)
+"""A compute younger than this may be missing in a heartbeat that was written before it ran."""
+
+_log = log.get("lifecycle")
+
+
+class Reports:
+    """Takes reports in."""
+
+    def __init__(self, reconciler: Reconciler, policies: PolicyCache) -> None:
+        self._reconciler = reconciler
+        self._store = reconciler.store
+        self._clock = reconciler.clock
+        self._policies = policies
+
+    async def finish_task(self, node: fleet.NodeRow, task_id: int, result: TaskResult) -> None:
+        """Writes down what became of a task and does what follows, in one transaction. A repeated result changes nothing.
+
+        Raises Forbidden when another node holds the task.
+        """
+        async with self._store.transaction() as tx:
+            task = await fleet.find_task(tx, task_id)
+            if task is None:
+                raise NotFound("This task is not known.")
+            if task.node_id != node.node_id:
+                raise Forbidden("This task is held by another identity.")
+            _check(task, result)
+            row = await rows.lock(tx, task.db_id) if task.db_id is not None else None
+            if not await fleet.finish_task(tx, task_id, node.node_id, result):
+                _log.info("a result came twice or too late", task_id=task_id, node_id=node.node_id)
+                return
+            if not result.succeeded:
+                _log.warning("a task failed", task_id=task_id, kind=task.kind, db_id=task.db_id, reason=result.error)
+            if row is not None:
+                await self._reconciler.settle(tx, row)
+            faults.point("task_result.before_commit")
+
+    async def heartbeat(self, node: fleet.NodeRow, heartbeat: Heartbeat) -> HeartbeatAnswer:
+        """Notes what an agent sees, and tells it what should not be there."""
+        now = self._clock.now()
+        observed = {"disk_total_bytes": heartbeat.disk_total_bytes, "disk_free_bytes": heartbeat.disk_free_bytes}
+        seen = {compute.compute_id: compute for compute in heartbeat.computes}
+        async with self._store.transaction() as tx:
+            before = await fleet.note_node_seen(tx, node.node_id, observed, now)
+            if before is None or now - before > NODE_SILENT_AFTER:
+                await schedule.look_at_those_of_node(tx, node.node_id, now)
+            await computes.note_connections(
+                tx, node.node_id, {c.compute_id: c.connections for c in heartbeat.computes if c.running}
+            )
+            await schedule.note_storage(tx, node.node_id, heartbeat.timelines)
+            expected = {compute.compute_id: compute for compute in await computes.on_node(tx, node.node_id)}
+            forget = await storage.timelines_to_forget(tx, list(heartbeat.timelines))
+        for compute in expected.values():
+            report = seen.get(compute.compute_id)
+            if compute.state != "running" or (report is not None and report.running):
+                continue  # one that starts or stops has a task, whose result tells more than we can see here
+            if report is not None:
+                await self._compute_ended(compute, report.exit_reason or "The compute ended by itself.")
+            elif compute.started_at is not None and now - compute.started_at > MISSING_AFTER:
+                await self._compute_ended(compute, "The compute is no longer on its node.")
+        return HeartbeatAnswer(
+            stop_compute_ids=[c.compute_id for c in heartbeat.computes if c.running and c.compute_id not in expected],
+            forget_timeline_ids=forget,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+        )
+
+    async def _compute_ended(self, compute: ComputeRow, reason: str) -> None:
+        async with self._store.transaction() as tx:
+            row = await rows.lock(tx, compute.db_id)
+            if row is None or row.compute_id != compute.compute_id:
+                return
+            row = await without_compute(tx, row, reason)
+            _log.warning("a compute ended by itself", db_id=row.db_id, compute_id=compute.compute_id, reason=reason)
+            await self._reconciler.settle(tx, row)
+            faults.point("compute_ended.before_commit")
+
+    async def leases(self, gateway: fleet.GatewayRow, report: LeaseReport) -> LeaseAnswer:
+        """Renews and releases the leases of a Gateway, and counts what it has sent to clients."""
+        now = self._clock.now()
+        async with self._store.transaction() as tx:
+            lease_seconds = await self._policies.value(tx, "gateway.lease_seconds")
+            # The gateway's row first: of two reports with the same bytes the second waits here, and no lock goes backwards.
+            await fleet.note_gateway_seen(tx, gateway.gateway_id, now)
+            sent_bytes = await fleet.uncounted_egress(tx, gateway.gateway_id, report.egress)
+            reported = await leases.report(
+                tx, gateway.gateway_id, report.leases, sent_bytes, now=now, lease_seconds=lease_seconds
+            )
+            if any(line.look for line in reported):
+                await tx.notify("spg99_reconcile")
+        renewed = {line.db_id for line in reported if line.stands}
+        used = {use.db_id for use in report.leases if use.active_connections > 0}
+        return LeaseAnswer(
+            renewed=sorted(renewed), lost=sorted(used - renewed), renew_seconds=max(1, lease_seconds // 3)
+        )
+
+
+def _check(task: fleet.TaskRow, result: TaskResult) -> None:
+    """Raises BadRequest for a result that is not one of this task: nothing may be built on it."""
+    if not result.succeeded or task.kind != TaskKind.COMPUTE_START:
+        return
+    try:
+        started = ComputeStarted.model_validate(result.result)
+    except ValidationError as error:
+        raise BadRequest("The result of compute.start must say where the compute takes connections.") from error
+    if started.compute_id != task.compute_id:
+        raise BadRequest("The result is about another compute.")

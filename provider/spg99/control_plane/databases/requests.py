@@ -1,0 +1,191 @@
+"""What the API may ask of a database: create, change, run, stop, delete; each with audit and event in the caller's transaction.
+
+Not here: what follows from a request: it is written down, and the reconciler is told to look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from spg99 import faults
+from spg99.control_plane import storage, tenants
+from spg99.control_plane.databases import leases, rows
+from spg99.control_plane.databases.rows import DatabaseRow, look, save, tell
+from spg99.control_plane.records import audit, operations, policies
+from spg99.control_plane.records.actors import Actor
+from spg99.control_plane.store import Transaction, UniqueViolation
+from spg99.errors import Conflict, NotFound, WrongState
+from spg99.ids import new_id
+from spg99.resources import DatabaseSpec
+from spg99.resources import DatabaseState as State
+
+CHANGEABLE = frozenset({"size", "idle_timeout_seconds", "min_size", "max_size", "deletion_protection"})
+"""Fields that may change in place."""
+
+
+async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec, actor: Actor) -> DatabaseRow:
+    """Writes a new database in state `creating`; its operation is `database.create`.
+
+    Raises Conflict when the tenant has one of this name, NotFound when the tenant is on its way out.
+    """
+    if not await tenants.hold_active_tenant(tx, tenant.tenant_id):
+        raise NotFound(f"Tenant '{tenant.name}' does not exist or is being deleted.")
+    idle_timeout_seconds = spec.idle_timeout_seconds
+    if "idle_timeout_seconds" not in spec.model_fields_set:
+        idle_timeout_seconds = await policies.value(tx, "database.idle_timeout_seconds", org_id=tenant.org_id)
+    db_id, timeline_id = new_id("db"), new_id("tl")
+    try:
+        async with tx.savepoint():
+            await tx.execute(
+                "insert_database",
+                db_id=db_id,
+                tenant_id=tenant.tenant_id,
+                name=spec.name,
+                size=spec.size,
+                min_size=spec.min_size,
+                max_size=spec.max_size,
+                idle_timeout_seconds=idle_timeout_seconds,
+                deletion_protection=spec.deletion_protection,
+                timeline_id=timeline_id,
+            )
+    except UniqueViolation as error:
+        raise Conflict(
+            f"Tenant '{tenant.name}' has a database called '{spec.name}' already.", details={"name": spec.name}
+        ) from error
+    await storage.insert_timeline(tx, timeline_id, db_id)
+    row = await tx.one(DatabaseRow, "find_database_by_id", db_id=db_id)
+    await operations.start(tx, "database.create", org_id=row.org_id, tenant_id=row.tenant_id, db_id=db_id)
+    await audit.record(
+        tx, actor, "database.create", db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, size=row.size
+    )
+    await tell(tx, row, "database.creating")
+    await tx.notify("spg99_reconcile", db_id)
+    faults.point("create.before_commit")
+    return row
+
+
+async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], actor: Actor) -> DatabaseRow:
+    """Changes settings in place; `changes` is checked already and holds only what differs. `row` is locked.
+
+    A new size is the profile of the next start. A new idle timeout moves the end of an idle clock that runs.
+    """
+    if row.state == State.DELETING:
+        raise WrongState("The database is being deleted.")
+    unknown = set(changes) - CHANGEABLE
+    assert not unknown, f"cannot be changed in place: {unknown}"
+    if not changes:
+        return row
+    changed = dataclasses.replace(
+        row, **changes, target_profile=changes.get("size", row.target_profile), version=row.version + 1
+    )
+    await save(tx, changed)
+    await audit.record(
+        tx,
+        actor,
+        "database.update",
+        row.db_id,
+        org_id=row.org_id,
+        name=row.name,
+        tenant=row.tenant,
+        fields=sorted(changes),
+    )
+    await tell(tx, changed, "database.updated")
+    await look(tx, row.db_id)
+    faults.point("update.before_commit")
+    return await tx.one(DatabaseRow, "find_database_by_id", db_id=row.db_id)
+
+
+async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
+    """Asks for a writer; answers the operation `database.start`. `row` is locked."""
+    if row.state == State.DELETING:
+        raise WrongState("The database is being deleted.")
+    op_id = await operations.start(tx, "database.start", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
+    await audit.record(tx, actor, "database.start", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
+    if row.state in (State.READY, State.IDLE):
+        await operations.finish(tx, row.db_id, ("database.start",))
+    await save(tx, dataclasses.replace(row, target_scale=1))
+    await tx.execute("wish_running", db_id=row.db_id)
+    await look(tx, row.db_id)
+    return op_id
+
+
+async def want_stopped(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
+    """Asks for no writer; answers the operation `database.stop`. `row` is locked.
+
+    Raises Conflict while clients are connected: a database with a live lease is never stopped.
+    """
+    if row.state in (State.DELETING, State.CREATING):
+        raise WrongState(f"A database in state '{row.state}' cannot be stopped.")
+    if row.active_connections:
+        raise _in_use(row.active_connections, "Close them first, or let it fall asleep by itself.")
+    op_id = await operations.start(tx, "database.stop", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
+    await audit.record(tx, actor, "database.stop", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
+    if row.state == State.STOPPED:
+        await operations.finish(tx, row.db_id, ("database.stop",))
+    await save(tx, dataclasses.replace(row, target_scale=0, wanted_until=None))
+    await look(tx, row.db_id)
+    return op_id
+
+
+async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor) -> str:
+    """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked.
+
+    Deleting twice is one deletion: the second call answers the operation of the first. Raises Conflict under deletion
+    protection, and while clients are connected unless `force`.
+    """
+    if row.state == State.DELETING:
+        under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
+        assert under_way is not None, "state and operation are written together"
+        return under_way.op_id
+    if row.deletion_protection:
+        raise Conflict(
+            f"Database '{row.name}' is protected. Set deletion_protection to false before you delete it.",
+            details={"deletion_protection": True},
+        )
+    if row.active_connections and not force:
+        raise _in_use(row.active_connections, "Close them first, or delete with force=true.")
+    op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
+    aborted = Conflict("The database was deleted.").envelope()
+    await operations.finish(tx, row.db_id, ("database.create", "database.start", "database.stop"), error=aborted)
+    doomed = dataclasses.replace(
+        row,
+        state=State.DELETING,
+        state_reason=None,
+        target_scale=0,
+        wanted_until=None,
+        attempt_count=0,
+        retry_at=None,
+        lease_control_epoch=row.lease_control_epoch + 1,
+        version=row.version + 1,
+    )
+    await save(tx, doomed)
+    await leases.release_all(tx, row.db_id)
+    await audit.record(
+        tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
+    )
+    await tell(tx, doomed, "database.deleting")
+    await tx.notify("spg99_database", row.db_id)
+    await look(tx, row.db_id)
+    faults.point("delete.before_commit")
+    return op_id
+
+
+class OfTenants:
+    """The databases of one tenant, for who removes the tenant (serving/interfaces.py: TenantDatabases)."""
+
+    async def count(self, tx: Transaction, tenant_id: str) -> int:
+        """How many there are that are not on their way out: those cannot come back."""
+        return int(await tx.value("count_databases_of_tenant", tenant_id=tenant_id))
+
+    async def begin_delete(self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor) -> None:
+        """Begins to delete all of them. Raises Conflict as for one."""
+        for db_id in await rows.of_tenant(tx, tenant_id):
+            row = await rows.lock(tx, db_id)
+            if row is not None:
+                await begin_delete(tx, row, force=force, actor=actor)
+
+
+def _in_use(connections: int, advice: str) -> Conflict:
+    clients = "1 client is" if connections == 1 else f"{connections} clients are"
+    return Conflict(f"{clients} connected to the database. {advice}", details={"active_connections": connections})

@@ -1,0 +1,43 @@
+"""A database as the API answers it. Not here: its row (rows.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+
+from spg99.control_plane import tenants
+from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.resources import Database
+from spg99.resources import DatabaseState as State
+
+
+def as_resource(
+    row: DatabaseRow,
+    *,
+    tenant_name: str,
+    pg_user: str,
+    password: str | None,
+    gateway_host: str,
+    gateway_port: int,
+    active_connections: int | None = None,
+    now: datetime | None = None,
+) -> Database:
+    """The database as the API answers it; `password` None leaves it out of the connection string."""
+    runs = row.state in (State.READY, State.IDLE, State.BOOTING, State.STOPPING)
+    milliseconds = row.compute_milliseconds
+    if now is not None and row.compute_started_at is not None:
+        milliseconds += max(0, int((now - row.compute_started_at).total_seconds() * 1000))
+    return Database.model_validate(
+        {
+            **dataclasses.asdict(row),
+            "tenant": tenant_name,
+            "status": row.state,
+            "timeline": row.timeline_id,
+            "worker_id": row.compute_id if runs else None,
+            "connection_string": tenants.dsn(
+                host=gateway_host, port=gateway_port, pg_user=pg_user, password=password, database=row.name
+            ),
+            "active_connections": row.active_connections if active_connections is None else active_connections,
+            "compute_seconds": milliseconds // 1000,
+        }
+    )

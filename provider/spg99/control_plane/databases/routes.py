@@ -1,0 +1,306 @@
+"""`/tenants/{tenant}/dbs` and `/dbs/{db_id}`: databases. Here: HTTP. Not here: what may be asked (requests.py), their life."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from spg99.control_plane import tenants
+from spg99.control_plane.databases import limits, requests, resource, rows
+from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
+from spg99.control_plane.serving.answers import Answer, Operation
+from spg99.control_plane.serving.call import Call, Caller, is_id, is_name
+from spg99.control_plane.serving.idempotency import once
+from spg99.control_plane.serving.openapi import changes, creates, documented, takes
+from spg99.control_plane.store import Transaction
+from spg99.errors import NotFound
+from spg99.resources import Database, DatabaseSpec, DatabaseState, Page, Permission
+
+router = APIRouter(prefix="/v2", tags=["databases"])
+
+_SIZES = frozenset({"size", "min_size", "max_size"})
+_STATE = "|".join([*DatabaseState, "settled"])
+_RUNS = frozenset({DatabaseState.READY.value, DatabaseState.IDLE.value})
+
+Wait = Annotated[
+    int, Query(ge=0, le=waits.WAIT_SECONDS_MAX, description="Seconds to wait at most; then the answer shows what is.")
+]
+WaitFor = Annotated[
+    str | None,
+    Query(
+        pattern=f"^({_STATE})(,({_STATE}))*$",
+        description="States to wait for, with commas between. `ready` is also true for `idle`; `settled` is every state "
+        "but `creating` and `deleting`. A database that is gone answers 404.",
+        examples=["ready"],
+    ),
+]
+
+
+class StartAtCreate(BaseModel):
+    """What a create may ask for beyond the database itself."""
+
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+    start_immediately: bool = False
+    """Start a writer as soon as the database is made. Only where the operator allows starting by hand."""
+    initial_scale: int = Field(default=0, ge=0, le=1)
+    """1 = the same as `start_immediately`."""
+
+
+class Scale(BaseModel):
+    """How many writers shall run."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    target_scale: int = Field(ge=0, le=1)
+    """1 = start, 0 = stop."""
+
+
+@router.post(
+    "/tenants/{tenant}/dbs",
+    **documented(
+        "database.create", 201, Database, "The database in state `creating`",
+        body=creates(Database, extra=StartAtCreate.model_json_schema()["properties"]),
+        errors=(403, 409), idempotent=True, etag=True,
+    ),
+)  # fmt: skip
+async def create(call: Caller, tenant: str) -> Response:
+    """Makes a database: a record and a timeline. No writer runs until somebody connects."""
+    call.need(Permission.CAN_CREATE_DB)
+    body = await bodies.json_object(call.request)
+    start = bodies.shape_of(StartAtCreate, {n: v for n, v in body.items() if n in StartAtCreate.model_fields})
+    rest = {n: v for n, v in body.items() if n not in StartAtCreate.model_fields}
+    spec = bodies.spec_of(Database, rest, {"tenant": tenant if is_name(tenant) else "_"})
+    assert isinstance(spec, DatabaseSpec)
+
+    async def change(tx: Transaction) -> Answer:
+        owner = await tenants.visible_tenant(tx, call, tenant)
+        await limits.check_databases(tx, owner.org_id)
+        row = await requests.create(tx, owner, spec, call.actor)
+        if start.start_immediately or start.initial_scale:
+            await _check_start(tx, call, owner.org_id)
+            locked = await _locked(tx, row)
+            await requests.want_running(tx, locked, call.actor)
+            row = await _locked(tx, locked)
+        answer = _answer(call, owner, row, 201)
+        return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{owner.name}/dbs/{row.name}"})
+
+    return await once(call, body, change)
+
+
+@router.get(
+    "/tenants/{tenant}/dbs", **documented("database.list", 200, Page[Database], "A page of databases, ordered by name")
+)
+async def list_all(
+    call: Caller,
+    page: pages.Page,
+    tenant: str,
+    state: Annotated[DatabaseState | None, Query(description="Only databases in this state.")] = None,
+    name_prefix: pages.NamePrefix = None,
+) -> Response:
+    """Lists the databases of a tenant."""
+    list_id = pages.list_id(call, state=state, name_prefix=name_prefix)
+    async with call.plane.store.transaction() as tx:
+        owner = await tenants.visible_tenant(tx, call, tenant)
+        found = await rows.page(
+            tx,
+            owner.tenant_id,
+            limit=page.limit + 1,
+            offset=page.offset,
+            after=page.after(list_id),
+            state=state.value if state else None,
+            name_prefix=name_prefix,
+        )
+    return pages.answer(
+        found, page, list_id, key=lambda row: (row.name, row.db_id), item=lambda row: _resource(call, owner, row)
+    ).response()
+
+
+@router.get(
+    "/tenants/{tenant}/dbs/{db}", **documented("database.read", 200, Database, "The database", etag=True)
+)  # fmt: skip
+async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wait: Wait = 0) -> Response:
+    """Reads a database, at once or when it has reached a state. One that is being deleted is shown until it is gone."""
+
+    async def look() -> tuple[tenants.TenantRow, DatabaseRow]:
+        async with call.plane.store.transaction() as tx:
+            return await _find(tx, call, tenant, db)
+
+    owner, row = await _seen(call, look, wait_for, wait)
+    return _answer(call, owner, row, 200).response()
+
+
+@router.get("/dbs/{db_id}", **documented("database.read_by_id", 200, Database, "The database", etag=True))
+async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: Wait = 0) -> Response:
+    """Reads a database by its id."""
+
+    async def look() -> tuple[tenants.TenantRow, DatabaseRow]:
+        async with call.plane.store.transaction() as tx:
+            row = await rows.by_id(tx, db_id) if is_id(db_id) else None
+            owner = await tenants.tenant_by_id(tx, row.tenant_id) if row else None
+        if row is None or owner is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
+            raise NotFound(f"There is no database '{db_id[:100]}', or this API key may not see it.")
+        return owner, row
+
+    owner, row = await _seen(call, look, wait_for, wait)
+    return _answer(call, owner, row, 200).response()
+
+
+@router.patch(
+    "/tenants/{tenant}/dbs/{db}",
+    **documented(
+        "database.update", 200, Database, "The database",
+        body=changes(Database), errors=(403, 409), conditional=True, etag=True,
+    ),
+)  # fmt: skip
+async def update(call: Caller, tenant: str, db: str) -> Response:
+    """Changes settings in place. A new size takes effect at the next start (`target_profile` shows it)."""
+    body = await bodies.json_object(call.request)
+    call.need(*_permissions_to_change(body))
+    async with call.plane.store.transaction() as tx:
+        owner, row = await _find(tx, call, tenant, db, lock=True)
+        current = {name: getattr(row, name) for name in Database.inputs()}
+        _, named = bodies.changes_of(Database, body, current)
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        differing = {name: value for name, value in named.items() if value != current[name]}
+        row = await requests.change(tx, row, differing, call.actor)
+        answer = _answer(call, owner, row, 200)
+    return answer.response()
+
+
+@router.delete(
+    "/tenants/{tenant}/dbs/{db}",
+    **documented("database.delete", 202, Operation, "The deletion, under way", errors=(403, 409), conditional=True),
+)
+async def delete(
+    call: Caller,
+    tenant: str,
+    db: str,
+    force: Annotated[bool, Query(description="Also while clients are connected.")] = False,
+    uid: preconditions.Uid = None,
+) -> Response:
+    """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone."""
+    call.need(Permission.CAN_DELETE)
+    async with call.plane.store.transaction() as tx:
+        _, row = await _find(tx, call, tenant, db, lock=True)
+        preconditions.check_uid(uid, row.db_id)
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        answer = await answers.accepted(tx, await requests.begin_delete(tx, row, force=force, actor=call.actor))
+    return answer.response()
+
+
+def _documented_action(name: str, text: str, body: str = "Nothing") -> dict[str, Any]:
+    return documented(
+        name, 202, Operation, text, body=body, body_optional=body == "Nothing", errors=(403, 409), idempotent=True
+    )
+
+
+@router.post("/tenants/{tenant}/dbs/{db}/start", **_documented_action("database.start", "The start, under way"))
+async def start(call: Caller, tenant: str, db: str) -> Response:
+    """Starts a writer without a connection. OperationDisabled in managed mode."""
+    return await _scale(call, tenant, db, await _may_scale(call), 1)
+
+
+@router.post("/tenants/{tenant}/dbs/{db}/stop", **_documented_action("database.stop", "The stop, under way"))
+async def stop(call: Caller, tenant: str, db: str) -> Response:
+    """Stops the writer; refused while clients are connected. OperationDisabled in managed mode."""
+    return await _scale(call, tenant, db, await _may_scale(call), 0)
+
+
+@router.post(
+    "/tenants/{tenant}/dbs/{db}/scale", **_documented_action("database.scale", "The change, under way", takes(Scale))
+)
+async def scale(call: Caller, tenant: str, db: str) -> Response:
+    """Starts or stops the writer. OperationDisabled in managed mode."""
+    call.need(Permission.CAN_SCALE)
+    body = await bodies.json_object(call.request)
+    return await _scale(call, tenant, db, body, bodies.shape_of(Scale, body).target_scale)
+
+
+async def _may_scale(call: Call) -> dict[str, Any]:
+    call.need(Permission.CAN_SCALE)
+    return await bodies.nothing(call.request)
+
+
+async def _scale(call: Call, tenant: str, db: str, body: dict[str, Any], target_scale: int) -> Response:
+    async def change(tx: Transaction) -> Answer:
+        owner, row = await _find(tx, call, tenant, db, lock=True)
+        if target_scale:
+            await _check_start(tx, call, owner.org_id)
+            return await answers.accepted(tx, await requests.want_running(tx, row, call.actor))
+        await limits.check_start_stop(tx, owner.org_id)
+        return await answers.accepted(tx, await requests.want_stopped(tx, row, call.actor))
+
+    return await once(call, body, change)
+
+
+async def _check_start(tx: Transaction, call: Call, org_id: str) -> None:
+    await limits.check_start_stop(tx, org_id)
+    await limits.check_usage(tx, org_id, call.plane.clock.now())
+
+
+async def _find(
+    tx: Transaction, call: Call, tenant: str, db: str, *, lock: bool = False
+) -> tuple[tenants.TenantRow, DatabaseRow]:
+    owner = await tenants.visible_tenant(tx, call, tenant)
+    row = await rows.find(tx, owner.tenant_id, db) if is_name(db) else None
+    if row is None:
+        raise NotFound(f"Tenant '{owner.name}' has no database '{db[:100]}'.")
+    return owner, await _locked(tx, row) if lock else row
+
+
+async def _locked(tx: Transaction, row: DatabaseRow) -> DatabaseRow:
+    locked = await rows.lock(tx, row.db_id)
+    if locked is None:  # gone while we waited for it
+        raise NotFound(f"Tenant '{row.tenant}' has no database '{row.name}'.")
+    return locked
+
+
+async def _seen(call: Call, look: Any, wait_for: str | None, wait: int) -> tuple[tenants.TenantRow, DatabaseRow]:
+    owner, row = await look()
+    wanted = _wanted_states(wait_for or "settled")
+    if not wait or row.state in wanted:
+        return owner, row
+    found: tuple[tenants.TenantRow, DatabaseRow] = await waits.until(
+        call, look, lambda pair: pair[1].state in wanted, ("spg99_database", row.db_id), seconds=wait
+    )
+    return found
+
+
+def _wanted_states(wait_for: str) -> frozenset[str]:
+    wanted = set(wait_for.split(","))
+    if "ready" in wanted:
+        wanted |= _RUNS
+    if "settled" in wanted:
+        wanted |= set(DatabaseState) - {DatabaseState.CREATING, DatabaseState.DELETING}
+    return frozenset(wanted)
+
+
+def _permissions_to_change(body: dict[str, Any]) -> list[Permission]:
+    needed = [Permission.CAN_SCALE] if _SIZES & body.keys() else []
+    return needed + ([Permission.CAN_CREATE_DB] if body.keys() - _SIZES or not body else [])
+
+
+def _resource(call: Call, owner: tenants.TenantRow, row: DatabaseRow) -> Database:
+    settings = call.plane.settings
+    return resource.as_resource(
+        row,
+        tenant_name=owner.name,
+        pg_user=owner.pg_user,
+        password=tenants.visible_password(call, owner),
+        gateway_host=settings.gateway_host,
+        gateway_port=settings.gateway_port,
+        now=call.plane.clock.now(),
+    )
+
+
+def _answer(call: Call, owner: tenants.TenantRow, row: DatabaseRow, status: int) -> Answer:
+    return answers.of_model(status, _resource(call, owner, row), etag=_etag(row))
+
+
+def _etag(row: DatabaseRow) -> str:
+    return preconditions.etag(row.db_id, row.version)

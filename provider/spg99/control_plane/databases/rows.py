@@ -1,0 +1,199 @@
+"""Rows of databases: reading, locking, saving, telling the world. Not here: what the API may ask of one (wishes.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from spg99.control_plane.records import outbox
+from spg99.control_plane.serving.pages import end_of_prefix
+from spg99.control_plane.store import Transaction
+
+
+@dataclass(frozen=True)
+class DatabaseRow:
+    """One database with what its tenant, its compute and its leases say about it."""
+
+    db_id: str
+    tenant_id: str
+    org_id: str
+    tenant: str
+    pg_user: str
+    name: str
+    size: str
+    min_size: str | None
+    max_size: str | None
+    idle_timeout_seconds: int
+    deletion_protection: bool
+    state: str
+    state_reason: str | None
+    timeline_id: str
+    compute_id: str | None
+    writer_term: int
+    current_scale: int
+    target_scale: int
+    current_profile: str | None
+    target_profile: str
+    candidate_profile: str | None
+    candidate_worker_id: str | None
+    candidate_writer_term: int | None
+    scale_state: str
+    freeze_new_checkouts: bool
+    lease_control_epoch: int
+    autoscale_cooldown_until: datetime | None
+    scale_phase_started_at: datetime | None
+    scale_phase_deadline_at: datetime | None
+    scale_failure_reason: str | None
+    wanted_until: datetime | None
+    last_used_at: datetime | None
+    idle_since: datetime | None
+    attempt_count: int
+    retry_at: datetime | None
+    reconcile_at: datetime | None
+    compute_milliseconds: int
+    storage_bytes: int
+    egress_bytes: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    backend_addr: str | None
+    backend_port: int | None
+    compute_started_at: datetime | None
+    active_connections: int
+
+
+_SAVED = [
+    "db_id",
+    "size",
+    "min_size",
+    "max_size",
+    "idle_timeout_seconds",
+    "deletion_protection",
+    "state",
+    "state_reason",
+    "compute_id",
+    "writer_term",
+    "current_scale",
+    "target_scale",
+    "current_profile",
+    "target_profile",
+    "lease_control_epoch",
+    "wanted_until",
+    "last_used_at",
+    "idle_since",
+    "attempt_count",
+    "retry_at",
+    "reconcile_at",
+    "compute_milliseconds",
+    "version",
+]
+
+
+async def find(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:
+    """The database of this name: the one in use, else the latest that is on its way out."""
+    return await tx.one_or_none(DatabaseRow, "find_database", tenant_id=tenant_id, name=name)
+
+
+async def by_id(tx: Transaction, db_id: str) -> DatabaseRow | None:
+    """One database."""
+    return await tx.one_or_none(DatabaseRow, "find_database_by_id", db_id=db_id)
+
+
+async def lock(tx: Transaction, db_id: str) -> DatabaseRow | None:
+    """One database; nobody else changes it until this transaction ends. The first lock of every change."""
+    await tx.execute("lock_database", db_id=db_id)
+    return await by_id(tx, db_id)
+
+
+async def lock_unless_busy(tx: Transaction, db_id: str) -> DatabaseRow | None:
+    """As `lock`, but None when somebody else is at it (or it is gone)."""
+    held = await tx.value("lock_database_unless_busy", db_id=db_id)
+    return None if held is None else await by_id(tx, db_id)
+
+
+async def lock_of_name(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:
+    """As `lock`, for the database of this name in use; None when there is none or its tenant is on its way out."""
+    db_id = await tx.value("lock_database_of_name", tenant_id=tenant_id, name=name)
+    return None if db_id is None else await by_id(tx, db_id)
+
+
+async def page(
+    tx: Transaction,
+    tenant_id: str,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: tuple[str, str] | None = None,
+    state: str | None = None,
+    name_prefix: str | None = None,
+) -> list[DatabaseRow]:
+    """Databases of a tenant in name order, after the given (name, db_id)."""
+    return await tx.many(
+        DatabaseRow,
+        "page_of_databases",
+        tenant_id=tenant_id,
+        limit=limit,
+        offset=offset,
+        after_name=after[0] if after else None,
+        after_id=after[1] if after else None,
+        state=state,
+        name_prefix=name_prefix,
+        name_prefix_end=end_of_prefix(name_prefix),
+    )
+
+
+async def of_tenant(tx: Transaction, tenant_id: str) -> list[str]:
+    """Ids of all databases of a tenant, also of those on their way out; in the order in which they are locked."""
+    return [found.db_id for found in await tx.many(_Id, "database_ids_of_tenant", tenant_id=tenant_id)]
+
+
+async def save(tx: Transaction, row: DatabaseRow) -> None:
+    """Writes back everything the life of a database may change. The row is locked by this transaction."""
+    await tx.execute("save_database", **{name: getattr(row, name) for name in _SAVED})
+
+
+async def count_by_state(tx: Transaction) -> dict[str, int]:
+    """How many databases there are in each state that any is in."""
+    return {row.state: row.databases for row in await tx.many(_Count, "count_databases_by_state")}
+
+
+async def remove(tx: Transaction, row: DatabaseRow) -> None:
+    """Deletes the row: nothing of the database is left."""
+    await tx.execute("delete_database", db_id=row.db_id)
+
+
+async def look(tx: Transaction, db_id: str) -> None:
+    """Makes the reconciler look at a database as soon as this transaction is committed."""
+    await tx.execute("look_at_database", db_id=db_id)
+    await tx.notify("spg99_reconcile", db_id)
+
+
+async def tell(tx: Transaction, row: DatabaseRow, event_type: str) -> None:
+    """Publishes an event about a database. `database.<state>` for every state it enters, `database.updated`,
+    `database.compute_changed` (what a Gateway has cached is void), `database.deleted`."""
+    await outbox.publish(
+        tx,
+        event_type,
+        subject=row.db_id,
+        org_id=row.org_id,
+        tenant_id=row.tenant_id,
+        payload={
+            "db_id": row.db_id,
+            "tenant": row.tenant,
+            "name": row.name,
+            "state": row.state,
+            "state_reason": row.state_reason,
+            "lease_control_epoch": row.lease_control_epoch,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Count:
+    state: str
+    databases: int
+
+
+@dataclass(frozen=True)
+class _Id:
+    db_id: str

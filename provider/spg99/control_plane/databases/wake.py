@@ -1,0 +1,186 @@
+"""A client wants a database: takes the Gateway's lease and has it running, however long that takes.
+
+Here: one connect from first look to Checkout. Not here: starting (the reconciler's `settle`, called in the same transaction),
+routing (gateway/). Whoever waits is woken by the notification of a change of state; nobody polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from spg99 import faults
+from spg99.control_plane import fleet, storage
+from spg99.control_plane.databases import leases, rows, usage
+from spg99.control_plane.databases.reconcile import Reconciler
+from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.databases.view import NODE_SILENT_AFTER
+from spg99.control_plane.records.policy_cache import PolicyCache
+from spg99.control_plane.store import Transaction
+from spg99.errors import CannotWake, NotFound, Unavailable
+from spg99.protocol.gateway import Checkout, ConnectRequest
+from spg99.resources import DatabaseState as State
+
+WAIT_SECONDS_MAX = 60.0
+
+
+_Key = tuple[str, str, str, int | None]
+"""Gateway, tenant, name of the database, failed attempts before the client came (None: it comes now)."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look found: a checkout, or where the database stands."""
+
+    db_id: str
+    state: State
+    attempt_count_before: int
+    attempt_count: int
+    reason: str
+    checkout: Checkout | None = None
+
+
+class Waker:
+    """Answers connects."""
+
+    def __init__(self, reconciler: Reconciler, policies: PolicyCache) -> None:
+        self._reconciler = reconciler
+        self._policies = policies
+        self._next: dict[_Key, asyncio.Task[_Look]] = {}
+        self._busy: dict[_Key, asyncio.Lock] = {}
+
+    async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
+        """Where the database's writer is, once it runs.
+
+        Raises NotFound for an unknown database or one that is being deleted; LimitExceeded when it sleeps and its account
+        has used up what it may; CannotWake with the reason when a start failed
+        meanwhile or the time is over.
+        """
+        wakeups = self._reconciler.wakeups
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + min(max(request.wait_seconds, 0.0), WAIT_SECONDS_MAX)
+        look = await self._look(gateway_id, request, ends_at - loop.time())
+        if look.checkout is not None:
+            return look.checkout
+        attempt_count = look.attempt_count_before
+        with wakeups.waiter(("spg99_database", look.db_id)) as bell:
+            while True:
+                bell.clear()
+                look = await self._look(gateway_id, request, ends_at - loop.time(), attempt_count)
+                if look.checkout is not None:
+                    return look.checkout.model_copy(update={"woke": True})
+                # A failure from before we came is not ours: an attempt for us is under way or soon will be.
+                if look.state is State.ERROR and look.attempt_count > attempt_count:
+                    raise CannotWake(look.reason, details={"db_id": look.db_id})
+                if wakeups.closing:
+                    raise Unavailable("The Control Plane is shutting down. Retry in a moment.")
+                if not await bell.wait_for(ends_at - loop.time()):
+                    raise CannotWake(await self._why_not(look), details={"db_id": look.db_id})
+
+    async def _look(
+        self, gateway_id: str, request: ConnectRequest, seconds_left: float, attempt_count: int | None = None
+    ) -> _Look:
+        """Looks, together with all who came for the same database while the look before was under way.
+
+        `attempt_count` is what one who waits found when it came: after a later failure it wants no further attempt.
+        """
+        key = (gateway_id, request.tenant_id, request.database, attempt_count)
+        shared = self._next.get(key)
+        if shared is None:
+            shared = self._next[key] = asyncio.create_task(self._look_for_all(key, seconds_left))
+        return await asyncio.shield(shared)
+
+    async def _look_for_all(self, key: _Key, seconds_left: float) -> _Look:
+        busy = self._busy.setdefault(key, asyncio.Lock())
+        try:
+            async with busy:
+                del self._next[key]  # who comes from here on may have seen a change that this look does not see
+                async with self._reconciler.store.transaction() as tx:
+                    look = await self._look_once(tx, key, seconds_left)
+                    faults.point("wake.before_commit")
+                return look
+        finally:
+            if key not in self._next:
+                self._busy.pop(key, None)
+
+    async def _look_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Look:
+        gateway_id, tenant_id, name, attempt_count = key
+        now = self._reconciler.clock.now()
+        row = await rows.lock_of_name(tx, tenant_id, name)
+        if row is None:
+            raise NotFound(f'database "{name}" does not exist')
+        if row.state in (State.READY, State.IDLE) and not row.freeze_new_checkouts:
+            checkout = await self._check_out(tx, row, gateway_id, now)
+            if checkout is not None:
+                return _Look(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
+        before = row.attempt_count
+        if row.state not in _STARTED:
+            await usage.check(tx, row.org_id, now, partial(self._policies.value, org_id=row.org_id))
+        if row.state == State.ERROR and attempt_count is not None and before > attempt_count:
+            return _Look(row.db_id, State.ERROR, before, before, row.state_reason or "")
+        wanted_until = now + timedelta(seconds=max(seconds_left, 1.0))
+        noted = row.wanted_until is not None and row.wanted_until > wanted_until - _NOTED_WITHIN
+        if row.state in _MOVES_WHEN_WANTED or not noted:
+            row = dataclasses.replace(row, wanted_until=max(wanted_until, row.wanted_until or wanted_until))
+            settled = await self._reconciler.settle(tx, row)
+            assert settled is not None, "a wanted database does not vanish"
+            row = settled
+        return _Look(row.db_id, State(row.state), before, row.attempt_count, row.state_reason or "")
+
+    async def _check_out(self, tx: Transaction, row: DatabaseRow, gateway_id: str, now: datetime) -> Checkout | None:
+        """Takes the lease of a running database; None when its compute turns out to be gone."""
+        lease_seconds = await self._policies.value(tx, "gateway.lease_seconds", org_id=row.org_id)
+        grace_seconds = await self._policies.value(tx, "gateway.grace_seconds", org_id=row.org_id)
+        if row.backend_addr is None or row.backend_port is None or row.compute_id is None:
+            return None
+        await leases.take(tx, row.db_id, gateway_id, now=now, lease_seconds=lease_seconds)
+        row = dataclasses.replace(row, last_used_at=now, wanted_until=now + leases.HELD_FOR, target_scale=1)
+        if row.state == State.IDLE:
+            settled = await self._reconciler.settle(tx, row)
+            assert settled is not None, "a database in use does not vanish"
+            row = settled
+        else:
+            await rows.save(tx, row)
+        return Checkout(
+            db_id=row.db_id,
+            tenant_id=row.tenant_id,
+            database=row.name,
+            pg_user=row.pg_user,
+            compute_id=row.compute_id or "",
+            backend_addr=row.backend_addr or "",
+            backend_port=row.backend_port or 0,
+            writer_term=row.writer_term,
+            lease_control_epoch=row.lease_control_epoch,
+            lease_seconds=lease_seconds,
+            grace_seconds=grace_seconds,
+            woke=False,
+        )
+
+    async def _why_not(self, look: _Look) -> str:
+        """The sentence for a client whose time is over."""
+        async with self._reconciler.store.transaction() as tx:
+            row = await rows.by_id(tx, look.db_id)
+            node_id = await storage.node_of_timeline(tx, row.timeline_id) if row is not None else None
+            node = await fleet.find_node(tx, node_id) if node_id is not None else None
+        now = self._reconciler.clock.now()
+        if node is not None and (node.last_seen_at is None or now - node.last_seen_at > NODE_SILENT_AFTER):
+            seen = (
+                "ever" if node.last_seen_at is None else f"for {int((now - node.last_seen_at).total_seconds())} seconds"
+            )
+            return f"Node {node.name}, which keeps the files of the database, has not been heard of {seen}."
+        if look.reason:
+            return look.reason
+        return f"The database is still in state '{look.state}'. Retry in a moment."
+
+
+_STARTED = frozenset({State.BOOTING, State.READY, State.IDLE})
+"""States in which a compute is there, or has been ordered: a limit on usage refuses a start, not what runs."""
+
+_MOVES_WHEN_WANTED = frozenset({State.STOPPED, State.ERROR, State.READY, State.IDLE})
+"""States in which a wish may change something at once; in the others it is only written down."""
+
+_NOTED_WITHIN = timedelta(seconds=5)
+"""A wish that ends this little later than the one on record is not worth another write: a hundred clients come at once."""

@@ -1,0 +1,54 @@
+"""Who speaks on the internal API, by the bearer token. Here: finding the row, remembering it shortly. Not here: enrolment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from fastapi import Request
+
+from spg99.control_plane.fleet import gateways, nodes
+from spg99.control_plane.fleet.gateways import GatewayRow
+from spg99.control_plane.fleet.nodes import NodeRow
+from spg99.control_plane.store import Store, Transaction
+from spg99.errors import Unauthorized
+
+REMEMBERED_SECONDS = 5.0
+
+Row = TypeVar("Row")
+
+
+class Identities:
+    """Dependencies of routes: an identity that was right is right for a few seconds more."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._nodes: dict[str, tuple[float, NodeRow]] = {}
+        self._gateways: dict[str, tuple[float, GatewayRow]] = {}
+
+    async def node(self, request: Request) -> NodeRow:
+        """The node that speaks. Raises Unauthorized."""
+        return await self._identified(request, self._nodes, nodes.of_token)
+
+    async def gateway(self, request: Request) -> GatewayRow:
+        """The Gateway that speaks. Raises Unauthorized."""
+        return await self._identified(request, self._gateways, gateways.of_token)
+
+    async def _identified(
+        self,
+        request: Request,
+        known: dict[str, tuple[float, Row]],
+        find: Callable[[Transaction, str], Awaitable[Row]],
+    ) -> Row:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("This path is for enrolled nodes and gateways.")
+        remembered = known.get(token)
+        if remembered is not None and time.monotonic() - remembered[0] < REMEMBERED_SECONDS:
+            return remembered[1]
+        known.pop(token, None)
+        async with self._store.transaction() as tx:
+            row = await find(tx, token)
+        known[token] = (time.monotonic(), row)
+        return row

@@ -1,0 +1,57 @@
+"""The fleet's part of `/internal/v1`: enrolment, the orders of a node, the changes a Gateway must hear of. Here: HTTP.
+
+The internal API is the door for our own processes: not part of the public API, not in its OpenAPI. Each domain answers what
+is its own there. Not here: who speaks (identities.py), which call is which message (spg99/protocol).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import StreamingResponse
+
+from spg99.clock import Clock
+from spg99.control_plane.fleet import changes, gateways, nodes
+from spg99.control_plane.fleet.gateways import GatewayRow
+from spg99.control_plane.fleet.identities import Identities
+from spg99.control_plane.fleet.nodes import NodeRow
+from spg99.control_plane.fleet.polls import Polls
+from spg99.control_plane.store import Store, Wakeups
+from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity
+from spg99.protocol.node import LeasedTasks, LeaseTasks
+
+
+def router(store: Store, clock: Clock, wakeups: Wakeups, identities: Identities) -> APIRouter:
+    """The fleet's routes for agents and Gateways."""
+    routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
+    polls = Polls(store, clock, wakeups)
+
+    @routes.post("/nodes/enroll")
+    async def enroll_node(enrolment: Enrolment) -> Identity:
+        async with store.transaction() as tx:
+            return await nodes.enroll(tx, enrolment, clock.now())
+
+    @routes.post("/nodes/tasks/lease")
+    async def lease_tasks(ask: LeaseTasks, request: Request, node: NodeRow = Depends(identities.node)) -> LeasedTasks:
+        request.state.waits = True
+        return await polls.lease_tasks(node, ask, is_gone=request.is_disconnected)
+
+    @routes.post("/gateways/enroll")
+    async def enroll_gateway(enrolment: Enrolment) -> Identity:
+        async with store.transaction() as tx:
+            return await gateways.enroll(tx, enrolment, clock.now())
+
+    @routes.get("/gateways/changes")
+    async def stream_changes(
+        request: Request,
+        after: Annotated[int | None, Query(ge=0)] = None,
+        _: GatewayRow = Depends(identities.gateway),
+    ) -> StreamingResponse:
+        request.state.waits = True
+        begin = await changes.begin(store, after)
+        return StreamingResponse(
+            changes.stream(store, wakeups, begin), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+    return routes

@@ -1,0 +1,87 @@
+"""Nodes: the machines that run computes. Here: enrolment, identity, what was last observed, placement. Not here: orders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from spg99.control_plane.fleet import tokens
+from spg99.control_plane.records import audit
+from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.store import Transaction
+from spg99.errors import Conflict, Unauthorized
+from spg99.ids import new_id
+from spg99.protocol import Enrolment, Identity
+
+ALIVE_WITHIN = timedelta(seconds=30)
+"""An agent that was heard of within this time is alive: nobody else may take its name."""
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node."""
+
+    node_id: str
+    name: str
+    status: str
+    token_sha256: str
+    observed: dict[str, Any]
+    last_seen_at: datetime | None
+
+
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+    """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
+
+    Raises Conflict while an agent of this name is alive.
+    """
+    await tokens.use(tx, enrolment.enrolment_token, "node", now)
+    bearer_token = tokens.new_bearer_token("node")
+    row = await tx.one_or_none(
+        NodeRow,
+        "enroll_node",
+        node_id=new_id("node"),
+        name=enrolment.name,
+        hostname=enrolment.hostname,
+        region=enrolment.region,
+        token_sha256=tokens.hash_of(bearer_token),
+        silent_before=now - ALIVE_WITHIN,
+    )
+    if row is None:
+        raise Conflict(
+            f"A node called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
+            f"{ALIVE_WITHIN.seconds} s after the other has stopped."
+        )
+    await audit.record(tx, SYSTEM, "node.enroll", row.node_id, name=enrolment.name)
+    return Identity(identity_id=row.node_id, bearer_token=bearer_token)
+
+
+async def of_token(tx: Transaction, bearer_token: str) -> NodeRow:
+    """The node whose identity this is. Raises Unauthorized."""
+    row = await tx.one_or_none(NodeRow, "node_of_token", token_sha256=tokens.hash_of(bearer_token))
+    if row is None:
+        raise Unauthorized("This identity is not known. Enrol the node again with a fresh token.")
+    return row
+
+
+async def find(tx: Transaction, node_id: str) -> NodeRow | None:
+    """One node."""
+    return await tx.one_or_none(NodeRow, "find_node", node_id=node_id)
+
+
+async def with_room(tx: Transaction, *, org_id: str, now: datetime, silent_after: timedelta) -> NodeRow | None:
+    """The node for a new timeline: active, heard of lately, with the most free disk; None when there is none."""
+    return await tx.one_or_none(NodeRow, "node_with_room", org_id=org_id, seen_after=now - silent_after)
+
+
+async def missing(tx: Transaction, now: datetime) -> str | None:
+    """None while some active node is heard of, else a sentence for /readyz."""
+    if await tx.value("nodes_heard_of", after=now - timedelta(seconds=60)):
+        return None
+    return "No node has been heard of within a minute: databases cannot start. Start `spg99 agent`."
+
+
+async def note_seen(tx: Transaction, node_id: str, observed: dict[str, Any], now: datetime) -> datetime | None:
+    """Notes that an agent was heard of and what it saw; answers when it was heard of before."""
+    before: datetime | None = await tx.value("note_node_seen", node_id=node_id, observed=observed, now=now)
+    return before

@@ -1,0 +1,118 @@
+-- Queries of the fleet: nodes and Gateways, who they are, when they were last heard of, what nodes are ordered.
+
+-- use_enrolment_token
+-- Once, and in time.
+update enrolment_tokens set used_at = clock_timestamp()
+ where token_sha256 = %(token_sha256)s and kind = %(kind)s and used_at is null and expires_at > %(now)s
+returning token_sha256;
+
+-- enroll_node
+-- A known name gets a new identity and keeps what lies on the node, unless its agent was heard of just now: then a second
+-- machine was given the same name by mistake, and no row comes back.
+-- Only its first heartbeat makes it a place for databases.
+insert into nodes (node_id, name, hostname, region, token_sha256)
+values (%(node_id)s, %(name)s, %(hostname)s, %(region)s, %(token_sha256)s)
+on conflict (name) do update
+   set hostname = excluded.hostname, region = excluded.region, token_sha256 = excluded.token_sha256, status = 'active',
+       enrolled_at = clock_timestamp()
+ where nodes.last_seen_at is null or nodes.last_seen_at < %(silent_before)s
+returning *;
+
+-- node_of_token
+select * from nodes where token_sha256 = %(token_sha256)s and status <> 'gone';
+
+-- find_node
+select * from nodes where node_id = %(node_id)s;
+
+-- note_node_seen
+-- Answers when it was heard of before.
+update nodes n set last_seen_at = %(now)s, observed = %(observed)s
+  from (select node_id, last_seen_at from nodes where node_id = %(node_id)s) before
+ where n.node_id = before.node_id
+returning before.last_seen_at;
+
+-- node_with_room
+-- The node for a new timeline: active, heard of lately, shared or the organization's own, most free disk first.
+select * from nodes
+ where status = 'active' and last_seen_at > %(seen_after)s and (org_id is null or org_id = %(org_id)s)
+ order by (observed ->> 'disk_free_bytes')::bigint desc nulls last, node_id limit 1;
+
+-- enroll_gateway
+insert into gateways (gateway_id, name, hostname, token_sha256, last_seen_at)
+values (%(gateway_id)s, %(name)s, %(hostname)s, %(token_sha256)s, %(now)s)
+on conflict (name) do update
+   set hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp(),
+       last_seen_at = excluded.last_seen_at
+returning *;
+
+-- gateway_of_token
+select * from gateways where token_sha256 = %(token_sha256)s;
+
+-- take_egress_batch
+-- Answers a row when this batch was not counted yet. Its row is locked from here on: the same batch in a second report waits.
+update gateways set egress_run_id = %(run_id)s, egress_batch = %(batch)s
+ where gateway_id = %(gateway_id)s and (egress_run_id is distinct from %(run_id)s or egress_batch < %(batch)s)
+returning gateway_id;
+
+-- note_gateway_seen
+update gateways set last_seen_at = %(now)s where gateway_id = %(gateway_id)s;
+
+-- insert_task
+insert into node_tasks (node_id, kind, payload, db_id, compute_id, request_id, expires_at)
+values (%(node_id)s, %(kind)s, %(payload)s, %(db_id)s, %(compute_id)s, %(request_id)s, %(expires_at)s)
+returning task_id;
+
+-- lease_tasks
+-- Gives open tasks of a node to its agent for a while, oldest first, in one statement: two agents with one identity (or
+-- two Control Planes answering one agent) never get the same task. Comes again to the same identity: a task whose lease
+-- ran out, and one that the agent says it does not hold (it was restarted, or our answer was lost).
+with taken as (
+    select task_id from node_tasks
+     where node_id = %(node_id)s
+       and ((status = 'queued' and expires_at > %(now)s)
+         or (status = 'dispatched' and (leased_until <= %(now)s or not task_id = any(%(held_task_ids)s::bigint[]))))
+     order by task_id limit %(limit)s
+       for update skip locked
+)
+update node_tasks t
+   set status = 'dispatched', attempt = t.attempt + 1, dispatched_at = coalesce(t.dispatched_at, clock_timestamp()),
+       leased_until = %(leased_until)s, expires_at = greatest(t.expires_at, %(leased_until)s)
+  from taken
+ where t.task_id = taken.task_id
+returning t.*;
+
+-- renew_tasks
+-- The agent is still at it.
+update node_tasks set leased_until = %(leased_until)s
+ where node_id = %(node_id)s and status = 'dispatched' and task_id = any(%(held_task_ids)s::bigint[]);
+
+-- find_task
+select * from node_tasks where task_id = %(task_id)s;
+
+-- finish_task
+-- Only once, and only by the node that holds it. A failure of an attempt that was given out again since does not count:
+-- the later attempt is under way and has the last word.
+update node_tasks
+   set status = %(status)s, result = %(result)s, error = %(error)s, retryable = %(retryable)s, finished_at = clock_timestamp()
+ where task_id = %(task_id)s and node_id = %(node_id)s and status = 'dispatched'
+   and (%(status)s = 'completed' or attempt <= %(attempt)s);
+
+-- cancel_task
+-- Only while no agent has it.
+update node_tasks
+   set status = 'failed', error = %(reason)s, retryable = true, finished_at = clock_timestamp()
+ where task_id = %(task_id)s and status = 'queued';
+
+-- forget_tasks
+delete from node_tasks where task_id in (
+    select task_id from node_tasks where finished_at < %(moment)s order by finished_at limit %(limit)s);
+
+-- insert_enrolment_token
+insert into enrolment_tokens (token_sha256, kind, created_at, expires_at)
+values (%(token_sha256)s, %(kind)s, %(created_at)s, %(created_at)s::timestamptz + make_interval(mins => %(minutes)s));
+
+-- forget_enrolment_tokens
+delete from enrolment_tokens where expires_at < %(moment)s;
+
+-- nodes_heard_of
+select count(*) from nodes where status = 'active' and last_seen_at > %(after)s;

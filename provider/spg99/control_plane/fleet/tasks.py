@@ -1,0 +1,128 @@
+"""Tasks: orders to the agents of nodes, a queue in the catalogue. Not here: what an order is good for (databases/)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from spg99 import log
+from spg99.control_plane.store import Transaction
+from spg99.protocol import Message
+from spg99.protocol.node import Task, TaskKind, TaskResult
+
+LEASED_FOR = timedelta(seconds=60)
+"""How long an agent may be silent about a task before it comes again."""
+EXPIRES_AFTER: dict[TaskKind, timedelta] = {
+    TaskKind.TIMELINE_CREATE: timedelta(seconds=60),
+    TaskKind.COMPUTE_START: timedelta(seconds=60),
+    # Late is still right for these: what they remove is named by an id that is never used again.
+    TaskKind.COMPUTE_STOP: timedelta(days=1),
+    TaskKind.TIMELINE_DELETE: timedelta(days=1),
+}
+"""How long an order waits for an agent to take it."""
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One order."""
+
+    task_id: int
+    node_id: str
+    kind: str
+    payload: dict[str, Any]
+    db_id: str | None
+    compute_id: str | None
+    status: str
+    attempt: int
+    expires_at: datetime
+    finished_at: datetime | None
+    result: dict[str, Any] | None
+    error: str | None
+    retryable: bool | None
+    request_id: str | None
+
+    def as_message(self, node_token_sha256: str) -> Task:
+        """The order as its agent gets it, signed."""
+        return Task(
+            task_id=self.task_id,
+            kind=self.kind,
+            payload=self.payload,
+            attempt=self.attempt,
+            expires_at=self.expires_at,
+            request_id=self.request_id,
+        ).signed_with(node_token_sha256)
+
+
+async def enqueue(
+    tx: Transaction,
+    kind: TaskKind,
+    payload: Message,
+    *,
+    node_id: str,
+    db_id: str,
+    now: datetime,
+    compute_id: str | None = None,
+) -> int:
+    """Gives an order to a node, for the request of this task, and rings its agent; answers the id of the order."""
+    task_id = await tx.value(
+        "insert_task",
+        node_id=node_id,
+        kind=kind,
+        payload=payload.model_dump(mode="json"),
+        db_id=db_id,
+        compute_id=compute_id,
+        request_id=log.bound_request(),
+        expires_at=now + EXPIRES_AFTER[kind],
+    )
+    await tx.notify("spg99_tasks", node_id)
+    return int(task_id)
+
+
+async def lease(
+    tx: Transaction, node_id: str, *, held_task_ids: list[int] | None, limit: int, now: datetime
+) -> list[TaskRow]:
+    """Open tasks of a node, given to its agent for a while; those it holds are renewed."""
+    leased_until = now + LEASED_FOR
+    if held_task_ids:
+        await tx.execute("renew_tasks", node_id=node_id, held_task_ids=held_task_ids, leased_until=leased_until)
+    rows = await tx.many(
+        TaskRow,
+        "lease_tasks",
+        node_id=node_id,
+        held_task_ids=held_task_ids,
+        limit=limit,
+        now=now,
+        leased_until=leased_until,
+    )
+    return sorted(rows, key=lambda row: row.task_id)
+
+
+async def find(tx: Transaction, task_id: int) -> TaskRow | None:
+    """One order."""
+    return await tx.one_or_none(TaskRow, "find_task", task_id=task_id)
+
+
+async def finish(tx: Transaction, task_id: int, node_id: str, result: TaskResult) -> bool:
+    """Writes down the outcome; False when there is nothing to write (finished before, or given out again since)."""
+    touched = await tx.execute(
+        "finish_task",
+        task_id=task_id,
+        node_id=node_id,
+        status="completed" if result.succeeded else "failed",
+        attempt=result.attempt,
+        result=result.result,
+        error=None if result.succeeded else (result.error or "The agent gave no reason."),
+        retryable=result.retryable,
+    )
+    return touched == 1
+
+
+async def cancel(tx: Transaction, task_id: int, reason: str) -> bool:
+    """Closes an order no agent has; False when an agent was faster."""
+    return await tx.execute("cancel_task", task_id=task_id, reason=reason) == 1
+
+
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int = 10_000) -> int:
+    """Deletes orders finished before `moment`; answers how many."""
+    return await tx.execute("forget_tasks", moment=moment, limit=limit)

@@ -1,0 +1,213 @@
+"""API keys: bearer tokens of the HTTP API, kept as hashes. Here: their rows. Not here: who may call what (serving/call.py)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from spg99.control_plane.records import audit, outbox
+from spg99.control_plane.records.actors import SYSTEM, Actor
+from spg99.control_plane.store import Transaction
+from spg99.ids import new_id, random_word
+from spg99.resources import ApiKey, ApiKeySpec, Permission
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    """One API key."""
+
+    key_id: str
+    org_id: str | None
+    tenant_id: str | None
+    tenant: str | None
+    name: str
+    scope: str
+    permissions: list[str]
+    token_sha256: str = field(repr=False)
+    previous_sha256: str | None = field(repr=False)
+    previous_valid_until: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    version: int
+    created_at: datetime
+    last_used_at: datetime | None
+
+    def accepts(self, token_sha256: str, now: datetime) -> bool:
+        """Whether this token opens the door now: the current one, or the previous one within its grace."""
+        if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
+            return False
+        if token_sha256 == self.token_sha256:
+            return True
+        return (
+            token_sha256 == self.previous_sha256
+            and self.previous_valid_until is not None
+            and self.previous_valid_until > now
+        )
+
+
+def new_token() -> str:
+    """A fresh bearer token (200 bits). The short first word tells keys apart in a list of secrets."""
+    return f"spg99_key_{random_word(8)}_{random_word(40)}"
+
+
+def sha256_of(token: str) -> str:
+    """What the catalogue keeps of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def create(
+    tx: Transaction, org_id: str | None, tenant_id: str | None, spec: ApiKeySpec, token: str, actor: Actor
+) -> KeyRow:
+    """Makes a key that `token` opens."""
+    key_id = new_id("key")
+    await tx.execute(
+        "insert_key",
+        key_id=key_id,
+        org_id=org_id,
+        tenant_id=tenant_id,
+        name=spec.name,
+        scope=spec.scope.value,
+        permissions=sorted({p.value for p in spec.permissions}),
+        token_sha256=sha256_of(token),
+        expires_at=spec.expires_at,
+        created_by=actor.id,
+    )
+    row = await tx.one(KeyRow, "key_by_id", key_id=key_id)
+    await audit.record(
+        tx, actor, "key.create", key_id, org_id=org_id, name=row.name, scope=row.scope, permissions=row.permissions
+    )
+    await _publish(tx, "key.created", row)
+    return row
+
+
+async def by_token(tx: Transaction, token_sha256: str) -> KeyRow | None:
+    """The key that this token, or this former token, belongs to."""
+    return await tx.one_or_none(KeyRow, "key_by_token", token_sha256=token_sha256)
+
+
+async def by_id(tx: Transaction, key_id: str) -> KeyRow | None:
+    """One key that is not revoked."""
+    return await tx.one_or_none(KeyRow, "key_by_id", key_id=key_id)
+
+
+async def lock(tx: Transaction, key_id: str) -> KeyRow | None:
+    """One key that is not revoked; nobody else changes it until this transaction ends."""
+    await tx.execute("lock_key", key_id=key_id)
+    return await by_id(tx, key_id)
+
+
+async def page(
+    tx: Transaction,
+    org_id: str,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: tuple[str, str] | None = None,
+    tenant_id: str | None = None,
+    with_global: bool = False,
+) -> list[KeyRow]:
+    """Keys of an account (or only of one of its tenants) in name order; with those of scope global when asked."""
+    return await tx.many(
+        KeyRow,
+        "page_of_keys",
+        org_id=org_id,
+        limit=limit,
+        offset=offset,
+        after_name=after[0] if after else None,
+        after_id=after[1] if after else None,
+        tenant_id=tenant_id,
+        with_global=with_global,
+    )
+
+
+async def rename(tx: Transaction, row: KeyRow, name: str, actor: Actor) -> KeyRow:
+    """Gives a key another name."""
+    await tx.execute("rename_key", key_id=row.key_id, name=name)
+    await audit.record(tx, actor, "key.rename", row.key_id, org_id=row.org_id, name=name)
+    return await tx.one(KeyRow, "key_by_id", key_id=row.key_id)
+
+
+async def rotate(
+    tx: Transaction, row: KeyRow, token: str, actor: Actor, *, now: datetime, grace_seconds: int
+) -> KeyRow:
+    """Puts a new token in the old one's place; the old one stays valid for `grace_seconds`."""
+    await tx.execute(
+        "rotate_key",
+        key_id=row.key_id,
+        token_sha256=sha256_of(token),
+        previous_valid_until=now + timedelta(seconds=grace_seconds),
+    )
+    await audit.record(
+        tx, actor, "key.rotate", row.key_id, org_id=row.org_id, name=row.name, grace_seconds=grace_seconds
+    )
+    await _publish(tx, "key.rotated", row)
+    await tx.notify("spg99_keys", row.key_id)
+    return await tx.one(KeyRow, "key_by_id", key_id=row.key_id)
+
+
+async def revoke(tx: Transaction, row: KeyRow, actor: Actor) -> None:
+    """Ends a key at once."""
+    await tx.execute("revoke_key", key_id=row.key_id)
+    await audit.record(tx, actor, "key.delete", row.key_id, org_id=row.org_id, name=row.name)
+    await _publish(tx, "key.deleted", row)
+    await tx.notify("spg99_keys", row.key_id)
+
+
+async def ensure_admin(tx: Transaction, token: str) -> None:
+    """A key of scope global with every permission, called `admin`, that `token` opens; a second call changes nothing."""
+    key_id = new_id("key")
+    made = await tx.execute(
+        "ensure_key",
+        key_id=key_id,
+        name="admin",
+        permissions=sorted(p.value for p in Permission),
+        token_sha256=sha256_of(token),
+    )
+    if made:
+        await audit.record(tx, SYSTEM, "key.create", key_id, name="admin", scope="global")
+
+
+async def revoke_of_tenant(tx: Transaction, tenant_id: str) -> None:
+    """Ends the keys that are bound to a tenant, at once."""
+    await tx.execute("revoke_keys_of_tenant", tenant_id=tenant_id)
+    await tx.notify("spg99_keys")
+
+
+async def remove_of_tenant(tx: Transaction, tenant_id: str) -> None:
+    """Deletes the keys that were bound to a tenant that goes."""
+    await tx.execute("delete_keys_of_tenant", tenant_id=tenant_id)
+
+
+async def note_use(tx: Transaction, last_used: dict[str, datetime]) -> None:
+    """Remembers, to the minute, when keys were last used."""
+    ordered = sorted(last_used)  # one order for all Control Planes: no deadlock
+    await tx.execute("note_key_use", key_ids=ordered, moments=[last_used[key_id] for key_id in ordered])
+
+
+def as_resource(row: KeyRow, *, token: str | None = None) -> ApiKey:
+    """The key as the API answers it; the token only where it was made in this call."""
+    return ApiKey.model_validate(
+        {
+            "key_id": row.key_id,
+            "name": row.name,
+            "scope": row.scope,
+            "tenant": row.tenant,
+            "permissions": row.permissions,
+            "expires_at": row.expires_at,
+            "token": token,
+            "created_at": row.created_at,
+            "last_used_at": row.last_used_at,
+        }
+    )
+
+
+async def _publish(tx: Transaction, event_type: str, row: KeyRow) -> None:
+    await outbox.publish(
+        tx,
+        event_type,
+        subject=row.key_id,
+        org_id=row.org_id,
+        tenant_id=row.tenant_id,
+        payload={"key_id": row.key_id, "name": row.name, "scope": row.scope},
+    )

@@ -1,0 +1,130 @@
+"""API keys as this process has seen them within the last second: who has this token, how fast may they, when were they here.
+
+Here: remembering, so that a request needs no look into the catalogue to know its caller. Not here: what a key may do (serving/call.py).
+A change is told by a notification (`spg99_keys`) and, should that be lost, comes by itself after a second.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from spg99.clock import Clock
+from spg99.control_plane.identity import keys, organizations
+from spg99.control_plane.identity.keys import KeyRow
+from spg99.control_plane.records import policies
+from spg99.control_plane.serving.call import is_id
+from spg99.control_plane.serving.interfaces import Key
+from spg99.control_plane.serving.rates import Bucket
+from spg99.control_plane.store import Store, Wakeups
+from spg99.errors import NotFound, TooManyRequests, Unauthorized, Unavailable
+
+REMEMBERED_SECONDS = 1.0
+KEYS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    """A key and how fast it may call."""
+
+    row: KeyRow
+    requests_per_minute: int
+    read_at: float
+
+
+class KnownKeys:
+    """The keys this process knows."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._known: dict[str, KnownKey] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._last_used: dict[str, datetime] = {}
+
+    async def of(self, token: str) -> KnownKey:
+        """The key that `token` opens now. Raises Unauthorized: the same words for unknown, expired and revoked."""
+        token_sha256 = keys.sha256_of(token)
+        known = self._known.get(token_sha256)
+        if known is None or time.monotonic() - known.read_at > REMEMBERED_SECONDS:
+            known = await self._read(token_sha256)
+        now = self._clock.now()
+        if known is None or not known.row.accepts(token_sha256, now):
+            raise Unauthorized
+        self._note_use(known.row.key_id, now)
+        return known
+
+    async def admit(self, token: str) -> KeyRow:
+        """The key that `token` opens now, for one request. Raises Unauthorized, and TooManyRequests beyond its rate."""
+        known = await self.of(token)
+        wait_seconds = self.seconds_to_wait(known)
+        if wait_seconds is not None:
+            raise TooManyRequests(retry_after_seconds=wait_seconds)
+        return known.row
+
+    async def check(self, token: str) -> None:
+        """Raises Unauthorized unless `token` opens a key now."""
+        await self.of(token)
+
+    async def account_of(self, key: Key, wanted: str | None) -> str:
+        """The account a call acts for. Raises NotFound when the key may not act for the one that is wanted."""
+        if key.org_id is not None:
+            if wanted not in (None, key.org_id):
+                raise NotFound("There is no such account, or this API key may not see it.")
+            return key.org_id
+        if wanted is None:
+            return organizations.DEFAULT_ORG_ID
+        if is_id(wanted):
+            async with self._store.transaction() as tx:
+                if await organizations.find(tx, wanted) is not None:
+                    return wanted
+        raise NotFound("There is no such account, or this API key may not see it.")
+
+    def seconds_to_wait(self, known: KnownKey) -> int | None:
+        """None: this request is within the key's rate; else how long to wait."""
+        key_id, per_minute, now = known.row.key_id, known.requests_per_minute, time.monotonic()
+        if key_id not in self._buckets:
+            self._trim(self._buckets)
+            self._buckets[key_id] = Bucket(per_minute, now)
+        return self._buckets[key_id].take(per_minute, now)
+
+    async def write_last_used(self) -> None:
+        """Brings to the catalogue when keys were used since the last time."""
+        noted, self._last_used = self._last_used, {}
+        if not noted:
+            return
+        try:
+            async with self._store.transaction() as tx:
+                await keys.note_use(tx, noted)
+        except Unavailable:
+            self._last_used = noted | self._last_used
+            raise
+
+    async def forget_on_change(self, wakeups: Wakeups) -> None:
+        """Forgets what is remembered whenever a key or a policy changes; runs for ever."""
+        with wakeups.waiter(("spg99_keys", None)) as bell:
+            while True:
+                bell.clear()
+                self._known.clear()
+                await bell.wait_for(3600)
+
+    async def _read(self, token_sha256: str) -> KnownKey | None:
+        self._known.pop(token_sha256, None)
+        read_at = time.monotonic()  # before the look: what changes during it must not count as known
+        async with self._store.transaction() as tx:
+            row = await keys.by_token(tx, token_sha256)
+            if row is None:
+                return None  # not remembered: a flood of guesses must not push real keys out
+            rate = await policies.value(tx, "api.requests_per_minute", org_id=row.org_id)
+        self._trim(self._known)
+        known = self._known[token_sha256] = KnownKey(row, int(rate), read_at)
+        return known
+
+    def _note_use(self, key_id: str, now: datetime) -> None:
+        self._last_used[key_id] = now.replace(second=0, microsecond=0)
+
+    @staticmethod
+    def _trim(table: dict[str, KnownKey] | dict[str, Bucket]) -> None:
+        if len(table) >= KEYS_MAX:
+            table.clear()

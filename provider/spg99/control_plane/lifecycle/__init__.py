@@ -1,1 +1,0 @@
-"""The life of a database: states, decisions (pure) and the loop that carries them out."""

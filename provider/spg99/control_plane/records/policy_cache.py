@@ -1,0 +1,26 @@
+"""Policy values that every connect asks for, remembered for a few seconds. Not here: their meaning (policies.py)."""
+
+from __future__ import annotations
+
+import time
+
+from spg99.control_plane.records import policies
+from spg99.control_plane.store import Transaction
+
+REMEMBERED_SECONDS = 5.0
+
+
+class PolicyCache:
+    """Whole-number policies of organizations."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], tuple[float, int]] = {}
+
+    async def value(self, tx: Transaction, key: str, *, org_id: str | None = None) -> int:
+        """The value of a policy, at most a few seconds old."""
+        known = self._known.get((key, org_id))
+        if known is not None and time.monotonic() - known[0] < REMEMBERED_SECONDS:
+            return known[1]
+        found = int(await policies.value(tx, key, org_id=org_id))
+        self._known[key, org_id] = (time.monotonic(), found)
+        return found

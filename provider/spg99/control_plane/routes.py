@@ -1,0 +1,34 @@
+"""All routes, public and internal. Here: the list. Not here: any route (each domain's `routes.py` and `internal_routes.py`)."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from spg99.control_plane.databases import internal_routes as databases_internal
+from spg99.control_plane.databases import routes as databases
+from spg99.control_plane.databases.lifecycle import Lifecycle
+from spg99.control_plane.fleet import internal_routes as fleet_internal
+from spg99.control_plane.fleet.identities import Identities
+from spg99.control_plane.identity import account_routes, key_routes
+from spg99.control_plane.serving import downloads, events, health, openapi, operation_routes, problems
+from spg99.control_plane.tenants import credential_routes
+from spg99.control_plane.tenants import internal_routes as tenants_internal
+from spg99.control_plane.tenants import routes as tenants
+
+
+def install(app: FastAPI) -> None:
+    """Puts the public API into an app."""
+    for module in (
+        account_routes, operation_routes, key_routes, tenants, credential_routes, databases, downloads, events, health
+    ):  # fmt: skip
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(app)
+
+
+def install_internal(app: FastAPI, life: Lifecycle) -> None:
+    """Puts the door for our own processes into an app."""
+    identities = Identities(life.store)
+    app.include_router(fleet_internal.router(life.store, life.clock, life.wakeups, identities))
+    app.include_router(tenants_internal.router(life.store, identities))
+    app.include_router(databases_internal.router(life, identities))

@@ -1,0 +1,86 @@
+"""`Idempotency-Key`: the same POST again answers what the first one answered. Here: HTTP. Not here: rows (records/kept_answers.py).
+
+The key's row, the change and the encrypted answer are one transaction: after a crash between commit and answer the retry
+finds all three, before the commit none. Two at once: the second waits for the first and is then answered the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from spg99 import faults
+from spg99.control_plane.records import kept_answers
+from spg99.control_plane.serving import answers
+from spg99.control_plane.serving.answers import Answer
+from spg99.control_plane.serving.call import Call
+from spg99.control_plane.store import Transaction
+from spg99.errors import BadRequest, Conflict
+from spg99.resources import Permission
+
+KEY_LENGTH_MAX = 255
+Change = Callable[[Transaction], Awaitable[Answer]]
+
+
+async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
+    """Answers what `change` does in one transaction; does it once for all requests with the same Idempotency-Key."""
+    plane, key = call.plane, call.request.headers.get("idempotency-key")
+    if key is None:
+        async with plane.store.transaction() as tx:
+            answer = await change(tx)
+            faults.point("api.before_commit")
+        faults.point("api.after_commit")
+        return answer.response()
+    if not 1 <= len(key) <= KEY_LENGTH_MAX:
+        raise BadRequest(f"The header Idempotency-Key takes 1 to {KEY_LENGTH_MAX} characters.")
+    # Of the API key, not of the account: two people with the same program must not adopt each other's objects.
+    scope_id, bound_to = call.key.key_id, f"idempotency:{key}"
+    fingerprint = request_sha256(call, body)
+    now = plane.clock.now()
+    async with plane.store.transaction() as tx:
+        kept = await kept_answers.claim(tx, scope_id, key, now)
+        if kept is not None:
+            if kept.request_sha256 != fingerprint:
+                raise Conflict(
+                    "This Idempotency-Key was used before for another request. Use a fresh one for each new request.",
+                    details={"first": _ids_in(plane.box.decrypt(kept.response_encrypted, bound_to))},
+                )
+            raw = plane.box.decrypt(kept.response_encrypted, bound_to)
+            headers = kept.response_headers | {"Idempotency-Replayed": "true"}
+            return answers.http(kept.response_status, raw, headers)
+        answer = await change(tx)
+        await kept_answers.keep(
+            tx,
+            scope_id,
+            key,
+            request_sha256=fingerprint,
+            status=answer.status,
+            headers=answer.headers,
+            body_encrypted=plane.box.encrypt(answer.body_bytes(), bound_to),
+            now=now,
+        )
+        faults.point("api.before_commit")
+    faults.point("api.after_commit")
+    return answer.response()
+
+
+def request_sha256(call: Call, body: Mapping[str, Any]) -> str:
+    """What makes two requests the same: method, path, query, body, account, and what the caller may see of the answer.
+
+    The last, because an answer may hold secrets: another key of the account must not read them by repeating the request.
+    """
+    rights = sorted(call.key.permissions) if Permission.CAN_MANAGE_KEYS in call.key.permissions else []
+    seen = [call.org_id, call.key.scope, call.key.tenant_id, call.may(Permission.CAN_READ_CREDENTIALS), rights]
+    request = call.request
+    parts = [request.method, request.url.path, sorted(request.query_params.multi_items()), body, seen]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _ids_in(raw: bytes) -> dict[str, str]:
+    """The ids in a kept answer: enough to recognise one's own object after an edit, and nothing secret."""
+    body = json.loads(raw)
+    return {name: value for name, value in body.items() if name.endswith("_id") and isinstance(value, str)}

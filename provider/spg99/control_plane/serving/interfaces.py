@@ -1,0 +1,77 @@
+"""What HTTP needs of domains, as protocols: `server.py` hands in who keeps them. Here: the words. Not here: any domain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from spg99.control_plane.records.actors import Actor
+from spg99.control_plane.store import Transaction
+
+if TYPE_CHECKING:  # a call holds the process, which holds these
+    from spg99.control_plane.serving.call import Call
+
+
+class Key(Protocol):
+    """An API key, as far as a call needs to know it (identity/keys.py)."""
+
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def org_id(self) -> str | None: ...
+    @property
+    def tenant_id(self) -> str | None: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def permissions(self) -> list[str]: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+
+
+class Keys(Protocol):
+    """Who has which token (identity/known_keys.py)."""
+
+    async def admit(self, token: str) -> Key:
+        """The key that `token` opens now, for one request. Raises Unauthorized, and TooManyRequests beyond its rate."""
+        ...
+
+    async def check(self, token: str) -> None:
+        """Raises Unauthorized unless `token` opens a key now."""
+        ...
+
+    async def account_of(self, key: Key, wanted: str | None) -> str:
+        """The account a call acts for. Raises NotFound when the key may not act for the one that is wanted."""
+        ...
+
+
+class SeenTenant(Protocol):
+    """A tenant that a call may see (tenants/rows.py)."""
+
+    @property
+    def tenant_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
+class TenantDatabases(Protocol):
+    """The databases of one tenant, for who removes the tenant (databases/requests.py)."""
+
+    async def count(self, tx: Transaction, tenant_id: str) -> int:
+        """How many there are that are not on their way out."""
+        ...
+
+    async def begin_delete(self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor) -> None:
+        """Begins to delete all of them. Raises Conflict as for one."""
+        ...
+
+
+TenantOf = Callable[[Transaction, "Call", str], Awaitable[SeenTenant]]
+"""Finds the tenant of a name, if the call may see it. Raises NotFound."""
+Missing = Callable[[Transaction, datetime], Awaitable[str | None]]
+"""Something a domain needs from outside: None while it is there, else a sentence for /readyz."""
+CountByState = Callable[[Transaction], Awaitable[Mapping[str, int]]]
+"""How many of its things a domain has, by state, for /metrics."""

@@ -1,0 +1,27 @@
+-- Queries of timelines: the durable histories of databases, and on which node their files are.
+
+-- insert_timeline
+insert into timelines (timeline_id, db_id, state) values (%(timeline_id)s, %(db_id)s, 'creating');
+
+-- place_timeline
+update timelines set node_id = %(node_id)s where timeline_id = %(timeline_id)s;
+
+-- mark_timeline
+-- clock_timestamp(): gone is gone now, not when a long transaction began.
+update timelines
+   set state = %(state)s, gone_at = case when %(state)s = 'gone' then clock_timestamp() end
+ where timeline_id = %(timeline_id)s;
+
+-- timelines_to_forget
+-- Of the timelines a node reports, those whose files belong to nothing: gone. One that the catalogue has never heard of,
+-- or has on another node, is left alone: after a restore or a mix-up of nodes it may be somebody's only copy.
+select timeline_id from timelines
+ where timeline_id = any(%(timeline_ids)s) and state = 'gone';
+
+-- forget_timelines
+delete from timelines t
+ where t.state = 'gone' and t.gone_at < %(moment)s
+   and not exists (select from computes c where c.timeline_id = t.timeline_id);
+
+-- node_of_timeline
+select node_id from timelines where timeline_id = %(timeline_id)s;

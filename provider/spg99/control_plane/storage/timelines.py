@@ -1,0 +1,48 @@
+"""Timelines: the durable history of a database and on which node its files are. Not here: the files (node/)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from spg99.control_plane.store import Transaction
+
+TimelineState = Literal["creating", "present", "deleting", "gone"]
+
+
+async def insert(tx: Transaction, timeline_id: str, db_id: str) -> None:
+    """Writes a timeline that has no node yet."""
+    await tx.execute("insert_timeline", timeline_id=timeline_id, db_id=db_id)
+
+
+async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:
+    """Chooses the node of a timeline."""
+    await tx.execute("place_timeline", timeline_id=timeline_id, node_id=node_id)
+
+
+async def mark(tx: Transaction, timeline_id: str, state: TimelineState) -> None:
+    """Notes what has become of its files."""
+    await tx.execute("mark_timeline", timeline_id=timeline_id, state=state)
+
+
+async def to_forget(tx: Transaction, timeline_ids: list[str]) -> list[str]:
+    """Of the timelines on a node, those that belong to nothing any more."""
+    rows = await tx.many(_Id, "timelines_to_forget", timeline_ids=timeline_ids)
+    return [row.timeline_id for row in rows]
+
+
+async def node_of(tx: Transaction, timeline_id: str) -> str | None:
+    """The node that keeps the files of a timeline."""
+    node_id: str | None = await tx.value("node_of_timeline", timeline_id=timeline_id)
+    return node_id
+
+
+async def forget_before(tx: Transaction, moment: datetime) -> int:
+    """Deletes the records of timelines that were gone before `moment`."""
+    return await tx.execute("forget_timelines", moment=moment)
+
+
+@dataclass(frozen=True)
+class _Id:
+    timeline_id: str

@@ -1,0 +1,17 @@
+"""How many tenants an account may have. Here: refusing with LimitExceeded. Not here: where the limit comes from (records/limits.py)."""
+
+from __future__ import annotations
+
+from spg99.control_plane import identity
+from spg99.control_plane.records import limits
+from spg99.control_plane.store import Transaction
+from spg99.control_plane.tenants import rows
+
+
+async def check_tenants(tx: Transaction, org_id: str) -> None:
+    """Raises LimitExceeded when the account may have no further tenant."""
+    most = await limits.maximum(tx, "limits.tenants_max", org_id)
+    if most is not None:
+        await identity.lock_organization(tx, org_id)
+        if await rows.count(tx, org_id) >= most:
+            raise limits.exceeded("limits.tenants_max", most, f"The account may have {most} tenant{'s' * (most != 1)}.")

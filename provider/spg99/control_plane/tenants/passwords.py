@@ -1,0 +1,73 @@
+"""Passwords of tenants and the DSN made of them. Here: making, checking and percent-encoding. Not here: who may read them.
+
+Encrypting them is records/secret_box.py's business.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from spg99.control_plane.records.secret_box import SecretBox
+from spg99.control_plane.store import Transaction
+from spg99.errors import BadRequest
+from spg99.resources.tenant_credentials import PASSWORD_LENGTH_MIN
+
+DATABASE_PLACEHOLDER = "<db-name>"
+
+
+@dataclass(frozen=True)
+class PasswordPair:
+    """A new password and what checks it."""
+
+    password: str
+    scram_verifier: str
+
+
+def new_password() -> PasswordPair:
+    """A random password (192 bits) and its SCRAM verifier. Takes milliseconds of CPU: call it in a thread."""
+    # Late, so that everything else works where the protocol room is not needed.
+    from spg99.wire.scram import build_verifier
+
+    password = secrets.token_urlsafe(24)
+    return PasswordPair(password, build_verifier(password))
+
+
+def brought_password(password: str) -> PasswordPair:
+    """A password that a user brings, with its SCRAM verifier. Takes milliseconds of CPU: call it in a thread.
+
+    Raises BadRequest on the field `pg_password` when clients could send it in different ways, or when it is too short
+    once they have prepared it (SASLprep, RFC 4013: some characters vanish).
+    """
+    from spg99.wire.scram import build_verifier, saslprepped
+
+    prepared = saslprepped(password)
+    if prepared is None:
+        complaint = "must have no control characters, and none that SASLprep (RFC 4013) forbids"
+    elif len(prepared) < PASSWORD_LENGTH_MIN:
+        complaint = f"must have {PASSWORD_LENGTH_MIN} characters after SASLprep (RFC 4013)"
+    else:
+        return PasswordPair(password, build_verifier(password))
+    raise BadRequest("A field has a value that is not allowed.", fields={"pg_password": complaint})
+
+
+def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: str | None) -> str:
+    """A Gateway DSN, everything percent-encoded. No password: without it. No database: the literal `<db-name>`."""
+    who = quote(pg_user, safe="") + (f":{quote(password, safe='')}" if password is not None else "")
+    where = f"[{host}]" if ":" in host else host
+    name = DATABASE_PLACEHOLDER if database is None else quote(database, safe="")
+    return f"postgres://{who}@{where}:{port}/{name}?sslmode=require"
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    tenant_id: str
+    password_encrypted: bytes
+
+
+async def check_box(tx: Transaction, box: SecretBox) -> None:
+    """Raises Internal, with what to do, when what the catalogue holds was encrypted with another key."""
+    found = await tx.one_or_none(_Sealed, "any_tenant_secret")
+    if found is not None:
+        box.decrypt(found.password_encrypted, found.tenant_id)

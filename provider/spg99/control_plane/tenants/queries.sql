@@ -1,0 +1,76 @@
+-- Queries of tenants: PostgreSQL users, their credentials, and the projects they are grouped in.
+
+-- find_project
+select project_id from projects where org_id = %(org_id)s and name = %(name)s;
+
+-- make_project
+insert into projects (project_id, org_id, name) values (%(project_id)s, %(org_id)s, %(name)s) on conflict do nothing;
+
+-- insert_tenant
+insert into tenants (tenant_id, org_id, project_id, name, pg_user, password_encrypted, scram_verifier)
+values (%(tenant_id)s, %(org_id)s, %(project_id)s, %(name)s, %(pg_user)s, %(password_encrypted)s, %(scram_verifier)s);
+
+-- tenant_by_name
+-- The one in use comes first; of several on their way out, the latest.
+select t.*, p.name as project
+  from tenants t join projects p using (project_id)
+ where t.org_id = %(org_id)s and t.name collate "C" = %(name)s
+ order by t.state = 'deleting', t.created_at desc limit 1;
+
+-- tenant_by_id
+select t.*, p.name as project from tenants t join projects p using (project_id) where t.tenant_id = %(tenant_id)s;
+
+-- lock_tenant
+select from tenants where tenant_id = %(tenant_id)s for no key update;
+
+-- page_of_tenants
+select t.*, p.name as project
+  from tenants t join projects p using (project_id)
+ where t.org_id = %(org_id)s
+   and (%(after_name)s::text is null or (t.name collate "C", t.tenant_id) > (%(after_name)s::text, %(after_id)s::text))
+   and (%(state)s::text is null or t.state = %(state)s)
+   and (%(name_prefix)s::text is null or (t.name collate "C" >= %(name_prefix)s and t.name collate "C" < %(name_prefix_end)s))
+   and (%(only_tenant_id)s::text is null or t.tenant_id = %(only_tenant_id)s)
+ order by t.name collate "C", t.tenant_id limit %(limit)s offset %(offset)s;
+
+-- count_tenants
+select count(*) from tenants where org_id = %(org_id)s and state <> 'deleting';
+
+-- rotate_tenant_credentials
+update tenants
+   set password_encrypted = %(password_encrypted)s, scram_verifier = %(scram_verifier)s,
+       credential_version = credential_version + 1, version = version + 1, rotated_at = clock_timestamp(),
+       updated_at = clock_timestamp()
+ where tenant_id = %(tenant_id)s;
+
+-- manage_tenant_credentials
+-- Who manages the credentials from now on, and with which trigger; null ends it.
+update tenants
+   set credentials_id = %(credentials_id)s, rotation_trigger = %(rotation_trigger)s, version = version + 1,
+       updated_at = clock_timestamp()
+ where tenant_id = %(tenant_id)s;
+
+-- mark_tenant_deleting
+update tenants set state = 'deleting', version = version + 1, updated_at = clock_timestamp()
+ where tenant_id = %(tenant_id)s;
+
+-- ended_tenants
+-- Several Control Planes may look at once; each takes others.
+select t.*, p.name as project
+  from tenants t join projects p using (project_id)
+ where t.state = 'deleting' and not exists (select from databases d where d.tenant_id = t.tenant_id)
+ order by t.tenant_id limit %(limit)s for update of t skip locked;
+
+-- delete_tenant
+delete from tenants where tenant_id = %(tenant_id)s;
+
+-- any_tenant_secret
+select tenant_id, password_encrypted from tenants limit 1;
+
+-- hold_tenant_active
+-- The state of a tenant, held until this transaction ends: a tenant on its way out gets no new database.
+select state from tenants where tenant_id = %(tenant_id)s for share;
+
+-- credentials_of_user
+select tenant_id, org_id, name as tenant, pg_user, scram_verifier, credential_version
+  from tenants where pg_user = %(pg_user)s and state = 'active';

@@ -1,0 +1,154 @@
+"""`/tenants`: make, list, read, delete tenants. Here: HTTP. Not here: their rows (rows.py), their credentials (credential_routes.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from spg99.control_plane.serving import answers, bodies, pages, preconditions
+from spg99.control_plane.serving.answers import Answer, Operation
+from spg99.control_plane.serving.call import Call, Caller
+from spg99.control_plane.serving.idempotency import once
+from spg99.control_plane.serving.openapi import changes, creates, documented
+from spg99.control_plane.store import Transaction
+from spg99.control_plane.tenants import passwords, rows, visible
+from spg99.control_plane.tenants.limits import check_tenants
+from spg99.control_plane.tenants.rows import TenantRow
+from spg99.errors import Conflict
+from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
+
+router = APIRouter(prefix="/v2", tags=["tenants"])
+
+
+@router.post(
+    "/tenants",
+    **documented(
+        "tenant.create", 201, Tenant, "The tenant, with its credentials for keys that may read them",
+        body=creates(Tenant), errors=(403, 409), idempotent=True, etag=True,
+    ),
+)  # fmt: skip
+async def create(call: Caller) -> Response:
+    """Makes a tenant: a PostgreSQL user with a password, for all the databases it will own."""
+    call.need(Permission.CAN_CREATE_TENANT)
+    call.need_scope(Scope.ACCOUNT)
+    body = await bodies.json_object(call.request)
+    spec = bodies.spec_of(Tenant, body, {})
+    assert isinstance(spec, TenantSpec)
+    password = await asyncio.to_thread(passwords.new_password)
+
+    async def change(tx: Transaction) -> Answer:
+        await check_tenants(tx, call.org_id)
+        row = await rows.create(tx, call.org_id, spec, password, call.plane.box, call.actor)
+        answer = _answer(call, row, 201)
+        return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{row.name}"})
+
+    return await once(call, body, change)
+
+
+@router.get("/tenants", **documented("tenant.list", 200, Page[Tenant], "A page of tenants, ordered by name"))
+async def list_all(
+    call: Caller,
+    page: pages.Page,
+    state: Annotated[TenantState | None, Query(description="Only tenants in this state.")] = None,
+    name_prefix: pages.NamePrefix = None,
+) -> Response:
+    """Lists the tenants of the account that this key may see."""
+    list_id = pages.list_id(call, state=state, name_prefix=name_prefix)
+    async with call.plane.store.transaction() as tx:
+        found = await rows.page(
+            tx,
+            call.org_id,
+            limit=page.limit + 1,
+            offset=page.offset,
+            after=page.after(list_id),
+            state=state.value if state else None,
+            name_prefix=name_prefix,
+            only_tenant_id=call.only_tenant_id,
+        )
+    return pages.answer(
+        found, page, list_id, key=lambda row: (row.name, row.tenant_id), item=lambda row: resource(call, row)
+    ).response()
+
+
+@router.get("/tenants/{tenant}", **documented("tenant.read", 200, Tenant, "The tenant", etag=True))
+async def read(call: Caller, tenant: str) -> Response:
+    """Reads a tenant by its name or its id. One that is being deleted is shown until it is gone."""
+    async with call.plane.store.transaction() as tx:
+        row = await visible.named_or_id(tx, call, tenant)
+    return _answer(call, row, 200).response()
+
+
+@router.patch(
+    "/tenants/{tenant}",
+    **documented(
+        "tenant.update", 200, Tenant, "The tenant",
+        body=changes(Tenant), errors=(403,), conditional=True, etag=True,
+    ),
+)  # fmt: skip
+async def update(call: Caller, tenant: str) -> Response:
+    """Changes a tenant. No field of a tenant can change in place yet: naming one is 400 on that field."""
+    call.need(Permission.CAN_CREATE_TENANT)
+    body = await bodies.json_object(call.request)
+    async with call.plane.store.transaction() as tx:
+        row = await visible.named(tx, call, tenant)
+        bodies.changes_of(Tenant, body, {"name": row.name, "project": row.project})
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
+    return _answer(call, row, 200).response()
+
+
+@router.delete(
+    "/tenants/{tenant}",
+    **documented(
+        "tenant.delete", 202, Operation, "The deletion, under way", errors=(403, 409), conditional=True
+    ),
+)  # fmt: skip
+async def delete(
+    call: Caller,
+    tenant: str,
+    cascade: Annotated[bool, Query(description="Delete its databases too.")] = False,
+    force: Annotated[bool, Query(description="With cascade: also databases that clients are connected to.")] = False,
+    uid: preconditions.Uid = None,
+) -> Response:
+    """Deletes a tenant for good. Its name is free at once; reading it answers 404 when everything is gone."""
+    call.need(Permission.CAN_DELETE)
+    async with call.plane.store.transaction() as tx:
+        row = await visible.named(tx, call, tenant, lock=True)
+        preconditions.check_uid(uid, row.tenant_id)
+        preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        if row.state != TenantState.DELETING:
+            await _delete_databases(tx, call, row, cascade=cascade, force=force)
+        op_id = await rows.begin_delete(tx, row, call.actor, cascade=cascade)
+        return (await answers.accepted(tx, op_id)).response()
+
+
+def resource(call: Call, row: TenantRow) -> Tenant:
+    """The tenant as this key may see it."""
+    settings = call.plane.settings
+    return rows.as_resource(
+        row,
+        password=visible.password(call, row),
+        gateway_host=settings.gateway_host,
+        gateway_port=settings.gateway_port,
+    )
+
+
+async def _delete_databases(tx: Transaction, call: Call, row: TenantRow, *, cascade: bool, force: bool) -> None:
+    live = await call.plane.databases_of_tenants.count(tx, row.tenant_id)
+    if live and not cascade:
+        owned = "a database" if live == 1 else f"{live} databases"
+        raise Conflict(
+            f"Tenant '{row.name}' owns {owned}. Delete {'it' if live == 1 else 'them'} first, or delete with cascade=true.",
+            details={"databases": live},
+        )
+    await call.plane.databases_of_tenants.begin_delete(tx, row.tenant_id, force=force, actor=call.actor)
+
+
+def _answer(call: Call, row: TenantRow, status: int) -> Answer:
+    return answers.of_model(status, resource(call, row), etag=_etag(row))
+
+
+def _etag(row: TenantRow) -> str:
+    return preconditions.etag(row.tenant_id, row.version)

@@ -1,0 +1,207 @@
+"""Tasks on their way to agents and back: to the right one, once, signed, and again when an answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.scripted import Agent
+from spg99.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
+from spg99.protocol import Enrolment
+from spg99.protocol.node import LeaseTasks, Task, TaskResult
+
+
+async def lease(agent: Agent, *, held: list[int] | None = None, wait_seconds: int = 0) -> list[Task]:
+    return await agent.client.lease_tasks(LeaseTasks(wait_seconds=wait_seconds, held_task_ids=held))
+
+
+async def one_task(house: House, agent: Agent) -> Task:
+    """The order to create a database, leased."""
+    row = await house.create()
+
+    async def there() -> list[Task]:
+        return await lease(agent)
+
+    (task,) = await until(there, "the order is queued")
+    assert task.payload["timeline_id"] == row.timeline_id
+    return task  # type: ignore[no-any-return]
+
+
+async def test_a_result_from_another_identity_is_refused(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    task = await one_task(house, agent)
+    stranger = await Agent.enroll(house, "node-2", start=False)
+    with pytest.raises(Forbidden, match="another identity"):
+        await stranger.finish(task, succeeded=True)
+    assert await lease(stranger) == []
+    await agent.finish(task, succeeded=True)
+    await house.reaches(str((await house.sql("select db_id from databases"))[0]["db_id"]), "stopped")
+
+
+async def test_a_gateway_and_a_nobody_are_no_agents(house: House) -> None:
+    for token in ("spg99_node_00_00", None):
+        with pytest.raises(Unauthorized):
+            await house.plane.client(token).lease_tasks(LeaseTasks(wait_seconds=0))
+
+
+async def test_an_unknown_task_has_no_result(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    with pytest.raises(NotFound):
+        await agent.client.finish_task(4711, TaskResult(succeeded=True, attempt=1))
+
+
+async def test_a_start_that_does_not_say_where_is_no_result(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    row = await house.create()
+    async with asyncio.timeout(5):
+        (create,) = await lease(agent, wait_seconds=5)
+        await agent.finish(create, succeeded=True)
+        await house.want_running(row.db_id)
+        (start,) = await lease(agent, wait_seconds=5)
+    with pytest.raises(BadRequest, match="where the compute takes connections"):
+        await agent.finish(start, succeeded=True, result={"compute_id": start.payload["compute_id"]})
+    with pytest.raises(BadRequest, match="another compute"):
+        await agent.finish(start, succeeded=True, result=agent.result_of_start(start) | {"compute_id": "cmp_other"})
+    assert (await house.reaches(row.db_id, "booting")).compute_id == start.payload["compute_id"]
+    await agent.finish(start, succeeded=True, result=agent.result_of_start(start))
+    await house.reaches(row.db_id, "ready", "idle")
+
+
+async def test_two_agents_of_one_identity_on_two_planes_never_get_the_same_task(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    other = (await house.another_plane()).client(agent.identity.bearer_token)
+    rows = [await house.create(f"db_{n}") for n in range(40)]
+
+    async def all_queued() -> bool:
+        return (await house.sql("select count(*) from node_tasks"))[0]["count"] == len(rows)
+
+    await until(all_queued, "all orders are queued")
+    doors = [agent.client, other] * 8
+    asks = [door.lease_tasks(LeaseTasks(wait_seconds=0, max_tasks=4)) for door in doors]
+    got = [task.task_id for tasks in await asyncio.gather(*asks) for task in tasks]
+    assert len(got) == len(set(got)) == 40
+    assert {task["attempt"] for task in await house.sql("select attempt from node_tasks")} == {1}
+
+
+async def test_a_task_whose_answer_was_lost_comes_again_at_once(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    first = await one_task(house, agent)
+    assert await lease(agent, held=[first.task_id]) == []
+    (again,) = await lease(agent, held=[])
+    assert (again.task_id, again.attempt) == (first.task_id, 2)
+    assert again.signature != first.signature
+
+
+async def test_an_agent_that_does_not_say_what_it_holds_gets_it_again_when_the_lease_ran_out(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    first = await one_task(house, agent)
+    assert await lease(agent) == []
+    house.clock.advance(seconds=61)
+    (again,) = await lease(agent)
+    assert (again.task_id, again.attempt) == (first.task_id, 2)
+    assert again.expires_at > house.clock.now(), "it may still be begun"
+
+
+async def test_a_failure_of_an_attempt_that_was_given_out_again_does_not_count(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    first = await one_task(house, agent)
+    (again,) = await lease(agent, held=[])
+    await agent.finish(first, succeeded=False, error="I was being shut down.")
+    (row,) = await house.sql("select db_id, state from databases")
+    assert row["state"] == "creating"
+    await agent.finish(again, succeeded=True)
+    await agent.finish(again, succeeded=True)  # a repeated result changes nothing
+    await agent.finish(again, succeeded=False, error="Too late.")
+    assert (await house.reaches(row["db_id"], "stopped")).attempt_count == 0
+
+
+async def test_an_order_nobody_takes_fails_and_is_given_again(house: House) -> None:
+    agent = await Agent.enroll(house, "alpha", start=False)
+    row = await house.create()
+
+    async def queued() -> list[object]:
+        return list(await house.sql("select 1 from node_tasks where status = 'queued'"))
+
+    await until(queued, "the order is queued")
+    await house.advance(61)
+    failed = await house.reaches(row.db_id, "error")
+    assert failed.state_reason is not None and "did not answer in time" in failed.state_reason
+    assert await lease(agent) == [], "an expired order is not given out"
+    await agent.heartbeat()
+    await house.advance(2)
+    agent.start()
+    await house.reaches(row.db_id, "stopped")
+
+
+async def test_a_waiting_agent_gets_an_order_at_once_and_nobody_polls(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    waiting = asyncio.create_task(lease(agent, wait_seconds=20))
+    bell_set = house.plane.wakeups
+
+    async def waits() -> bool:
+        return bell_set.waiting >= 2
+
+    await until(waits, "the agent waits")
+    began = time.monotonic()
+    await house.create()
+    assert len(await waiting) == 1
+    assert time.monotonic() - began < 1
+
+
+async def test_a_database_finds_no_node_and_says_so_until_one_comes(house: House) -> None:
+    row = await house.create()
+
+    async def told() -> bool:
+        found = await house.row(row.db_id)
+        return found is not None and "No node has room" in (found.state_reason or "")
+
+    await until(told, "the reason is shown")
+    await Agent.enroll(house)
+    made = await house.reaches(row.db_id, "stopped")
+    assert made.state_reason is None
+
+
+async def test_a_new_database_lies_on_the_node_with_the_most_free_disk(house: House) -> None:
+    small, large = await Agent.enroll(house, "small"), await Agent.enroll(house, "large")
+    await small.heartbeat(free=10**6)
+    await large.heartbeat(free=10**12)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    assert large.timelines == {row.timeline_id} and small.timelines == set()
+
+
+async def test_an_enrolment_token_opens_once_in_time_and_for_one_kind(house: House) -> None:
+    door = house.plane.client()
+    used = await house.enrolment_token("node")
+    identity = await door.enroll_node(Enrolment(enrolment_token=used, name="node-1"))
+    for_gateway, old = await house.enrolment_token("gateway"), await house.enrolment_token("node")
+    with pytest.raises(Unauthorized, match="used up"):
+        await door.enroll_node(Enrolment(enrolment_token=used, name="node-2"))
+    with pytest.raises(Unauthorized):
+        await door.enroll_node(Enrolment(enrolment_token=for_gateway, name="node-2"))
+    again = await door.enroll_node(Enrolment(enrolment_token=await house.enrolment_token("node"), name="node-1"))
+    assert again.identity_id == identity.identity_id and again.bearer_token != identity.bearer_token
+    with pytest.raises(Unauthorized):
+        await house.plane.client(identity.bearer_token).lease_tasks(LeaseTasks(wait_seconds=0))
+    house.clock.advance(seconds=901)
+    with pytest.raises(Unauthorized, match="older than 15 minutes"):
+        await door.enroll_node(Enrolment(enrolment_token=old, name="node-3"))
+    kept = await house.sql("select token_sha256 from nodes union select token_sha256 from enrolment_tokens")
+    assert not {used, old, identity.bearer_token, again.bearer_token} & {line["token_sha256"] for line in kept}
+
+
+async def test_the_name_of_a_living_node_cannot_be_taken(house: House) -> None:
+    agent = await Agent.enroll(house)
+    await agent.heartbeat()
+    name = (await house.sql("select name from nodes"))[0]["name"]
+    door = house.plane.client()
+    with pytest.raises(Conflict, match=r"is alive\. Give this one another name"):
+        await door.enroll_node(Enrolment(enrolment_token=await house.enrolment_token("node"), name=name))
+    await agent.heartbeat()  # its identity still opens the door
+    agent.kill()
+    house.clock.advance(seconds=31)
+    again = await door.enroll_node(Enrolment(enrolment_token=await house.enrolment_token("node"), name=name))
+    assert again.identity_id == agent.identity.identity_id

@@ -1,0 +1,181 @@
+"""Deleting: from every state, twice, and the same name again at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.scripted import Agent, Gateway
+from spg99.control_plane.databases import requests
+from spg99.control_plane.records import operations
+from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.tenants import rows as tenants
+from spg99.errors import Conflict, NotFound
+from spg99.protocol.node import TaskKind, TaskResult
+from spg99.resources import DatabaseSpec
+
+
+async def test_delete_while_running_ends_the_compute_first(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    await gateway.connect()
+    await gateway.report(row.db_id, 2)
+    with pytest.raises(Conflict, match="2 clients are connected"):
+        await house.delete(row.db_id)
+    op_id = await house.delete(row.db_id, force=True)
+    await house.is_gone(row.db_id)
+    (stop,) = agent.orders(TaskKind.COMPUTE_STOP)
+    assert stop.payload["mode"] == "immediate"
+    assert not agent.running and not agent.timelines and not agent.refused
+    async with house.store.transaction() as tx:
+        operation = await operations.find(tx, op_id)
+    assert operation is not None and operation.status == "succeeded"
+    assert await house.sql("select * from leases") == []
+    assert {c["state"] for c in await house.sql("select state from computes")} == {"ended"}
+
+
+@pytest.mark.parametrize("kind", [TaskKind.COMPUTE_START, TaskKind.TIMELINE_CREATE])
+@pytest.mark.parametrize("succeeds", [True, False])
+async def test_delete_while_the_agent_is_at_it_waits_for_the_outcome(
+    house: House, kind: TaskKind, succeeds: bool
+) -> None:
+    agent = await Agent.enroll(house)
+    begun, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(task: object) -> TaskResult | None:
+        begun.set()
+        await may_go_on.wait()
+        return None if succeeds else TaskResult(succeeded=False, attempt=1, error="No.")
+
+    agent.hooks[kind] = slowly
+    row = await house.create()
+    await house.want_running(row.db_id)
+    await asyncio.wait_for(begun.wait(), 5)
+    await house.delete(row.db_id)
+    deleting = await house.reaches(row.db_id, "deleting")
+    assert deleting.state == "deleting"
+    may_go_on.set()
+    await house.is_gone(row.db_id)
+    assert not agent.running and not agent.timelines and not agent.refused
+
+
+async def test_delete_before_the_agent_has_taken_the_order_withdraws_it(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    row = await house.create()
+
+    async def queued() -> bool:
+        return bool(await house.sql("select 1 from node_tasks where status = 'queued'"))
+
+    async def withdrawn() -> bool:
+        return bool(await house.sql("select 1 from node_tasks where kind = 'timeline.create' and status = 'failed'"))
+
+    await until(queued, "the order is queued")
+    await house.delete(row.db_id)
+    await until(withdrawn, "the order is withdrawn")
+    agent.start()
+    await house.is_gone(row.db_id)
+    assert agent.orders(TaskKind.TIMELINE_CREATE) == []
+
+
+async def test_delete_without_any_node_is_done_at_once(house: House) -> None:
+    row = await house.create()
+    await house.delete(row.db_id)
+    await house.is_gone(row.db_id)
+
+
+async def test_delete_in_error(house: House) -> None:
+    agent = await Agent.enroll(house)
+
+    async def broken(task: object) -> TaskResult:
+        return TaskResult(succeeded=False, attempt=1, error="No.", retryable=False)
+
+    agent.hooks[TaskKind.COMPUTE_START] = broken
+    row = await house.create()
+    await house.want_running(row.db_id)
+    await house.reaches(row.db_id, "error")
+    await house.delete(row.db_id)
+    await house.is_gone(row.db_id)
+    assert not agent.timelines
+
+
+async def test_delete_twice_is_one_deletion(house: House) -> None:
+    agent = await Agent.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    agent.kill()
+    first = await house.delete(row.db_id)
+    assert await house.delete(row.db_id) == first
+    agent.start()
+    await house.is_gone(row.db_id)
+    assert len(agent.orders(TaskKind.TIMELINE_DELETE)) == 1
+    removed = await house.sql("select 1 from audit_logs where action = 'database.delete' and subject = %s", row.db_id)
+    assert len(removed) == 1
+
+
+async def test_the_name_is_free_at_once(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    old = await house.create()
+    await house.reaches(old.db_id, "stopped")
+    with pytest.raises(Conflict, match="has a database called 'app' already"):
+        await house.create()
+    agent.kill()
+    await house.delete(old.db_id)
+    new = await house.create()
+    assert new.db_id != old.db_id and new.timeline_id != old.timeline_id
+    agent.start()
+    await house.is_gone(old.db_id)
+    await house.reaches(new.db_id, "stopped")
+    assert agent.timelines == {new.timeline_id}
+    assert (await gateway.connect()).db_id == new.db_id
+
+
+async def test_a_protected_database_is_not_deleted(house: House) -> None:
+    await Agent.enroll(house)
+    row = await house.create(deletion_protection=True)
+    await house.reaches(row.db_id, "stopped")
+    with pytest.raises(Conflict, match="Set deletion_protection to false"):
+        await house.delete(row.db_id, force=True)
+    await house.change(row.db_id, deletion_protection=False)
+    await house.delete(row.db_id)
+    await house.is_gone(row.db_id)
+
+
+async def test_a_removal_that_fails_is_tried_again(house: House) -> None:
+    agent = await Agent.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    failures = 2
+
+    async def busy(task: object) -> TaskResult | None:
+        nonlocal failures
+        failures -= 1
+        return TaskResult(succeeded=False, attempt=9, error="The folder is busy.") if failures >= 0 else None
+
+    agent.hooks[TaskKind.TIMELINE_DELETE] = busy
+    await house.delete(row.db_id)
+    await house.is_gone(row.db_id)
+    assert len(agent.orders(TaskKind.TIMELINE_DELETE)) == 3
+
+
+async def test_a_tenant_on_its_way_out_gets_no_new_database_and_goes_with_its_last(house: House) -> None:
+    await Agent.enroll(house)
+    rows = [await house.create(f"db_{n}") for n in range(3)]
+    for row in rows:
+        await house.reaches(row.db_id, "stopped")
+    async with house.store.transaction() as tx:
+        tenant = await tenants.lock(tx, house.tenant.tenant_id)
+        assert tenant is not None
+        await tenants.begin_delete(tx, tenant, SYSTEM, cascade=True)
+        for db_id in await rows.of_tenant(tx, tenant.tenant_id):
+            locked = await rows.lock(tx, db_id)
+            assert locked is not None
+            await requests.begin_delete(tx, locked, force=True, actor=SYSTEM)
+    with pytest.raises(NotFound):
+        async with house.store.transaction() as tx:
+            await requests.create(tx, house.tenant, DatabaseSpec(tenant="acme", name="late"), SYSTEM)
+    for row in rows:
+        await house.is_gone(row.db_id)
+    assert await tenants.remove_ended(house.store) == 1

@@ -1,0 +1,95 @@
+"""What Gateways hear: within milliseconds of the commit, in order, and again after a break."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.scripted import Agent, Gateway
+from spg99.control_plane.fleet import changes
+from spg99.control_plane.records import outbox
+from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.tenants import rows as tenants
+from spg99.control_plane.tenants.passwords import new_password
+from spg99.errors import Conflict
+from spg99.protocol.gateway import Change
+
+
+async def heard(stream: AsyncIterator[bytes]) -> tuple[int, Change]:
+    """The next change."""
+    async for part in stream:
+        lines = dict(line.split(": ", 1) for line in part.decode().strip().splitlines())
+        if "data" in lines:
+            return int(lines["id"]), Change.model_validate(json.loads(lines["data"]))
+    raise AssertionError("the stream ended")
+
+
+async def rotate(house: House) -> None:
+    async with house.store.transaction() as tx:
+        await tenants.rotate(tx, house.tenant, new_password(), house.box, SYSTEM)
+
+
+async def test_a_rotation_is_heard_at_once(house: House) -> None:
+    stream = changes.stream(house.store, house.plane.life.wakeups, await changes.begin(house.store, None))
+    assert (await anext(stream)).startswith(b"id: ")
+    waits = asyncio.create_task(heard(stream))
+    await until(lambda: _streams(house), "the stream waits")
+    began = time.monotonic()
+    await rotate(house)
+    _, change = await asyncio.wait_for(waits, 5)
+    assert (change.kind, change.tenant_id, change.reason) == ("tenant", house.tenant.tenant_id, "credentials.rotated")
+    assert time.monotonic() - began < 1.0
+    await stream.aclose()
+
+
+async def test_a_broken_stream_goes_on_where_it_broke(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    await gateway.connect()
+    await gateway.report(row.db_id, 1)
+    begin = await changes.begin(house.store, None)
+    await agent.compute_dies()
+    await house.reaches(row.db_id, "ready")
+    await gateway.report(row.db_id, 0)
+    await house.want_stopped(row.db_id)
+    await house.reaches(row.db_id, "stopped")
+    await house.delete(row.db_id)
+    await house.is_gone(row.db_id)
+    whole = changes.stream(house.store, house.plane.life.wakeups, begin)
+    told = [await asyncio.wait_for(heard(whole), 5) for _ in range(3)]
+    assert [change.reason for _, change in told] == ["compute.changed", "compute.changed", "database.deleting"]
+    assert {change.db_id for _, change in told} == {row.db_id}
+    epochs = [change.lease_control_epoch or 0 for _, change in told]
+    assert epochs == sorted(epochs) and len(set(epochs)) == 3
+    resumed = changes.stream(house.store, house.plane.life.wakeups, await changes.begin(house.store, told[1][0]))
+    assert await asyncio.wait_for(heard(resumed), 5) == told[2]
+    await whole.aclose()
+    await resumed.aclose()
+
+
+async def test_a_position_that_is_too_old_or_from_elsewhere_is_refused(house: House) -> None:
+    await rotate(house)
+    await rotate(house)
+
+    async def published() -> bool:
+        async with house.store.transaction() as tx:
+            return (await outbox.lag(tx)).pending == 0
+
+    await until(published, "all is published")
+    async with house.store.transaction() as tx:
+        last = await outbox.last_position(tx)
+    await house.sql("delete from outbox_events where position < %s", last)
+    for position in (0, last + 1):
+        with pytest.raises(Conflict):
+            await changes.begin(house.store, position)
+    assert await changes.begin(house.store, last) == last
+
+
+async def _streams(house: House) -> bool:
+    return ("spg99_published", None) in house.plane.wakeups._waiting

@@ -1,0 +1,183 @@
+"""What a client meets that connects to a sleeper: one start for all, patience, and a reason when it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.scripted import Agent, Gateway
+from spg99.errors import CannotWake, NotFound
+from spg99.protocol.node import Task, TaskKind, TaskResult
+
+
+async def test_a_hundred_connects_at_once_are_one_start(house: House) -> None:
+    agent = await Agent.enroll(house)
+    other_plane = await house.another_plane()
+    gateways = [await Gateway.enroll(house), await Gateway.enroll(house, "gateway-2", other_plane)]
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+
+    began = time.monotonic()
+    checkouts = await asyncio.gather(*(gateways[n % 2].connect() for n in range(100)))
+    took = time.monotonic() - began
+
+    assert {(c.compute_id, c.writer_term) for c in checkouts} == {(checkouts[0].compute_id, 1)}
+    assert len(agent.orders(TaskKind.COMPUTE_START)) == 1
+    assert await house.sql("select count(*) from computes") == [{"count": 1}]
+    assert len(await house.sql("select * from leases")) == 2
+    assert took < 5, f"{took:.2f} s"
+
+
+async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is_up_again(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create(idle_timeout_seconds=1)
+    await house.reaches(row.db_id, "stopped")
+    first = await gateway.connect()
+    may_stop = asyncio.Event()
+
+    async def slowly(_: Task) -> None:
+        await may_stop.wait()
+
+    agent.hooks[TaskKind.COMPUTE_STOP] = slowly
+    await gateway.report(row.db_id, 0)
+    await house.reaches(row.db_id, "stopping")
+
+    waiting = [asyncio.create_task(gateway.connect()) for _ in range(10)]
+    await until(lambda: _wanted(house, row.db_id), "somebody waits")
+    assert not any(connect.done() for connect in waiting)
+    may_stop.set()
+
+    second = await asyncio.gather(*waiting)
+    assert {c.writer_term for c in second} == {first.writer_term + 1}
+    assert all(c.compute_id != first.compute_id and c.woke for c in second)
+
+
+async def test_a_client_that_comes_while_the_database_is_created_is_served(house: House) -> None:
+    gateway = await Gateway.enroll(house)
+    row = await house.create()
+    connect = asyncio.create_task(gateway.connect())
+    await until(lambda: _wanted(house, row.db_id), "somebody waits")
+    agent = await Agent.enroll(house)
+    assert (await connect).db_id == row.db_id
+    assert len(agent.orders(TaskKind.COMPUTE_START)) == 1
+
+
+async def test_an_unknown_database_and_one_that_is_deleted_are_not_found(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    with pytest.raises(NotFound, match='database "nothing" does not exist'):
+        await gateway.connect("nothing")
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    agent.kill()
+    await house.delete(row.db_id)
+    with pytest.raises(NotFound):
+        await gateway.connect()
+
+
+async def test_a_client_learns_that_its_database_was_deleted_while_it_waited(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    agent.kill()
+    connect = asyncio.create_task(gateway.connect())
+    await house.reaches(row.db_id, "booting")
+    await house.delete(row.db_id)
+    with pytest.raises(NotFound):
+        await connect
+
+
+async def test_a_start_that_fails_tells_the_waiting_client_why_and_is_tried_again(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+
+    async def no_disk(task: Task) -> TaskResult:
+        return TaskResult(succeeded=False, attempt=task.attempt, error="The disk of the node is full.")
+
+    agent.hooks[TaskKind.COMPUTE_START] = no_disk
+    began = time.monotonic()
+    with pytest.raises(CannotWake, match="The disk of the node is full."):
+        await gateway.connect()
+    assert time.monotonic() - began < 3, "it waits no longer than the failure takes"
+    failed = await house.reaches(row.db_id, "error")
+    assert failed.state_reason == "The disk of the node is full."
+    assert failed.attempt_count == 1 and failed.retry_at is not None
+    assert (failed.current_scale, failed.target_scale) == (0, 1)
+
+    del agent.hooks[TaskKind.COMPUTE_START]
+    await house.reaches(row.db_id, "ready", "idle")  # by itself
+    served = await gateway.connect()
+    assert served.writer_term == 2
+
+
+async def test_the_back_off_grows_and_a_new_client_does_not_wait_for_it(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+
+    async def broken(task: Task) -> TaskResult:
+        return TaskResult(succeeded=False, attempt=task.attempt, error="No.")
+
+    agent.hooks[TaskKind.COMPUTE_START] = broken
+    for attempt_count in range(1, 6):
+        with pytest.raises(CannotWake, match=r"No\."):
+            await gateway.connect()
+        await house.advance(1.1)
+        failed = await house.row(row.db_id)
+        assert failed is not None and failed.attempt_count >= attempt_count
+
+    failed = await house.reaches(row.db_id, "error")
+    assert failed.retry_at is not None
+    assert (failed.retry_at - house.clock.now()).total_seconds() > 5
+    del agent.hooks[TaskKind.COMPUTE_START]
+    assert (await gateway.connect()).woke
+
+
+async def test_after_the_last_attempt_only_a_client_tries_again(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    await house.set_policy("database.start_retry_max", 1)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+
+    async def broken(task: Task) -> TaskResult:
+        return TaskResult(succeeded=False, attempt=task.attempt, error="No.")
+
+    agent.hooks[TaskKind.COMPUTE_START] = broken
+    with pytest.raises(CannotWake):
+        await gateway.connect()
+    failed = await house.reaches(row.db_id, "error")
+    assert failed.retry_at is None and failed.reconcile_at is None
+    del agent.hooks[TaskKind.COMPUTE_START]
+    assert (await gateway.connect()).woke
+
+
+async def test_a_node_that_is_silent_is_named(house: House) -> None:
+    agent, gateway = await Agent.enroll(house, "alpha"), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    agent.kill()
+    await house.advance(40)
+    with pytest.raises(
+        CannotWake, match="Node alpha, which keeps the files of the database, has not been heard of for 4"
+    ):
+        await gateway.connect(wait_seconds=0.3)
+    agent.start()
+    await agent.heartbeat()
+    assert (await gateway.connect()).db_id == row.db_id
+
+
+async def test_a_client_whose_time_is_over_learns_where_the_database_stands(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    agent.kill()
+    with pytest.raises(CannotWake, match="still in state 'booting'"):
+        await gateway.connect(wait_seconds=0.2)
+
+
+async def _wanted(house: House, db_id: str) -> bool:
+    row = await house.row(db_id)
+    return row is not None and row.wanted_until is not None and row.wanted_until > house.clock.now()
