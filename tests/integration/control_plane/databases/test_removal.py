@@ -162,20 +162,17 @@ async def test_a_removal_that_fails_is_tried_again(house: House) -> None:
 
 async def test_a_tenant_on_its_way_out_gets_no_new_database_and_goes_with_its_last(house: House) -> None:
     await Agent.enroll(house)
-    rows = [await house.create(f"db_{n}") for n in range(3)]
-    for row in rows:
+    made = [await house.create(f"db_{n}") for n in range(3)]
+    for row in made:
         await house.reaches(row.db_id, "stopped")
     async with house.store.transaction() as tx:
         tenant = await tenants.lock(tx, house.tenant.tenant_id)
         assert tenant is not None
         await tenants.begin_delete(tx, tenant, SYSTEM, cascade=True)
-        for db_id in await rows.of_tenant(tx, tenant.tenant_id):
-            locked = await rows.lock(tx, db_id)
-            assert locked is not None
-            await requests.begin_delete(tx, locked, force=True, actor=SYSTEM)
+        await requests.OfTenants().begin_delete(tx, tenant.tenant_id, force=True, actor=SYSTEM)
     with pytest.raises(NotFound):
         async with house.store.transaction() as tx:
             await requests.create(tx, house.tenant, DatabaseSpec(tenant="acme", name="late"), SYSTEM)
-    for row in rows:
+    for row in made:
         await house.is_gone(row.db_id)
     assert await tenants.remove_ended(house.store) == 1
