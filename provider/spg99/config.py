@@ -113,6 +113,8 @@ class AgentSettings(Settings):
     """User that runs PostgreSQL when the agent runs as root. Default: `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
+    metrics_port: int | None = None
+    """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False
     """Stop the databases of this node when the agent ends by SIGTERM. Default: they keep running and are taken over at its next start."""
 

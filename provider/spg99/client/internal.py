@@ -22,7 +22,7 @@ from spg99.protocol.gateway import (
     LeaseAnswer,
     LeaseReport,
 )
-from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, Task, TaskResult
+from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
 
 M = TypeVar("M", bound=Message)
 
@@ -76,12 +76,11 @@ class InternalClient:
         """Trades a gateway's single-use token for an identity."""
         return await self._post("/gateways/enroll", enrolment, Identity)
 
-    async def lease_tasks(self, ask: LeaseTasks) -> list[Task]:
+    async def lease_tasks(self, ask: LeaseTasks) -> LeasedTasks:
         """Tasks for this node; takes up to `ask.wait_seconds`. A lost answer is harmless: leased tasks come again."""
-        answer = await self._post(
+        return await self._post(
             "/nodes/tasks/lease", ask, LeasedTasks, wait_seconds=ask.wait_seconds, is_repeatable=True
         )
-        return answer.tasks
 
     async def finish_task(self, task_id: int, result: TaskResult) -> None:
         """Tells what became of a task. The same result may arrive twice."""

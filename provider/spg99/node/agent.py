@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
-import signal
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
+
+from prometheus_client import CollectorRegistry
 
 from spg99 import log
 from spg99.client import InternalClient
@@ -27,15 +29,18 @@ from spg99.node.template import prepare_extensions, prepare_template, require_ve
 from spg99.node.timelines import Timelines
 from spg99.postgres import find_binaries, service_account
 from spg99.postgres.locks import locked
+from spg99.processes import ClockSteps, Jobs, Loops, loop_failures, say_ready, serve_probes, stop_ordered
+from spg99.processes.health import pause_seconds
 from spg99.protocol import Identity
-from spg99.protocol.node import HeartbeatAnswer, LeaseTasks, Task, TaskResult
+from spg99.protocol.node import HeartbeatAnswer, LeasedTasks, LeaseTasks, Task, TaskResult
 
 TASKS_MAX = 16
 """Orders in work at once; more would only make each of them slower."""
 LEASE_WAIT_SECONDS = 30
 MEASURE_PAUSE_SECONDS = 2.0
 DRAIN_SECONDS = 5.0
-PAUSE_SECONDS_MAX = 5.0
+PULL_SECONDS_MAX = 660.0
+"""All hands may be full of starts that replay a lot of WAL (postgres/cluster.py)."""
 
 _log = log.get("node")
 
@@ -46,9 +51,7 @@ def run(settings: AgentSettings) -> None:
 
 
 async def _run(settings: AgentSettings) -> None:
-    stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    stop = stop_ordered()
     account = service_account(settings.run_as)
     folder = NodeFolder.prepare(settings.data_dir, settings.name, account)
     busy = f"Another agent works in {folder.root} already. Give this one another --name or --data-dir."
@@ -80,6 +83,7 @@ class Agent:
         handlers: Handlers,
         observer: Observer,
         clock: Clock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._folder = folder
@@ -88,25 +92,38 @@ class Agent:
         self._handlers = handlers
         self._observer = observer
         self._clock = clock or SystemClock()
+        self._monotonic = monotonic
+        self._clock_steps = ClockSteps(self._clock.now(), monotonic())
         self._identity: Identity | None = None
         self._heartbeat_seconds = settings.heartbeat_seconds
-        self._jobs: dict[str, asyncio.Task[None]] = {}
         self._attempts: dict[int, int] = {}
+        self._registry = CollectorRegistry()
+        failures = loop_failures(self._registry)
+        self._jobs = Jobs(failures=failures)
+        self._loops = Loops(failures=failures, fatal=(Unauthorized,), clock=self._clock)
+        self._loops.repeat("heartbeat", self._beat, bell=computes.ended)
+        self._loops.repeat("orders", self._pull, turn_seconds_max=PULL_SECONDS_MAX)
+        self._loops.repeat("sizes", self._measure)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know this node (any more)."""
         stopped = asyncio.create_task(stop.wait())
+        probes: asyncio.Server | None = None
         try:
             await _first(stopped, asyncio.create_task(self._introduce()))
             if not stop.is_set():
                 assert self._identity is not None
-                print(
-                    json.dumps({"ready": True, "process": "agent", "node_id": self._identity.identity_id}), flush=True
-                )
-                loops = [asyncio.create_task(loop) for loop in (self._beat(), self._pull(), self._measure())]
-                await _first(stopped, *loops)
+                facts: dict[str, Any] = {"node_id": self._identity.identity_id}
+                if (port := self._settings.metrics_port) is not None:
+                    probes = await serve_probes("127.0.0.1", port, self._registry, unhealthy=self._loops.unhealthy)
+                    facts["metrics_port"] = probes.sockets[0].getsockname()[1]
+                async with self._loops:
+                    say_ready("agent", **facts)
+                    await _first(stopped, asyncio.create_task(self._loops.wait()))
         finally:
             stopped.cancel()
+            if probes is not None:
+                probes.close()
             await self._finish()
 
     async def _introduce(self) -> None:
@@ -131,24 +148,16 @@ class Agent:
                 _log.warning("waiting for the Control Plane", reason=error.message)
                 await pause.take(error)
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> float:
         """Tells what runs here, every few seconds and at once when something has ended by itself."""
-        pause = _Pause()
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._computes.ended.wait(), self._heartbeat_seconds)
-            try:
-                await self._tell()
-                pause.reset()
-            except Unauthorized as error:
-                raise Unauthorized(f"The Control Plane no longer knows this node. {identities.HOW_TO_ENROL}") from error
-            except Spg99Error as error:
-                _log.warning("heartbeat not answered", reason=error.message)
-                self._computes.ended.set()  # what was not told is told as soon as possible
-                await pause.take(error)
+        if (step := self._clock_steps.step(self._clock.now(), self._monotonic())) is not None:
+            # Nothing here hangs on it: deadlines run on the monotonic clock, or on the Control Plane's.
+            _log.warning("the wall clock of this node has stepped", by_seconds=round(step.total_seconds(), 1))
+        with _known():
+            await self._tell()
+        return self._heartbeat_seconds
 
     async def _tell(self) -> None:
-        self._computes.ended.clear()
         beat = self._observer.heartbeat()
         answer = await self._client.heartbeat(beat)
         self._computes.told(beat.computes)
@@ -158,42 +167,41 @@ class Agent:
     def _obey(self, answer: HeartbeatAnswer) -> None:
         self._heartbeat_seconds = min(self._settings.heartbeat_seconds, float(answer.heartbeat_seconds))
         for compute_id in answer.stop_compute_ids:
-            self._begin(f"stop {compute_id}", self._quietly(self._handlers.stop_by_id(compute_id)))
+            self._jobs.begin(f"stop {compute_id}", self._handlers.stop_by_id(compute_id))
         for timeline_id in answer.forget_timeline_ids:
-            self._begin(f"forget {timeline_id}", self._quietly(self._handlers.forget(timeline_id)))
+            self._jobs.begin(f"forget {timeline_id}", self._handlers.forget(timeline_id))
 
-    async def _pull(self) -> None:
+    async def _pull(self) -> float:
         """Takes orders as they come and carries them out side by side."""
-        pause = _Pause()
-        while True:
-            free = TASKS_MAX - len(self._jobs)
-            if free <= 0:
-                await asyncio.wait(self._jobs.values(), return_when=asyncio.FIRST_COMPLETED)
-                continue
-            try:
-                held = sorted(self._attempts)
-                ask = LeaseTasks(wait_seconds=LEASE_WAIT_SECONDS, max_tasks=free, held_task_ids=held)
-                tasks = await self._client.lease_tasks(ask)
-                pause.reset()
-            except Unauthorized as error:
-                raise Unauthorized(f"The Control Plane no longer knows this node. {identities.HOW_TO_ENROL}") from error
-            except Spg99Error as error:
-                _log.warning("no orders", reason=error.message)
-                await pause.take(error)
-                continue
-            for task in tasks:
-                # One that is in work comes again when its lease runs out: its one result answers the newest attempt.
-                self._attempts[task.task_id] = task.attempt
-                self._begin(f"task {task.task_id}", self._carry_out(task))
+        free = TASKS_MAX - len(self._jobs)
+        if free <= 0:
+            await self._jobs.wait_for_one()
+            return 0.0
+        held = sorted(self._attempts)
+        ask = LeaseTasks(wait_seconds=LEASE_WAIT_SECONDS, max_tasks=free, held_task_ids=held)
+        with _known():
+            answer = await self._client.lease_tasks(ask)
+        now_there = self._clock_of(answer)
+        for task in answer.tasks:
+            # One that is in work comes again when its lease runs out: its one result answers the newest attempt.
+            self._attempts[task.task_id] = task.attempt
+            self._jobs.begin(f"task {task.task_id}", self._carry_out(task, now_there))
+        return 0.0
 
-    async def _carry_out(self, task: Task) -> None:
+    def _clock_of(self, answer: LeasedTasks) -> Callable[[], datetime]:
+        """The clock by which these orders expire: the Control Plane's, carried on by our monotonic one. The wall clock of
+        a node may be hours off, and every order would come too late. A Control Plane that does not tell leaves us ours."""
+        if answer.now is None:
+            return self._clock.now
+        told, heard_at = answer.now, self._monotonic()
+        return lambda: told + timedelta(seconds=self._monotonic() - heard_at)
+
+    async def _carry_out(self, task: Task, now_there: Callable[[], datetime]) -> None:
         assert self._identity is not None
         if task.request_id is not None:
             log.bind_request(task.request_id)  # of this job only: it is a task of its own
         try:
-            result = await self._handlers.carry_out(
-                task, bearer_token=self._identity.bearer_token, now=self._clock.now()
-            )
+            result = await self._handlers.carry_out(task, bearer_token=self._identity.bearer_token, now=now_there())
             await self._deliver(task, result)
         finally:
             self._attempts.pop(task.task_id, None)
@@ -213,35 +221,13 @@ class Agent:
                 _log.warning("result not answered", task_id=task.task_id, reason=error.message)
                 await pause.take(error)
 
-    async def _measure(self) -> None:
-        while True:
-            try:
-                await self._observer.measure()
-            except OSError as error:
-                _log.warning("cannot measure", reason=str(error))
-            await asyncio.sleep(MEASURE_PAUSE_SECONDS)
-
-    def _begin(self, name: str, job: Coroutine[Any, Any, None]) -> None:
-        if name in self._jobs:
-            job.close()
-            return
-        task = self._jobs[name] = asyncio.create_task(job, name=name)
-        task.add_done_callback(lambda _: self._jobs.pop(name, None))
-
-    async def _quietly(self, job: Coroutine[Any, Any, None]) -> None:
-        try:
-            await job
-        except (Spg99Error, OSError) as error:
-            _log.warning("could not do what the Control Plane wants; it will ask again", reason=str(error))
+    async def _measure(self) -> float:
+        await self._observer.measure()
+        return MEASURE_PAUSE_SECONDS
 
     async def _finish(self) -> None:
         """Ends the work in hand; then everything goes on without us, or stops, as the settings say."""
-        jobs = list(self._jobs.values())
-        if jobs:
-            await asyncio.wait(jobs, timeout=DRAIN_SECONDS)
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        await self._jobs.finish(within_seconds=DRAIN_SECONDS)
         if self._settings.stop_computes_on_exit:
             await self._computes.stop_all("The agent of its node was told to stop.")
             with contextlib.suppress(Spg99Error, TimeoutError):
@@ -251,18 +237,24 @@ class Agent:
 
 
 class _Pause:
-    """Growing pauses with jitter, so that a hundred agents do not come back in the same moment."""
+    """Growing pauses between two tries of the same thing."""
 
     def __init__(self) -> None:
-        self._seconds = 0.1
-
-    def reset(self) -> None:
-        self._seconds = 0.1
+        self._failures = 0
 
     async def take(self, error: Spg99Error) -> None:
+        self._failures += 1
         asked = float(error.retry_after_seconds or 0)
-        await asyncio.sleep(asked + self._seconds * random.uniform(0.5, 1.0))  # noqa: S311  spreads load, guards nothing
-        self._seconds = min(self._seconds * 2, PAUSE_SECONDS_MAX)
+        await asyncio.sleep(pause_seconds(self._failures, chance=random.random(), asked_seconds=asked))  # noqa: S311
+
+
+@contextlib.contextmanager
+def _known() -> Iterator[None]:
+    """Says what to do when the Control Plane does not know this node any more: no other try can help."""
+    try:
+        yield
+    except Unauthorized as error:
+        raise Unauthorized(f"The Control Plane no longer knows this node. {identities.HOW_TO_ENROL}") from error
 
 
 async def _first(*tasks: asyncio.Task[Any]) -> None:

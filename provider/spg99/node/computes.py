@@ -19,6 +19,7 @@ from spg99.postgres import Account, Binaries, Cluster, Running
 from spg99.postgres.cluster import StopMode
 from spg99.postgres.durable import replace_file
 from spg99.postgres.logfile import cause_of_end, read_since
+from spg99.processes import Bell
 from spg99.protocol.node import ComputeSeen
 from spg99.protocol.tasks import ComputeStart, ComputeStarted
 
@@ -52,8 +53,8 @@ class Computes:
         self._extensions_dir = extensions_dir
         self._running: dict[str, Compute] = {}
         self._ended: dict[str, ComputeSeen] = {}
-        self.ended = asyncio.Event()
-        """Set when a compute has ended by itself; whoever tells the Control Plane clears it."""
+        self.ended = Bell()
+        """Rings when a compute has ended by itself, for whoever tells the Control Plane."""
 
     async def start(self, order: ComputeStart) -> ComputeStarted:
         """Starts a compute. The same one running is a success; a writer of a lower term on these files is stopped first."""
@@ -204,7 +205,7 @@ class Computes:
     def _note_end(self, compute: Compute, reason: str) -> None:
         _log.warning("compute ended by itself", compute_id=compute.record.compute_id, reason=reason)
         self._ended[compute.record.compute_id] = compute.record.seen(compute.timeline.timeline_id, exit_reason=reason)
-        self.ended.set()
+        self.ended.ring()
 
     async def _end(self, timeline: TimelineFolder, last: Writer, mode: StopMode) -> None:
         compute = self._running.get(last.compute_id) or self._compute(timeline, last)

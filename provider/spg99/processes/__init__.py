@@ -1,11 +1,31 @@
-"""What every process of ours shares, whatever it does. Here: loops that cannot die unseen, and the bell that wakes them.
-Not here: what a loop does (its own room), what a process says to another (protocol/, client/).
+"""What every process of ours shares, whatever it does. Here: loops and jobs that cannot die unseen, the bell that wakes
+them, stop orders, the ready line, probes, identity. Not here: what a loop does (its own room), what a process says to
+another (protocol/, client/).
 
-`loops.py` runs loops, `health.py` is the pure part (back-off, who counts as well), `bell.py` wakes one who waits.
+`loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `bell.py` wakes one who waits,
+`jobs.py` keeps work that ends; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
+`clock_steps.py` notices a wall clock that steps.
 """
 
 from spg99.processes.bell import Bell
+from spg99.processes.clock_steps import ClockSteps
 from spg99.processes.health import Unhealthy
+from spg99.processes.jobs import Jobs
 from spg99.processes.loops import Loops, Turn, loop_failures
+from spg99.processes.probes import serve_probes
+from spg99.processes.ready import read_ready, say_ready
+from spg99.processes.signals import stop_ordered
 
-__all__ = ["Bell", "Loops", "Turn", "Unhealthy", "loop_failures"]
+__all__ = [
+    "Bell",
+    "ClockSteps",
+    "Jobs",
+    "Loops",
+    "Turn",
+    "Unhealthy",
+    "loop_failures",
+    "read_ready",
+    "say_ready",
+    "serve_probes",
+    "stop_ordered",
+]

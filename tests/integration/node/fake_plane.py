@@ -29,6 +29,7 @@ class FakePlane:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.away = False
+        self.clock_ahead_seconds = 0.0
         self.tokens: set[str] = {"enrol-me"}
         self.bearers: dict[str, str] = {}
         self.queue: list[Task] = []
@@ -126,18 +127,22 @@ class FakePlane:
             self.given |= {task.task_id: task for task in given}
         key = hashlib.sha256(bearer.encode()).hexdigest()
         tasks = [task if task.signature else task.signed_with(key) for task in given]
-        return 200, LeasedTasks(tasks=tasks).model_dump(mode="json")
+        return 200, LeasedTasks(tasks=tasks, now=self.now()).model_dump(mode="json")
 
     # -- what a test says and asks
 
     def order(self, kind: str, payload: dict[str, Any], *, expires_in: float = 60, signature: str = "") -> int:
         task_id = next(self._ids)
-        expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
+        expires_at = self.now() + timedelta(seconds=expires_in)
         task = Task(task_id=task_id, kind=kind, payload=payload, attempt=1, expires_at=expires_at, signature=signature)
         with self.changed:
             self.queue.append(task)
             self.changed.notify_all()
         return task_id
+
+    def now(self) -> datetime:
+        """Its wall clock."""
+        return datetime.now(UTC) + timedelta(seconds=self.clock_ahead_seconds)
 
     def wait(self, what: str, check: Callable[[], T], *, seconds: float = 20) -> T:
         """Waits until `check` answers something true, looking whenever the agent has said something."""

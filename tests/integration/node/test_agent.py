@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -238,6 +240,36 @@ def test_does_not_begin_what_has_expired(plane: FakePlane, agent: Any, data_dir:
     result = plane.do("timeline.create", order.model_dump(), expires_in=-1)
     assert not result.succeeded and "too late" in (result.error or "")
     assert list((data_dir / "node" / "n1" / "timelines").iterdir()) == []
+
+
+@pytest.mark.parametrize("ahead_seconds", [-7200.0, 7200.0])
+def test_orders_expire_by_the_clock_that_gave_them_not_by_the_nodes(
+    plane: FakePlane, agent: Any, ahead_seconds: float
+) -> None:
+    plane.clock_ahead_seconds = ahead_seconds
+    agent().start()
+    order = TimelineCreate(timeline_id="tl_1", database_name="a", pg_user="b").model_dump()
+    late = plane.do("timeline.create", order, expires_in=-1)
+    assert not late.succeeded and "too late" in (late.error or "")
+    assert plane.do("timeline.create", order).succeeded
+
+
+def test_shows_its_loops_and_says_which_one_is_not_well(plane: FakePlane, agent: Any) -> None:
+    ready = agent(heartbeat_seconds=0.2, metrics_port=0).start()
+    url = f"http://127.0.0.1:{ready['metrics_port']}"
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    plane.away = True
+
+    def is_told() -> bool:
+        answer = httpx.get(f"{url}/readyz")
+        return answer.status_code == 503 and answer.text.startswith(("heartbeat, since", "orders, since"))
+
+    plane.wait("that it says so", is_told)
+    metrics = httpx.get(f"{url}/metrics").text
+    failures = re.search(r'spg99_loop_failures_total{loop="heartbeat"} (\S+)', metrics)
+    assert failures and float(failures[1]) >= 1
+    plane.away = False
+    plane.wait("that it is well again", lambda: httpx.get(f"{url}/readyz").status_code == 200)
 
 
 def test_tells_at_once_when_a_compute_is_killed(plane: FakePlane, agent: Any) -> None:

@@ -116,7 +116,7 @@ async def test_a_killed_compute_is_noticed_at_once_and_the_next_start_finds_ever
         await db.execute("insert into t select generate_series(1, 500)")
         begin = time.monotonic()
         os.kill(started["pid"], signal.SIGKILL)
-        await asyncio.wait_for(node.computes.ended.wait(), 1.0)
+        assert await node.computes.ended.wait_for(1.0)
         assert time.monotonic() - begin < 1.0
     (seen,) = node.computes.seen({})
     assert not seen.running and seen.exit_reason == "PostgreSQL was ended by signal SIGKILL."
@@ -130,7 +130,7 @@ async def test_a_crashed_session_ends_the_compute_and_the_reason_is_told(node: N
     started = await node.start(timeline, term=1)
     with psycopg.connect(dsn(started, timeline)) as db:
         os.kill(db.info.backend_pid, signal.SIGKILL)
-        await asyncio.wait_for(node.computes.ended.wait(), 5.0)
+        assert await node.computes.ended.wait_for(5.0)
     (seen,) = node.computes.seen({})
     assert "terminated by signal 9" in (seen.exit_reason or "")
     node.computes.told([seen])
@@ -155,7 +155,7 @@ async def test_the_next_agent_adopts_what_runs_and_tells_what_ended(node: Node) 
     await node.computes.adopt()
     assert [compute.compute_id for compute in node.computes.seen({})] == [running["compute_id"]], "told once, not again"
     os.kill(running["pid"], signal.SIGKILL)
-    await asyncio.wait_for(node.computes.ended.wait(), 1.0)
+    assert await node.computes.ended.wait_for(1.0)
 
 
 async def test_a_pid_file_left_by_a_power_cut_is_in_nobodys_way(node: Node) -> None:

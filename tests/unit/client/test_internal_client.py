@@ -25,7 +25,7 @@ async def test_enrolment_goes_without_a_token_and_then_with_one() -> None:
     async with serve(identity, tasks) as script, InternalClient(script.url, None) as client:
         known = await client.enroll_node(Enrolment(enrolment_token="once", name="node-1"))
         client.authenticate(known.bearer_token)
-        assert await client.lease_tasks(LeaseTasks(wait_seconds=0)) == []
+        assert (await client.lease_tasks(LeaseTasks(wait_seconds=0))).tasks == []
     assert script.seen[0].startswith(b"POST /internal/v1/nodes/enroll ")
     assert b"authorization" not in script.seen[0].lower()
     assert b"authorization: Bearer tok" in script.seen[1].replace(b"Authorization", b"authorization")
@@ -33,7 +33,7 @@ async def test_enrolment_goes_without_a_token_and_then_with_one() -> None:
 
 async def test_leasing_tasks_is_repeated_and_a_lease_report_is_not() -> None:
     async with serve(None, answer("200 OK", b'{"tasks":[]}')) as script, InternalClient(script.url, "t") as client:
-        assert await client.lease_tasks(LeaseTasks(wait_seconds=0)) == []
+        assert (await client.lease_tasks(LeaseTasks(wait_seconds=0))).tasks == []
     assert len(script.seen) == 2
     async with serve(None) as script, InternalClient(script.url, "t") as client:
         with pytest.raises(Unreachable):

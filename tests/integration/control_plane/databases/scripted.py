@@ -106,11 +106,11 @@ class Agent:
     async def _pull(self) -> None:
         while True:
             try:
-                tasks = await self.client.lease_tasks(LeaseTasks(wait_seconds=20, held_task_ids=sorted(self._held)))
+                given = await self.client.lease_tasks(LeaseTasks(wait_seconds=20, held_task_ids=sorted(self._held)))
             except Unavailable:
                 await asyncio.sleep(0.01)
                 continue
-            for task in tasks:
+            for task in given.tasks:
                 assert task.is_signed_with(_sha256(self.identity.bearer_token))
                 self._held.add(task.task_id)
                 self._spawn(self._carry_out(task))

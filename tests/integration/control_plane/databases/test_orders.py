@@ -15,7 +15,7 @@ from spg99.protocol.node import LeaseTasks, Task, TaskResult
 
 
 async def lease(agent: Agent, *, held: list[int] | None = None, wait_seconds: int = 0) -> list[Task]:
-    return await agent.client.lease_tasks(LeaseTasks(wait_seconds=wait_seconds, held_task_ids=held))
+    return (await agent.client.lease_tasks(LeaseTasks(wait_seconds=wait_seconds, held_task_ids=held))).tasks
 
 
 async def one_task(house: House, agent: Agent) -> Task:
@@ -81,7 +81,7 @@ async def test_two_agents_of_one_identity_on_two_planes_never_get_the_same_task(
     await until(all_queued, "all orders are queued")
     doors = [agent.client, other] * 8
     asks = [door.lease_tasks(LeaseTasks(wait_seconds=0, max_tasks=4)) for door in doors]
-    got = [task.task_id for tasks in await asyncio.gather(*asks) for task in tasks]
+    got = [task.task_id for given in await asyncio.gather(*asks) for task in given.tasks]
     assert len(got) == len(set(got)) == 40
     assert {task["attempt"] for task in await house.sql("select attempt from node_tasks")} == {1}
 
