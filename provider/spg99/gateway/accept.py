@@ -1,40 +1,33 @@
-"""A connection before TLS: which kind of client is it, and the way in.
+"""One accepted connection until its client has logged in. Here: driving wire/login.py with a socket, TLS and a clock.
 
-Here: the plain-text packets, on the bare socket, byte by byte as far as they belong to us, so that nothing a stranger
-sent before the handshake can slip in behind it. Not here: what happens inside TLS (session.py).
+Not here: the order of the steps and what is answered (wire/login.py), what follows (session.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
+import secrets
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from spg99 import log
-from spg99.errors import ProtocolViolation, Spg99Error, Unauthorized
+from spg99.errors import Fault, Internal, Spg99Error
+from spg99.gateway.client_stream import PlainStream, TlsStream
 from spg99.gateway.session import Session
 from spg99.gateway.worker_context import WorkerContext
-from spg99.wire import messages
-from spg99.wire.startup import (
-    TLS_HANDSHAKE_BYTE,
-    CancelRequest,
-    GssEncRequest,
-    Packet,
-    SslRequest,
-    StartupReader,
-)
+from spg99.ids import new_id
+from spg99.protocol.gateway import Credentials
+from spg99.wire import login, messages, scram, scram_exchange
+from spg99.wire.login import ClientLeft
+from spg99.wire.startup import CancelRequest, printable
 
 TLS_SHUTDOWN_SECONDS: Final = 2.0
-_HEAD_BYTES: Final = 8
-_READ_BYTES: Final = 16 * 1024
-ONLY_TLS: Final = (
-    "This server accepts only TLS connections: add sslmode=require (or verify-full) to the connection string."
-)
-INJECTED: Final = "Unencrypted data arrived after the request for TLS: somebody may have tampered with the connection."
+TOO_SLOW: Final = ("57014", "The log-in took too long.")
 
+T = TypeVar("T")
 _log = log.get("gateway")
 
 
@@ -50,146 +43,146 @@ class HalfOpenConnection:
         on_done: Callable[[HalfOpenConnection], None],
     ) -> None:
         self._context = context
-        self._sock = sock
         self._address = address
         self._on_done: Callable[[HalfOpenConnection], None] | None = on_done
         self._loop = asyncio.get_running_loop()
-        self._reader = StartupReader()
-        self._task: asyncio.Task[None] | None = None
-        self._session: Session | None = None
+        self._stream: PlainStream | TlsStream = PlainStream(sock)
+        self._credentials: Credentials | None = None
+        self._request_id = new_id("req")
         self._deadline = self._loop.time() + context.settings.startup_seconds
-        self._timer = self._loop.call_at(self._deadline, self._too_late)
-        self._watching = True
-        self._loop.add_reader(sock, self._readable)
+        self._task = self._loop.create_task(self._run())
 
     def abort(self) -> None:
         """Closes at once: there are too many like it, or the gateway ends."""
-        if self._session is not None:
-            self._session.abort()
-        elif self._task is not None:
-            self._task.cancel()
-        else:
-            self._close()
+        self._task.cancel()
         self._done()
 
     def terminate(self, sqlstate: str, sentence: str) -> None:
         """Closes with a reason, where the client is far enough to read it."""
-        if self._session is not None:
-            self._session.terminate(sqlstate, sentence)
-            self._done()
-        else:
-            self.abort()
+        if isinstance(self._stream, TlsStream):
+            self._stream.send(messages.error_response(sqlstate, sentence))
+            self._stream.close()
+        self.abort()
 
-    def _too_late(self) -> None:
-        # Inside TLS the session has the same deadline and answers the client.
-        if self._session is None:
-            self.abort()
-
-    def _readable(self) -> None:
-        try:
-            if self._reader.buffered_bytes == 0 and self._sock.recv(1, socket.MSG_PEEK) == bytes([TLS_HANDSHAKE_BYTE]):
-                self._begin_tls(direct=True)
-                return
-            # The first eight bytes say which packet it is. What follows a request for TLS is not ours to read.
-            missing = _HEAD_BYTES - self._reader.buffered_bytes
-            data = self._sock.recv(missing if missing > 0 else _READ_BYTES)
-            if not data:
-                self.abort()
-                return
-            packet = self._reader.feed(data)
-            if packet is not None:
-                self._take(packet)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.abort()
-        except Spg99Error as error:
-            self._refuse(error)
-
-    def _take(self, packet: Packet) -> None:
-        if isinstance(packet, SslRequest):
-            if self._has_unread_bytes():
-                raise ProtocolViolation(INJECTED)
-            self._sock.send(b"S")
-            self._begin_tls(direct=False)
-        elif isinstance(packet, GssEncRequest):
-            if self._has_unread_bytes():
-                raise ProtocolViolation(INJECTED)
-            self._sock.send(b"N")
-        elif isinstance(packet, CancelRequest):
-            self._unwatch()
-            self._task = self._loop.create_task(self._cancel(packet))
-        else:
-            raise Unauthorized(ONLY_TLS)
-
-    def _has_unread_bytes(self) -> bool:
-        try:
-            return bool(self._sock.recv(1, socket.MSG_PEEK))
-        except (BlockingIOError, InterruptedError):
-            return False
-
-    async def _cancel(self, request: CancelRequest) -> None:
-        # Today's libpq asks in plain text on a connection that may not be the one it was told to encrypt; the key is all
-        # it shows. The answer is the same for every key: the connection closes.
-        assert self._context.cancel is not None
-        try:
-            await self._context.cancel(request)
-        finally:
-            self._close()
-            self._done()
-
-    def _begin_tls(self, *, direct: bool) -> None:
-        self._unwatch()
-        self._task = self._loop.create_task(self._tls(direct))
-
-    async def _tls(self, direct: bool) -> None:
-        session = Session(
-            self._context, self._address, direct=direct, deadline=self._deadline, on_authenticated=self._done
-        )
+    async def _run(self) -> None:
+        log.bind_request(self._request_id)
         try:
             async with asyncio.timeout_at(self._deadline):
-                await self._loop.connect_accepted_socket(
-                    lambda: session,
-                    self._sock,
-                    ssl=self._context.tls.context,
-                    ssl_handshake_timeout=self._context.settings.startup_seconds,
-                    ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
-                )
-        except (OSError, TimeoutError, ssl.SSLError) as error:
-            _log.debug("a TLS handshake failed", address=self._address, error=str(error))
-            self._close()
-            self._done()
+                outcome = await self._drive(self._login())
+            if isinstance(outcome, CancelRequest):
+                assert self._context.cancel is not None
+                await self._context.cancel(outcome)
+            else:
+                await self._serve(outcome)
+                return
+        except TimeoutError:
+            # In plain text nobody is waiting for a sentence: whoever says nothing there is no client.
+            if isinstance(self._stream, TlsStream):
+                self._context.counters.error(TOO_SLOW[0])
+                self._stream.send(messages.error_response(*TOO_SLOW))
+        except ClientLeft:
+            pass
+        except Spg99Error as error:
+            self._context.counters.error(error.sqlstate)
+            write = _log.info if error.fault is Fault.USER else _log.warning
+            write("a client was refused", address=self._address, sqlstate=error.sqlstate, error=str(error))
+        except OSError as error:
+            _log.debug("a connection was lost before its log-in", address=self._address, error=str(error))
         except asyncio.CancelledError:
-            self._close()
-            self._done()
+            self._close(abort=isinstance(self._stream, PlainStream))
             raise
-        else:
-            self._session = session
-            session.ended.add_done_callback(lambda _: self._done())
-
-    def _refuse(self, error: Spg99Error) -> None:
-        """In plain text: there is nothing secret in it."""
-        self._context.counters.error(error.sqlstate)
-        with contextlib.suppress(OSError):
-            # Unread bytes would turn our goodbye into a reset, and the client would never read it.
-            self._sock.recv(_READ_BYTES)
-        with contextlib.suppress(OSError):
-            self._sock.send(messages.error_response(error.sqlstate, error.message))
-            self._sock.shutdown(socket.SHUT_WR)
+        except Exception:  # noqa: BLE001 - the gateway's edge: the client gets an answer, the log the reason
+            _log.exception("a log-in failed", address=self._address)
+            self._context.counters.error(Internal.sqlstate)
+            self._stream.send(messages.error_response(Internal.sqlstate, Session.FAILED))
         self._close()
+
+    def _close(self, *, abort: bool = False) -> None:
+        if abort:
+            self._stream.abort()
+        else:
+            self._stream.close()
         self._done()
 
-    def _unwatch(self) -> None:
-        if self._watching:
-            self._watching = False
-            self._loop.remove_reader(self._sock)
-
-    def _close(self) -> None:
-        self._unwatch()
-        self._sock.close()
-
     def _done(self) -> None:
-        self._timer.cancel()
         if self._on_done is not None:
             on_done, self._on_done = self._on_done, None
             on_done(self)
+
+    async def _serve(self, client: login.LoggedIn) -> None:
+        assert self._credentials is not None, "nobody logs in without"
+        assert isinstance(self._stream, TlsStream), "nor in plain text"
+        session = Session(self._context, self._stream, self._address, client, self._credentials, self._request_id)
+        self._done()
+        await session.run()
+
+    # Carrying out the steps of the log-in.
+
+    def _login(self) -> login.Steps[login.LoggedIn | CancelRequest]:
+        return login.log_in(
+            monotonic=self._loop.time,
+            nonce=base64.b64encode(secrets.token_bytes(scram_exchange.NONCE_BYTES)).decode(),
+            mock_secret=self._context.mock_secret,
+        )
+
+    async def _drive(self, steps: login.Steps[T]) -> T:
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = await self._carry_out(step)
+                except Spg99Error as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome
+        finally:
+            steps.close()
+
+    async def _carry_out(self, step: login.Step) -> Any:
+        match step:
+            case login.Receive(bytes_max, peek, wait):
+                if isinstance(self._stream, TlsStream):
+                    return await self._stream.receive()
+                return await self._stream.receive(bytes_max, peek=peek, wait=wait)
+            case login.Send(data):
+                self._stream.send(data)
+            case login.StartTls():
+                return await self._start_tls()
+            case login.FindUser(user):
+                return await self._find_user(user)
+            case login.PasswordFailed():
+                self._context.parent.notify("password_failed", address=self._address)
+            case login.Wait(seconds):
+                await asyncio.sleep(seconds)
+        return None
+
+    async def _start_tls(self) -> login.Tls:
+        assert isinstance(self._stream, PlainStream), "TLS begins once"
+        tls = self._context.tls
+        stream = TlsStream()
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: stream,
+                self._stream.socket,
+                ssl=tls.context,
+                ssl_handshake_timeout=self._context.settings.startup_seconds,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
+            )
+        except ssl.SSLError as error:
+            raise ConnectionError(str(error)) from error
+        self._stream = stream
+        # Whatever is awaited by then, the verdict on a password or a compute: nobody waits for it any more.
+        stream.on_lost = self._task.cancel
+        ssl_object: ssl.SSLObject = stream.transport.get_extra_info("ssl_object")
+        return login.Tls(ssl_object.selected_alpn_protocol(), tls.end_point_hash)
+
+    async def _find_user(self, user: bytes) -> login.Account:
+        # A name that is not UTF-8 is nobody's: its printable form has signs that no user of ours may have.
+        answer = await self._context.parent.call("credentials", pg_user=printable(user), address=self._address)
+        if answer["credentials"] is None:
+            return login.Account(None, answer["delay_seconds"])
+        self._credentials = Credentials.model_validate(answer["credentials"])
+        return login.Account(scram.parse_verifier(self._credentials.scram_verifier), answer["delay_seconds"])

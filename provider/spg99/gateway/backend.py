@@ -6,6 +6,7 @@ Not here: which compute (checkouts.py), what follows (relay.py).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,7 +59,7 @@ async def connect(
         raise BackendGone(f"the compute does not accept connections ({error.strerror or error})") from error
 
 
-async def open_session(address: str, port: int, parameters: dict[str, str]) -> Backend:
+async def open_session(address: str, port: int, parameters: Mapping[bytes, bytes]) -> Backend:
     """Logs in at a compute. Raises BackendGone or BackendRefused."""
     transport, protocol = await connect(address, port, _Greeting)
     assert isinstance(protocol, _Greeting)

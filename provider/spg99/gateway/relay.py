@@ -1,6 +1,24 @@
-"""Bytes from the client to the compute and back, nothing else. Here: the two halves, back-pressure, the end of a session.
+"""Bytes from the client to the compute and back. Here: the two halves, back-pressure, the end of a session.
 
 Not here: how the two connections were made (session.py, backend.py). This is the hot path: a chunk costs one write.
+
+The contract, which tests/unit/gateway/test_gateway_relay.py holds it to:
+
+- **Order.** What one side sent reaches the other whole, unchanged and in its order: the greeting and what had arrived
+  before the relay first, then every chunk as it came. The two directions are independent.
+- **Who may put bytes in.** Towards the client: whoever starts the relay, once, before the first relayed byte (`start`);
+  and the relay itself, once, as its last word: one ErrorResponse, only where its last chunk shows that the
+  stream stands between two messages (where it does not, the connection ends without a word), never after a FATAL of the
+  compute's own and never to a client that has said Terminate. Towards the compute: nobody.
+- **Who may hold back.** Only a side that does not take: from HIGH_WATER_BYTES not yet taken by one side until it has
+  taken most of them, the other side is not read. So a relay holds at most that and one chunk in each direction. The other
+  direction goes on. Nobody else pauses a transport: who wants to (pooling, handoff) becomes a second reason here, or the
+  two would undo each other.
+- **The end.** Client gone: what it had sent goes to the compute, whose connection is then closed. Compute gone: what it had
+  sent goes to the client, then the reason, then its connection is closed. `terminate`: the reason, then both are closed.
+  `on_end` is called once, after the last byte was counted, whichever end came first.
+- **Counting.** `from_client.received` and `to_client` are the bytes of the two directions, greeting included, the relay's
+  own last word not.
 """
 
 from __future__ import annotations

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from spg99.errors import BadRequest
-
-ALPN: Final = "postgresql"
+from spg99.wire.login import ALPN
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,9 @@ def authentication_sasl_final(data: bytes) -> bytes:
     return frame(AUTHENTICATION, (12).to_bytes(4) + data)
 
 
-def negotiate_protocol_version(minor_version: int, unknown_options: Iterable[str]) -> bytes:
+def negotiate_protocol_version(minor_version: int, unknown_options: Iterable[bytes]) -> bytes:
     """Says which protocol is spoken instead of the one asked for (3.`minor_version`), and which options are not known."""
-    names = [name.encode() + b"\0" for name in unknown_options]
+    names = [name + b"\0" for name in unknown_options]
     version = (3 << 16) | min(minor_version, NEWEST_MINOR_VERSION)
     return frame(b"v", version.to_bytes(4) + len(names).to_bytes(4) + b"".join(names))
 

@@ -77,10 +77,10 @@ def parse_verifier(text: str) -> Verifier:
     return Verifier(iterations, salt, stored, server)
 
 
-def mock_verifier(user: str, *, secret: bytes, iterations: int = ITERATIONS) -> Verifier:
+def mock_verifier(user: bytes, *, secret: bytes, iterations: int = ITERATIONS) -> Verifier:
     """What an unknown user is asked with: the same salt for the same name each time, and no password that fits."""
-    salt = mac(secret, b"salt:" + user.encode())[:SALT_BYTES]
-    return Verifier(iterations, salt, mac(secret, b"stored:" + user.encode()), mac(secret, b"server:" + user.encode()))
+    salt = mac(secret, b"salt:" + user)[:SALT_BYTES]
+    return Verifier(iterations, salt, mac(secret, b"stored:" + user), mac(secret, b"server:" + user))
 
 
 def saslprep(password: str) -> str:

@@ -1,7 +1,7 @@
 """The server's side of a SCRAM-SHA-256(-PLUS) conversation, one message at a time (RFC 5802, 7677, 5929).
 
 Here: reading the client's messages, answering them, channel binding and its downgrade. Not here: sockets, whose
-verifier it is, how long a failure takes (gateway/session.py).
+verifier it is, how long a failure takes (login.py).
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """The packets a client sends before it is a session: SSL, GSS and cancel requests, and the start-up message.
 
 Here: bytes to values, and a start-up message back to bytes for the compute. Not here: messages with a type byte
-(messages.py), what is answered (gateway/accept.py, gateway/session.py).
+(messages.py), what is answered (login.py).
+
+Names and values are bytes, as in PostgreSQL: which encoding they are in is known only to the client and its database.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,20 +52,20 @@ class Startup:
     """The client introduces itself."""
 
     minor_version: int
-    parameters: dict[str, str]
+    parameters: dict[bytes, bytes]
     """As sent, without the `_pq_.` options."""
-    protocol_options: tuple[str, ...] = ()
+    protocol_options: tuple[bytes, ...] = ()
     """Names of the `_pq_.` options asked for; none is known here, so each is refused by negotiation."""
 
     @property
-    def user(self) -> str:
+    def user(self) -> bytes:
         """The PostgreSQL user; never empty."""
-        return self.parameters["user"]
+        return self.parameters[b"user"]
 
     @property
-    def database(self) -> str:
+    def database(self) -> bytes:
         """The database, which is named like the user unless given."""
-        return self.parameters.get("database") or self.user
+        return self.parameters.get(b"database") or self.user
 
 
 Packet = SslRequest | GssEncRequest | CancelRequest | Startup
@@ -118,24 +121,26 @@ def _startup(minor_version: int, body: bytes) -> Startup:
     words = body[:-1].split(b"\0")
     if words.pop() != b"" or len(words) % 2:
         raise ProtocolViolation("The start-up message is malformed.")
-    try:
-        pairs = [(words[i].decode(), words[i + 1].decode()) for i in range(0, len(words), 2)]
-    except UnicodeDecodeError:
-        raise ProtocolViolation("The start-up message is not UTF-8.") from None
+    pairs = [(words[i], words[i + 1]) for i in range(0, len(words), 2)]
     if any(not name for name, _ in pairs):
         raise ProtocolViolation("The start-up message has bytes after its end.")
-    parameters = {name: value for name, value in pairs if not name.startswith("_pq_.")}
-    if not parameters.get("user"):
+    parameters = {name: value for name, value in pairs if not name.startswith(b"_pq_.")}
+    if not parameters.get(b"user"):
         raise ProtocolViolation("The start-up message names no user.")
-    return Startup(minor_version, parameters, tuple(name for name, _ in pairs if name.startswith("_pq_.")))
+    return Startup(minor_version, parameters, tuple(name for name, _ in pairs if name.startswith(b"_pq_.")))
 
 
-def startup_message(parameters: dict[str, str]) -> bytes:
+def startup_message(parameters: Mapping[bytes, bytes]) -> bytes:
     """A start-up message of protocol 3.0 with these parameters."""
-    words = b"".join(name.encode() + b"\0" + value.encode() + b"\0" for name, value in parameters.items())
+    words = b"".join(name + b"\0" + value + b"\0" for name, value in parameters.items())
     return struct.pack("!II", len(words) + 9, _VERSION_3_0) + words + b"\0"
 
 
 def cancel_request(pid: int, secret: bytes) -> bytes:
     """A cancel request for the compute that gave out this key."""
     return struct.pack("!III", 12 + len(secret), _CANCEL_CODE, pid) + secret
+
+
+def printable(name: bytes) -> str:
+    """A name for a sentence or a log: what is not UTF-8 is shown as \\xNN, as PostgreSQL shows it in application_name."""
+    return name.decode(errors="backslashreplace")

@@ -23,7 +23,7 @@ def test_log_in_messages() -> None:
     assert messages.authentication_sasl(["B", "A"]) == b"R\0\0\0\x0d\0\0\0\x0aB\0A\0\0"
     assert messages.authentication_sasl_continue(b"abc") == b"R\0\0\0\x0b\0\0\0\x0babc"
     assert messages.authentication_sasl_final(b"abc") == b"R\0\0\0\x0b\0\0\0\x0cabc"
-    assert messages.negotiate_protocol_version(2, ["_pq_.x"]) == b"v\0\0\0\x13\0\3\0\2\0\0\0\1_pq_.x\0"
+    assert messages.negotiate_protocol_version(2, [b"_pq_.x"]) == b"v\0\0\0\x13\0\3\0\2\0\0\0\1_pq_.x\0"
     assert messages.backend_key_data(1, b"abcd") == b"K\0\0\0\x0c\0\0\0\1abcd"
     assert messages.parameter_status("a", "b") == b"S\0\0\0\x08a\0b\0"
     assert messages.ready_for_query() == b"Z\0\0\0\5I"

@@ -12,36 +12,12 @@ from hypothesis import strategies as st
 
 from spg99.errors import BadRequest, ProtocolViolation, Spg99Error, Unauthorized, WrongPassword
 from spg99.wire import scram
-from spg99.wire.scram import Verifier, build_verifier, mac, mock_verifier, parse_verifier, saslprep
+from spg99.wire.scram import Verifier, build_verifier, mock_verifier, parse_verifier, saslprep
 from spg99.wire.scram_exchange import PLAIN, PLUS, ServerExchange
+from unit.wire.scram_client import ScramClient
 
 HASH = hashlib.sha256(b"our certificate").digest()
 VERIFIER = parse_verifier(build_verifier("pencil", salt=b"0123456789abcdef"))
-
-
-class ScramClient:
-    """The other side, written from RFC 5802 and nothing else."""
-
-    def __init__(
-        self, password: str, *, gs2: str = "n,,", binding: bytes = b"", nonce: str = "rOprNGfwEbeRWgbNEkqO"
-    ) -> None:
-        self.password, self.gs2, self.binding, self.nonce = password, gs2, binding, nonce
-        self.bare = f"n=,r={nonce}"
-
-    def first(self) -> bytes:
-        return (self.gs2 + self.bare).encode()
-
-    def final(self, server_first: bytes) -> bytes:
-        fields = dict(part.split("=", 1) for part in server_first.decode().split(","))
-        salted = hashlib.pbkdf2_hmac("sha256", self.password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
-        client_key = mac(salted, b"Client Key")
-        channel = base64.b64encode(self.gs2.encode() + self.binding).decode()
-        without_proof = f"c={channel},r={fields['r']}"
-        message = f"{self.bare},{server_first.decode()},{without_proof}".encode()
-        signature = mac(hashlib.sha256(client_key).digest(), message)
-        proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
-        self.expected = b"v=" + base64.b64encode(mac(mac(salted, b"Server Key"), message))
-        return f"{without_proof},p={base64.b64encode(proof).decode()}".encode()
 
 
 def exchange(mechanism: str = PLAIN, *, hash: bytes | None = HASH, doomed: bool = False) -> ServerExchange:
@@ -176,10 +152,10 @@ def test_replayed_nonce() -> None:
 
 
 def test_unknown_user_cannot_be_told_from_a_wrong_password() -> None:
-    verifier = mock_verifier("tnt_x", secret=b"key")
-    assert verifier == mock_verifier("tnt_x", secret=b"key"), "asked twice, the same salt"
-    assert verifier.salt != mock_verifier("tnt_y", secret=b"key").salt
-    assert verifier.salt != mock_verifier("tnt_x", secret=b"other").salt
+    verifier = mock_verifier(b"tnt_x", secret=b"key")
+    assert verifier == mock_verifier(b"tnt_x", secret=b"key"), "asked twice, the same salt"
+    assert verifier.salt != mock_verifier(b"tnt_y", secret=b"key").salt
+    assert verifier.salt != mock_verifier(b"tnt_x", secret=b"other").salt
     assert (verifier.iterations, len(verifier.salt)) == (scram.ITERATIONS, scram.SALT_BYTES)
 
 
