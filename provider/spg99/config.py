@@ -6,12 +6,13 @@ Precedence: flags > environment (`SPG99_<FIELD>`) > the process's table in the f
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spg99.errors import BadRequest
 
@@ -88,6 +89,8 @@ class GatewaySettings(Settings):
     """Private key of the certificate (PEM)."""
     tls_names: str = "localhost,127.0.0.1,::1"
     """Host names and addresses for the certificate that is made, comma separated."""
+    proxy_networks: str = ""
+    """Networks (CIDR, comma separated) of balancers that begin each connection with a PROXY protocol header, version 1 or 2. From them it is required, from others refused. Default: none."""
     connections_max: int = Field(default=5000, ge=1)
     """Client connections in all, per worker."""
     startup_seconds: float = Field(default=10.0, gt=0)
@@ -96,6 +99,17 @@ class GatewaySettings(Settings):
     """Time to wake a database before the client gets 57P03."""
     drain_seconds: float = Field(default=10.0, ge=0)
     """After SIGTERM: time for live connections to end by themselves."""
+
+    @field_validator("proxy_networks")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        cls.networks_of(text)
+        return text
+
+    @staticmethod
+    def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """The networks of a comma separated list. Raises ValueError that names the one that is none."""
+        return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
 
 
 class AgentSettings(Settings):

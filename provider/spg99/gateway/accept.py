@@ -20,7 +20,7 @@ from spg99.gateway.session import Session
 from spg99.gateway.worker_context import WorkerContext
 from spg99.ids import new_id
 from spg99.protocol.gateway import Credentials
-from spg99.wire import login, messages, scram, scram_exchange
+from spg99.wire import login, messages, proxy_protocol, scram, scram_exchange
 from spg99.wire.login import ClientLeft
 from spg99.wire.startup import CancelRequest, printable
 
@@ -68,6 +68,11 @@ class HalfOpenConnection:
         log.bind_request(self._request_id)
         try:
             async with asyncio.timeout_at(self._deadline):
+                via_proxy = self._address in self._context.proxies
+                self._context.counters.accepted("proxy" if via_proxy else "direct")
+                if via_proxy:
+                    client_address = await self._drive(proxy_protocol.read_header())
+                    self._address = client_address or self._address
                 outcome = await self._drive(self._login())
             if isinstance(outcome, CancelRequest):
                 assert self._context.cancel is not None
@@ -153,8 +158,8 @@ class HalfOpenConnection:
                 return await self._start_tls()
             case login.FindUser(user):
                 return await self._find_user(user)
-            case login.PasswordFailed():
-                self._context.parent.notify("password_failed", address=self._address)
+            case login.PasswordFailed(user):
+                self._context.parent.notify("password_failed", pg_user=printable(user), address=self._address)
             case login.Wait(seconds):
                 await asyncio.sleep(seconds)
         return None

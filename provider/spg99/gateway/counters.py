@@ -13,8 +13,13 @@ class Counters:
 
     def __init__(self) -> None:
         self._errors: Counter[str] = Counter()
+        self._accepted: Counter[str] = Counter()
         self._bytes: dict[str, list[int]] = {}
         self._live: dict[Relay, tuple[str, list[int]]] = {}
+
+    def accepted(self, via: str) -> None:
+        """A connection has come: `direct`, or handed on by a `proxy`."""
+        self._accepted[via] += 1
 
     def error(self, sqlstate: str) -> None:
         """This was sent to a client."""
@@ -38,8 +43,13 @@ class Counters:
         """Everything since the last time."""
         for relay in self._live:
             self._count(relay)
-        counted = {"errors": dict(self._errors), "bytes": self._bytes, "half_open": half_open}
-        self._errors, self._bytes = Counter(), {}
+        counted = {
+            "errors": dict(self._errors),
+            "accepted": dict(self._accepted),
+            "bytes": self._bytes,
+            "half_open": half_open,
+        }
+        self._errors, self._accepted, self._bytes = Counter(), Counter(), {}
         return counted
 
     def _count(self, relay: Relay) -> None:

@@ -21,6 +21,12 @@ class Metrics:
         self.connects = Counter(
             "spg99_gateway_connects", "Sessions that were joined to a compute.", registry=self.registry
         )
+        self.connections = Counter(
+            "spg99_gateway_connections",
+            "Connections that came, by themselves or handed on by a balancer (PROXY protocol).",
+            ["via"],
+            registry=self.registry,
+        )
         self.active_connections = Gauge("spg99_gateway_active_connections", "Sessions now.", registry=self.registry)
         self.half_open_connections = Gauge(
             "spg99_gateway_half_open_connections", "Connections that have not logged in yet.", registry=self.registry

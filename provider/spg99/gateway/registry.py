@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from spg99 import faults, log
 from spg99.errors import Spg99Error, TooManyConnections
-from spg99.gateway.backoff import BackOff
 from spg99.gateway.channel import Channel, Handler
 from spg99.gateway.checkouts import Checkouts
 from spg99.gateway.credentials import CredentialsCache
 from spg99.gateway.leases import Leases
+from spg99.gateway.login_backoff import LoginBackOff
 from spg99.gateway.metrics import Metrics
 
 COLLECT_SECONDS_MAX: Final = 2.0
@@ -47,7 +47,7 @@ class SessionRegistry:
     half_open: dict[int, int] = field(default_factory=dict)
     _sessions: dict[int, dict[int, Session]] = field(default_factory=dict)
     _tenants: Counter[str] = field(default_factory=Counter)
-    _backoff: BackOff = field(default_factory=BackOff)
+    _backoff: LoginBackOff = field(default_factory=LoginBackOff)
 
     @property
     def session_count(self) -> int:
@@ -81,12 +81,12 @@ class SessionRegistry:
         self.half_open.pop(worker, None)
 
     async def _credentials(self, pg_user: str, address: str) -> dict[str, Any]:
-        delay_seconds = self._backoff.delay_seconds(address, now=self.monotonic())
+        delay_seconds = self._backoff.delay_seconds(address, pg_user, now=self.monotonic())
         found = await self.credentials.get(pg_user)
         return {"credentials": found and found.model_dump(mode="json"), "delay_seconds": delay_seconds}
 
-    async def _password_failed(self, address: str) -> None:
-        self._backoff.failed(address, now=self.monotonic())
+    async def _password_failed(self, pg_user: str, address: str) -> None:
+        self._backoff.failed(address, pg_user, now=self.monotonic())
 
     async def _connect(
         self,
@@ -94,6 +94,8 @@ class SessionRegistry:
         *,
         session: int,
         request_id: str,
+        address: str,
+        pg_user: str,
         tenant_id: str,
         database: str,
         connections_max: int,
@@ -101,6 +103,7 @@ class SessionRegistry:
         failed_compute_id: str | None,
     ) -> dict[str, Any]:
         log.bind_request(request_id)  # every call of a worker is a task of its own
+        self._backoff.succeeded(address, pg_user, now=self.monotonic())
         entry = sessions.get(session)
         if entry is None:
             if self._tenants[tenant_id] >= connections_max:
@@ -170,6 +173,8 @@ class SessionRegistry:
     def _count(self, index: int, counters: dict[str, Any]) -> None:
         assert self.leases is not None
         self.half_open[index] = counters["half_open"]
+        for via, count in counters["accepted"].items():
+            self.metrics.connections.labels(via).inc(count)
         for sqlstate, count in counters["errors"].items():
             self.metrics.errors.labels(sqlstate).inc(count)
         for db_id, (to_client, to_server) in counters["bytes"].items():

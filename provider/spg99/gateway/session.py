@@ -25,6 +25,9 @@ from spg99.wire.startup import printable
 RECONNECT_SECONDS: Final = 0.02
 RECONNECT_SECONDS_MAX: Final = 0.25
 
+CLIENT_ADDRESS_SETTING: Final = b"spg99.client_addr"
+"""What a session reads its client's address from (`current_setting`): PostgreSQL sees only our socket."""
+
 _log = log.get("gateway")
 
 
@@ -117,7 +120,11 @@ class Session:
         """A session on the database's compute, whichever that is; the client sees only that it takes longer."""
         startup, credentials = self._logged_in.startup, self._credentials
         deadline = self._loop.time() + self._context.settings.connect_seconds
-        parameters = startup.parameters | {b"user": credentials.pg_user.encode(), b"database": startup.database}
+        parameters = startup.parameters | {
+            b"user": credentials.pg_user.encode(),
+            b"database": startup.database,
+            CLIENT_ADDRESS_SETTING: self._address.encode(),
+        }
         try:
             database = startup.database.decode()
         except UnicodeDecodeError:
@@ -130,6 +137,8 @@ class Session:
                 "connect",
                 session=self._number,
                 request_id=self._request_id,
+                address=self._address,
+                pg_user=credentials.pg_user,
                 tenant_id=credentials.tenant_id,
                 database=database,
                 connections_max=credentials.max_connections,

@@ -25,6 +25,7 @@ from spg99.gateway.accept import HalfOpenConnection
 from spg99.gateway.cancel import cancel
 from spg99.gateway.channel import Channel
 from spg99.gateway.event_loop import run_loop
+from spg99.gateway.proxies import Proxies
 from spg99.gateway.worker_context import SHUTTING_DOWN, WorkerContext
 from spg99.wire.startup import CancelRequest
 
@@ -75,7 +76,13 @@ class Worker:
     async def _begin(self, settings: dict[str, Any], mock_secret: str, cert: str, key: str) -> None:
         parsed = GatewaySettings.model_validate(settings)
         log.configure("gateway", level=parsed.log_level, json=parsed.log_json)
-        self._context = WorkerContext(parsed, tls.load(Path(cert), Path(key)), self.channel, bytes.fromhex(mock_secret))
+        self._context = WorkerContext(
+            parsed,
+            tls.load(Path(cert), Path(key)),
+            self.channel,
+            bytes.fromhex(mock_secret),
+            Proxies(parsed.proxy_networks),
+        )
         self._context.cancel = self._cancel
         self._listener.setblocking(False)
         asyncio.get_running_loop().add_reader(self._listener, self._accept)

@@ -12,6 +12,7 @@ from spg99.config import GatewaySettings
 from spg99.gateway.cancel import CancelKeys
 from spg99.gateway.channel import Channel
 from spg99.gateway.counters import Counters
+from spg99.gateway.proxies import Proxies
 from spg99.gateway.tls import Tls
 from spg99.wire.startup import CancelRequest
 
@@ -30,6 +31,8 @@ class WorkerContext:
     parent: Channel
     """Answers what only the parent knows (registry.py)."""
     mock_secret: bytes
+    proxies: Proxies
+    """The balancers whose PROXY protocol headers are taken."""
     cancel_keys: CancelKeys = field(default_factory=CancelKeys)
     counters: Counters = field(default_factory=Counters)
     sessions: dict[int, Session] = field(default_factory=dict)

@@ -27,6 +27,7 @@ _SSL_CODE: Final = 80877103
 _GSS_CODE: Final = 80877104
 _VERSION_3_0: Final = 3 << 16
 _HTTP_METHODS: Final = (b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ")
+_PROXY_HEADS: Final = (b"PROX", b"\r\n\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class StartupReader:
         if not 8 <= length <= STARTUP_BYTES_MAX:
             if head in _HTTP_METHODS:
                 raise ProtocolViolation("This port speaks the PostgreSQL protocol, not HTTP.")
+            if head in _PROXY_HEADS:
+                raise ProtocolViolation(
+                    "A PROXY protocol header is taken only from the networks that the Gateway's --proxy-networks names."
+                )
             raise ProtocolViolation("The start-up packet has an invalid length: this is not a PostgreSQL client.")
         if len(self._buffer) < length:
             return None

@@ -1,4 +1,4 @@
-"""Small rules of the gateway: back-off, identity, cancel keys, the channel between its processes."""
+"""Small rules of the gateway: identity, cancel keys, the channel between its processes."""
 
 from __future__ import annotations
 
@@ -11,41 +11,9 @@ import pytest
 
 from spg99.errors import BadRequest, Internal, NotFound, Unauthorized, Unavailable, Unreachable
 from spg99.gateway import identity
-from spg99.gateway.backoff import DELAY_SECONDS_MAX, FORGIVE_SECONDS, FREE_FAILURES, BackOff
 from spg99.gateway.cancel import CancelKeys, CancelTarget
 from spg99.gateway.channel import Channel
 from unit.gateway.control_plane_api_fake import ControlPlaneApiFake
-
-
-def test_back_off_grows_is_bounded_and_forgives() -> None:
-    backoff = BackOff()
-    delays = []
-    for _ in range(30):
-        delays.append(backoff.delay_seconds("10.0.0.1", now=0))
-        backoff.failed("10.0.0.1", now=0)
-    assert delays[:FREE_FAILURES] == [0.0] * FREE_FAILURES
-    assert delays == sorted(delays)
-    assert delays[-1] == DELAY_SECONDS_MAX
-    assert backoff.delay_seconds("10.0.0.2", now=0) == 0, "others are not slowed down"
-    assert backoff.delay_seconds("10.0.0.1", now=30 * FORGIVE_SECONDS) == 0
-
-
-def test_back_off_counts_a_whole_ipv6_network_as_one() -> None:
-    backoff = BackOff()
-    for i in range(20):
-        backoff.failed(f"2001:db8::{i:x}", now=0)
-    assert backoff.delay_seconds("2001:db8::ffff", now=0) > 0
-    assert backoff.delay_seconds("2001:db8:0:1::1", now=0) == 0
-    for _ in range(20):
-        backoff.failed("::ffff:10.0.0.1", now=0)
-    assert backoff.delay_seconds("::ffff:10.0.0.2", now=0) == 0, "mapped IPv4 addresses are IPv4 addresses"
-
-
-def test_back_off_remembers_only_so_many() -> None:
-    backoff = BackOff()
-    for i in range(30_000):
-        backoff.failed(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", now=0)
-    assert len(backoff._failures) == 20_000
 
 
 def test_cancel_keys() -> None:
