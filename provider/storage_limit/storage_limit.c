@@ -28,6 +28,8 @@
 #define FDS 65536
 #define FIRST_PAGES_BYTES 65536 /* an empty index of any kind that PostgreSQL has fits */
 #define FIRST_NORMAL_FILE 16384 /* FirstNormalObjectId: below are catalogs */
+#define LARGE_OBJECTS 2613
+#define LARGE_OBJECTS_INDEX 2683
 #define SENTENCE_BYTES 200
 
 // The page the agent shares with the server. Every number is one aligned word; node/storage_page.py has the same layout.
@@ -115,6 +117,8 @@ static enum kind kind_of(const char *path) {
     unsigned long number = strtoul(name, &rest, 10);
     if (rest == name)
         return *name == 't' ? DATA : ROOM_MAKER; // t3_16400 is a temporary table; PG_VERSION, pg_filenode.map are small
+    if (number == LARGE_OBJECTS || number == LARGE_OBJECTS_INDEX)
+        return DATA; // catalogs that hold what a user writes
     return number < FIRST_NORMAL_FILE || starts(rest, "_fsm") || starts(rest, "_vm") || starts(rest, "_init") ? ROOM_MAKER
                                                                                                              : DATA;
 }

@@ -107,7 +107,7 @@ static void what_makes_room_has_a_reserve(void) {
         CHECK(pwrite(maker, block, PAGE_BYTES, PAGE_BYTES) == -1 && errno == ENOSPC); // which is bounded too
         close(fd), close(maker);
     }
-    const char *others[] = {"base/5/t3_16400", "base/pgsql_tmp/pgsql_tmp1.0", "base/5/16400"};
+    const char *others[] = {"base/5/t3_16400", "base/pgsql_tmp/pgsql_tmp1.0", "base/5/16400", "base/5/2613", "base/5/2683"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         anew(FIRST_PAGES_BYTES, 1 << 20);
         int fd = made(others[i]);

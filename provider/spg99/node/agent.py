@@ -104,6 +104,7 @@ class Agent:
         self._loops.repeat("heartbeat", self._beat, bell=computes.ended)
         self._loops.repeat("orders", self._pull, turn_seconds_max=PULL_SECONDS_MAX)
         self._loops.repeat("sizes", self._measure)
+        self._loops.repeat("bounds", self._hold)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know this node (any more)."""
@@ -166,6 +167,8 @@ class Agent:
 
     def _obey(self, answer: HeartbeatAnswer) -> None:
         self._heartbeat_seconds = min(self._settings.heartbeat_seconds, float(answer.heartbeat_seconds))
+        for timeline_id, limit_bytes in answer.storage_limits_bytes.items():
+            self._computes.storage.configure(timeline_id, limit_bytes)
         for compute_id in answer.stop_compute_ids:
             self._jobs.begin(f"stop {compute_id}", self._handlers.stop_by_id(compute_id))
         for timeline_id in answer.forget_timeline_ids:
@@ -224,6 +227,10 @@ class Agent:
     async def _measure(self) -> float:
         await self._observer.measure()
         return MEASURE_PAUSE_SECONDS
+
+    async def _hold(self) -> float:
+        """Keeps what runs here within its bounds."""
+        return await self._computes.hold(self._observer.connections)
 
     async def _finish(self) -> None:
         """Ends the work in hand; then everything goes on without us, or stops, as the settings say."""

@@ -6,14 +6,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spg99 import faults, log
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, writer
+from spg99.node.confinement import Confinement, launcher, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import compute_settings
+from spg99.node.storage import Storage
 from spg99.node.writer import Writer
 from spg99.postgres import Account, Binaries, Cluster, Running
 from spg99.postgres.cluster import StopMode
@@ -45,12 +49,22 @@ class Computes:
     """All computes of one node. Callers hold the timeline's lock for `start`, `stop` and `end_all_of`."""
 
     def __init__(
-        self, folder: NodeFolder, binaries: Binaries, account: Account | None, *, extensions_dir: Path
+        self,
+        folder: NodeFolder,
+        binaries: Binaries,
+        account: Account | None,
+        *,
+        extensions_dir: Path,
+        storage: Storage | None = None,
+        confinement: Confinement | None = None,
     ) -> None:
         self._folder = folder
         self._binaries = binaries
         self._account = account
         self._extensions_dir = extensions_dir
+        self.storage = storage or Storage(folder, account)
+        self.confinement = confinement or Confinement(folder.root.name)
+        self._memory = MemoryWatch()
         self._running: dict[str, Compute] = {}
         self._ended: dict[str, ComputeSeen] = {}
         self.ended = Bell()
@@ -81,11 +95,21 @@ class Computes:
         rules = access.hba_rules(database_name=order.database_name, pg_user=order.pg_user)
         replace_file(timeline.hba_file, rules, mode=0o644, durable=False)
         settings = compute_settings(
-            order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir
-        )
+            order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir,
+            within=self.storage.bounds(order.profile, order.storage_limit_bytes),
+        )  # fmt: skip
+        preload = self.storage.prepare(timeline, order.profile, order.storage_limit_bytes)
         faults.point("compute.start.before_process")
         compute = self._compute(timeline, record)
-        running = await compute.cluster.start(settings, port=BACKEND_PORT)
+        running = await compute.cluster.start(
+            settings,
+            port=BACKEND_PORT,
+            environment=oom_environment(),
+            preload=preload,
+            launcher=launcher(order.profile),
+        )
+        self.confinement.confine(order.compute_id, order.profile, running.pid)
+        await self.storage.begin(timeline, order.profile, running.pid)
         faults.point("compute.start.before_result")
         self._register(compute, running)
         return _started(compute, running)
@@ -118,6 +142,7 @@ class Computes:
                 continue
             compute = self._compute(timeline, record)
             if (running := compute.cluster.adopt()) is not None:
+                await self.storage.begin(timeline, record.profile, running.pid)
                 self._register(compute, running)
             elif record.pid is not None:
                 reason = cause_of_end(read_since(timeline.log_file, 0)) or "PostgreSQL ended while no agent was there."
@@ -129,7 +154,7 @@ class Computes:
         running = [
             compute.record.seen(
                 compute.timeline.timeline_id, connections=connections.get(compute.record.backend_addr, 0)
-            )
+            ).model_copy(update={"storage": self.storage.seen(compute.timeline.timeline_id)})
             for compute in self._running.values()
         ]
         return running + list(self._ended.values())
@@ -152,6 +177,21 @@ class Computes:
     def running(self) -> list[Compute]:
         """Those that run."""
         return list(self._running.values())
+
+    async def hold(self, connections: Callable[[], dict[str, int]]) -> float:
+        """One look at what the computes take of the node; answers after how many seconds the next is due.
+
+        `connections`: socket folder -> clients. One without clients takes no memory worth a look.
+        """
+        seconds = await self.storage.look()
+        clients = connections() if self._running else {}
+        eaters = [
+            Eater(compute.record.compute_id, compute.record.profile, compute.record.pid)
+            for compute in self._running.values()
+            if clients.get(compute.record.backend_addr) and compute.record.pid is not None
+        ]
+        await asyncio.to_thread(self._memory.look, eaters)
+        return seconds
 
     async def stop_all(self, reason: str) -> None:
         """Stops everything. It counts as ended by itself, so that the Control Plane hears of it now or at the next start."""
@@ -199,6 +239,8 @@ class Computes:
         """No longer counted as running, and its end is nobody's business any more."""
         if self._running.get(compute.record.compute_id) is compute:
             del self._running[compute.record.compute_id]
+            self.storage.forget(compute.timeline.timeline_id)
+            self.confinement.release(compute.record.compute_id)
         if compute.watch is not None and compute.watch is not asyncio.current_task():
             compute.watch.cancel()
 

@@ -61,6 +61,11 @@ class TimelineFolder:
         return self.root / "pg_hba.conf"
 
     @property
+    def storage_page_file(self) -> Path:
+        """Limits and counts that the agent and the running server share."""
+        return self.root / "storage.page"
+
+    @property
     def log_file(self) -> Path:
         """What PostgreSQL says."""
         return self.root / "postgres.log"
@@ -104,6 +109,16 @@ class NodeFolder:
     def pg_dir(self) -> Path:
         """Copies of PostgreSQL's programs."""
         return self.root / "pg"
+
+    @property
+    def lib_dir(self) -> Path:
+        """Libraries that servers load."""
+        return self.root / "lib"
+
+    @property
+    def reserve_file(self) -> Path:
+        """Disk space that is given up when there is none left."""
+        return self.root / "reserve"
 
     @property
     def template_dir(self) -> Path:

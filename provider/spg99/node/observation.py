@@ -71,8 +71,18 @@ class Observer:
             self._told.clear()
         news = {name: size for name, size in self._sizes.items() if self._told.get(name) != size}
         disk = shutil.disk_usage(self._folder.timelines_dir)
-        seen = self._computes.seen(connections_of(self._computes.running()))
-        return Heartbeat(computes=seen, timelines=news, disk_total_bytes=disk.total, disk_free_bytes=disk.free)
+        return Heartbeat(
+            computes=self._computes.seen(self.connections()),
+            timelines=news,
+            disk_total_bytes=disk.total,
+            disk_free_bytes=disk.free,
+            disk_is_short=self._computes.storage.is_short,
+            reserve_is_given_up=self._computes.storage.reserve_is_given_up,
+        )
+
+    def connections(self) -> dict[str, int]:
+        """Clients per socket folder."""
+        return connections_of(self._computes.running())
 
     def told(self, beat: Heartbeat) -> None:
         """The Control Plane has heard this."""

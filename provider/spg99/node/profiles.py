@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from spg99.node.storage_rules import Bounds
 from spg99.resources import Size
 
 
@@ -40,7 +41,8 @@ FOR_ALL: dict[str, str] = {
     "fsync": "on",
     "full_page_writes": "on",
     "wal_level": "replica",
-    "max_slot_wal_keep_size": "1GB",  # a forgotten slot must not fill the disk
+    "max_notify_queue_pages": "8192",  # 64 MB: one listener that never ends its transaction would keep 8 GB
+    "max_files_per_process": "256",  # the node's table of open files is everybody's
     "wal_sender_timeout": "5s",  # a receiver that hangs must not delay a stop by a minute
     "max_wal_senders": "10",
     "max_replication_slots": "10",
@@ -69,7 +71,9 @@ FOR_ALL: dict[str, str] = {
 }
 
 
-def compute_settings(size: Size, *, compute_id: str, hba_file: Path, extensions_dir: Path) -> dict[str, str]:
+def compute_settings(
+    size: Size, *, compute_id: str, hba_file: Path, extensions_dir: Path, within: Bounds
+) -> dict[str, str]:
     """All settings of a compute. `cluster_name` is its id, so that a process list tells whose process one is."""
     profile = PROFILES[size]
     settings = FOR_ALL | {
@@ -81,7 +85,9 @@ def compute_settings(size: Size, *, compute_id: str, hba_file: Path, extensions_
         "effective_cache_size": f"{profile.memory_mb * 3 // 4}MB",
         "work_mem": f"{profile.work_mem_kb}kB",
         "maintenance_work_mem": f"{profile.maintenance_work_mem_mb}MB",
-        "max_wal_size": f"{profile.max_wal_size_mb}MB",
+        "max_wal_size": f"{within.wal_bytes >> 20}MB",
+        "max_slot_wal_keep_size": f"{within.wal_bytes >> 20}MB",  # a forgotten slot must not fill the disk
+        "temp_file_limit": f"{within.temp_file_bytes >> 10}kB",
         "max_worker_processes": str(profile.max_worker_processes),
         "max_parallel_workers": str(profile.max_worker_processes // 2),
     }

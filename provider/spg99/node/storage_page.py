@@ -142,6 +142,17 @@ class StoragePage:
         page.shm_limit = shared_memory_bytes
         page.log_limit = log_bytes
 
+    def change(self, configured_bytes: int, *, reserve_bytes: int, files: int) -> None:
+        """Another limit of the database's own."""
+        self._page.configured = configured_bytes
+        self._page.reserve = reserve_bytes
+        self._page.files_limit = files or UNLIMITED
+
+    def close(self) -> None:
+        """Lets go of the page; the server keeps its own view."""
+        del self._page
+        self._map.close()
+
     def limit(self, limit_bytes: int, sentence: str) -> None:
         """Sets the limit that holds from now on, and what a client reads who meets it."""
         page = self._page

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ from spg99.postgres.binaries import Binaries
 from spg99.postgres.durable import sync_file_system
 from spg99.postgres.locks import locked
 from spg99.postgres.logfile import complaint_in, last_words, read_since
+from spg99.postgres.preload import Preload
 from spg99.postgres.processes import Exit, Running
 
 ADMIN_ROLE: Final = "spg99_admin"
@@ -101,7 +102,14 @@ class Cluster:
         await asyncio.to_thread(sync_file_system, self.data_dir)
 
     async def start(
-        self, settings: Mapping[str, str], *, port: int = 5432, timeout_seconds: float = START_SECONDS
+        self,
+        settings: Mapping[str, str],
+        *,
+        port: int = 5432,
+        timeout_seconds: float = START_SECONDS,
+        environment: Mapping[str, str] | None = None,
+        preload: Preload | None = None,
+        launcher: Sequence[str] = (),
     ) -> Running:
         """Starts PostgreSQL with `settings` on its command line (they beat all files) and waits until it serves.
 
@@ -113,7 +121,7 @@ class Cluster:
             require_reachable(self.data_dir.parent, self.account)
             await self._clear_the_way(port)
             log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
-            child = self._child = self._spawn(settings, port)
+            child = self._child = self._spawn(settings, port, environment or {}, preload, launcher)
             try:
                 return await self._serving(child.pid, child, timeout_seconds)
             except CannotWake as error:
@@ -213,15 +221,26 @@ class Cluster:
         make_folder(self.socket_dir, mode=0o700, owner=self.account)
         require_reachable(self.socket_dir, self.account)
 
-    def _spawn(self, settings: Mapping[str, str], port: int) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self,
+        settings: Mapping[str, str],
+        port: int,
+        environment: Mapping[str, str],
+        preload: Preload | None,
+        launcher: Sequence[str],
+    ) -> subprocess.Popen[bytes]:
+        process = self._process_options()
+        process["env"] |= environment
+        if preload is not None:
+            process = preload.start_options(process)
         fixed = {"listen_addresses": "", "unix_socket_directories": str(self.socket_dir), "port": str(port)}
         options = [word for name, value in {**settings, **fixed}.items() for word in ("-c", f"{name}={value}")]
         with _append_only(self.log_file) as log:
             return subprocess.Popen(
-                [self.binaries.program("postgres"), "-D", self.data_dir, *options],
+                [*launcher, self.binaries.program("postgres"), "-D", self.data_dir, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us; we stop it in order
-                **self._process_options(),
+                **process,
             )  # fmt: skip
 
     async def _serving(self, pid: int, child: subprocess.Popen[bytes] | None, timeout_seconds: float) -> Running:

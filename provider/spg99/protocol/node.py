@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
@@ -24,7 +25,7 @@ from spg99.protocol.tasks import ComputeStop as ComputeStop
 from spg99.protocol.tasks import TaskKind as TaskKind
 from spg99.protocol.tasks import TimelineCreate as TimelineCreate
 from spg99.protocol.tasks import TimelineDelete as TimelineDelete
-from spg99.resources import Size
+from spg99.resources import Size, StorageState
 
 
 class Task(Message):
@@ -95,6 +96,26 @@ class TaskResult(Message):
     """False when trying again cannot help (an unknown kind, a bad signature)."""
 
 
+class StorageHeldBy(StrEnum):
+    """What keeps a running database below its limit."""
+
+    LIBRARY = "library"
+    """Exactly: the server itself refuses the call that would pass it."""
+    WATCHER = "watcher"
+    """The agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment."""
+
+
+class StorageSeen(Message):
+    """The storage of one running database."""
+
+    limit_bytes: int
+    """Its own limit; 0 = none."""
+    used_bytes: int
+    """Length of its files: tables, indexes, temporary files, WAL."""
+    held_by: StorageHeldBy
+    state: StorageState
+
+
 class ComputeSeen(Message):
     """One compute as the agent sees it now."""
 
@@ -111,6 +132,8 @@ class ComputeSeen(Message):
     connections: int = 0
     exit_reason: str | None = None
     """A sentence when it ended without being told to."""
+    storage: StorageSeen | None = None
+    """None from an agent that knows no limits, and of a compute that has ended."""
 
 
 class Heartbeat(Message):
@@ -121,6 +144,10 @@ class Heartbeat(Message):
     """Timelines on this node: id -> bytes on disk. Those that are news; all of them about once a minute."""
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
+    disk_is_short: bool = False
+    """No room is left for databases to grow."""
+    reserve_is_given_up: bool = False
+    """Even the node's reserve was needed: only what makes room should be done there."""
 
 
 class HeartbeatAnswer(Message):
@@ -131,3 +158,5 @@ class HeartbeatAnswer(Message):
     forget_timeline_ids: list[str] = Field(default_factory=list)
     """Timelines on this node which belong to nothing any more: remove them."""
     heartbeat_seconds: int = 5
+    storage_limits_bytes: dict[str, int] = Field(default_factory=dict)
+    """Running timelines whose limit is another than the agent told: id -> limit (0 = none). It holds at once."""

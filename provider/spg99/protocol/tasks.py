@@ -60,6 +60,8 @@ class ComputeStart(Order):
     profile: Size
     database_name: str
     pg_user: str
+    storage_limit_bytes: int = 0
+    """How large the database may be; 0: as large as its node lets it."""
 
 
 class ComputeStarted(Message):

@@ -49,6 +49,17 @@ class DatabaseState(StrEnum):
     """The last attempt failed; `state_reason` says why. It is tried again by itself."""
 
 
+class StorageState(StrEnum):
+    """Whether a database may grow."""
+
+    OK = "ok"
+    """It may."""
+    LIMIT_REACHED = "limit_reached"
+    """It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works."""
+    NODE_FULL = "node_full"
+    """The disk of its node is nearly full: the same, until there is room again."""
+
+
 class ScaleState(StrEnum):
     """Step of a handoff to another profile (contract, section 5)."""
 

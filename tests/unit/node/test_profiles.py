@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from spg99.node.profiles import PROFILES, compute_settings
+from spg99.node.storage_rules import bounds
 from spg99.resources import Size
+
+WITHIN = bounds(0, wal_bytes_max=256 << 20, disk_total_bytes=1 << 40)
 
 
 def settings(size: Size) -> dict[str, str]:
-    return compute_settings(size, compute_id="cmp_1", hba_file=Path("/n/pg_hba.conf"), extensions_dir=Path("/n/ext"))
+    return compute_settings(
+        size, compute_id="cmp_1", hba_file=Path("/n/pg_hba.conf"), extensions_dir=Path("/n/ext"), within=WITHIN
+    )
 
 
 @pytest.mark.parametrize("size", list(Size))

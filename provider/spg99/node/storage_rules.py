@@ -1,0 +1,137 @@
+"""How much of its disk a node lets each database take. Pure: what was seen goes in, limits come out.
+
+Here: the bounds of one database, the node's free space dealt out as grants, when the reserve is given up. Not here:
+looking and carrying out (storage.py), counting inside a server (provider/storage_limit).
+
+A grant is what makes any growth rate safe: between two looks a database can grow by its grant only, and all grants
+together are no more than the room above the low-water mark. So the largest growers meet their limit first, the mark is
+never reached by tables or temporary files, and what the node needs to decide, stop, delete and shrink stays free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from spg99.resources import StorageState
+
+MB: Final = 1 << 20
+GB: Final = 1 << 30
+FILE_BYTES: Final = 16384
+"""One file for each of these bytes: as many as ext4 makes inodes for by default."""
+SHARE_BY_NEED: Final = 2
+"""One half of the room is dealt out evenly, the other by who grew."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The file system below the databases of a node."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a limit means for the parts of one database."""
+
+    wal_bytes: int
+    """PostgreSQL begins a checkpoint early enough to stay near it (max_wal_size, max_slot_wal_keep_size)."""
+    temp_file_bytes: int
+    """Temporary files of one session (temp_file_limit)."""
+    reserve_bytes: int
+    """Beyond the limit, for what makes room again."""
+    files: int
+    """Files of tables and indexes."""
+
+
+@dataclass(frozen=True)
+class Grower:
+    """A running database as it is now."""
+
+    timeline_id: str
+    limit_bytes: int
+    """Its own. 0 = none."""
+    used_bytes: int
+    grown_bytes: int = 0
+    """Since the last look."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """How large a database may be until the next look, and whose limit that is."""
+
+    limit_bytes: int
+    short: StorageState
+    """What a client reads who meets the limit."""
+
+
+def bounds(limit_bytes: int, *, wal_bytes_max: int, disk_total_bytes: int) -> Bounds:
+    """The parts of a limit. WAL gets an eighth, and never more than a sixteenth of a small disk; `limit_bytes` 0 = none."""
+    limit = limit_bytes or disk_total_bytes
+    return Bounds(
+        wal_bytes=max(16 * MB, min(wal_bytes_max, limit // 8, disk_total_bytes // 16)),
+        temp_file_bytes=max(16 * MB, limit // 2),
+        reserve_bytes=max(4 * MB, min(64 * MB, limit // 32)),
+        files=limit // FILE_BYTES,
+    )
+
+
+def low_water_bytes(total_bytes: int) -> int:
+    """Free space that no database may grow into: for WAL, new databases, and everything that makes room."""
+    return min(total_bytes // 3, max(192 * MB, min(total_bytes // 20, 8 * GB)))
+
+
+def reserve_bytes(total_bytes: int) -> int:
+    """Size of the file that is given up when even the low-water mark was not enough."""
+    return min(total_bytes // 16, 64 * MB)
+
+
+def reserve_is_needed(disk: Disk, *, reserve_is_there: bool) -> bool:
+    """Whether the reserve should be given up now. It is made again only when there is room for it and as much again."""
+    own = reserve_bytes(disk.total_bytes)
+    return disk.free_bytes < own if reserve_is_there else disk.free_bytes < 3 * own
+
+
+def is_short(disk: Disk) -> bool:
+    """Whether the node has no room left to deal out."""
+    return disk.free_bytes <= low_water_bytes(disk.total_bytes)
+
+
+def grants(growers: Iterable[Grower], disk: Disk) -> dict[str, Grant]:
+    """How large each running database may be until the next look."""
+    all_of_them = list(growers)
+    if not all_of_them:
+        return {}
+    room = max(0, disk.free_bytes - low_water_bytes(disk.total_bytes))
+    needs = sum(max(0, grower.grown_bytes) for grower in all_of_them)
+    by_need = room // SHARE_BY_NEED if needs else 0
+    evenly = (room - by_need) // len(all_of_them)
+    found = {}
+    for grower in all_of_them:
+        share = evenly + (by_need * max(0, grower.grown_bytes) // needs if needs else 0)
+        allowed = grower.used_bytes + share
+        own = grower.limit_bytes
+        found[grower.timeline_id] = (
+            Grant(own, StorageState.LIMIT_REACHED) if own and own <= allowed else Grant(allowed, StorageState.NODE_FULL)
+        )
+    return found
+
+
+def sentence(grant: Grant, *, configured_bytes: int) -> str:
+    """What the client reads behind `could not extend file "...":`."""
+    if grant.short is StorageState.NODE_FULL:
+        return "the disk of this database's node is nearly full, so it may not grow until there is room again"
+    return (
+        f"this database has reached its storage limit of {words(configured_bytes)} (storage_limit_bytes): "
+        "delete, truncate or drop something, or raise the limit"
+    )
+
+
+def words(size_bytes: int) -> str:
+    """A size as PostgreSQL writes it: `512 MB`, `1 GB`; never rounded up."""
+    for unit, name in ((GB, "GB"), (MB, "MB")):
+        if size_bytes >= unit and size_bytes % unit == 0:
+            return f"{size_bytes // unit} {name}"
+    return f"{size_bytes // MB} MB" if size_bytes >= 100 * MB else f"{size_bytes} bytes"
