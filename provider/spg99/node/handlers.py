@@ -24,7 +24,6 @@ from spg99.postgres.cluster import StopMode
 from spg99.protocol import Message
 from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import (
-    TASKS,
     ComputeStart,
     ComputeStarted,
     ComputeStop,
@@ -35,6 +34,7 @@ from spg99.protocol.tasks import (
     TaskKind,
     TimelineCreate,
     TimelineDelete,
+    find_declaration,
 )
 
 _log = log.get("node")
@@ -160,13 +160,9 @@ def admitted(task: Task, *, bearer_token: str) -> tuple[TaskDeclaration, Order]:
     """Kind and order of a task that is from the Control Plane and that we know. Raises BadRequest otherwise."""
     if not task.is_signed_with(hashlib.sha256(bearer_token.encode()).hexdigest()):
         raise BadRequest("The task's signature is wrong: it is not from the Control Plane this node enrolled with.")
-    try:
-        kind = TaskKind(task.kind)
-    except ValueError:
-        raise BadRequest(
-            f"This agent knows no task of kind '{task.kind[:80]}'. Is it older than the Control Plane?"
-        ) from None
-    return TASKS[kind], TASKS[kind].read_order(task.payload)
+    if (declared := find_declaration(task.kind)) is None:
+        raise BadRequest(f"This agent knows no task of kind '{task.kind[:80]}'. Is it older than the Control Plane?")
+    return declared, declared.read_order(task.payload)
 
 
 def sentence_of(error: OSError) -> str:

@@ -17,14 +17,6 @@ from typing import Any
 from pydantic import Field
 
 from spg99.protocol import Message
-
-# Until every room has followed them to tasks.py.
-from spg99.protocol.tasks import ComputeStart as ComputeStart
-from spg99.protocol.tasks import ComputeStarted as ComputeStarted
-from spg99.protocol.tasks import ComputeStop as ComputeStop
-from spg99.protocol.tasks import TaskKind as TaskKind
-from spg99.protocol.tasks import TimelineCreate as TimelineCreate
-from spg99.protocol.tasks import TimelineDelete as TimelineDelete
 from spg99.resources import Size, StorageState
 
 

@@ -177,6 +177,11 @@ def declaration_of(order: Order) -> TaskDeclaration:
     return next(declared for declared in TASKS.values() if declared.order is type(order))
 
 
+def find_declaration(kind: str) -> TaskDeclaration | None:
+    """The declaration of a kind as it stands in a message; None for one we do not know (the other side is newer)."""
+    return next((declared for declared in TASKS.values() if declared.kind == kind), None)
+
+
 def _fields_of(error: ValidationError) -> dict[str, str]:
     problems = error.errors(include_url=False, include_input=False)
     return {".".join(map(str, problem["loc"])): problem["msg"] for problem in problems}

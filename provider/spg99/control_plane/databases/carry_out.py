@@ -20,14 +20,7 @@ from spg99.control_plane.records import audit, operations
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, Conflict
-from spg99.protocol.node import (
-    ComputeStart,
-    ComputeStarted,
-    ComputeStop,
-    TaskKind,
-    TimelineCreate,
-    TimelineDelete,
-)
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, TaskKind, TimelineCreate, TimelineDelete
 from spg99.resources import DatabaseState as State
 from spg99.resources import Size
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from spg99.control_plane.store import Transaction
 from spg99.ids import new_id
-from spg99.protocol.node import ComputeStarted
+from spg99.protocol.tasks import ComputeStarted
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from spg99.control_plane.databases.actions import (
 )
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.databases.view import DatabaseView, TaskView
-from spg99.protocol.node import TaskKind
+from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseState as State
 
 STABLE_AFTER = timedelta(seconds=60)

@@ -22,7 +22,7 @@ from spg99.control_plane.databases.actions import (
     wait,
 )
 from spg99.control_plane.databases.view import DatabaseView, TaskView
-from spg99.protocol.node import TaskKind
+from spg99.protocol.tasks import TaskKind
 
 CANCELLED = "The database is being deleted."
 

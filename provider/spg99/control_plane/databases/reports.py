@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import ValidationError
-
 from spg99 import faults, log
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import computes, leases, rows, schedule
@@ -14,15 +12,10 @@ from spg99.control_plane.databases.computes import ComputeRow
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.view import NODE_SILENT_AFTER
 from spg99.control_plane.records.policy_cache import PolicyCache
-from spg99.errors import BadRequest, Forbidden, NotFound
+from spg99.errors import Forbidden, NotFound
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
-from spg99.protocol.node import (
-    ComputeStarted,
-    Heartbeat,
-    HeartbeatAnswer,
-    TaskKind,
-    TaskResult,
-)
+from spg99.protocol.node import Heartbeat, HeartbeatAnswer, TaskResult
+from spg99.protocol.tasks import find_declaration
 
 HEARTBEAT_SECONDS = 5
 MISSING_AFTER = timedelta(seconds=10)
@@ -51,7 +44,8 @@ class Reports:
                 raise NotFound("This task is not known.")
             if task.node_id != node.node_id:
                 raise Forbidden("This task is held by another identity.")
-            _check(task, result)
+            if result.succeeded and (declared := find_declaration(task.kind)) is not None:
+                declared.read_result(task.payload, result.result)
             row = await rows.lock(tx, task.db_id) if task.db_id is not None else None
             if not await fleet.finish_task(tx, task_id, node.node_id, result):
                 _log.info("a result came twice or too late", task_id=task_id, node_id=node.node_id)
@@ -119,15 +113,3 @@ class Reports:
         return LeaseAnswer(
             renewed=sorted(renewed), lost=sorted(used - renewed), renew_seconds=max(1, lease_seconds // 3)
         )
-
-
-def _check(task: fleet.TaskRow, result: TaskResult) -> None:
-    """Raises BadRequest for a result that is not one of this task: nothing may be built on it."""
-    if not result.succeeded or task.kind != TaskKind.COMPUTE_START:
-        return
-    try:
-        started = ComputeStarted.model_validate(result.result)
-    except ValidationError as error:
-        raise BadRequest("The result of compute.start must say where the compute takes connections.") from error
-    if started.compute_id != task.compute_id:
-        raise BadRequest("The result is about another compute.")

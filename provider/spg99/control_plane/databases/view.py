@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from spg99.protocol.node import TaskKind
+from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseState as State
 
 NODE_SILENT_AFTER = timedelta(seconds=30)

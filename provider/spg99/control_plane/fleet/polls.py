@@ -37,7 +37,7 @@ class Polls:
         with wakeups.waiter(("spg99_tasks", node.node_id)) as bell:
             while True:
                 if self._polls[node.node_id] is not this_poll:
-                    return LeasedTasks(tasks=[])
+                    return LeasedTasks(tasks=[], now=self._clock.now())
                 bell.clear()
                 async with self._store.transaction() as tx:
                     rows = await tasks.lease(
@@ -53,5 +53,6 @@ class Polls:
                 patience = left if looked_twice else min(left, LOOK_AGAIN_SECONDS)
                 ends_here = rows or wakeups.closing or left <= 0
                 if ends_here or (not await bell.wait_for(patience) and looked_twice) or await is_gone():
-                    return LeasedTasks(tasks=[row.as_message(node.token_sha256) for row in rows])
+                    orders = [row.as_message(node.token_sha256) for row in rows]
+                    return LeasedTasks(tasks=orders, now=self._clock.now())
                 looked_twice = True

@@ -9,18 +9,11 @@ from typing import Any
 from spg99 import log
 from spg99.control_plane.store import Transaction
 from spg99.protocol import Message
-from spg99.protocol.node import Task, TaskKind, TaskResult
+from spg99.protocol.node import Task, TaskResult
+from spg99.protocol.tasks import TASKS, TaskKind
 
 LEASED_FOR = timedelta(seconds=60)
 """How long an agent may be silent about a task before it comes again."""
-EXPIRES_AFTER: dict[TaskKind, timedelta] = {
-    TaskKind.TIMELINE_CREATE: timedelta(seconds=60),
-    TaskKind.COMPUTE_START: timedelta(seconds=60),
-    # Late is still right for these: what they remove is named by an id that is never used again.
-    TaskKind.COMPUTE_STOP: timedelta(days=1),
-    TaskKind.TIMELINE_DELETE: timedelta(days=1),
-}
-"""How long an order waits for an agent to take it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ async def enqueue(
         db_id=db_id,
         compute_id=compute_id,
         request_id=log.bound_request(),
-        expires_at=now + EXPIRES_AFTER[kind],
+        expires_at=now + TASKS[kind].waits_for,
     )
     await tx.notify("spg99_tasks", node_id)
     return int(task_id)

@@ -13,7 +13,8 @@ from spg99.client import InternalClient
 from spg99.errors import Spg99Error, Unavailable
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.gateway import Checkout, ConnectRequest, Egress, LeaseAnswer, LeaseReport, LeaseUse
-from spg99.protocol.node import ComputeSeen, Heartbeat, HeartbeatAnswer, LeaseTasks, Task, TaskKind, TaskResult
+from spg99.protocol.node import ComputeSeen, Heartbeat, HeartbeatAnswer, LeaseTasks, Task, TaskResult
+from spg99.protocol.tasks import TaskKind
 from spg99.resources import Size
 
 Hook = Callable[[Task], Awaitable[TaskResult | None]]

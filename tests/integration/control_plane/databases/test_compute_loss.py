@@ -6,7 +6,8 @@ import asyncio
 
 from integration.control_plane.databases.house_of_one import House, until
 from integration.control_plane.databases.scripted import Agent, Gateway
-from spg99.protocol.node import ComputeSeen, TaskKind
+from spg99.protocol.node import ComputeSeen
+from spg99.protocol.tasks import TaskKind
 from spg99.resources import Size
 
 

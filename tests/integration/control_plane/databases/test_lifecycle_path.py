@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
-from spg99.protocol.node import TaskKind
+from spg99.protocol.tasks import TaskKind
 
 
 async def test_a_database_is_created_woken_put_to_sleep_and_deleted(house: House) -> None:

@@ -13,7 +13,8 @@ from spg99.control_plane.records import operations
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.tenants import rows as tenants
 from spg99.errors import Conflict, NotFound
-from spg99.protocol.node import TaskKind, TaskResult
+from spg99.protocol.node import TaskResult
+from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseSpec
 
 

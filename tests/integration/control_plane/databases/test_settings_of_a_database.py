@@ -11,7 +11,8 @@ from integration.control_plane.databases.scripted import Agent, Gateway
 from spg99.control_plane.databases.resource import as_resource
 from spg99.control_plane.records import operations
 from spg99.errors import WrongState
-from spg99.protocol.node import TaskKind, TaskResult
+from spg99.protocol.node import TaskResult
+from spg99.protocol.tasks import TaskKind
 
 
 async def test_a_new_size_is_the_profile_of_the_next_start(house: House) -> None:

@@ -10,7 +10,8 @@ import pytest
 from integration.control_plane.databases.house_of_one import House, until
 from integration.control_plane.databases.scripted import Agent, Gateway
 from spg99.errors import CannotWake, NotFound
-from spg99.protocol.node import Task, TaskKind, TaskResult
+from spg99.protocol.node import Task, TaskResult
+from spg99.protocol.tasks import TaskKind
 
 
 async def test_a_hundred_connects_at_once_are_one_start(house: House) -> None:

@@ -12,7 +12,7 @@ from spg99.control_plane.databases import actions as a
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.states import Event, State
 from spg99.control_plane.databases.view import ComputeView, DatabaseView, NodeView, TaskView, TimelineView
-from spg99.protocol.node import TaskKind
+from spg99.protocol.tasks import TaskKind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PLACED = TimelineView("tl_1", "present", "node_1")
