@@ -6,7 +6,9 @@ single-user mode while the cluster is stopped. So not even a Gateway that is foo
 
 from __future__ import annotations
 
-from spg99.errors import BadRequest
+import re
+
+from spg99.errors import BadRequest, Internal
 
 BLANK_DATABASE = "spg99_blank"
 """The template's database that becomes the tenant's by a new name: faster than CREATE DATABASE at that moment."""
@@ -45,6 +47,14 @@ def hba_rules(*, database_name: str, pg_user: str) -> str:
     Gateway's own user can enter the socket's folder. Quoted, a name is only a name, also `all` and `replication`."""
     database, role = quoted(database_name), quoted(pg_user)
     return f"# Written at every start.\nlocal {database} {role} trust\nlocal replication {role} trust\n"
+
+
+def door_of(hba_text: str) -> tuple[str, str]:
+    """Database and role that `hba_rules` let in. Raises Internal for a text that is not ours."""
+    found = re.search(r'^local "([^"]+)" "([^"]+)" trust$', hba_text, flags=re.MULTILINE)
+    if found is None:
+        raise Internal("The access rules of the database are damaged; they are written anew at its next start.")
+    return found[1], found[2]
 
 
 def quoted(name: str) -> str:

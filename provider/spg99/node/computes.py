@@ -12,9 +12,10 @@ from pathlib import Path
 
 from spg99 import faults, log
 from spg99.errors import CannotWake, Spg99Error
-from spg99.node import access, writer
+from spg99.node import access, in_use, writer
 from spg99.node.confinement import Confinement, launcher, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.in_use import Use
 from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import compute_settings
 from spg99.node.storage import Storage
@@ -25,7 +26,7 @@ from spg99.postgres.durable import replace_file
 from spg99.postgres.logfile import cause_of_end, read_since
 from spg99.processes import Bell
 from spg99.protocol.node import ComputeSeen
-from spg99.protocol.tasks import ComputeStart, ComputeStarted
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 
 BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""
@@ -114,15 +115,38 @@ class Computes:
         self._register(compute, running)
         return _started(compute, running)
 
-    async def stop(self, compute_id: str, timeline_id: str, mode: StopMode) -> None:
-        """Stops a compute and sees to it that it is not started again. One that does not run is a success."""
+    async def stop(
+        self, compute_id: str, timeline_id: str, mode: StopMode, *, only_if_unused: bool = False
+    ) -> ComputeStopped:
+        """Stops a compute and sees to it that it is not started again. One that does not run is a success.
+
+        With `only_if_unused` it runs on when somebody uses it or nobody can tell; the answer says why.
+        """
         timeline = self._folder.timeline(timeline_id)
         last = writer.read(timeline)
         if last is None or last.compute_id != compute_id:
-            return
+            return ComputeStopped()
         faults.point("compute.stop.before_signal")
-        await self._end(timeline, last, mode)
+        if not only_if_unused:
+            await self._end(timeline, last, mode)
+        elif (use := await self._end_if_unused(timeline, last, mode)) is not None:
+            _log.info("compute is in use and runs on", compute_id=compute_id, reason=use.reason)
+            return ComputeStopped(stopped=False, sessions=use.sessions, reason=use.reason)
         faults.point("compute.stop.before_result")
+        return ComputeStopped()
+
+    async def _end_if_unused(self, timeline: TimelineFolder, last: Writer, mode: StopMode) -> Use | None:
+        compute = self._running.get(last.compute_id) or self._compute(timeline, last)
+        if (running := compute.cluster.adopt()) is None:
+            await self._end(timeline, last, mode)
+            return None
+        database, user = access.door_of(timeline.hba_file.read_text())
+        with in_use.closed_socket(compute.cluster.socket_dir, last.backend_port) as socket:
+            faults.point("compute.stop.door_closed")
+            use = await in_use.use_of(socket, running.pid, user=user, database=database)
+            if use is None:
+                await self._end(timeline, last, mode)
+            return use
 
     async def end_all_of(self, timeline_id: str) -> None:
         """Ends whatever runs on these files, before they are removed."""
@@ -143,6 +167,8 @@ class Computes:
             compute = self._compute(timeline, record)
             if (running := compute.cluster.adopt()) is not None:
                 await self.storage.begin(timeline, record.profile, running.pid)
+                # A former agent may have died while it asked whether somebody is in there.
+                in_use.open_socket(compute.cluster.socket_dir, record.backend_port)
                 self._register(compute, running)
             elif record.pid is not None:
                 reason = cause_of_end(read_since(timeline.log_file, 0)) or "PostgreSQL ended while no agent was there."

@@ -133,9 +133,11 @@ class Handlers:
         if order.mode not in ("fast", "immediate"):
             raise BadRequest(f"A compute can be stopped 'fast' or 'immediate', not '{order.mode[:20]}'.")
         mode: StopMode = "fast" if order.mode == "fast" else "immediate"
-        await self._computes.stop(order.compute_id, order.timeline_id, mode)
+        stopped = await self._computes.stop(
+            order.compute_id, order.timeline_id, mode, only_if_unused=order.only_if_unused
+        )
         self._observer.look_again(order.timeline_id)
-        return ComputeStopped()
+        return stopped
 
     @asynccontextmanager
     async def _only_one(self, timeline_id: str) -> AsyncIterator[None]:

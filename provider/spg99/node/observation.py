@@ -6,14 +6,12 @@ import asyncio
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
-
 from spg99.node.computes import Compute, Computes, trim_log
 from spg99.node.folder import NodeFolder
+from spg99.node.in_use import SOCKET_TABLE, connections_in, connections_to
 from spg99.node.timelines import size_bytes
 from spg99.protocol.node import Heartbeat
 
@@ -21,37 +19,16 @@ MEASURE_SECONDS = 60.0
 """A running database's files are measured this often, a sleeping one's once."""
 TELL_ALL_SECONDS = 60.0
 """Sizes that have not changed are told this often: a node may hold a hundred thousand of them."""
-_SOCKET_TABLE = Path("/proc/net/unix")
-_CONNECTED = "03"
-
-
-def connections_in(socket_table: str) -> dict[str, int]:
-    """Clients per socket folder, from /proc/net/unix: each accepted connection stands there with its socket's path.
-
-    Columns: Num RefCount Protocol Flags Type St Inode Path.
-    """
-    found: Counter[str] = Counter()
-    for line in socket_table.splitlines():
-        columns = line.split(maxsplit=7)
-        if len(columns) == 8 and columns[5] == _CONNECTED and "/.s.PGSQL." in columns[7]:
-            found[columns[7].rpartition("/")[0]] += 1
-    return dict(found)
 
 
 def connections_of(computes: Iterable[Compute]) -> dict[str, int]:
     """Clients per socket folder: one look for all where the system has a table, else one at each server's children."""
     if sys.platform == "linux":
-        return connections_in(_SOCKET_TABLE.read_text())
-    return {compute.record.backend_addr: _sessions(compute.record.pid) for compute in computes}
-
-
-def _sessions(pid: int | None) -> int:
-    """Children of a postmaster that serve a client: only their titles hold where the client is, `[local]`."""
-    try:
-        children = psutil.Process(pid).children()
-        return sum(any("[local]" in word for word in child.cmdline()) for child in children)
-    except psutil.Error:
-        return 0
+        return connections_in(SOCKET_TABLE.read_text())
+    return {
+        compute.record.backend_addr: connections_to(Path(compute.record.backend_addr), compute.record.pid)
+        for compute in computes
+    }
 
 
 class Observer:

@@ -13,7 +13,7 @@ from spg99.errors import BadRequest, Conflict, Internal
 from spg99.node import access, writer
 from spg99.node.folder import NodeFolder, TimelineFolder, checked_id
 from spg99.node.handlers import sentence_of
-from spg99.node.observation import connections_in
+from spg99.node.in_use import connections_in
 from spg99.node.template import trusted
 from spg99.node.writer import Writer, admit
 from spg99.postgres.durable import replace_file

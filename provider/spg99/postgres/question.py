@@ -1,0 +1,86 @@
+"""One question to a cluster over its unix socket: log in where no password is asked, one query, its rows as text.
+
+Here: a session that lives for one answer. Not here: what is asked (callers), sessions of clients (gateway/).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from spg99.errors import ProtocolViolation
+from spg99.wire import messages
+from spg99.wire.messages import FrameScanner
+from spg99.wire.startup import startup_message
+
+_ANSWER_BYTES_MAX: Final = 1 << 20
+_QUERY: Final = b"Q"
+_DATA_ROW: Final = b"D"
+
+Row = tuple[str | None, ...]
+
+
+class NoAnswer(Exception):
+    """The question was not answered. `sqlstate` is PostgreSQL's own when it refused, None when it said nothing."""
+
+    def __init__(self, reason: str, sqlstate: str | None = None) -> None:
+        self.reason = reason
+        self.sqlstate = sqlstate
+        super().__init__(reason)
+
+
+async def ask(socket: Path, query: str, *, user: str, database: str, timeout_seconds: float) -> list[Row]:
+    """The rows of a query, with nothing but pg_catalog on the search path. Raises NoAnswer."""
+    parameters = {
+        b"user": user.encode(),
+        b"database": database.encode(),
+        b"application_name": b"spg99",
+        b"client_encoding": b"UTF8",
+        # Whatever the role's own settings say: they are a tenant's.
+        b"options": f"-c search_path=pg_catalog -c statement_timeout={round(timeout_seconds * 1000)}".encode(),
+    }
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            reader, writer = await asyncio.open_unix_connection(str(socket))
+            try:
+                writer.write(startup_message(parameters))
+                await _answer(reader)
+                writer.write(messages.frame(_QUERY, query.encode() + b"\0"))
+                rows = await _answer(reader)
+                writer.write(messages.TERMINATE)
+                return rows
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise NoAnswer(f"PostgreSQL did not answer within {timeout_seconds:.0f} s") from None
+    except (OSError, ProtocolViolation) as error:
+        raise NoAnswer(f"PostgreSQL does not answer ({error})") from error
+
+
+async def _answer(reader: asyncio.StreamReader) -> list[Row]:
+    """What is said until the session is ready for the next query."""
+    scanner = FrameScanner(bytes_max=_ANSWER_BYTES_MAX)
+    rows: list[Row] = []
+    while data := await reader.read(65536):
+        scanner.feed(data)
+        for kind, body in scanner:
+            if kind == messages.ERROR_RESPONSE:
+                fields = messages.error_fields(body)
+                raise NoAnswer(fields.get("M", "PostgreSQL refused"), fields.get("C"))
+            if kind == _DATA_ROW:
+                rows.append(_row(body))
+            elif kind == messages.READY_FOR_QUERY:
+                return rows
+    raise NoAnswer("PostgreSQL closed the connection")
+
+
+def _row(body: bytes) -> Row:
+    values: list[str | None] = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2])):
+        length = int.from_bytes(body[at : at + 4], signed=True)
+        at += 4
+        values.append(None if length < 0 else body[at : at + length].decode(errors="replace"))
+        at += max(length, 0)
+    return tuple(values)
