@@ -13,6 +13,9 @@ from pathlib import Path
 from spg99.node.storage_rules import Bounds
 from spg99.resources import Size
 
+TENANT_RULES_NAME = "libspg99_tenant_rules.so"
+"""The library that refuses what rights cannot (provider/tenant_rules), beside the extensions."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -91,6 +94,8 @@ def compute_settings(
         "max_worker_processes": str(profile.max_worker_processes),
         "max_parallel_workers": str(profile.max_worker_processes // 2),
     }
+    if (extensions_dir / TENANT_RULES_NAME).is_file():
+        settings["shared_preload_libraries"] = f'"{extensions_dir / TENANT_RULES_NAME}"'
     if sys.platform == "linux":  # elsewhere PostgreSQL has no such call; saves an fsync for each file after a crash
         settings["recovery_init_sync_method"] = "syncfs"
     return settings

@@ -7,9 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+from spg99 import log
 from spg99.errors import BadRequest
 from spg99.node.access import TEMPLATE_REVISION, TEMPLATE_SQL
 from spg99.node.folder import NodeFolder
+from spg99.node.profiles import TENANT_RULES_NAME
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.durable import sync_folder
@@ -19,6 +21,10 @@ MAJOR_MIN = 18
 """extension_control_path and io_method came with 18."""
 EXTENSIONS = ("vector",)
 """Extensions a tenant may create though they hold C code: code of the build, not of the tenant."""
+TENANT_RULES = Path(__file__).with_name(TENANT_RULES_NAME)
+"""Built at set-up by provider/tenant_rules/build, for PostgreSQL 18, where there is a C compiler."""
+
+_log = log.get("agent")
 
 
 def require_version(binaries: Binaries) -> None:
@@ -48,8 +54,9 @@ async def prepare_template(folder: NodeFolder, binaries: Binaries, account: Acco
     return home / "pgdata"
 
 
-def prepare_extensions(folder: NodeFolder, binaries: Binaries) -> Path:
-    """A folder for extension_control_path: control files and scripts of `EXTENSIONS`, marked trusted.
+def prepare_extensions(folder: NodeFolder, binaries: Binaries, *, tenant_rules: Path = TENANT_RULES) -> Path:
+    """A folder for extension_control_path: control files and scripts of `EXTENSIONS`, marked trusted; and the library with
+    a tenant's rules, which every compute loads from here.
 
     The build's own control files stay as they are: they may be shared, and are not ours to change. Another build gets
     another folder, because computes that run keep theirs.
@@ -57,7 +64,10 @@ def prepare_extensions(folder: NodeFolder, binaries: Binaries) -> Path:
     source = binaries.extension_dir()
     controls = {name: source / f"{name}.control" for name in EXTENSIONS} if source is not None else {}
     texts = {name: path.read_text() for name, path in controls.items() if path.is_file()}
-    key = hashlib.sha256("\n".join(texts.values()).encode()).hexdigest()[:8]
+    library = tenant_rules.read_bytes() if binaries.major == MAJOR_MIN and tenant_rules.is_file() else b""
+    if not library:
+        _log.warning("no library of tenant rules: a password changed by ALTER ROLE will be accepted without effect")
+    key = hashlib.sha256("\n".join(texts.values()).encode() + library).hexdigest()[:8]
     home = folder.extensions_dir / f"{binaries.version}-{key}"
     if home.exists():
         return home
@@ -70,6 +80,9 @@ def prepare_extensions(folder: NodeFolder, binaries: Binaries) -> Path:
             shutil.copyfile(script, draft / "extension" / script.name)
     for path in (draft / "extension").iterdir():
         path.chmod(0o644)
+    if library:
+        (draft / TENANT_RULES_NAME).write_bytes(library)
+        (draft / TENANT_RULES_NAME).chmod(0o755)
     draft.rename(home)
     return home
 
