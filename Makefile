@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 # ruff and mypy get no second chance
-.PHONY: failed-again help setup demo demo-terraform dev test lint unit conformance integration scenarios faults bench conformance-report generate dist cli-tools lock clean
+.PHONY: failed-again help setup demo demo-terraform dev check test test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist cli-tools lock clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
@@ -21,15 +21,23 @@ demo-terraform: setup ## the same walk with Terraform (or OpenTofu)
 dev: setup ## the platform on this machine, until Ctrl-C
 	@$(BIN)/spg99 dev
 
+check: setup ## before every commit, in a minute: lint, types, import contracts, unit tests with few examples each
+	@$(MAKE) --no-print-directory lint
+	SPG99_EXAMPLES=few $(PYTEST) -q -n 2 --dist worksteal -m "not long and not slow" tests/unit
+
 test: setup ## lint, types, import contracts and all tests but the long ones
 	@scripts/test-packages
 	@$(MAKE) --no-print-directory lint
-	$(PYTEST) -n 2 --dist loadfile -m "not long" --junitxml=build/tests.xml tests || $(MAKE) --no-print-directory failed-again
+	SPG99_OUTCOMES=first $(PYTEST) -n 2 --dist loadfile -m "not long" --junitxml=build/tests.xml tests || $(MAKE) --no-print-directory failed-again
+
+test-skipped: setup ## the tests that the last `make test` skipped, once more: after `make cli-tools` most of them run
+	@[ ! -s build/skipped.txt ] || SPG99_OUTCOMES=again $(PYTEST) -n 2 --dist loadfile --junitxml=build/tests-skipped.xml @build/skipped.txt || $(MAKE) --no-print-directory failed-again
 
 failed-again:
 	@[ -n "$$CI" ] || exit 1
 	@echo "These tests failed. In CI each gets one more chance by itself; one that passes now failed by chance and wants mending."
-	$(PYTEST) -v --last-failed --last-failed-no-failures none -m "not long" tests
+	@[ -s build/failed.txt ]
+	SPG99_OUTCOMES=again $(PYTEST) -v @build/failed.txt
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -56,7 +64,7 @@ generate: setup ## everything that is generated
 dist: setup ## Terraform provider as a registry wants it: zips, checksums, manifest
 	$(BIN)/python scripts/dist.py
 
-cli-tools: ## OpenTofu and tfplugindocs for the tests that want them, built with Go (some minutes)
+cli-tools: ## Pulumi's CLI, OpenTofu and tfplugindocs for the tests that want them, built with Go (10-15 minutes, once)
 	@scripts/cli-tools
 
 lock: setup ## resolve the dependencies again

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401  - hooks are found here
+
 # Tests write a program anew within the second in which it ran before: byte code that was kept would pass for the new one.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 

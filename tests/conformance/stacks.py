@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from house import BIN, House
+from kit.pulumi_cli import MISSING, find_pulumi, pulumi_environment
 
 PASSPHRASE = "conformance"
 
@@ -65,10 +65,7 @@ class Stack:
             **os.environ,
             **self.house.env,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
-            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "PULUMI_HOME": str(self.folder / "home"),
+            **pulumi_environment(self.folder, passphrase=PASSPHRASE),
             **self.environment,
             **(environment or {}),
         }
@@ -112,17 +109,9 @@ class Stack:
 
 
 def engines() -> list[Any]:
-    """The engines to run everything through; the real CLI is skipped, and says so, where it is not on PATH."""
+    """The engines to run everything through; the real CLI is skipped, and says so, where there is none."""
     import pytest
 
-    pulumi = shutil.which("pulumi")
-    return [
-        pytest.param([str(BIN / "spg99")], id="embedded"),
-        pytest.param(
-            [pulumi or "pulumi"],
-            id="pulumi",
-            marks=pytest.mark.skipif(
-                pulumi is None, reason="the pulumi CLI is not on PATH: only the embedded engine is tested"
-            ),
-        ),
-    ]
+    found = find_pulumi()
+    missing = pytest.mark.skipif(found is None, reason=MISSING)
+    return [pytest.param([str(BIN / "spg99")], id="embedded"), pytest.param([str(found)], id="pulumi", marks=missing)]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from typing import Any
 
-import pytest
-
-pulumi = shutil.which("pulumi")
-pytestmark = pytest.mark.skipif(pulumi is None, reason="the pulumi CLI is not on PATH: nobody to take turns with")
+from kit.pulumi_cli import OFFLINE, pulumi
 
 PROGRAM = """
 box = Box("box", text="{text}", code=Output.secret("rosebud"))
@@ -21,14 +17,9 @@ pulumi.export("password", box.password)
 
 def _pulumi(house: Any, *arguments: str) -> str:
     environment = os.environ | house.env
-    environment |= {
-        "PULUMI_BACKEND_URL": f"file://{house.folder}/state",
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_SKIP_CONFIRMATIONS": "true",
-        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-    }
+    environment |= {"PULUMI_BACKEND_URL": f"file://{house.folder}/state", **OFFLINE}
     done = subprocess.run(
-        [str(pulumi), *arguments, "--stack", "dev", "--non-interactive"],
+        [pulumi(), *arguments, "--stack", "dev", "--non-interactive"],
         cwd=house.folder,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc, status_pb2
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2_grpc, status_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 
 SIG, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
@@ -102,6 +102,9 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         asked = ("root_directory", "program_directory", "configure_with_urn", "invoke_with_preview")
         self.note("handshake", **{name: getattr(request, name) for name in asked})
         return pb.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
+
+    def GetPluginInfo(self, request, context):
+        return plugin_pb2.PluginInfo(version=os.environ.get("SHELF_VERSION", "1.0.0"))
 
     def Attach(self, request, context):
         self.note("attach", address=request.address)
