@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 PYTHON_MIN: Final = (3, 11)
 DISK_BYTES_MIN: Final = 1 << 30
 POSTGRES_MAJOR: Final = 18
-DATA_DIR_BYTES_MAX: Final = 60
-"""A unix socket's path has at most 103 (macOS) or 107 bytes; ours are up to 43 bytes below the data folder."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,8 @@ def _postgres_programs(pg_bin: Path | None, data_dir: Path, account: Account | N
 
 def folder(data_dir: Path) -> Finding:
     """Can the data folder be made or written?"""
+    from spg99.postgres.socket_folder import is_short_enough, runtime_folder
+
     near = nearest_existing(data_dir)
     if not near.is_dir():
         return Finding("fail", "Data folder", f"{near} is no folder", "Give another --data-dir.")
@@ -104,9 +104,10 @@ def folder(data_dir: Path) -> Finding:
         return Finding(
             "fail", "Data folder", f"{near} cannot be written", "Give another --data-dir, or change its owner."
         )
-    if len(os.fsencode(data_dir)) > DATA_DIR_BYTES_MAX:
-        return Finding("fail", "Data folder", f"{data_dir} is too long for unix sockets", "Give a shorter --data-dir.")
-    return Finding("ok", "Data folder", f"{data_dir}{'' if near == data_dir else ' (will be made)'}")
+    text = f"{data_dir}{'' if near == data_dir else ' (will be made)'}"
+    if not is_short_enough(data_dir / "run"):
+        text += f"; its path is too long for sockets, they are in {runtime_folder(data_dir)}"
+    return Finding("ok", "Data folder", text)
 
 
 def reachable(data_dir: Path, run_as: str | None) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from spg99 import log
 from spg99.control_plane.store import setup
 from spg99.errors import BadRequest, CannotWake, Conflict
 from spg99.postgres import Cluster, find_binaries, service_account
+from spg99.postgres import socket_folder as sockets
 from spg99.postgres.accounts import make_folder
 
 DATABASE: Final = "spg99"
@@ -64,7 +65,8 @@ class EmbeddedCatalogue:
         """`settings` are PostgreSQL's own and beat ours."""
         self._settings = dict(settings or {})
         self._account = service_account(run_as)
-        self._folder = data_dir.expanduser().absolute() / "catalogue"
+        self._data_dir = data_dir.expanduser().absolute()
+        self._folder = self._data_dir / "catalogue"
         self.binaries = find_binaries(
             pg_bin, copy_to=data_dir.expanduser().absolute() / "programs", account=self._account, major=major
         )
@@ -74,7 +76,7 @@ class EmbeddedCatalogue:
                 "Leave out --pg-bin to use the one that comes with spg99."
             )
         self._cluster = Cluster(
-            self._folder / "pg", data_dir.expanduser().absolute() / "run" / "catalogue", self.binaries, self._account
+            self._folder / "pg", sockets.socket_folder(data_dir) / "catalogue", self.binaries, self._account
         )
         self._is_ours = False
 
@@ -116,6 +118,7 @@ class EmbeddedCatalogue:
         """Stops it if it was started here."""
         if self._is_ours:
             await self._cluster.stop("fast")
+            sockets.release(self._data_dir)
             self._is_ours = False
 
     def _write_access_rules(self) -> None:

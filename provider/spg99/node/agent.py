@@ -27,7 +27,7 @@ from spg99.node.handlers import Handlers
 from spg99.node.observation import Observer
 from spg99.node.template import prepare_extensions, prepare_template, require_version
 from spg99.node.timelines import Timelines
-from spg99.postgres import find_binaries, service_account
+from spg99.postgres import find_binaries, service_account, socket_folder
 from spg99.postgres.locks import locked
 from spg99.processes import ClockSteps, Jobs, Loops, loop_failures, say_ready, serve_probes, stop_ordered
 from spg99.processes.health import pause_seconds
@@ -240,6 +240,7 @@ class Agent:
             with contextlib.suppress(Spg99Error, TimeoutError):
                 await asyncio.wait_for(self._tell(), 2.0)
         await self._computes.leave()
+        socket_folder.release(self._settings.data_dir)
         _log.info("agent ended")
 
 

@@ -2,7 +2,7 @@
 
     <data>/node/<name>/  identity.json  pg/  template/  extensions/
                          timelines/<timeline_id>/  pgdata/  writer.json  life.json  pg_hba.conf  postgres.log
-    <data>/run/<id>/     sockets of one compute (the paths must stay short)
+    <data>/run/<id>/     sockets of one compute (elsewhere when the path is too long: postgres/socket_folder.py)
 
 Everything is root's (or ours) except pgdata/ and the socket folders, which belong to the account that runs PostgreSQL.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from spg99.errors import BadRequest
 from spg99.postgres import Account, require_reachable
 from spg99.postgres.accounts import make_folder
+from spg99.postgres.socket_folder import socket_folder
 
 _ID = re.compile(r"[a-z]{1,8}_[0-9A-Za-z]{1,40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -83,9 +84,9 @@ class NodeFolder:
         """Makes what is missing. Raises BadRequest when the name cannot be a folder or the account cannot get there."""
         if not _NAME.fullmatch(name):
             raise BadRequest(f"'{name}' cannot be the name of a node: letters, digits, dots, dashes, underscores.")
-        folder = cls(data_dir.expanduser().resolve() / "node" / name, data_dir.expanduser().resolve() / "run")
         try:
-            for path in (folder.root, folder.timelines_dir, folder.run_dir):
+            folder = cls(data_dir.expanduser().resolve() / "node" / name, socket_folder(data_dir))
+            for path in (folder.root, folder.timelines_dir):
                 make_folder(path, mode=0o755)
         except OSError as error:
             raise BadRequest(
@@ -154,5 +155,5 @@ class NodeFolder:
             return [Path(entry.path) for entry in entries if entry.name.startswith((".draft-", ".trash-"))]
 
     def socket_dir(self, compute_id: str) -> Path:
-        """Sockets of one compute. 60 bits of the id: the path has to stay under 104 bytes, and nothing else is in there."""
+        """Sockets of one compute. 60 bits of the id: the path has to stay short, and nothing else is in there."""
         return self.run_dir / checked_id(compute_id).partition("_")[2][-12:]

@@ -25,12 +25,12 @@ from spg99.postgres.locks import locked
 from spg99.postgres.logfile import complaint_in, last_words, read_since
 from spg99.postgres.preload import Preload
 from spg99.postgres.processes import Exit, Running
+from spg99.postgres.socket_folder import SOCKET_PATH_BYTES_MAX
 
 ADMIN_ROLE: Final = "spg99_admin"
 """The bootstrap superuser of every cluster of ours."""
 StopMode = Literal["fast", "immediate"]
 _STOP_SIGNAL: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-SOCKET_PATH_BYTES_MAX: Final = 107 if sys.platform == "linux" else 103
 START_SECONDS: Final = 600.0
 """A start may replay a lot of WAL; the process's own end is noticed at once, so this is only for one that hangs."""
 
@@ -206,7 +206,7 @@ class Cluster:
         if (length := len(os.fsencode(path))) > SOCKET_PATH_BYTES_MAX:
             raise CannotWake(
                 f"The socket's path {path} has {length} bytes, the system allows {SOCKET_PATH_BYTES_MAX}. "
-                "Choose a data folder with a shorter path."
+                "Choose a folder with a shorter path for sockets."
             )
         if (running := self.adopt()) is not None:
             raise Conflict(f"PostgreSQL runs already in {self.data_dir} (pid {running.pid}).")
@@ -233,7 +233,7 @@ class Cluster:
         process["env"] |= environment
         if preload is not None:
             process = preload.start_options(process)
-        fixed = {"listen_addresses": "", "unix_socket_directories": str(self.socket_dir), "port": str(port)}
+        fixed = {"listen_addresses": "", "unix_socket_directories": _quoted(self.socket_dir), "port": str(port)}
         options = [word for name, value in {**settings, **fixed}.items() for word in ("-c", f"{name}={value}")]
         with _append_only(self.log_file) as log:
             return subprocess.Popen(
@@ -289,6 +289,11 @@ class Cluster:
         environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()}
         account = self.account.popen_options() if self.account is not None else {}
         return {"env": environment, "cwd": "/", "umask": 0o077, **account}
+
+
+def _quoted(folder: Path) -> str:
+    """A folder in a setting that takes a list of them, whatever signs are in its name."""
+    return '"' + str(folder).replace('"', '""') + '"'
 
 
 def _locale_options(major: int) -> list[str]:

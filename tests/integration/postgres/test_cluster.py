@@ -131,7 +131,7 @@ async def test_a_stop_that_hangs_is_made_stronger(cluster: Cluster) -> None:
 
 async def test_a_path_too_long_for_a_socket_is_a_sentence(binaries: Binaries, cluster: Cluster, data_dir: Path) -> None:
     far = Cluster(cluster.data_dir, data_dir / ("x" * 120), binaries, service_account(None))
-    with pytest.raises(CannotWake, match="Choose a data folder with a shorter path"):
+    with pytest.raises(CannotWake, match="Choose a folder with a shorter path for sockets"):
         await far.start(SETTINGS)
 
 

@@ -1,0 +1,47 @@
+"""Any data folder works: longer than a socket's path may be, with blanks, commas, quotes and letters of any language."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from house import House
+from spg99.postgres.socket_folder import runtime_folder
+
+ODD = "a folder, with \"quotes\" and 'such' ünd"
+
+
+@pytest.fixture
+def odd(data_dir: Path) -> Iterator[House]:
+    folder = data_dir / ODD / ("long" * 30)
+    folder.mkdir(parents=True)
+    house = House(folder)
+    yield house
+    if house.process is not None and house.process.poll() is None:
+        house.process.kill()
+        house.process.wait()
+    for process in house.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    shutil.rmtree(runtime_folder(folder), ignore_errors=True)
+
+
+@pytest.mark.timeout(240)
+def test_the_whole_house_works_in_an_odd_folder_and_leaves_no_socket(odd: House) -> None:
+    odd.start(seconds=120)
+    sockets = runtime_folder(odd.data_dir)
+    assert (sockets / "catalogue" / ".s.PGSQL.5432").is_socket()
+    odd.create_database()
+    for _ in range(2):  # the second time in a data folder that has lain
+        with odd.connect(connect_timeout=60) as db:
+            db.execute("create extension if not exists vector")
+            assert db.execute("select current_database()").fetchone() == ("app",)
+        odd.stop()
+        assert not sockets.exists() and not odd.processes()
+        odd.start(seconds=120)
+    odd.stop()
