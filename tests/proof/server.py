@@ -137,6 +137,11 @@ class Server:
 
     # -- one request
 
+    def has_answered(self, key: str | None) -> bool:
+        """Whether a POST with this Idempotency-Key was answered before."""
+        with self._lock:
+            return key in self._answers
+
     def answer(self, request: Request) -> tuple[int, Any, str | None]:
         """Status, body, and `drop` when the connection has to break instead."""
         with self._lock:
@@ -388,6 +393,7 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path.endswith("/events") and not self.plane.events_refused:
             self._stream(request)
             return
+        repeated = self.plane.has_answered(headers.get("idempotency-key"))
         if url.path.endswith("/events"):
             status, body, drop = 403, {"error": "Forbidden", "message": "No events for you.", "details": {}}, None
             self.plane.requests.append(request)
@@ -407,6 +413,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("X-Request-Id", request_id)
+        if repeated:
+            self.send_header("Idempotency-Replayed", "true")
         if retry_after is not None:
             self.send_header("Retry-After", f"{retry_after:g}")
         self.end_headers()

@@ -7,14 +7,14 @@ JSON values under our names). Bridges do the latter and never load the classes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, overload
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from spg99.client.events import Event, follow
 from spg99.client.shaped import checked
-from spg99.client.transport import Transport
+from spg99.client.transport import Answer, Transport
 from spg99.errors import BadRequest, Internal
 from spg99.ids import new_id
 from spg99.shapes import Noun
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from spg99.resources import Resource, Spec
 
 R = TypeVar("R", bound="Resource")
+
+
+class Made(NamedTuple):
+    """An object that a create answered."""
+
+    values: dict[str, Any]
+    was_there: bool
+    """An earlier call with the same key made it; its answer was told again."""
 
 
 class Client:
@@ -73,9 +81,17 @@ class Client:
     async def create(self, noun: Any, spec: Any, *, idempotency_key: str | None = None) -> Any:
         """Creates an object. The same key with the same spec answers the first result again (24 h)."""
         values = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json", exclude_unset=True)
+        return _parsed(noun, (await self._create(noun, values, idempotency_key or new_id("idem"))).value)
+
+    async def make(self, noun: Noun, spec: Mapping[str, Any], *, idempotency_key: str) -> Made:
+        """Creates an object, and says whether an earlier call with this key had made it."""
+        answer = await self._create(noun, dict(spec), idempotency_key)
+        return Made(checked(noun, answer.value), answer.was_repeated)
+
+    async def _create(self, noun: Any, values: Mapping[str, Any], idempotency_key: str) -> Answer:
         path = _collection(noun).format(**_quoted(values))
         body = {name: value for name, value in values.items() if name not in noun.path_fields()}
-        return _parsed(noun, await self.call("POST", path, json=body, idempotency_key=idempotency_key))
+        return await self._transport.exchange("POST", path, json=body, headers={"Idempotency-Key": idempotency_key})
 
     @overload
     async def read(

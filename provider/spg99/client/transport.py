@@ -7,7 +7,7 @@ import random
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -20,6 +20,15 @@ from spg99.ids import new_id
 ATTEMPTS_TO_FIND_MAX = 5
 """A server that never answered is more likely a wrong URL than one that restarts: say so after two seconds."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Answer(NamedTuple):
+    """A good answer."""
+
+    value: Any
+    """Its JSON value; None when it has no body."""
+    was_repeated: bool
+    """The server told again what it had answered to an earlier call with the same Idempotency-Key."""
 
 
 class Transport:
@@ -74,7 +83,11 @@ class Transport:
         """Closes all connections."""
         await self._lanes.aclose()
 
-    async def send(
+    async def send(self, method: str, path: str, **request: Any) -> Any:
+        """The JSON value of the answer; everything else as in `exchange`."""
+        return (await self.exchange(method, path, **request)).value
+
+    async def exchange(
         self,
         method: str,
         path: str,
@@ -84,8 +97,8 @@ class Transport:
         headers: dict[str, str] | None = None,
         is_repeatable: bool | None = None,
         wait_seconds: float = 0.0,
-    ) -> Any:
-        """The JSON value of the answer. Raises a Spg99Error when there is none after all attempts.
+    ) -> Answer:
+        """The answer. Raises a Spg99Error when there is none after all attempts.
 
         `wait_seconds`: how long the server was asked to hold the answer back (long poll).
         """
@@ -99,12 +112,14 @@ class Transport:
             timeout=httpx.Timeout(self.timeout_seconds + wait_seconds, connect=min(self.timeout_seconds, 10.0)),
         )
         again = retry.repeatable(method, request.headers) if is_repeatable is None else is_repeatable
-        attempt = 0
+        attempt, may_be_ours = 0, False
         while True:
             attempt += 1
             outcome, result = await self._attempt(request, request_id, again, 2 * self.timeout_seconds + wait_seconds)
-            if not isinstance(result, Spg99Error):
-                return result
+            if isinstance(result, Answer):
+                return result._replace(was_repeated=False) if may_be_ours else result
+            # The server may have carried it out; then its next answer tells of this very call.
+            may_be_ours = may_be_ours or not isinstance(outcome, retry.NotSent)
             pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt)
             if pause is None:
                 raise result
@@ -125,7 +140,7 @@ class Transport:
     async def _attempt(
         self, request: httpx.Request, request_id: str, again: bool, seconds_max: float
     ) -> tuple[retry.Outcome | None, Any]:
-        """One try: what happened (None = trying again cannot help), and the value or the error.
+        """One try: what happened (None = trying again cannot help), and the Answer or the error.
 
         httpx's own limits are for one read each: an answer that drips byte by byte would never end. `seconds_max` is for all.
         """
@@ -145,7 +160,8 @@ class Transport:
             )
         self._reached = True
         try:
-            return None, answers.value_of(response, request_id=request_id)
+            value = answers.value_of(response, request_id=request_id)
+            return None, Answer(value, response.headers.get("idempotency-replayed") == "true")
         except Spg99Error as error:
             return retry.Answered(response.status_code, response.headers.get("retry-after")), error
 

@@ -110,6 +110,10 @@ class Host:
     def update(self, res: Stored, *, timeout: float = 0, **values: Any) -> Stored:
         news, failures = self.check(res, **values)
         assert not failures, failures
+        return self.change(res, news, timeout=timeout)
+
+    def change(self, res: Stored, news: dict[str, Any], *, timeout: float = 0) -> Stored:
+        """An update to inputs that no check has seen."""
         request = provider_pb2.UpdateRequest(
             id=res.id,
             urn=res.urn,

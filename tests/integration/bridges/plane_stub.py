@@ -117,14 +117,16 @@ class Plane:
                 if url.path.endswith("/events"):
                     await self._stream(headers, writer)
                     break
+                known = set(self._answers)
                 status, answer = await self._answer(method, url.path, parse_qs(url.query), headers, body)
+                repeated = "Idempotency-Replayed: true\r\n" if headers.get("idempotency-key") in known else ""
                 if method != "GET" and status < 300 and self.cut_answers > 0:
                     self.cut_answers -= 1
                     writer.transport.abort()
                     return
                 raw = b"" if answer is None else json.dumps(answer).encode()
                 writer.write(
-                    f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
+                    f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{repeated}Content-Length: {len(raw)}\r\n\r\n".encode()
                     + raw
                 )
                 await writer.drain()

@@ -70,8 +70,10 @@ def test_a_replacement_that_loses_data_is_refused_in_the_preview(host: Host, dat
     assert set(failures) == {"name"}
     assert '"app"' in failures["name"] and '"bills"' in failures["name"] and "allow_replacement" in failures["name"]
     news = dict(database.inputs, name="bills")
+    answer = host.diff(database, news)
+    assert answer.changes == DIFF_SOME and not answer.replaces, "a Diff that raised would fail a refresh too"
     with pytest.raises(Failed, match="data destroyed"):
-        host.diff(database, news)
+        host.change(database, news)
 
 
 def test_a_replacement_the_program_agrees_to_is_one(host: Host, plane: Plane, database: Stored) -> None:

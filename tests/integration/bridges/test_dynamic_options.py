@@ -33,11 +33,14 @@ def project(server: Server, tmp_path: Path) -> Project:
 def test_a_trigger_replaces_what_keeps_its_name(project: Project, server: Server) -> None:
     # `replace_on_changes` has no effect on any dynamic provider: Pulumi's host does not tell the engine which properties change.
     text = """
-        Gadget("watched", shelf="top", name="watched", opts=Opts(replacement_trigger={!r}))
+        Gadget("watched", shelf="top", name="watched", allow_replacement={}, opts=Opts(replacement_trigger={!r}))
     """
-    project.run(run_up, text.format("a"))
+    project.run(run_up, text.format(False, "a"))
     before = server.objects["gadget", "top/watched"]["gadget_id"]
-    assert changes(project.run(run_up, text.format("b"))) == {"replace": 1}
+    [failure] = project.run(run_up, text.format(False, "b"), ok=False).failures
+    assert "its data would be destroyed" in failure.message and "allow_replacement" in failure.message
+    assert server.objects["gadget", "top/watched"]["gadget_id"] == before
+    assert changes(project.run(run_up, text.format(True, "b"))) == {"replace": 1}
     assert server.objects["gadget", "top/watched"]["gadget_id"] != before, (
         "the name is taken, so the old one goes first"
     )

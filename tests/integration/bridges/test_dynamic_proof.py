@@ -93,9 +93,11 @@ def test_another_write_only_secret_is_a_change_of_it_alone(host: Host, server: S
 def test_a_protected_object_is_neither_replaced_nor_deleted(host: Host, server: Server) -> None:
     res = host.create(gadget(), **WANTED, deletion_protection=True)
     news, failures = host.check(res, **WANTED, deletion_protection=True, material="wood", allow_replacement=True)
-    assert failures == {}
+    assert "'top/lamp' is protected: deletion_protection is on" in failures["material"]
+    answer = host.diff(res, news)
+    assert answer.changes and not answer.replaces, "a Diff that raised would fail a refresh too"
     with pytest.raises(Failed, match="'top/lamp' is protected: deletion_protection is on"):
-        host.diff(res, news)
+        host.change(res, news)
     with pytest.raises(Failed, match="is protected"):
         host.delete(res)
     assert server.count("DELETE", "") == 0

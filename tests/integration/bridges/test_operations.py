@@ -41,8 +41,7 @@ def wanted(**values: Any) -> dict[str, Any]:
 
 
 async def lamp(operations: Operations, **values: Any) -> dict[str, Any]:
-    _, made = await operations.create(GADGET, wanted(**values), declaration="urn:lamp")
-    return made
+    return (await operations.create(GADGET, wanted(**values), declaration="urn:lamp")).values
 
 
 @pytest.mark.parametrize("drop", ["before", "after"])

@@ -35,21 +35,25 @@ def writes(server: Server) -> list[str]:
 
 def test_a_change_that_the_program_wants_a_replacement_for(project: Project, server: Server) -> None:
     text = """
-        Gadget("watched", shelf="top", name="watched", note={!r}, opts=Opts(replace_on_changes=["note"], replacement_trigger={!r}))
+        Gadget("watched", shelf="top", name="watched", note={!r}, allowReplacement={}, opts=Opts(replace_on_changes=["note"], replacement_trigger={!r}))
         Gadget("plain", shelf="top", name="plain", note={!r})
     """
-    project.run(run_up, text.format("one", "a", "one"))
+    project.run(run_up, text.format("one", True, "a", "one"))
     first = server.objects["gadget", "top/watched"]["gadget_id"]
     writes(server)
-    assert changes(project.run(run_up, text.format("two", "a", "two"))) == {"replace": 1, "update": 1}
+    assert changes(project.run(run_up, text.format("two", True, "a", "two"))) == {"replace": 1, "update": 1}
     assert sorted(writes(server)) == ["DELETE watched", "PATCH plain", "POST watched"]
     second = server.objects["gadget", "top/watched"]
     assert (second["note"], second["gadget_id"] != first) == ("two", True), (
         "the name is taken, so the old one goes first"
     )
-    assert changes(project.run(run_up, text.format("two", "b", "two"))) == {"replace": 1}
+    assert changes(project.run(run_up, text.format("two", True, "b", "two"))) == {"replace": 1}
     assert writes(server) == ["DELETE watched", "POST watched"]
-    assert ("gadget", "top/watched") in server.objects and server.created == 4
+    third = server.objects["gadget", "top/watched"]["gadget_id"]
+    assert server.created == 4
+    [failure] = project.run(run_up, text.format("two", False, "c", "two"), ok=False).failures
+    assert "its data would be destroyed" in failure.message and "allowReplacement" in failure.message
+    assert server.objects["gadget", "top/watched"]["gadget_id"] == third and writes(server) == []
 
 
 def test_the_order_of_a_replacement_and_of_what_needs_it(project: Project, server: Server) -> None:
@@ -73,7 +77,7 @@ def test_the_order_of_a_replacement_and_of_what_needs_it(project: Project, serve
 def test_what_goes_with_a_replaced_one_is_made_again_under_its_name(project: Project, server: Server) -> None:
     text = """
         shell = Gadget("shell", shelf="top", material={!r}, allowReplacement=True)
-        Gadget("inside", shelf="top", name="inside", opts=Opts(deleted_with=shell))
+        Gadget("inside", shelf="top", name="inside", allowReplacement=True, opts=Opts(deleted_with=shell))
     """
     project.run(run_up, text.format("steel"))
     before = server.objects["gadget", "top/inside"]["gadget_id"]

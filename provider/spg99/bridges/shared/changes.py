@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from spg99.bridges.shared import values
 from spg99.bridges.shared.unknown import UNKNOWN, has_unknown
 from spg99.bridges.shared.values import Spelling
+from spg99.bridges.shared.words import Words
 from spg99.shapes import Field, Noun
 
 ALLOW_REPLACEMENT = "allow_replacement"
@@ -74,24 +75,75 @@ def refused_replacements(
     *,
     old_inputs: Mapping[str, Any],
     new_inputs: Mapping[str, Any],
+    old_outputs: Mapping[str, Any] | None = None,
     spelling: Spelling = str,
 ) -> dict[str, str]:
-    """A sentence for each field whose new value would destroy data; empty when nothing would or the user agrees."""
-    if not noun.holds_data or not old_inputs or new_inputs.get(ALLOW_REPLACEMENT) is True:
+    """A sentence for each field whose new value would destroy data; empty when nothing would or the user agrees.
+
+    Whether the object is protected says `old_outputs`, where the tool tells them to a check, else what was written last.
+    """
+    if not old_inputs:
         return {}
-    changes = diff(noun, old_outputs=old_inputs, new_inputs=new_inputs, old_inputs=old_inputs)
+    found = diff(noun, old_outputs=old_inputs, new_inputs=new_inputs, old_inputs=old_inputs)
+    known = {**old_inputs, **(old_outputs or {})}
+    return destroying(noun, found, known, agreed=agrees(new_inputs), spelling=spelling)
+
+
+def agrees(inputs: Mapping[str, Any]) -> bool:
+    """Whether the user agreed that a replacement destroys data."""
+    return inputs.get(ALLOW_REPLACEMENT) is True
+
+
+def destroying(
+    noun: Noun,
+    found: Iterable[Change],
+    old_outputs: Mapping[str, Any],
+    *,
+    agreed: bool,
+    spelling: Spelling = str,
+    agreement: str = "",
+) -> dict[str, str]:
+    """The one rule for replacements, in every bridge: why these changes must not be made, by field; empty when they may.
+
+    Refused is what needs another object while the present one is protected, or holds data that nobody agreed to lose.
+    `agreement` says in the tool's words how to agree.
+    """
+    replacing = [change for change in found if change.replaces]
+    if not replacing:
+        return {}
+    if (protection := refused_deletion(noun, old_outputs, spelling=spelling)) is not None:
+        return {replacing[0].field: f"cannot change in place, and the {_words(noun)} cannot be replaced. {protection}"}
+    if agreed or not noun.holds_data:
+        return {}
     secrets = noun.secrets()
+    how = agreement or f"set {spelling(ALLOW_REPLACEMENT)} to true"
     refused = {}
-    for change in changes:
-        if change.replaces:
-            is_secret = change.field in secrets
-            step = "cannot change" if is_secret else f"cannot change from {_json(change.old)} to {_json(change.new)}"
-            keep = "the old value" if is_secret else _json(change.old)
-            refused[change.field] = (
-                f"{step} in place: the {_words(noun)} would be replaced by an empty one and its data destroyed. Keep "
-                f"{keep}, or set {spelling(ALLOW_REPLACEMENT)} to true if that is what you want."
-            )
+    for change in replacing:
+        is_secret = change.field in secrets
+        step = "cannot change" if is_secret else f"cannot change from {_json(change.old)} to {_json(change.new)}"
+        keep = "the old value" if is_secret else _json(change.old)
+        refused[change.field] = (
+            f"{step} in place: the {_named(noun, old_outputs)} would be replaced by an empty one and its data destroyed. Keep "
+            f"{keep}, or {how} if that is what you want."
+        )
     return refused
+
+
+def refused_update(
+    noun: Noun,
+    found: Iterable[Change],
+    old_outputs: Mapping[str, Any],
+    new_inputs: Mapping[str, Any],
+    *,
+    spelling: Spelling = str,
+) -> str | None:
+    """Why a tool must not make these changes, in one sentence; None when it may.
+
+    No Diff ever raises it: a refresh asks Diff too. It tells a refused replacement as an update, and the update is refused.
+    Checks refuse what a program's edit would destroy; here it is also seen when the object itself has become another.
+    """
+    refused = destroying(noun, found, old_outputs, agreed=agrees(new_inputs), spelling=spelling)
+    return next((f"{spelling(name)} {reason}" for name, reason in refused.items()), None)
 
 
 def refused_deletion(noun: Noun, old_outputs: Mapping[str, Any], *, spelling: Spelling = str) -> str | None:
@@ -99,11 +151,13 @@ def refused_deletion(noun: Noun, old_outputs: Mapping[str, Any], *, spelling: Sp
     if noun.protected_by is None or old_outputs.get(noun.protected_by) is not True:
         return None
     flag = spelling(noun.protected_by)
-    try:
-        named = f"The {_words(noun)} '{noun.id_of(old_outputs)}'"
-    except KeyError:
-        named = f"This {_words(noun)}"
-    return f"{named} is protected: {flag} is on. Set it to false and apply that first; then it can be deleted."
+    return f"The {_named(noun, old_outputs)} is protected: {flag} is on. Set it to false and apply that first; then it can be deleted."
+
+
+def how_to_replace(noun: Noun, words: Words) -> str:
+    """What to do for a replacement that is meant, and for one that is not, in the tool's words."""
+    agree = f" and set {words.spelling(ALLOW_REPLACEMENT)} to true (its data is destroyed)" if noun.holds_data else ""
+    return words.replace.format(agree=agree)
 
 
 def deletes_before_replace(noun: Noun, changes: list[Change]) -> bool:
@@ -120,6 +174,12 @@ def patch(noun: Noun, changes: list[Change]) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _named(noun: Noun, outputs: Mapping[str, Any]) -> str:
+    """`database 'acme/app'`, as far as the id is known."""
+    known = all(outputs.get(name) is not None and not has_unknown(outputs[name]) for name in noun.id_fields())
+    return f"{_words(noun)} '{noun.id_of(outputs)}'" if known else _words(noun)
 
 
 def _words(noun: Noun) -> str:

@@ -5,13 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from spg99.ids import new_id
 from spg99.shapes import Noun
 
 Values = dict[str, Any]
 """JSON values under our field names."""
+
+
+class Held(NamedTuple):
+    """The object that a tool's state holds for a declaration: a create of that declaration must not answer it as new."""
+
+    uid: Any
+    """None where the tool does not say."""
+    human_id: str | None
+    may_be_replaced: bool = True
+    """It holds no data, or the user agreed to lose it."""
+
+
+class Created(NamedTuple):
+    """What a create has led to."""
+
+    human_id: str
+    values: Values
+    was_there: bool
+    """An earlier run of the same declaration had made it, and its answer was lost or is asked for again."""
 
 
 def idempotency_key(declaration: str | None, noun: Noun, body: Mapping[str, Any], generation: int) -> str:

@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spg99.bridges.shared.changes import diff, patch, refused_deletion
+from spg99.bridges.shared.changes import diff, how_to_replace, patch, refused_deletion
 from spg99.bridges.shared.endings import Interrupted as Interrupted  # raised here: who calls catches both from here
 from spg99.bridges.shared.endings import Unfinished as Unfinished
 from spg99.bridges.shared.inputs import a
 from spg99.bridges.shared.objects import (
+    Created,
+    Held,
     Values,
     idempotency_key,
     inputs_of,
@@ -81,45 +83,66 @@ class Operations:
         inputs: Mapping[str, Any],
         *,
         declaration: str | None,
+        held: Held | None = None,
         seconds_max: float | None = None,
         progress: Progress = no_progress,
-    ) -> tuple[str, Values]:
-        """Creates an object and waits until it is settled; answers its human id and values.
+    ) -> Created:
+        """Creates an object and waits until it is settled.
 
         `declaration` names it (Pulumi's URN, a token that Terraform keeps): asked again for the same one, after a lost
         answer or a kill, it finds the object of the first time instead of making a second. None: every call makes one.
-        Raises Unfinished when the object exists but is not settled.
+        `held` is the object that the tool's state has for the declaration: that one is never answered as the new one.
+        Raises Unfinished when the object exists but is not settled, Conflict when `held` would have to go first.
         """
         deadline = _deadline(seconds_max or noun.seconds.create)
         body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
-        made, now = await self._create_or_find(noun, body, declaration, deadline, progress)
+        if held is not None and not await self._stands(noun, held):
+            held = None
+        if held is not None and (not held.may_be_replaced or (noun.has_name() and held.human_id == noun.id_of(body))):
+            raise Conflict(self._not_twice(noun, held.human_id))
+        made, now, was_there = await self._create_or_find(noun, body, declaration, held, deadline, progress)
         values = keep_secrets(noun, now, made)
-        return noun.id_of(values), await self._settled(noun, values, "created", deadline, progress)
+        settled = await self._settled(noun, values, "created", deadline, progress)
+        return Created(noun.id_of(values), settled, was_there)
+
+    async def _stands(self, noun: Noun, held: Held) -> bool:
+        """Whether the object of a state is there; one whose id is not known is taken to be."""
+        if held.human_id is None:
+            return True
+        now = await self._look(noun, held.human_id)
+        return now is not None and not is_going(noun, now) and held.uid in (None, now.get(noun.uid_field))
+
+    def _not_twice(self, noun: Noun, human_id: str | None) -> str:
+        return (
+            f"The {_words(noun)} '{human_id}' of this resource exists, and the engine wants a new one before it deletes this one. "
+            f"Nothing was changed. {how_to_replace(noun, self._words)}"
+        )
 
     async def _create_or_find(
-        self, noun: Noun, body: Values, declaration: str | None, deadline: float, progress: Progress
-    ) -> tuple[Values, Values]:
-        """What the create answered (only it tells some secrets), and the object as it is now."""
+        self, noun: Noun, body: Values, declaration: str | None, held: Held | None, deadline: float, progress: Progress
+    ) -> tuple[Values, Values, bool]:
+        """What the create answered (only it tells some secrets), the object as it is now, and whether it was there before."""
         generation = 0
         while generation < GENERATIONS_MAX:
             if self._waiter.interrupted:
                 raise Interrupted
             key = idempotency_key(declaration, noun, body, generation)
             try:
-                made = await self._client.create(noun, body, idempotency_key=key)
+                made = await self._client.make(noun, body, idempotency_key=key)
             except Conflict as conflict:
                 if "first" in conflict.details:
                     if (mine := await self._mine_before_the_edit(noun, body, conflict)) is not None:
-                        return mine, mine
+                        return mine, mine, True
                     generation += 1
                     continue
                 await self._wait_for_the_name(noun, body, conflict, deadline, progress)
                 continue
-            now = await self._look_at_made(noun, made, declaration)
-            if now is not None and is_same(noun, made, now) and not is_going(noun, now):
-                return made, now
-            # The answer was kept from an object that is gone: this declaration was created, deleted and is created
-            # again. Its next life has a key of its own.
+            now = await self._look_at_made(noun, made.values, declaration)
+            is_alive = now is not None and is_same(noun, made.values, now) and not is_going(noun, now)
+            if now is not None and is_alive and (held is None or now.get(noun.uid_field) != held.uid):
+                return made.values, now, made.was_there
+            # The answer was kept from an object that is gone, or from the one that is to be replaced: this declaration was
+            # created before. Its next life has a key of its own.
             generation += 1
         raise Conflict(
             f"This {_words(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."

@@ -20,11 +20,18 @@ class Words(NamedTuple):
     adopt: str = "import it under the id '{id}'"
     """How to manage an object that exists; `{id}`, `{noun}`, `{title}` and `{collection}` are filled in."""
     moved: str = "if it was only renamed or moved in the program, tell the tool so"
+    replace: str = "Delete it first, then create it again."
+    """How to replace an object that exists, and how not to; `{agree}` is filled in where data would be lost."""
     spelling: Callable[[str], str] = str
     """How users of the tool write our field names."""
 
 
 ANY_TOOL = Words()
+
+_PULUMI_REPLACE = (
+    "To replace it, give the resource the option {option}{agree}; to keep it, take back what forces the replacement "
+    "(`pulumi state untaint`, no --replace, no replacement trigger)."
+)
 
 PULUMI_DYNAMIC = Words(
     apply="the next `pulumi up`",
@@ -33,6 +40,7 @@ PULUMI_DYNAMIC = Words(
     adopt="write an import file (`spg99 import-file {collection}:{id} -o import.json`) and take it in "
     "(`pulumi import --file import.json`, or `spg99 import`)",
     moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
+    replace=_PULUMI_REPLACE.format(option="delete_before_replace", agree="{agree}"),
 )
 """Pulumi's dynamic provider: Python programs only, so names are in snake case."""
 
@@ -43,6 +51,7 @@ PULUMI = Words(
     adopt="run `pulumi import spg99:index:{title} <name in the program> {id}`, or give the resource the option "
     "`import` with '{id}'",
     moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
+    replace=_PULUMI_REPLACE.format(option="deleteBeforeReplace", agree="{agree}"),
     spelling=camel,
 )
 """The native plugin."""

@@ -227,23 +227,21 @@ def _refused(
     protected = removal(block, prior)
     if protected or agreed:
         return protected
+    from spg99.bridges.shared import changes  # brings modules that no plan without a replacement needs
+
     noun = _noun(block)
-    return tuple(
-        Refusal(
-            name,
-            f"{prior['id']} would be replaced and its data destroyed",
-            f"`{name.removesuffix(VERSION)}` cannot change from {_shown(block, name, prior[name])} to "
-            f"{_shown(block, name, state[name])} in place: the {noun.noun} '{prior['id']}' would be replaced by an empty one. "
-            f"Keep {_shown(block, name, prior[name])}, or set `{ALLOW_REPLACEMENT} = true` if that is what you want.",
-        )
+    found = [
+        changes.Change(name.removesuffix(VERSION), plain(prior[name]), plain(state[name]), replaces=True)
         for name in replaces
+    ]
+    told = {name: plain(value) for name, value in prior.items() if name != noun.protected_by}
+    why = changes.destroying(noun, found, told, agreed=agreed, agreement=f"set `{ALLOW_REPLACEMENT} = true`")
+    summary = f"{prior['id']} would be replaced and its data destroyed"
+    return tuple(
+        Refusal(name, summary, f"`{name.removesuffix(VERSION)}` {why[name.removesuffix(VERSION)]}")
+        for name in replaces
+        if name.removesuffix(VERSION) in why
     )
-
-
-def _shown(block: Block, name: str, value: Any) -> str:
-    import json
-
-    return "(secret)" if block.named[name].sensitive else json.dumps(plain(value), default=str)
 
 
 def _human_id(noun: Noun, values: Mapping[str, Any]) -> Any:

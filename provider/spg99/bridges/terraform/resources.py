@@ -144,7 +144,7 @@ class ResourceCalls(Session):
             with token_for(folder, address, noun, wanted, lambda: call.cancelled, self.environment) as create:
                 declaration = f"terraform:{create.token}"
                 try:
-                    _, values = self.reach().run(
+                    made = self.reach().run(
                         lambda operations: operations.create(
                             noun, wanted, declaration=declaration, seconds_max=limit, progress=progress
                         )
@@ -152,8 +152,8 @@ class ResourceCalls(Session):
                 except Unfinished as unfinished:
                     create.made(unfinished.values.get(noun.uid_field))
                     raise
-                create.made(values.get(noun.uid_field))
-            return values
+                create.made(made.values.get(noun.uid_field))
+            return made.values
 
         state, said = self._ended(block, work, planned, None, "Creating", planned["id"])
         return state, said + self._told_once(block, state)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from spg99.bridges.shared.objects import Created
 from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.terraform import planning
 from spg99.bridges.terraform.provider import TerraformProvider
@@ -416,7 +417,7 @@ def test_an_object_that_was_made_is_kept_even_when_its_answer_makes_no_sense(mon
 
     class Made:
         def run(self, work: Any) -> Any:
-            return "top/one", answer()
+            return Created("top/one", answer(), was_there=False)
 
     made.reach = lambda: Made()  # type: ignore[method-assign,assignment,return-value]
     real = planning.answered

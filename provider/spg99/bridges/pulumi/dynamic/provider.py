@@ -25,10 +25,12 @@ from pulumi.runtime import rpc
 from spg99.bridges.pulumi.dynamic import connection, host, wire
 from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY
 from spg99.bridges.pulumi.shared.naming import told, wire_path
+from spg99.bridges.pulumi.shared.replacements import Replacements
 from spg99.bridges.shared import background, changes, inputs
 from spg99.bridges.shared.objects import Values
 from spg99.bridges.shared.operations import Operations, Progress, Unfinished
 from spg99.bridges.shared.unknown import UNKNOWN
+from spg99.bridges.shared.words import PULUMI_DYNAMIC
 from spg99.emit.names import camel
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error
 from spg99.prepared import PACKAGE
@@ -38,6 +40,8 @@ T = TypeVar("T")
 
 _log = host.EngineLog()
 _prepared = threading.Lock()
+_replacements = Replacements(PULUMI_DYNAMIC)
+"""Of this process: every noun has a Provider of its own, and one explicit provider a process of its own."""
 
 
 class Provider:
@@ -101,8 +105,12 @@ class Provider:
             for name, value in own.items()
             if not isinstance(value, bool) and value is not UNKNOWN
         ]
+        old_inputs, old_outputs = wire.inputs_from(self.noun, olds), self._old_outputs(call)
+        _replacements.checked(
+            self.noun, call.urn, old_inputs=old_inputs, old_outputs=old_outputs, new_inputs=checked.inputs | own
+        )
         refused = changes.refused_replacements(
-            self.noun, old_inputs=wire.inputs_from(self.noun, olds), new_inputs=checked.inputs | own
+            self.noun, old_inputs=old_inputs, new_inputs=checked.inputs | own, old_outputs=old_outputs
         )
         failures += [CheckFailure(camel(name), sentence) for name, sentence in refused.items()]
         known = {field.name for field in self.noun.inputs}
@@ -114,16 +122,11 @@ class Provider:
         wrote = self._old_inputs(call, "old_inputs")
         is_now = wire.outputs_from(self.noun, olds)
         found = changes.diff(self.noun, old_outputs=is_now, new_inputs=wanted, old_inputs=wrote)
-        replaces = [camel(change.field) for change in found if change.replaces]
-        if replaces and wrote is not None:
-            # Checks refuse this already. Data hangs on it, so it is refused here as well, where the engine asks last.
-            for sentence in changes.refused_replacements(self.noun, old_inputs=wrote, new_inputs=wanted).values():
-                raise BadRequest(sentence)
-        if replaces and (refusal := changes.refused_deletion(self.noun, is_now)) is not None:
-            raise Conflict(refusal)
+        # A refused replacement is told as an update, which is refused: an error here would fail a refresh too.
+        refused = changes.refused_update(self.noun, found, is_now, wanted)
         return DiffResult(
             changes=bool(found),
-            replaces=replaces,
+            replaces=[] if refused else [camel(change.field) for change in found if change.replaces],
             stables=[],
             delete_before_replace=changes.deletes_before_replace(self.noun, found),
         )
@@ -131,18 +134,29 @@ class Provider:
     def _create(self, call: host.Call, props: dict[str, Any]) -> CreateResult:
         wanted = wire.inputs_from(self.noun, props)
         work = self._operations().create(
-            self.noun, wanted, declaration=call.urn, seconds_max=call.seconds_max, progress=_progress(call)
+            self.noun,
+            wanted,
+            declaration=call.urn,
+            held=_replacements.before_create(self.noun, call.urn),
+            seconds_max=call.seconds_max,
+            progress=_progress(call),
         )
-        human_id, values = self._finished(call, lambda: connection.run(work), props)
-        return CreateResult(human_id, wire.outputs_to(self.noun, values))
+        made = self._finished(call, lambda: connection.run(work), props)
+        _replacements.made(self.noun, call.urn, made.values, was_there=made.was_there)
+        return CreateResult(made.human_id, wire.outputs_to(self.noun, made.values))
 
     def _update(self, call: host.Call, human_id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        old, wanted = wire.outputs_from(self.noun, olds), wire.inputs_from(self.noun, news)
+        wrote = self._old_inputs(call, "old_inputs")
+        found = changes.diff(self.noun, old_outputs=old, new_inputs=wanted, old_inputs=wrote)
+        if (sentence := changes.refused_update(self.noun, found, old, wanted)) is not None:
+            raise Conflict(sentence)
         work = self._operations().update(
             self.noun,
             human_id,
-            old=wire.outputs_from(self.noun, olds),
-            new_inputs=wire.inputs_from(self.noun, news),
-            old_inputs=self._old_inputs(call, "old_inputs"),
+            old=old,
+            new_inputs=wanted,
+            old_inputs=wrote,
             seconds_max=call.seconds_max,
             progress=_progress(call),
         )
@@ -166,14 +180,26 @@ class Provider:
         )
 
     def _delete(self, call: host.Call, human_id: str, props: dict[str, Any]) -> None:
+        old = wire.outputs_from(self.noun, props)
+        if not _replacements.before_delete(self.noun, call.urn, old):
+            _log.warn(
+                call.urn, f"'{human_id}' stood in the state twice; the second entry is dropped, nothing is deleted."
+            )
+            return
         work = self._operations().delete(
             self.noun,
             human_id,
-            old=wire.outputs_from(self.noun, props),
+            old=old,
             seconds_max=call.seconds_max,
             progress=_progress(call),
         )
         connection.run(work)
+        _replacements.deleted(self.noun, call.urn, old)
+
+    def _old_outputs(self, call: host.Call) -> Values:
+        """What the state holds of the object, where the engine tells a Check (Pulumi 3.25x and newer)."""
+        struct = call.struct("old_outputs")
+        return {} if struct is None else wire.outputs_from(self.noun, rpc.deserialize_properties(struct, True))
 
     def _old_inputs(self, call: host.Call, name: str) -> Values | None:
         struct = call.struct(name)

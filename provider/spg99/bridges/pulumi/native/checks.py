@@ -48,7 +48,7 @@ class Naming(NamedTuple):
     options: Any = None
 
 
-def check(noun: Noun, news: Properties, olds: Properties, naming: Naming) -> Checked:
+def check(noun: Noun, news: Properties, olds: Properties, naming: Naming, old_outputs: Properties = {}) -> Checked:  # noqa: B006
     """All that is wrong with the inputs at once, whether data would be lost, and the inputs completed."""
     wanted = inputs_from(noun, news)
     own = {name: wanted.pop(name) for name in own_inputs(noun) if name in wanted}
@@ -67,7 +67,11 @@ def check(noun: Noun, news: Properties, olds: Properties, naming: Naming) -> Che
         if not isinstance(value, bool | Unknown | None)
     ]
     refused = changes.refused_replacements(
-        noun, old_inputs=inputs_from(noun, olds), new_inputs=checked.inputs | own, spelling=camel
+        noun,
+        old_inputs=inputs_from(noun, olds),
+        new_inputs=checked.inputs | own,
+        old_outputs=outputs_from(noun, old_outputs),
+        spelling=camel,
     )
     failures += [(camel(name), sentence) for name, sentence in refused.items()]
     known = noun.input_fields()
@@ -118,13 +122,14 @@ def diff(
 ) -> Difference:
     """What differs from what the Control Plane last answered.
 
-    A replacement that is refused is told as an update, which Update then refuses, in the preview already. An error here
-    would make a refresh fail as well: it asks the same question to show what happened outside.
+    A replacement that is refused is told as an update, which Update then refuses (refused_update). An error here would make
+    a refresh fail as well: it asks the same question to show what happened outside.
     """
     outputs = outputs_from(noun, olds)
     wanted, wrote = without_ignored(noun, olds, old_inputs, news, ignored)
     found = changes.diff(noun, old_outputs=outputs, new_inputs=wanted, old_inputs=wrote)
-    replaces = [] if refusal(noun, outputs, found, wanted) else [change.field for change in found if change.replaces]
+    refused = changes.refused_update(noun, found, outputs, wanted, spelling=camel)
+    replaces = [] if refused else [change.field for change in found if change.replaces]
     details: dict[str, tuple[int, bool]] = {}
     for change in found:
         field = noun.input_fields()[change.field]
@@ -141,20 +146,6 @@ def diff(
         # A name of our making is another one for the new object, so the old one can wait until that stands.
         deletes_first=not autonamed and changes.deletes_before_replace(noun, found),
     )
-
-
-def refusal(noun: Noun, outputs: dict[str, Any], found: list[changes.Change], wanted: dict[str, Any]) -> str | None:
-    """Why the replacement that these changes need is refused, in a sentence; None when it is not, or none is needed.
-
-    Checks refuse what a program's edit would destroy. Here it is also seen when the object itself has become another.
-    """
-    replacing = {change.field: change.old for change in found if change.replaces}
-    if not replacing:
-        return None
-    refused = changes.refused_replacements(noun, old_inputs=wanted | replacing, new_inputs=wanted, spelling=camel)
-    for name, reason in refused.items():
-        return f"{camel(name)} {reason}"
-    return changes.refused_deletion(noun, outputs, spelling=camel)
 
 
 def stable_outputs(noun: Noun) -> list[str]:

@@ -37,7 +37,7 @@ ConfigureRequest          variables=1 TextEntry*, args=2 Struct, id=7 string, ur
 ConfigureResponse         acceptSecrets=1 bool, supportsPreview=2 bool, acceptResources=3 bool, acceptOutputs=4 bool, supports_autonaming_configuration=5 bool
 
 AutonamingOptions         proposed_name=1 string, mode=2 int32
-CheckRequest              urn=1 string, olds=2 Struct, news=3 Struct, randomSeed=5 bytes, name=6 string, type=7 string, autonaming=8 AutonamingOptions
+CheckRequest              urn=1 string, olds=2 Struct, news=3 Struct, randomSeed=5 bytes, name=6 string, type=7 string, autonaming=8 AutonamingOptions, old_outputs=9 Struct
 CheckFailure              property=1 string, reason=2 string
 CheckResponse             inputs=1 Struct, failures=2 CheckFailure*
 

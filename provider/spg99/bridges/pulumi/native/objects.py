@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from spg99.bridges.pulumi.native.checks import refusal, without_ignored
+from spg99.bridges.pulumi.native.checks import without_ignored
 from spg99.bridges.pulumi.native.properties import (
     AUTONAMED,
     Properties,
@@ -24,6 +24,7 @@ from spg99.bridges.pulumi.native.wire import revealed
 from spg99.bridges.pulumi.shared.naming import from_wire, wire_path
 from spg99.bridges.shared import changes
 from spg99.bridges.shared.inputs import check_fields
+from spg99.bridges.shared.objects import Created, Held
 from spg99.bridges.shared.operations import Operations, Progress
 from spg99.emit.names import camel
 from spg99.errors import BadRequest, Conflict
@@ -53,15 +54,19 @@ async def create(
     properties: Properties,
     *,
     urn: str,
+    held: Held | None,
     seconds_max: float | None,
     progress: Progress,
-) -> tuple[str, dict[str, Any]]:
-    """Creates the object and waits until it is settled; answers its id and outputs."""
-    wanted = inputs_from(noun, properties)
-    human_id, values = await operations.create(
-        noun, wanted, declaration=urn, seconds_max=seconds_max, progress=progress
+) -> Created:
+    """Creates the object and waits until it is settled. `held` is what the state has for this URN."""
+    return await operations.create(
+        noun,
+        inputs_from(noun, properties),
+        declaration=urn,
+        held=held,
+        seconds_max=seconds_max,
+        progress=progress,
     )
-    return human_id, outputs_to(noun, values, like=properties)
 
 
 def preview_update(
@@ -105,7 +110,7 @@ def _update(
     old = outputs_from(noun, olds)
     wanted, wrote = without_ignored(noun, olds, old_inputs, news, ignored)
     found = changes.diff(noun, old_outputs=old, new_inputs=wanted, old_inputs=wrote)
-    if (sentence := refusal(noun, old, found, wanted)) is not None:
+    if (sentence := changes.refused_update(noun, found, old, wanted, spelling=camel)) is not None:
         raise Conflict(sentence)
     return old, wanted, wrote, found
 

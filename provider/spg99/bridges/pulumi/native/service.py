@@ -16,10 +16,13 @@ from spg99.bridges.pulumi.native.calls import Calls
 from spg99.bridges.pulumi.native.engine_log import EngineLog
 from spg99.bridges.pulumi.native.failures import Partial, unexpected
 from spg99.bridges.pulumi.native.messages import DIFF_NONE, DIFF_SOME, WARNING, message
-from spg99.bridges.pulumi.native.properties import Properties, inputs_from, inputs_to, outputs_to
+from spg99.bridges.pulumi.native.properties import Properties, inputs_from, inputs_to, outputs_from, outputs_to
 from spg99.bridges.pulumi.native.wire import decode, encode
 from spg99.bridges.pulumi.shared.naming import told
+from spg99.bridges.pulumi.shared.replacements import Replacements
+from spg99.bridges.shared.objects import Created
 from spg99.bridges.shared.operations import Progress, Unfinished
+from spg99.bridges.shared.words import PULUMI
 from spg99.errors import BadRequest, Spg99Error
 from spg99.shapes import Noun, Package
 
@@ -63,6 +66,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         self.log = EngineLog(engine_address)
         self.connection = settings.Connection(package)
         self.calls = Calls(self.connection.interrupt)
+        self.replacements = Replacements(PULUMI)
 
     # ---- the wire ----------------------------------------------------------------------------------------------------
 
@@ -200,7 +204,15 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
             seed=request.randomSeed,
             options=request.autonaming if request.HasField("autonaming") else None,
         )
-        checked = checks.check(noun, decode(request.news), decode(request.olds), naming)
+        olds, old_outputs = decode(request.olds), decode(request.old_outputs)
+        checked = checks.check(noun, decode(request.news), olds, naming, old_outputs)
+        self.replacements.checked(
+            noun,
+            request.urn,
+            old_inputs=inputs_from(noun, olds),
+            old_outputs=outputs_from(noun, old_outputs),
+            new_inputs=inputs_from(noun, checked.inputs),
+        )
         # Missing settings are told in the preview, not half-way through.
         missing = self.connection.missing()
         for path, reason in checked.warnings:
@@ -238,18 +250,21 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         if request.preview:
             return message("CreateResponse")(properties=encode(objects.preview_create(noun, properties)))
 
-        async def work() -> tuple[str, dict[str, Any]]:
+        async def work() -> Created:
             return await objects.create(
                 await self.connection.operations(),
                 noun,
                 properties,
                 urn=request.urn,
+                held=self.replacements.before_create(noun, request.urn),
                 seconds_max=request.timeout or None,
                 progress=self._progress(request),
             )
 
-        human_id, outputs = await self._changing(noun, properties, work())
-        return message("CreateResponse")(id=human_id, properties=encode(outputs))
+        made = await self._changing(noun, properties, work())
+        self.replacements.made(noun, request.urn, made.values, was_there=made.was_there)
+        outputs = outputs_to(noun, made.values, like=properties)
+        return message("CreateResponse")(id=made.human_id, properties=encode(outputs))
 
     async def Read(self, request: Any) -> Any:  # noqa: N802
         """The object as it is now, for a refresh, a `get` or an import; an empty answer says it is gone."""
@@ -294,11 +309,20 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
 
     async def Delete(self, request: Any) -> Any:  # noqa: N802
         """Deletes the object and waits until it is gone."""
+        noun, old = self._noun(request), outputs_from(self._noun(request), decode(request.properties))
+        if not self.replacements.before_delete(noun, request.urn, old):
+            self.log.line(
+                request.urn,
+                f"'{request.id}' stood in the state twice; the second entry is dropped, nothing is deleted.",
+                WARNING,
+            )
+            await self.log.flush()
+            return message("Empty")()
 
         async def work() -> None:
             await objects.delete(
                 await self.connection.operations(),
-                self._noun(request),
+                noun,
                 request.id,
                 olds=decode(request.properties),
                 seconds_max=request.timeout or None,
@@ -306,6 +330,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
             )
 
         await self.calls.carry_out(work())
+        self.replacements.deleted(noun, request.urn, old)
         return message("Empty")()
 
     async def _list(self, request: Any, context: Any) -> AsyncIterator[Any]:
