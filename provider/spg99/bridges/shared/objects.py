@@ -61,6 +61,11 @@ def is_going(noun: Noun, values: Mapping[str, Any]) -> bool:
     return values.get("state") in noun.gone_states
 
 
+def words_of(noun: Noun) -> str:
+    """What a sentence calls it: `api key`."""
+    return noun.noun.replace("_", " ")
+
+
 def reason_of(values: Mapping[str, Any]) -> str:
     """Why an object is in its state, to go behind the state; empty when it does not say."""
     return f" ({values['state_reason']})" if values.get("state_reason") else ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,11 @@ from spg99.bridges.shared.objects import (
     is_same,
     keep_secrets,
     matches,
-    reason_of,
+    words_of,
 )
-from spg99.bridges.shared.waiting import StillWaiting, Waiter
+from spg99.bridges.shared.settling import Progress as Progress
+from spg99.bridges.shared.settling import Settling
+from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import ANY_TOOL, Words
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, Unavailable
 from spg99.shapes import Noun
@@ -40,10 +42,6 @@ if TYPE_CHECKING:
     from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
 
 GENERATIONS_MAX = 1000
-FAILED_SECONDS_MAX = 15.0
-"""The system tries again by itself when something failed; so long do we wait for that before we say so."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,7 @@ class Operations:
         self._client = client
         self._words = words
         self._waiter = Waiter(client)
+        self._settling = Settling(self._look, self._waiter, words)
 
     async def aclose(self) -> None:
         """Ends the event stream and closes all connections."""
@@ -102,7 +101,7 @@ class Operations:
             raise Conflict(self._not_twice(noun, held.human_id))
         made, now, was_there = await self._create_or_find(noun, body, declaration, held, deadline, progress)
         values = keep_secrets(noun, now, made)
-        settled = await self._settled(noun, values, "created", deadline, progress)
+        settled = await self._settling.settled(noun, values, "created", deadline, progress)
         return Created(noun.id_of(values), settled, was_there)
 
     async def _stands(self, noun: Noun, held: Held) -> bool:
@@ -114,7 +113,7 @@ class Operations:
 
     def _not_twice(self, noun: Noun, human_id: str | None) -> str:
         return (
-            f"The {_words(noun)} '{human_id}' of this resource exists, and the engine wants a new one before it deletes this one. "
+            f"The {words_of(noun)} '{human_id}' of this resource exists, and the engine wants a new one before it deletes this one. "
             f"Nothing was changed. {how_to_replace(noun, self._words)}"
         )
 
@@ -145,7 +144,7 @@ class Operations:
             # created before. Its next life has a key of its own.
             generation += 1
         raise Conflict(
-            f"This {_words(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."
+            f"This {words_of(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."
         )
 
     async def _look_at_made(self, noun: Noun, made: Values, declaration: str | None) -> Values | None:
@@ -160,7 +159,7 @@ class Operations:
             if isinstance(problem, Unavailable) and declaration is not None:
                 raise
             raise Unfinished(
-                f"The {_words(noun)} '{noun.id_of(made)}' was created, but cannot be looked at: {problem} Nothing is lost: "
+                f"The {words_of(noun)} '{noun.id_of(made)}' was created, but cannot be looked at: {problem} Nothing is lost: "
                 f"{self._words.apply} goes on from here.",
                 human_id=noun.id_of(made),
                 values=made,
@@ -180,7 +179,7 @@ class Operations:
         changes = diff(noun, old_outputs=now, new_inputs=body)
         if replacing := [change.field for change in changes if change.replaces]:
             raise Conflict(
-                f"The {_words(noun)} '{noun.id_of(body)}' was made by an earlier run whose answer was lost, and "
+                f"The {words_of(noun)} '{noun.id_of(body)}' was made by an earlier run whose answer was lost, and "
                 f"{', '.join(replacing)} cannot change in place. Declare it as it was, or choose another name.",
                 request_id=conflict.request_id,
             ) from conflict
@@ -201,13 +200,13 @@ class Operations:
         if is_going(noun, there):
             if there.get(noun.uid_field) is None and time.monotonic() > deadline:
                 raise conflict
-            await self._gone(noun, human_id, there, deadline, progress)
+            await self._settling.gone(noun, human_id, there, deadline, progress)
             return
         adopt = self._words.adopt.format(
             id=human_id, noun=noun.noun, title=noun.title, collection=noun.collection_path.rpartition("/")[2]
         )
         raise Conflict(
-            f"{a(_words(noun)).capitalize()} '{human_id}' exists already and was not made by this resource. To manage it here, {adopt}; "
+            f"{a(words_of(noun)).capitalize()} '{human_id}' exists already and was not made by this resource. To manage it here, {adopt}; "
             f"{self._words.moved}; or choose another name.",
             request_id=conflict.request_id,
         ) from conflict
@@ -240,7 +239,7 @@ class Operations:
                 return await self._look(noun, human_id)
         except TimeoutError:
             raise Unavailable(
-                f"Reading the {_words(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
+                f"Reading the {words_of(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
                 "was changed. Try again; if it stays, check whether the Control Plane is busy."
             ) from None
 
@@ -285,7 +284,7 @@ class Operations:
         now = await self._look(noun, human_id)
         if now is None or is_going(noun, now) or not is_same(noun, old, now):
             raise NotFound(
-                f"The {_words(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
+                f"The {words_of(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
                 f"{self._words.apply} then creates it again."
             )
         values = keep_secrets(noun, now, old)
@@ -293,7 +292,7 @@ class Operations:
         if body := patch(noun, changes):
             answer = await self._client.update(noun, _id_values(noun, human_id), body)
             values = keep_secrets(noun, answer, values)
-        return await self._settled(noun, values, "changed", deadline, progress)
+        return await self._settling.settled(noun, values, "changed", deadline, progress)
 
     async def delete(
         self,
@@ -327,88 +326,13 @@ class Operations:
                 await self._client.delete(noun, _id_values(noun, human_id), query=query or None)
             except NotFound:
                 return
-        await self._gone(noun, human_id, now, deadline, progress)
+        await self._settling.gone(noun, human_id, now, deadline, progress)
 
     async def _look(self, noun: Noun, human_id: str) -> Values | None:
         try:
             return await self._client.read(noun, _id_values(noun, human_id))
         except NotFound:
             return None
-
-    async def _settled(self, noun: Noun, values: Values, done: str, deadline: float, progress: Progress) -> Values:
-        """The values once the object is settled. Raises Unfinished."""
-        human_id = noun.id_of(values)
-        if not noun.settled_states or values["state"] in noun.settled_states:
-            return values
-        failed_since: float | None = None
-
-        def is_over(now: Values | None) -> bool:
-            nonlocal failed_since
-            if now is None or not is_same(noun, values, now) or now["state"] in noun.settled_states:
-                return True
-            if now["state"] not in noun.failed_states:
-                failed_since = None
-                return False
-            failed_since = failed_since or time.monotonic()
-            return time.monotonic() - failed_since >= FAILED_SECONDS_MAX
-
-        try:
-            now = await self._waiter.until(
-                lambda: self._look(noun, human_id),
-                is_over,
-                uid=str(values[noun.uid_field]),
-                seconds_max=deadline - time.monotonic(),
-                progress=lambda seen, waited: progress(
-                    f"{_words(noun)} {human_id} is {(seen or values)['state']}, waiting until it is settled, {waited} s"
-                ),
-            )
-        except StillWaiting as wait:
-            seen: Values = keep_secrets(noun, wait.seen or values, values)
-            why = self._why(wait)
-            raise Unfinished(
-                f"The {_words(noun)} '{human_id}' was {done}, but is still {seen['state']}{reason_of(seen)} and the wait {why}. "
-                f"Nothing is lost: {self._words.apply} goes on from here.",
-                human_id=human_id,
-                values=seen,
-            ) from None
-        if now is None or not is_same(noun, values, now):
-            raise NotFound(f"The {_words(noun)} '{human_id}' was {done} and then deleted by somebody else.")
-        result = keep_secrets(noun, now, values)
-        if now["state"] in noun.failed_states:
-            raise Unfinished(
-                f"The {_words(noun)} '{human_id}' was {done}, but is in state {now['state']}{reason_of(now)}. The Control Plane "
-                f"keeps trying; {self._words.apply} looks again.",
-                human_id=human_id,
-                values=result,
-            )
-        return result
-
-    async def _gone(self, noun: Noun, human_id: str, old: Values, deadline: float, progress: Progress) -> None:
-        if not noun.gone_states or old.get(noun.uid_field) is None:
-            return  # what has no uid any more (credentials that nobody manages) is gone already
-        try:
-            await self._waiter.until(
-                lambda: self._look(noun, human_id),
-                lambda now: now is None or not is_same(noun, old, now),
-                uid=str(old[noun.uid_field]),
-                seconds_max=deadline - time.monotonic(),
-                progress=lambda _seen, waited: progress(
-                    f"{_words(noun)} {human_id} is being deleted, waiting until it is gone, {waited} s"
-                ),
-            )
-        except StillWaiting as wait:
-            why = self._why(wait)
-            raise Spg99Error(
-                f"The {_words(noun)} '{human_id}' is being deleted; the wait for its end {why}. Run the command again to see "
-                "it through."
-            ) from None
-
-    def _why(self, wait: StillWaiting[Any]) -> str:
-        return "was interrupted" if wait.interrupted else f"took longer than {self._words.time_limit}"
-
-
-def _words(noun: Noun) -> str:
-    return noun.noun.replace("_", " ")
 
 
 def _deadline(seconds: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import grpc
 
@@ -42,3 +43,16 @@ def unexpected(error: Exception) -> str:
         step = step.tb_next
     where = f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}" if step else "somewhere"
     return f"The spg99 provider failed unexpectedly ({type(error).__name__} in {where}). This is a bug."
+
+
+def check_response(inputs: Properties, failures: list[tuple[str, str]]) -> Any:
+    """The answer to Check and CheckConfig."""
+    answer = message("CheckResponse")(inputs=encode(inputs))
+    add_failures(answer, failures)
+    return answer
+
+
+def add_failures(answer: Any, failures: list[tuple[str, str]]) -> None:
+    """Adds to an answer what is wrong with properties."""
+    for path, reason in failures:
+        answer.failures.add(property=path, reason=reason)

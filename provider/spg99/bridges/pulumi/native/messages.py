@@ -81,6 +81,27 @@ DIFF_NONE, DIFF_SOME = 1, 2
 DEBUG, INFO, WARNING, ERROR = range(4)
 """Severities of LogRequest."""
 
+METHODS = {
+    "Handshake": ("ProviderHandshakeRequest", "ProviderHandshakeResponse"),
+    "Attach": ("PluginAttach", "Empty"),
+    "GetPluginInfo": ("Empty", "PluginInfo"),
+    "GetSchema": ("GetSchemaRequest", "GetSchemaResponse"),
+    "GetMapping": ("GetMappingRequest", "GetMappingResponse"),
+    "GetMappings": ("GetMappingsRequest", "GetMappingsResponse"),
+    "CheckConfig": ("CheckRequest", "CheckResponse"),
+    "DiffConfig": ("DiffRequest", "DiffResponse"),
+    "Configure": ("ConfigureRequest", "ConfigureResponse"),
+    "Check": ("CheckRequest", "CheckResponse"),
+    "Diff": ("DiffRequest", "DiffResponse"),
+    "Create": ("CreateRequest", "CreateResponse"),
+    "Read": ("ReadRequest", "ReadResponse"),
+    "Update": ("UpdateRequest", "UpdateResponse"),
+    "Delete": ("DeleteRequest", "Empty"),
+    "Invoke": ("InvokeRequest", "InvokeResponse"),
+    "Cancel": ("Empty", "Empty"),
+}
+"""Request and answer of each method that has one of each."""
+
 
 @cache
 def message(name: str) -> Any:

@@ -14,8 +14,8 @@ import grpc
 from spg99.bridges.pulumi.native import checks, objects, settings
 from spg99.bridges.pulumi.native.calls import Calls
 from spg99.bridges.pulumi.native.engine_log import EngineLog
-from spg99.bridges.pulumi.native.failures import Partial, unexpected
-from spg99.bridges.pulumi.native.messages import DIFF_NONE, DIFF_SOME, WARNING, message
+from spg99.bridges.pulumi.native.failures import Partial, add_failures, check_response, unexpected
+from spg99.bridges.pulumi.native.messages import DIFF_NONE, DIFF_SOME, METHODS, WARNING, message
 from spg99.bridges.pulumi.native.properties import Properties, inputs_from, inputs_to, outputs_from, outputs_to
 from spg99.bridges.pulumi.native.wire import decode, encode
 from spg99.bridges.pulumi.shared.naming import told
@@ -30,26 +30,6 @@ T = TypeVar("T")
 
 SERVICE = "pulumirpc.ResourceProvider"
 
-METHODS = {
-    "Handshake": ("ProviderHandshakeRequest", "ProviderHandshakeResponse"),
-    "Attach": ("PluginAttach", "Empty"),
-    "GetPluginInfo": ("Empty", "PluginInfo"),
-    "GetSchema": ("GetSchemaRequest", "GetSchemaResponse"),
-    "GetMapping": ("GetMappingRequest", "GetMappingResponse"),
-    "GetMappings": ("GetMappingsRequest", "GetMappingsResponse"),
-    "CheckConfig": ("CheckRequest", "CheckResponse"),
-    "DiffConfig": ("DiffRequest", "DiffResponse"),
-    "Configure": ("ConfigureRequest", "ConfigureResponse"),
-    "Check": ("CheckRequest", "CheckResponse"),
-    "Diff": ("DiffRequest", "DiffResponse"),
-    "Create": ("CreateRequest", "CreateResponse"),
-    "Read": ("ReadRequest", "ReadResponse"),
-    "Update": ("UpdateRequest", "UpdateResponse"),
-    "Delete": ("DeleteRequest", "Empty"),
-    "Invoke": ("InvokeRequest", "InvokeResponse"),
-    "Cancel": ("Empty", "Empty"),
-}
-"""Request and answer of each method that has one of each."""
 REFUSED = {
     "Parameterize": "takes no parameters: its schema is the same for everybody",
     "Construct": "has no components: declare its resources themselves",
@@ -166,7 +146,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         for path, reason in checked.warnings:
             self.log.line(request.urn, f"{path}: {reason}", WARNING)
         await self.log.flush()
-        return _check_response(checked.inputs, checked.failures)
+        return check_response(checked.inputs, checked.failures)
 
     async def DiffConfig(self, request: Any) -> Any:  # noqa: N802
         """Which settings differ; none of them replaces anything."""
@@ -218,7 +198,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         for path, reason in checked.warnings:
             self.log.line(request.urn, f"{path} {reason}", WARNING)
         await self.log.flush()
-        return _check_response(checked.inputs, checked.failures + ([("", missing)] if missing else []))
+        return check_response(checked.inputs, checked.failures + ([("", missing)] if missing else []))
 
     async def Diff(self, request: Any) -> Any:  # noqa: N802
         """What differs from what the Control Plane last answered."""
@@ -350,7 +330,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         work = invoke(self.package, request.tok, decode(request.args), self.connection.operations)
         answer = await self.calls.carry_out(work)
         response = message("InvokeResponse")(**{"return": encode(answer.outputs)})
-        _add_failures(response, answer.failures)
+        add_failures(response, answer.failures)
         return response
 
     # ---- ending ------------------------------------------------------------------------------------------------------
@@ -405,14 +385,3 @@ def type_in(urn: str) -> str:
     """The type in `urn:pulumi:stack::project::parent$type::name`."""
     parts = urn.split("::")
     return parts[2].rpartition("$")[2] if len(parts) > 3 else ""
-
-
-def _check_response(inputs: Properties, failures: list[tuple[str, str]]) -> Any:
-    answer = message("CheckResponse")(inputs=encode(inputs))
-    _add_failures(answer, failures)
-    return answer
-
-
-def _add_failures(answer: Any, failures: list[tuple[str, str]]) -> None:
-    for path, reason in failures:
-        answer.failures.add(property=path, reason=reason)

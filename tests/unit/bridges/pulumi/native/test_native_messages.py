@@ -11,7 +11,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from pulumi.runtime.proto import engine_pb2, plugin_pb2, provider_pb2, status_pb2
 
 from spg99.bridges.pulumi.native import messages
-from spg99.bridges.pulumi.native.service import METHODS, REFUSED
+from spg99.bridges.pulumi.native.messages import METHODS
+from spg99.bridges.pulumi.native.service import REFUSED
 
 NAMES = [line.split()[0].rstrip("!") for line in messages._TABLE.splitlines() if line]
 NESTED = {
