@@ -523,7 +523,7 @@ class TenantCredentials(DynamicResource):
         :param opts: Options of Pulumi: parent, provider, protect, custom_timeouts ...
         :param tenant: Name of the tenant. Cannot be changed in place.
         :param rotation_trigger: Any text, for example a date. Another value gives the tenant a new random password, in place of one of your own too; the value it begins with, and null, change nothing.
-        :param pg_password: A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (SASLprep, RFC 4013: no control characters, nothing unassigned). It is never answered in this field. Null leaves the password as it is.
+        :param pg_password: A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (one that SASLprep, RFC 4013, neither changes nor prohibits). It is never answered in this field. Null leaves the password as it is.
         """
         self._declare(resource_name, opts, _TenantCredentialsArgs, {"tenant": tenant, "rotation_trigger": rotation_trigger, "pg_password": pg_password})
 

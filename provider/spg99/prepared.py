@@ -229,7 +229,7 @@ PACKAGE = Package(
       inputs=(
         Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the tenant.', required=True, immutable=True, examples=('acme',)),
         Field(name='rotation_trigger', type=Type(kind='text', max_length=200), description='Any text, for example a date. Another value gives the tenant a new random password, in place of one of your own too; the value it begins with, and null, change nothing.', nullable=True, examples=('2026-07',)),
-        Field(name='pg_password', type=Type(kind='text', min_length=12, max_length=256, pattern='^[^\\x00-\\x1f\\x7f]*$'), description='A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (SASLprep, RFC 4013: no control characters, nothing unassigned). It is never answered in this field. Null leaves the password as it is.', nullable=True, secret=True),),
+        Field(name='pg_password', type=Type(kind='text', min_length=12, max_length=256, pattern='^[^\\x00-\\x1f\\x7f]*$'), description='A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (one that SASLprep, RFC 4013, neither changes nor prohibits). It is never answered in this field. Null leaves the password as it is.', nullable=True, secret=True),),
       outputs=(
         Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the tenant.', required=True, immutable=True, examples=('acme',)),
         Field(name='rotation_trigger', type=Type(kind='text', max_length=200), description='Any text, for example a date. Another value gives the tenant a new random password, in place of one of your own too; the value it begins with, and null, change nothing.', nullable=True, examples=('2026-07',)),
@@ -248,7 +248,8 @@ PACKAGE = Package(
       id_format='{tenant}',
       uid_field='credentials_id',
       settled_states=frozenset(['managed']),
-      gone_states=frozenset(['unmanaged'])),),
+      gone_states=frozenset(['unmanaged']),
+      rules=('spg99.rules:password_is_sent_alike',)),),
   reads=(
     Noun(
       noun='account',

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from spg99.saslprep import saslprepped
+
 Rule = Callable[[Mapping[str, Any]], str | None]
 
 RESERVED_DATABASE_NAMES = frozenset({"template0", "template1", "spg99_blank"})
@@ -35,3 +37,26 @@ def tenant_fits_scope(values: Mapping[str, Any]) -> str | None:
     if (values["scope"] == "tenant") == (values["tenant"] is not None):
         return None
     return "tenant: must be given exactly when scope is 'tenant'"
+
+
+def password_is_sent_alike(values: Mapping[str, Any]) -> str | None:
+    """A password is one that every client sends in the same bytes.
+
+    Clients prepare a password with SASLprep (RFC 5802, 4013) or not at all (node-postgres), and those that do fall back to
+    the bare text when it is prohibited, or refuse it. Only a text that SASLprep leaves as it is works with all of them.
+    """
+    password = values["pg_password"]
+    if password is None:
+        return None
+    prepared = saslprepped(password)
+    if prepared is None:
+        return (
+            "pg_password: has characters that SASLprep (RFC 4013) prohibits (control and private ones, emoji, mixed writing "
+            "directions), so that clients send it in different ways"
+        )
+    if prepared != password:
+        return (
+            "pg_password: has characters that SASLprep (RFC 4013) changes (soft hyphens, wide or combined forms, spaces other "
+            "than the plain one), so that clients send it in different ways: give it in its prepared form (NFKC)"
+        )
+    return None

@@ -85,7 +85,7 @@ export interface TenantCredentialsArgs {
      */
     rotationTrigger?: pulumi.Input<string>;
     /**
-     * A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (SASLprep, RFC 4013: no control characters, nothing unassigned). It is never answered in this field. Null leaves the password as it is. From 12 to 256 characters. Matches `^[^\x00-\x1f\x7f]*$`.
+     * A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (one that SASLprep, RFC 4013, neither changes nor prohibits). It is never answered in this field. Null leaves the password as it is. From 12 to 256 characters. Matches `^[^\x00-\x1f\x7f]*$`.
      */
     pgPassword?: pulumi.Input<string>;
 }

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from spg99.resources.fields import Immutable, MovedBy, Secret, Volatile
 from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.rules import Rule, password_is_sent_alike
 
 PASSWORD_LENGTH_MIN, PASSWORD_LENGTH_MAX = 12, 256
 PASSWORD_PATTERN = r"^[^\x00-\x1f\x7f]*$"
@@ -38,11 +39,13 @@ class _Declared(Spec):
 class TenantCredentialsSpec(_Declared):
     """The credentials of a tenant as a user declares them."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (password_is_sent_alike,)
+
     pg_password: Secret[str | None] = Field(
         default=None, min_length=PASSWORD_LENGTH_MIN, max_length=PASSWORD_LENGTH_MAX, pattern=PASSWORD_PATTERN
     )
     """A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike
-    (SASLprep, RFC 4013: no control characters, nothing unassigned). It is never answered in this field. Null leaves the
+    (one that SASLprep, RFC 4013, neither changes nor prohibits). It is never answered in this field. Null leaves the
     password as it is."""
 
 

@@ -1,6 +1,6 @@
 """SCRAM-SHA-256 secrets: what is kept in place of a password, in PostgreSQL's own form.
 
-Here: making and reading a verifier, SASLprep, the keys. Not here: the conversation (scram_exchange.py).
+Here: making and reading a verifier, the keys. Not here: the conversation (scram_exchange.py), SASLprep (saslprep.py).
 """
 
 from __future__ import annotations
@@ -11,30 +11,17 @@ import hashlib
 import hmac
 import re
 import secrets
-import stringprep
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
 from spg99.errors import BadRequest
+from spg99.saslprep import saslprepped
 
 ITERATIONS: Final = 4096
 SALT_BYTES: Final = 16
 KEY_BYTES: Final = 32
 
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$([0-9]{1,9}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
-_PROHIBITED = (
-    stringprep.in_table_c12,
-    stringprep.in_table_c21_c22,
-    stringprep.in_table_c3,
-    stringprep.in_table_c4,
-    stringprep.in_table_c5,
-    stringprep.in_table_c6,
-    stringprep.in_table_c7,
-    stringprep.in_table_c8,
-    stringprep.in_table_c9,
-    stringprep.in_table_a1,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +77,6 @@ def saslprep(password: str) -> str:
         return password
     prepared = saslprepped(password)
     return password if prepared is None else prepared
-
-
-def saslprepped(password: str) -> str | None:
-    """RFC 4013 to the letter: the prepared text, or None for one that it prohibits."""
-    # U+200B is in both tables; PostgreSQL makes it a space.
-    spaced = (" " if stringprep.in_table_c12(c) else c for c in password)
-    mapped = "".join(c for c in spaced if not stringprep.in_table_b1(c))
-    prepared = unicodedata.normalize("NFKC", mapped)
-    if not prepared or any(in_table(c) for c in prepared for in_table in _PROHIBITED):
-        return None
-    right_to_left = [stringprep.in_table_d1(c) for c in prepared]
-    if any(right_to_left) and (
-        any(stringprep.in_table_d2(c) for c in prepared) or not (right_to_left[0] and right_to_left[-1])
-    ):
-        return None
-    return prepared
 
 
 def mac(key: bytes, message: bytes) -> bytes:

@@ -21,7 +21,7 @@ class TenantCredentialsArgs:
     rotation_trigger: Optional[pulumi.Input[str]] = pulumi.property("rotationTrigger")
     """Any text, for example a date. Another value gives the tenant a new random password, in place of one of your own too; the value it begins with, and null, change nothing. At most 200 characters."""
     pg_password: Optional[pulumi.Input[str]] = pulumi.property("pgPassword")
-    """A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (SASLprep, RFC 4013: no control characters, nothing unassigned). It is never answered in this field. Null leaves the password as it is. From 12 to 256 characters. Matches `^[^\\x00-\\x1f\\x7f]*$`."""
+    """A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (one that SASLprep, RFC 4013, neither changes nor prohibits). It is never answered in this field. Null leaves the password as it is. From 12 to 256 characters. Matches `^[^\\x00-\\x1f\\x7f]*$`."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class TenantCredentials(_package.Resource):
         """
         :param tenant: Name of the tenant. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
         :param rotation_trigger: Any text, for example a date. Another value gives the tenant a new random password, in place of one of your own too; the value it begins with, and null, change nothing. At most 200 characters.
-        :param pg_password: A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (SASLprep, RFC 4013: no control characters, nothing unassigned). It is never answered in this field. Null leaves the password as it is. From 12 to 256 characters. Matches `^[^\\x00-\\x1f\\x7f]*$`.
+        :param pg_password: A password of your own instead of a random one: 12 to 256 characters that every PostgreSQL client sends alike (one that SASLprep, RFC 4013, neither changes nor prohibits). It is never answered in this field. Null leaves the password as it is. From 12 to 256 characters. Matches `^[^\\x00-\\x1f\\x7f]*$`.
         """
 
     @overload

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.store import Transaction
 from spg99.errors import BadRequest
-from spg99.resources.tenant_credentials import PASSWORD_LENGTH_MIN
+from spg99.rules import password_is_sent_alike
 
 DATABASE_PLACEHOLDER = "<db-name>"
 
@@ -37,19 +37,15 @@ def new_password() -> PasswordPair:
 def brought_password(password: str) -> PasswordPair:
     """A password that a user brings, with its SCRAM verifier. Takes milliseconds of CPU: call it in a thread.
 
-    Raises BadRequest on the field `pg_password` when clients could send it in different ways, or when it is too short
-    once they have prepared it (SASLprep, RFC 4013: some characters vanish).
+    Raises BadRequest on the field `pg_password` when clients could send it in different ways (rules.py).
     """
-    from spg99.wire.scram import build_verifier, saslprepped
+    from spg99.wire.scram import build_verifier
 
-    prepared = saslprepped(password)
-    if prepared is None:
-        complaint = "must have no control characters, and none that SASLprep (RFC 4013) forbids"
-    elif len(prepared) < PASSWORD_LENGTH_MIN:
-        complaint = f"must have {PASSWORD_LENGTH_MIN} characters after SASLprep (RFC 4013)"
-    else:
-        return PasswordPair(password, build_verifier(password))
-    raise BadRequest("A field has a value that is not allowed.", fields={"pg_password": complaint})
+    if (complaint := password_is_sent_alike({"pg_password": password})) is not None:
+        raise BadRequest(
+            "A field has a value that is not allowed.", fields={"pg_password": complaint.partition(": ")[2]}
+        )
+    return PasswordPair(password, build_verifier(password))
 
 
 def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: str | None) -> str:

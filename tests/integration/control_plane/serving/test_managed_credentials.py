@@ -90,6 +90,7 @@ async def test_a_password_of_ones_own(api: Any, tenant: Any, url: str) -> None:
 async def test_a_password_that_clients_could_not_send_is_refused_on_its_field(api: Any, tenant: Any) -> None:
     refused = (
         "short", "x" * 11, "x" * 257, "tab\tin the middle", "new\nline in it", "\u00ad" * 11 + "x", "private \ue000 use area",
+        "soft\u00adhyphen in it", "combined e\u0301 in it", "emoji 🐎 in it here",
     )  # fmt: skip
     await api.ok("POST", PATH, {})
     for password in refused:
