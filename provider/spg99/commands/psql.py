@@ -26,7 +26,8 @@ NO_PSQL = (
 def psql(door: Door, human_id: str, arguments: tuple[str, ...], program: str | None) -> None:
     """Opens a database in psql, with the tenant's credentials and the certificate checked.
 
-    A sleeping database wakes. What follows TENANT/DB goes to psql: `spg99 psql acme/app -c 'select 1'`.
+    A sleeping database wakes. What follows TENANT/DB goes to psql, with or without a `--` between:
+    `spg99 psql acme/app -c 'select 1'`.
     """
     from spg99.resources import Database
 
@@ -39,7 +40,9 @@ def psql(door: Door, human_id: str, arguments: tuple[str, ...], program: str | N
         raise click.BadParameter(f"{error}.") from error
     database = door.call(lambda client: client.read(Database, id_values))
     environment = os.environ | variables(database.connection_string, ca_file=_ca_file(door))
-    os.execve(found, [found, *arguments], environment)  # noqa: S606 -- psql takes over this process and its terminal
+    # psql itself would take everything behind a `--` for names of a database and a user.
+    given = arguments[1:] if arguments[:1] == ("--",) else arguments
+    os.execve(found, [found, *given], environment)  # noqa: S606 -- psql takes over this process and its terminal
 
 
 def variables(connection_string: str, *, ca_file: Path | None) -> dict[str, str]:

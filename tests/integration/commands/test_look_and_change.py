@@ -219,6 +219,23 @@ def test_import_file_names_what_exists_and_holds_no_secret(house: House, tmp_pat
         assert spg99(house, "import-file", *wrong).returncode == 2
 
 
+def test_what_follows_the_database_goes_to_psql_with_and_without_a_separator(house: House, tmp_path: Path) -> None:
+    program = tmp_path / "psql"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    answer(house, "tenants", "create", "theta")
+    answer(house, "dbs", "create", "theta/app")
+    for before, given in (
+        ([], ["-At", "-c", "select 1"]),
+        (["--"], ["-At", "-c", "select 1"]),
+        (["--"], ["--", "other"]),  # whoever wants psql to see one writes two
+        (["--"], []),
+        ([], ["--help"]),
+    ):
+        done = spg99(house, "psql", "--psql", str(program), "theta/app", *before, *given)
+        assert done.stdout.splitlines() == (given or [""]), done.stderr
+
+
 def test_psql_that_is_missing_is_told_with_what_to_do(house: House) -> None:
     done = spg99(house, "psql", "--psql", "no-such-psql", "zeta/app")
     assert done.returncode == 1
