@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,8 @@ class House:
         """One HTTP call; `path` begins after /v2."""
         headers = {"Authorization": f"Bearer {key or self.env['SPG99_API_KEY']}", **arguments.pop("headers", {})}
         timeout = arguments.pop("timeout", 60)
+        if ca_file := self.env.get("SPG99_CA_FILE"):
+            arguments.setdefault("verify", ssl.create_default_context(cafile=ca_file))
         return httpx.request(method, self.env["SPG99_CP_URL"] + path, headers=headers, timeout=timeout, **arguments)
 
     def create_database(self, tenant: str = "acme", name: str = "app", **spec: Any) -> dict[str, Any]:

@@ -48,10 +48,20 @@ class ControlPlaneSettings(Settings):
 
     catalogue_url: str | None = None
     """PostgreSQL (16 or newer) of the catalogue, as the role that owns its tables. Default: one embedded in the data folder."""
-    host: str = "127.0.0.1"
-    """Address the HTTP API listens on."""
+    host: str = "localhost"
+    """Address the HTTP API listens on; `localhost` stands for both loopback addresses (IPv4 and IPv6)."""
     port: int = 8099
     """Port of the HTTP API; 0 takes a free one."""
+    tls: bool | None = None
+    """Serve HTTPS. Default: when a certificate is given, or beyond the loopback addresses. With --no-tls keys go over the network readable: only behind something that adds TLS."""
+    tls_cert_file: Path | None = None
+    """Certificate chain (PEM), taken up anew when it changes. Default: made at first start, signed by a CA in the data folder."""
+    tls_key_file: Path | None = None
+    """Private key of the certificate (PEM)."""
+    tls_names: str = "localhost,127.0.0.1,::1"
+    """Host names and addresses for the certificate that is made, comma separated."""
+    metrics_address: str | None = None
+    """Address (host:port) for /metrics and /healthz alone, in plain HTTP. Default: none; then /metrics is part of the API as long as that listens on loopback addresses only."""
     secret_key_file: Path | None = None
     """File with the 32-byte key (base64) that encrypts credentials in the catalogue. Default: made in the data folder. All Control Planes of one catalogue share it."""
     gateway_host: str = "localhost"
@@ -71,12 +81,14 @@ class GatewaySettings(Settings):
 
     cp_url: str = "http://127.0.0.1:8099/v2"
     """Base URL of the Control Plane, with /v2."""
+    ca_file: Path | None = None
+    """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
     enrolment_token: str | None = None
     """Single-use token that makes this process known; needed once."""
     name: str = "gateway-1"
     """Name of this gateway, unique in the installation."""
-    host: str = "127.0.0.1"
-    """Address the gateway listens on."""
+    host: str = "localhost"
+    """Address the gateway listens on; `localhost` stands for both loopback addresses (IPv4 and IPv6)."""
     port: int = 5432
     """Port the gateway listens on; 0 takes a free one."""
     metrics_port: int | None = None
@@ -117,6 +129,8 @@ class AgentSettings(Settings):
 
     cp_url: str = "http://127.0.0.1:8099/v2"
     """Base URL of the Control Plane, with /v2."""
+    ca_file: Path | None = None
+    """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
     enrolment_token: str | None = None
     """Single-use token that makes this node known; needed once."""
     name: str = "node-1"
@@ -152,12 +166,16 @@ class MigrateSettings(CatalogueSettings):
 class DevSettings(Settings):
     """Settings of `spg99 dev`. What the processes take beyond these is read by each from environment and file."""
 
-    host: str = "127.0.0.1"
-    """Address the HTTP API and the Gateway listen on."""
+    host: str = "localhost"
+    """Address the HTTP API and the Gateway listen on; `localhost` stands for both loopback addresses (IPv4 and IPv6)."""
     api_port: int | None = Field(default=None, ge=0, le=65535)
     """Port of the HTTP API; 0 takes a free one. Default: the one used last in this data folder, else 8099, else a free one."""
     gateway_port: int | None = Field(default=None, ge=0, le=65535)
     """Port of the Gateway; 0 takes a free one. Default: the one used last in this data folder, else 5432, else a free one."""
+    tls: bool | None = None
+    """Serve the HTTP API as HTTPS. Default: beyond the loopback addresses. With --no-tls keys go over the network readable: only behind something that adds TLS."""
+    api_host: str | None = None
+    """Host name of the HTTP API as clients see it when it speaks HTTPS: a name in its certificate that leads to this machine. Default: `localhost`, or the address of --host."""
     gateway_host: str = "localhost"
     """Host name of the Gateway as clients see it; stands in every connection string."""
     catalogue_url: str | None = None

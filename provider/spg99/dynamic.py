@@ -122,17 +122,17 @@ class GetTenantResult:
         self.__dict__.update(values)
 
 
-def get_tenant(name: str, *, url: Optional[str] = None, api_key: Optional[str] = None) -> GetTenantResult:
-    """Looks up the tenant `<name>` while the program runs. `url` and `api_key` stand in for the configuration."""
+def get_tenant(name: str, *, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetTenantResult:
+    """Looks up the tenant `<name>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
     values: Dict[str, str] = {"name": name}
-    return GetTenantResult(_lookup.one("tenant", values, url=url, api_key=api_key))
+    return GetTenantResult(_lookup.one("tenant", values, url=url, api_key=api_key, ca_file=ca_file))
 
 
-def get_tenants(*, state: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None) -> List[GetTenantResult]:
+def get_tenants(*, state: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetTenantResult]:
     """Looks up all tenants, ordered by name; the filters narrow it down."""
     values: Dict[str, str] = {}
     filters: Dict[str, Optional[str]] = {"state": state, "name_prefix": name_prefix}
-    found = _lookup.many("tenant", values, filters, url=url, api_key=api_key)
+    found = _lookup.many("tenant", values, filters, url=url, api_key=api_key, ca_file=ca_file)
     return [GetTenantResult(item) for item in found]
 
 
@@ -353,17 +353,17 @@ class GetDatabaseResult:
         self.__dict__.update(values)
 
 
-def get_database(tenant: str, name: str, *, url: Optional[str] = None, api_key: Optional[str] = None) -> GetDatabaseResult:
-    """Looks up the database `<tenant>/<name>` while the program runs. `url` and `api_key` stand in for the configuration."""
+def get_database(tenant: str, name: str, *, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetDatabaseResult:
+    """Looks up the database `<tenant>/<name>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
     values: Dict[str, str] = {"tenant": tenant, "name": name}
-    return GetDatabaseResult(_lookup.one("database", values, url=url, api_key=api_key))
+    return GetDatabaseResult(_lookup.one("database", values, url=url, api_key=api_key, ca_file=ca_file))
 
 
-def get_databases(tenant: str, *, state: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None) -> List[GetDatabaseResult]:
+def get_databases(tenant: str, *, state: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetDatabaseResult]:
     """Looks up all databases, ordered by name; the filters narrow it down."""
     values: Dict[str, str] = {"tenant": tenant}
     filters: Dict[str, Optional[str]] = {"state": state, "name_prefix": name_prefix}
-    found = _lookup.many("database", values, filters, url=url, api_key=api_key)
+    found = _lookup.many("database", values, filters, url=url, api_key=api_key, ca_file=ca_file)
     return [GetDatabaseResult(item) for item in found]
 
 
@@ -459,17 +459,17 @@ class GetApiKeyResult:
         self.__dict__.update(values)
 
 
-def get_api_key(key_id: str, *, url: Optional[str] = None, api_key: Optional[str] = None) -> GetApiKeyResult:
-    """Looks up the api key `<key_id>` while the program runs. `url` and `api_key` stand in for the configuration."""
+def get_api_key(key_id: str, *, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetApiKeyResult:
+    """Looks up the api key `<key_id>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
     values: Dict[str, str] = {"key_id": key_id}
-    return GetApiKeyResult(_lookup.one("api_key", values, url=url, api_key=api_key))
+    return GetApiKeyResult(_lookup.one("api_key", values, url=url, api_key=api_key, ca_file=ca_file))
 
 
-def get_api_keys(*, url: Optional[str] = None, api_key: Optional[str] = None) -> List[GetApiKeyResult]:
+def get_api_keys(*, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetApiKeyResult]:
     """Looks up all api keys, ordered by name."""
     values: Dict[str, str] = {}
     filters: Dict[str, Optional[str]] = {}
-    found = _lookup.many("api_key", values, filters, url=url, api_key=api_key)
+    found = _lookup.many("api_key", values, filters, url=url, api_key=api_key, ca_file=ca_file)
     return [GetApiKeyResult(item) for item in found]
 
 
@@ -564,10 +564,10 @@ class GetTenantCredentialsResult:
         self.__dict__.update(values)
 
 
-def get_tenant_credentials(tenant: str, *, url: Optional[str] = None, api_key: Optional[str] = None) -> GetTenantCredentialsResult:
-    """Looks up the tenant credentials `<tenant>` while the program runs. `url` and `api_key` stand in for the configuration."""
+def get_tenant_credentials(tenant: str, *, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetTenantCredentialsResult:
+    """Looks up the tenant credentials `<tenant>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
     values: Dict[str, str] = {"tenant": tenant}
-    return GetTenantCredentialsResult(_lookup.one("tenant_credentials", values, url=url, api_key=api_key))
+    return GetTenantCredentialsResult(_lookup.one("tenant_credentials", values, url=url, api_key=api_key, ca_file=ca_file))
 
 
 class GetAccountResult:
@@ -592,7 +592,7 @@ class GetAccountResult:
         self.__dict__.update(values)
 
 
-def get_account(*, url: Optional[str] = None, api_key: Optional[str] = None) -> GetAccountResult:
-    """Looks up the account while the program runs. `url` and `api_key` stand in for the configuration."""
+def get_account(*, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetAccountResult:
+    """Looks up the account while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
     values: Dict[str, str] = {}
-    return GetAccountResult(_lookup.one("account", values, url=url, api_key=api_key))
+    return GetAccountResult(_lookup.one("account", values, url=url, api_key=api_key, ca_file=ca_file))

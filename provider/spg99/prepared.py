@@ -11,7 +11,8 @@ PACKAGE = Package(
   description='Serverless PostgreSQL you declare: tenants and databases that sleep at no cost and wake on connect.',
   configuration=(
     Field(name='url', type=Type(kind='text'), description='Base URL of the Control Plane, with `/v2`.', nullable=True, examples=('https://spg99.example.com/v2',), environment=('SPG99_CP_URL','CP_URL',)),
-    Field(name='api_key', type=Type(kind='text'), description='API key of the Control Plane.', nullable=True, secret=True, environment=('SPG99_API_KEY','SPG99_TOKEN',)),),
+    Field(name='api_key', type=Type(kind='text'), description='API key of the Control Plane.', nullable=True, secret=True, environment=('SPG99_API_KEY','SPG99_TOKEN',)),
+    Field(name='ca_file', type=Type(kind='text'), description="File with the CA certificates (PEM) that may have signed the Control Plane's certificate. Default: those the machine trusts.", nullable=True, examples=('/etc/ssl/spg99-ca.crt',), environment=('SPG99_CA_FILE',)),),
   nouns=(
     Noun(
       noun='tenant',

@@ -1,4 +1,4 @@
-"""How a client of ours finds the Control Plane: URL and API key, given or from the environment. Cheap to import, for bridges.
+"""How a client of ours finds the Control Plane: URL, API key and CA, given or from the environment. Cheap to import, for bridges.
 
 Here: what stands in for what, and which addresses a key may be sent to. Not here: settings of servers (config.py), a tool's own configuration (bridges/).
 """
@@ -18,9 +18,14 @@ class ClientSettings(NamedTuple):
     """Base URL with /v2."""
     api_key: str
     """Bearer token."""
+    ca_file: str | None = None
+    """File with the CAs (PEM) that may have signed the Control Plane's certificate; None: those the machine trusts."""
 
     def __repr__(self) -> str:
-        return f"ClientSettings(cp_url={self.cp_url!r}, api_key=***)"
+        return f"ClientSettings(cp_url={self.cp_url!r}, api_key=***, ca_file={self.ca_file!r})"
+
+
+CA_FILE_VARIABLE = "SPG99_CA_FILE"
 
 
 HOW_TO_CONFIGURE = (
@@ -29,9 +34,11 @@ HOW_TO_CONFIGURE = (
 )
 
 
-def client_settings(*, url: str | None = None, api_key: str | None = None) -> ClientSettings:
-    """URL and key of the Control Plane: what was given, else `SPG99_CP_URL` and `SPG99_API_KEY`, else the older
-    `CP_URL` (without /v2) and `SPG99_TOKEN`.
+def client_settings(
+    *, url: str | None = None, api_key: str | None = None, ca_file: str | None = None
+) -> ClientSettings:
+    """URL, key and CA of the Control Plane: what was given, else `SPG99_CP_URL`, `SPG99_API_KEY` and `SPG99_CA_FILE`, else
+    the older `CP_URL` (without /v2) and `SPG99_TOKEN`.
 
     Raises Unauthorized with a sentence that names all ways when either is missing, BadRequest for an address that a key must
     not be sent to.
@@ -46,7 +53,8 @@ def client_settings(*, url: str | None = None, api_key: str | None = None) -> Cl
         raise Unauthorized(f"The {' and the '.join(missing)} {verb} missing. {HOW_TO_CONFIGURE}")
     if (reason := bad_url(url)) is not None:
         raise BadRequest(f"The URL of the Control Plane is not usable. {reason}")
-    return ClientSettings(cp_url=url.rstrip("/"), api_key=api_key)
+    ca_file = ca_file or os.environ.get(CA_FILE_VARIABLE) or None
+    return ClientSettings(cp_url=url.rstrip("/"), api_key=api_key, ca_file=ca_file)
 
 
 def bad_url(url: str) -> str | None:

@@ -3,3 +3,5 @@
 export declare const url: string | undefined;
 /** API key of the Control Plane. Environment: `SPG99_API_KEY`, `SPG99_TOKEN`. */
 export declare const apiKey: string | undefined;
+/** File with the CA certificates (PEM) that may have signed the Control Plane's certificate. Default: those the machine trusts. For example `/etc/ssl/spg99-ca.crt`. Environment: `SPG99_CA_FILE`. */
+export declare const caFile: string | undefined;

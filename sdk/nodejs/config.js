@@ -13,3 +13,8 @@ Object.defineProperty(exports, "apiKey", {
     enumerable: true,
     get: () => config.get("apiKey") ?? shared.environment("SPG99_API_KEY"),
 });
+
+Object.defineProperty(exports, "caFile", {
+    enumerable: true,
+    get: () => config.get("caFile") ?? shared.environment("SPG99_CA_FILE"),
+});

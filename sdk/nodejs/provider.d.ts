@@ -21,4 +21,8 @@ export interface ProviderArgs {
      * API key of the Control Plane. Environment: `SPG99_API_KEY`, `SPG99_TOKEN`.
      */
     apiKey?: pulumi.Input<string>;
+    /**
+     * File with the CA certificates (PEM) that may have signed the Control Plane's certificate. Default: those the machine trusts. For example `/etc/ssl/spg99-ca.crt`. Environment: `SPG99_CA_FILE`.
+     */
+    caFile?: pulumi.Input<string>;
 }

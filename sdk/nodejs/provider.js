@@ -14,6 +14,7 @@ class Provider extends pulumi.ProviderResource {
         const inputs = {};
         inputs.url = given.url;
         inputs.apiKey = shared.secret(given.apiKey);
+        inputs.caFile = given.caFile;
         super("spg99", name, inputs, shared.withVersion(opts));
     }
 }

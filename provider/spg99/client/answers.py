@@ -96,7 +96,7 @@ def transport_error(error: httpx.TransportError, url: httpx.URL, *, request_id: 
     if certificate is not None:
         return Unreachable(
             f"The TLS certificate of {address} is not trusted: {certificate.verify_message}. Use the name that stands in "
-            "the certificate, or let SSL_CERT_FILE name the CA that signed it.",
+            "the certificate, or let SPG99_CA_FILE (or the setting ca_file) name the CA that signed it.",
             request_id=request_id,
         )
     if _cause(error, ssl.SSLError) is not None:

@@ -7,6 +7,7 @@ JSON values under our names). Bridges do the latter and never load the classes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, overload
 from urllib.parse import quote, urlsplit
 
@@ -36,7 +37,8 @@ class Made(NamedTuple):
 class Client:
     """A user's door to one Control Plane. Use it as `async with Client(url, api_key) as client:`.
 
-    `url` is the base URL with `/v2`. Every method raises a class of spg99.errors; what may be retried was retried.
+    `url` is the base URL with `/v2`; `ca_file` names the CAs (PEM) that may have signed its certificate, else those the
+    machine trusts. Every method raises a class of spg99.errors; what may be retried was retried.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Client:
         timeout_seconds: float = 30,
         max_attempts: int = 6,
         user_agent: str | None = None,
+        ca_file: str | Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if not urlsplit(url).path.rstrip("/").endswith("/v2"):
@@ -57,6 +60,7 @@ class Client:
             timeout_seconds=timeout_seconds,
             attempts_max=max_attempts,
             user_agent=user_agent,
+            ca_file=ca_file,
             transport=transport,
         )
 

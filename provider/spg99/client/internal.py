@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -28,7 +29,8 @@ M = TypeVar("M", bound=Message)
 
 
 class InternalClient:
-    """Our own processes' door. `cp_url` is the Control Plane's URL with `/v2`; `bearer_token` is the identity's.
+    """Our own processes' door. `cp_url` is the Control Plane's URL with `/v2`; `bearer_token` is the identity's;
+    `ca_file` as for Client.
 
     Retries are few: an agent and a Gateway have a loop of their own that decides what to do when nobody answers. A call is
     sent again after a lost answer only where its text says so; one that never left, always.
@@ -41,6 +43,7 @@ class InternalClient:
         *,
         timeout_seconds: float = 15,
         max_attempts: int = 3,
+        ca_file: str | Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         base = cp_url.rstrip("/").removesuffix("/v2").rstrip("/")
@@ -49,6 +52,7 @@ class InternalClient:
             bearer_token,
             timeout_seconds=timeout_seconds,
             attempts_max=max_attempts,
+            ca_file=ca_file,
             transport=transport,
             # One id from the client's connection to the agent's work, so that the logs of all three can be joined.
             request_id_of=log.bound_request,

@@ -7,6 +7,7 @@ import random
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -42,6 +43,7 @@ class Transport:
         timeout_seconds: float,
         attempts_max: int,
         user_agent: str | None = None,
+        ca_file: str | Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         request_id_of: Callable[[], str | None] | None = None,
     ) -> None:
@@ -52,8 +54,7 @@ class Transport:
         self._reached = False
         self._request_id_of = request_id_of
         headers = {"Accept": "application/json", "User-Agent": user_agent or f"spg99/{__version__}"}
-        # Reading the machine's CA certificates takes 20 ms, and plain HTTP has no use for them.
-        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.scheme == "http" else httpx.create_ssl_context()
+        verify = _trusting(url, ca_file)
         self._lanes = Lanes(
             lambda: httpx.AsyncClient(
                 base_url=url,
@@ -179,6 +180,26 @@ def outcome_of(error: httpx.TransportError) -> retry.Outcome | None:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return retry.NotSent()
     return retry.Lost()
+
+
+def _trusting(url: httpx.URL, ca_file: str | Path | None) -> ssl.SSLContext:
+    """What must have signed the server's certificate: a CA of `ca_file`, else one that this machine trusts.
+
+    Raises BadRequest when the file holds no CA.
+    """
+    if url.scheme == "http":
+        # Reading the machine's CA certificates takes 20 ms, and plain HTTP has no use for them.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca_file is None:
+        return httpx.create_ssl_context()
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in PEM"
+        raise BadRequest(
+            f"The CA file '{ca_file}' (SPG99_CA_FILE, or the setting ca_file) cannot be used: {reason}. It holds the certificate of "
+            "the CA that signed the Control Plane's; leave it out where the machine trusts that CA."
+        ) from None
 
 
 def _checked_url(text: str) -> httpx.URL:

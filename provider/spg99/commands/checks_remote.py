@@ -38,7 +38,7 @@ def remote_checks(data_dir: Path) -> Iterator[Finding]:
 def port(subject: str, number: int, flag: str) -> Finding:
     """Could a dev take its usual port?"""
     try:
-        hold_port("127.0.0.1", number).release()
+        hold_port("localhost", number).release()
     except OSError as error:
         reason = error.strerror or "taken"
         return Finding("warn", f"Port {number}", f"{reason}: {subject}", f"`spg99 dev` takes another, or give {flag}.")
@@ -60,7 +60,9 @@ def control_plane(data_dir: Path | None) -> Finding:
     async def ask() -> str:
         from spg99.client import Client
 
-        async with Client(settings.cp_url, settings.api_key, timeout_seconds=KNOCK_SECONDS, max_attempts=2) as client:
+        async with Client(
+            settings.cp_url, settings.api_key, timeout_seconds=KNOCK_SECONDS, max_attempts=2, ca_file=settings.ca_file
+        ) as client:
             account = await client.call("GET", "/account")
             return str(account.get("account_id") or account.get("name") or "")
 

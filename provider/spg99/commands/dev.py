@@ -60,7 +60,7 @@ def _greet(state: DevState, folder: DevFolder, seconds: float) -> None:
     where = "" if folder.data_dir == default_data_dir() else f" --data-dir {shlex.quote(str(folder.data_dir))}"
     lines = [
         f"SPG99 is ready ({seconds:.1f} s). Data folder: {folder.data_dir}",
-        f"  API      {state.cp_url}",
+        f"  API      {state.cp_url}{f'  (CA {state.api_ca_file})' if state.api_ca_file else ''}",
         f"  Gateway  {state.gateway_host}:{state.gateway_port}  (TLS{f'; CA {state.ca_file}' if state.ca_file else ''})",
         f'  Shell    eval "$(spg99 env{where})"',
         "Ctrl-C stops everything.",

@@ -31,6 +31,11 @@ class DevState(BaseModel):
     gateway_host: str = "localhost"
     gateway_port: int | None = None
     ca_file: Path | None = None
+    """What clients verify the Gateway against."""
+    api_ca_file: Path | None = None
+    """What clients verify the HTTP API against; None where it speaks plain HTTP or has a certificate of the operator."""
+    ca_bundle_file: Path | None = None
+    """Both in one file, for programs that take only one."""
     admin_key_file: Path | None = None
     catalogue_url: str | None = None
     """Of the embedded catalogue, which knows its user by the socket. That of another may hold a password."""
@@ -46,6 +51,8 @@ class DevFolder:
         self.lock_file = self.data_dir / "dev.lock"
         self.admin_key_file = self.data_dir / "secrets" / "admin.key"
         self.ca_file = self.data_dir / "gateway" / "tls" / "ca.crt"
+        self.api_ca_file = self.data_dir / "control-plane" / "tls" / "ca.crt"
+        self.ca_bundle_file = self.data_dir / "ca-bundle.crt"
         self._lock: int | None = None
 
     def prepare(self) -> None:
@@ -112,6 +119,14 @@ class DevFolder:
         if state.pid is None:
             raise Unavailable(f"The `spg99 dev` in {self.data_dir} is still starting. Try again in a moment.")
         return state
+
+    def write_ca_bundle(self, files: list[Path]) -> Path | None:
+        """Puts the certificates of these CAs into one file; None when there are none."""
+        if not files:
+            self.ca_bundle_file.unlink(missing_ok=True)
+            return None
+        replace_file(self.ca_bundle_file, "".join(file.read_text() for file in files), mode=0o644)
+        return self.ca_bundle_file
 
     def admin_key(self) -> str:
         """The admin key of this folder's installation. Raises Unavailable when it cannot be read."""

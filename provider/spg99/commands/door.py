@@ -16,7 +16,7 @@ import click
 
 from spg99.config import default_data_dir
 from spg99.errors import Unavailable
-from spg99.reach import ClientSettings, client_settings
+from spg99.reach import CA_FILE_VARIABLE, ClientSettings, client_settings
 
 if TYPE_CHECKING:
     from spg99.client import Client
@@ -33,6 +33,7 @@ class Door:
     url: str | None
     api_key: str | None
     data_dir: Path | None
+    ca_file: str | None = None
     as_json: bool = False
     show_secrets: bool = False
 
@@ -53,12 +54,15 @@ class Door:
                 api_key = self.api_key or folder.admin_key()
                 if self.url is None:
                     # A dev of this machine, whatever address it was told to listen at: nothing leaves the machine.
-                    return ClientSettings(cp_url=state.cp_url, api_key=api_key)
-                return client_settings(url=self.url, api_key=api_key)
+                    ca_file = self.ca_file or (str(state.api_ca_file) if state.api_ca_file else None)
+                    return ClientSettings(
+                        cp_url=state.cp_url, api_key=api_key, ca_file=ca_file or os.environ.get(CA_FILE_VARIABLE)
+                    )
+                return client_settings(url=self.url, api_key=api_key, ca_file=self.ca_file)
             except Unavailable:
                 if self.data_dir is not None:
                     raise
-        return client_settings(url=self.url, api_key=self.api_key)
+        return client_settings(url=self.url, api_key=self.api_key, ca_file=self.ca_file)
 
     def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Runs `work` with an open client."""
@@ -67,7 +71,7 @@ class Door:
         async def run() -> T:
             from spg99.client import Client
 
-            async with Client(settings.cp_url, settings.api_key) as client:
+            async with Client(settings.cp_url, settings.api_key, ca_file=settings.ca_file) as client:
                 return await work(client)
 
         return asyncio.run(run())
@@ -76,9 +80,9 @@ class Door:
 def with_reach(body: Body) -> Body:
     """Adds the flags that say where the Control Plane is; hands a Door first."""
 
-    def run(url: str | None, api_key: str | None, data_dir: Path | None, **given: Any) -> Any:
+    def run(url: str | None, api_key: str | None, data_dir: Path | None, ca_file: str | None, **given: Any) -> Any:
         as_json, show_secrets = given.pop("as_json", False), given.pop("show_secrets", False)
-        return body(Door(url, api_key, data_dir, as_json, show_secrets), **given)
+        return body(Door(url, api_key, data_dir, ca_file, as_json, show_secrets), **given)
 
     run.__doc__, run.__name__ = body.__doc__, body.__name__
     run.__click_params__ = getattr(body, "__click_params__", [])  # type: ignore[attr-defined]
@@ -86,6 +90,9 @@ def with_reach(body: Body) -> Body:
     for option in (
         click.option(
             "--data-dir", type=click.Path(path_type=Path), help="Use the `spg99 dev` that runs in this folder."
+        ),
+        click.option(
+            "--ca-file", help="CA of the Control Plane's certificate.  [env: SPG99_CA_FILE; default: the machine's]"
         ),
         click.option("--api-key", help="API key.  [env: SPG99_API_KEY; default: that of a running dev]"),
         click.option("--url", help="Base URL with /v2.  [env: SPG99_CP_URL; default: that of a running dev]"),

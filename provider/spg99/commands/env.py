@@ -39,6 +39,11 @@ def variables(folder: DevFolder) -> dict[str, str]:
         "SPG99_API_KEY": folder.admin_key(),
         "SPG99_GATEWAY": f"{state.gateway_host}:{state.gateway_port}",
     }
-    if state.ca_file is not None:
-        found["PGSSLROOTCERT"] = str(state.ca_file)
+    for name, file in (
+        ("SPG99_CA_FILE", state.api_ca_file),
+        ("PGSSLROOTCERT", state.ca_file),
+        ("NODE_EXTRA_CA_CERTS", state.ca_bundle_file),
+    ):
+        if file is not None:
+            found[name] = str(file)
     return found

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable
 
 from spg99.errors import Conflict
+from spg99.processes import listening
 
 ANY = 0
+_TRIES_MAX = 20
 
 
 def candidates(wanted: int | None, *, used_last: int | None, usual: int) -> list[int]:
@@ -54,29 +56,43 @@ def hold_first(host: str, ports: list[int], *, flag: str, hold: Callable[[str, i
 
 
 def hold_port(host: str, port: int) -> Hold:
-    """Holds `port` (0: a free one). Raises OSError when somebody listens on it, holds it, or it may not be used."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """Holds `port` (0: a free one) on every address of `host`. Raises OSError when somebody listens on it, holds it, or it
+    may not be used."""
+    addresses = listening.addresses_of(host)
+    for tries_left in range(_TRIES_MAX - 1, -1, -1):
+        try:
+            return _hold(addresses, port)
+        except OSError:
+            # A port that is free on the first address may be taken on the second.
+            if port != ANY or len(addresses) == 1 or tries_left == 0:
+                raise
+    raise AssertionError("the last try answers or raises")
+
+
+def _hold(addresses: list[str], port: int) -> Hold:
     if sys.platform != "linux":
         # Elsewhere a bound socket keeps our own processes out as well: a port is only looked at.
-        with _reusable(family) as probe:
-            probe.bind((host, port))
-            probe.listen(1)
-            return Hold(probe.getsockname()[1])
-    with contextlib.ExitStack() as undo:
-        if port != ANY:
-            claim = undo.enter_context(_claimed(port))
-            # Gateways share ports (SO_REUSEPORT); only listening without it proves that nobody is there.
-            with _reusable(family) as probe:
-                probe.bind((host, port))
+        for address in addresses:
+            with listening.bound(address, port) as probe:
                 probe.listen(1)
-        held = undo.enter_context(_reusable(family))
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((host, port))
-        found: int = held.getsockname()[1]
-        if port == ANY:
-            claim = undo.enter_context(_claimed(found))
+                port = probe.getsockname()[1]
+        return Hold(port)
+    with contextlib.ExitStack() as undo:
+        kept = []
+        if port != ANY:
+            kept.append(undo.enter_context(_claimed(port)))
+        for address in addresses:
+            if port != ANY:
+                # Gateways share ports (SO_REUSEPORT); only listening without it proves that nobody is there.
+                with listening.bound(address, port) as probe:
+                    probe.listen(1)
+            held = undo.enter_context(listening.bound(address, port, reuse_port=True))
+            kept.append(held)
+            if port == ANY:
+                port = held.getsockname()[1]
+                kept.append(undo.enter_context(_claimed(port)))
         undo.pop_all()  # all went well: nothing to undo
-    return Hold(found, held, claim)
+    return Hold(port, *kept)
 
 
 def _claimed(port: int) -> socket.socket:
@@ -89,9 +105,3 @@ def _claimed(port: int) -> socket.socket:
         claim.close()
         raise
     return claim
-
-
-def _reusable(family: socket.AddressFamily) -> socket.socket:
-    made = socket.socket(family)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return made

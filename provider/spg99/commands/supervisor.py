@@ -16,10 +16,11 @@ from typing import Any, Literal
 from spg99 import log
 from spg99.commands.child import Child, Plan
 from spg99.commands.dev_folder import DevFolder, DevState, replace_file
+from spg99.commands.endpoints import api_endpoint, certificate_names
 from spg99.commands.installation import Installation
 from spg99.commands.leftovers import end_databases, end_former
 from spg99.commands.ports import Hold, candidates, hold_first
-from spg99.config import DevSettings, GatewaySettings, load
+from spg99.config import ControlPlaneSettings, DevSettings, GatewaySettings, load
 
 _log = log.get("dev")
 
@@ -78,23 +79,34 @@ class Supervisor:
             ]
         async with Installation(catalogue_url, folder) as installation:
             await installation.prepare()
-        cp_url = f"http://{_bracketed(settings.host)}:{api.port}/v2"
-        plane = ["--host", settings.host, "--port", str(api.port)]
+        plane_seen = load(ControlPlaneSettings, "control-plane", flags={}, config_file=self._config_file)
+        gateway_seen = load(GatewaySettings, "gateway", flags={}, config_file=self._config_file)
+        endpoint = api_endpoint(settings, plane_seen, api.port)
+        plane = ["--host", settings.host, "--port", str(api.port), "--tls" if endpoint.is_tls else "--no-tls"]
+        plane += self._names(plane_seen.tls_names, settings.api_host)
         plane += ["--gateway-host", settings.gateway_host, "--gateway-port", str(gate.port)]
         secrets = {"SPG99_CATALOGUE_URL": catalogue_url}
         await self._child(self._plan("control-plane", plane, environment=secrets, owns_group=True))
 
-        agent = ["--cp-url", cp_url, "--stop-computes-on-exit", *_postgres_flags(settings)]
-        gateway = ["--cp-url", cp_url, "--host", settings.host, "--port", str(gate.port)]
+        reach = ["--cp-url", endpoint.url]
+        api_ca_file = folder.api_ca_file if endpoint.is_tls and endpoint.has_our_ca else None
+        if api_ca_file is not None:
+            reach += ["--ca-file", str(api_ca_file)]
+        agent = [*reach, "--stop-computes-on-exit", *_postgres_flags(settings)]
+        gateway = [*reach, "--host", settings.host, "--port", str(gate.port)]
+        gateway += self._names(gateway_seen.tls_names, settings.gateway_host)
         gateway += ["--drain-seconds", str(DRAIN_SECONDS)]
         async with asyncio.TaskGroup() as both:
             both.create_task(self._child(self._enrolled("agent", "node", agent, catalogue_url, stop_seconds=60)))
             both.create_task(self._child(self._enrolled("gateway", "gateway", gateway, catalogue_url, owns_group=True)))
+        ca_file = folder.ca_file if gateway_seen.tls_cert_file is None and folder.ca_file.exists() else None
         reachable = {
             "pid": os.getpid(),
-            "cp_url": cp_url,
+            "cp_url": endpoint.url,
             "gateway_host": settings.gateway_host,
-            "ca_file": folder.ca_file if self._gateway_has_our_ca() else None,
+            "ca_file": ca_file,
+            "api_ca_file": api_ca_file,
+            "ca_bundle_file": folder.write_ca_bundle([file for file in (api_ca_file, ca_file) if file is not None]),
             "admin_key_file": folder.admin_key_file,
             "catalogue_url": catalogue_url if settings.catalogue_url is None else None,
         }
@@ -155,10 +167,9 @@ class Supervisor:
 
         return dataclasses.replace(plan, environment=with_token)
 
-    def _gateway_has_our_ca(self) -> bool:
-        """Whether the Gateway's certificate is the one it makes itself, by the settings that it sees."""
-        seen = load(GatewaySettings, "gateway", flags={}, config_file=self._config_file)
-        return seen.tls_cert_file is None and self.folder.ca_file.exists()
+    def _names(self, listed: str, known_as: str | None) -> list[str]:
+        names = certificate_names(listed, host=self._settings.host, known_as=[known_as])
+        return ["--tls-names", ",".join(names)]
 
     def _note(self) -> None:
         """Writes who runs where, for people, tests and the next start."""
@@ -193,10 +204,3 @@ def _postgres_flags(settings: DevSettings) -> list[str]:
     if settings.run_as is not None:
         flags += ["--run-as", settings.run_as]
     return flags
-
-
-def _bracketed(host: str) -> str:
-    """The host as it stands in a URL that this machine can open."""
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"
-    return f"[{host}]" if ":" in host else host

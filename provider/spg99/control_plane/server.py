@@ -33,6 +33,9 @@ from spg99.control_plane.serving.plane import Plane
 from spg99.control_plane.store import Store, Wakeups, migrate
 from spg99.control_plane.tenants import passwords, visible
 from spg99.errors import Spg99Error
+from spg99.processes.listening import is_loopback
+from spg99.tls import certificates
+from spg99.tls.context import ServedCertificate
 
 _log = log.get("control-plane")
 
@@ -63,6 +66,7 @@ def create_app(
         databases_of_tenants=requests.OfTenants(),
         missing=(nodes.missing,),
         databases_by_state=rows.count_by_state,
+        metrics_in_api=settings.metrics_address is None and is_loopback(settings.host),
     )
     life = Lifecycle(store, clock, settings, wakeups)
 
@@ -108,14 +112,46 @@ def secret_key_file(settings: ControlPlaneSettings) -> Path:
 
 def run(settings: ControlPlaneSettings) -> None:
     """Serves until SIGTERM or SIGINT; prints one line of JSON when ready."""
+    certificate = served_certificate(settings)
+    if certificate is None and not is_loopback(settings.host):
+        _log.warning(
+            "serves plain HTTP to others: API keys and passwords go over the network readable, unless something in front adds TLS",
+            host=settings.host,
+        )
     with (
-        http_server.listening(settings.host, settings.port) as listener,
+        http_server.listening(settings.host, settings.port) as listeners,
         asyncio.Runner(loop_factory=_loop_factory()) as runner,
     ):
-        runner.run(_run(settings, listener))
+        runner.run(_run(settings, listeners, certificate))
 
 
-async def _run(settings: ControlPlaneSettings, listener: socket.socket) -> None:
+def served_certificate(settings: ControlPlaneSettings) -> ServedCertificate | None:
+    """What HTTPS shows: the operator's certificate, else one of our own; None for plain HTTP, which is for loopback
+    addresses unless the operator says otherwise (`tls`).
+
+    Raises BadRequest when the files cannot be used.
+    """
+    is_given = settings.tls_cert_file is not None or settings.tls_key_file is not None
+    wants = settings.tls if settings.tls is not None else is_given or not is_loopback(settings.host)
+    if not wants:
+        return None
+
+    def files() -> certificates.CertificateFiles:
+        return certificates.given_or_made(
+            settings.tls_cert_file,
+            settings.tls_key_file,
+            folder=settings.data_dir / "control-plane" / "tls",
+            names=settings.tls_names,
+            now=SystemClock().now(),
+            subject="SPG99 Control Plane",
+        )
+
+    return ServedCertificate(files, protocols=["http/1.1"])
+
+
+async def _run(
+    settings: ControlPlaneSettings, listeners: list[socket.socket], certificate: ServedCertificate | None
+) -> None:
     async with _catalogue(settings) as url:
         await asyncio.to_thread(migrate.up, url)
         store = Store(url, pool_size=settings.pool_size)
@@ -125,7 +161,9 @@ async def _run(settings: ControlPlaneSettings, listener: socket.socket) -> None:
             # Here too, because the server would turn its sentence into a traceback.
             await _check_key(store, secret_box.secret_box(secret_key_file(settings)))
             app = create_app(settings, store)
-            await http_server.serve(app, listener, ending=app.state.plane.wakeups.close)
+            metrics = http_server.metrics_listeners(settings.metrics_address) if settings.metrics_address else []
+            ending = app.state.plane.wakeups.close
+            await http_server.serve(app, listeners, ending=ending, certificate=certificate, metrics=metrics)
         finally:
             await store.close()
 

@@ -153,7 +153,7 @@ def _result(noun: Noun) -> str:
     return "\n".join(lines)
 
 
-_CONNECTION = ("url: Optional[str] = None", "api_key: Optional[str] = None")
+_CONNECTION = ("url: Optional[str] = None", "api_key: Optional[str] = None", "ca_file: Optional[str] = None")
 
 
 def _get(noun: Noun, package_at: str | None) -> str:
@@ -164,7 +164,7 @@ def _get(noun: Noun, package_at: str | None) -> str:
         [
             f"def get_{noun.noun}({', '.join([*(f'{field}: str' for field in fields), '*', *_CONNECTION])}) -> {result}:",
             _doc(
-                f"Looks up {what} while the program runs. `url` and `api_key` stand in for the configuration.",
+                f"Looks up {what} while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration.",
                 4,
             ),
             f"    values: Dict[str, str] = {_mapping(fields)}",
@@ -193,7 +193,7 @@ def _get_all(noun: Noun, package_at: str | None) -> str:
 
 
 def _lookup_where(package_at: str | None) -> str:
-    return "url=url, api_key=api_key" + (", package=_PACKAGE" if package_at else "")
+    return "url=url, api_key=api_key, ca_file=ca_file" + (", package=_PACKAGE" if package_at else "")
 
 
 def input_type(type_: Type) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spg99 import __version__
 from spg99.dsn import SSL_MODES
 from spg99.emit.shapes import field_of, noun_of
+from spg99.reach import CA_FILE_VARIABLE
 from spg99.resources import NOUNS, READS
 from spg99.resources.api_key import ApiKeySpec
 from spg99.resources.tenant import TenantSpec
@@ -28,6 +29,14 @@ CONFIGURATION = (
         nullable=True,
         secret=True,
         environment=("SPG99_API_KEY", "SPG99_TOKEN"),
+    ),
+    Field(
+        "ca_file",
+        Type("text"),
+        "File with the CA certificates (PEM) that may have signed the Control Plane's certificate. Default: those the machine trusts.",
+        nullable=True,
+        environment=(CA_FILE_VARIABLE,),
+        examples=("/etc/ssl/spg99-ca.crt",),
     ),
 )
 
@@ -79,7 +88,7 @@ FUNCTIONS = (
         name="parse_dsn",
         summary="Takes a PostgreSQL connection string apart.",
         description="Answers host, port, user, password, database and parameters of a connection string like "
-        "`postgres://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.",
+        "`postgresql://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.",
         parameters=(Parameter("dsn", Type("text"), "Connection string (URI form)."),),
         returns=_PARTS,
         call="spg99.dsn:parse_dsn",

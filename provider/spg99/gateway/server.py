@@ -18,7 +18,7 @@ from spg99 import log
 from spg99.client import InternalClient
 from spg99.clock import SystemClock
 from spg99.config import GatewaySettings
-from spg99.errors import BadRequest, Spg99Error
+from spg99.errors import Spg99Error
 from spg99.gateway import identity, metrics, tls
 from spg99.gateway.changes import ChangeFeed
 from spg99.gateway.checkouts import ASK_SECONDS_MAX, Checkouts
@@ -63,10 +63,11 @@ class _Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_requested)
+        ca_file = self._settings.ca_file
         # The feed must see every break of its stream, so its client does not retry by itself.
         async with (
-            InternalClient(self._settings.cp_url, None) as api,
-            InternalClient(self._settings.cp_url, None, max_attempts=1) as feed_api,
+            InternalClient(self._settings.cp_url, None, ca_file=ca_file) as api,
+            InternalClient(self._settings.cp_url, None, max_attempts=1, ca_file=ca_file) as feed_api,
         ):
             serving = loop.create_task(self._serve(api, feed_api))
             stopping = loop.create_task(self._stop.wait())
@@ -137,12 +138,14 @@ class _Gateway:
 
     def _certificates(self) -> certificates.CertificateFiles:
         settings = self._settings
-        if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
-            raise BadRequest("tls_cert_file and tls_key_file belong together: give both or neither.")
-        if settings.tls_cert_file is not None and settings.tls_key_file is not None:
-            return certificates.CertificateFiles(settings.tls_cert_file, settings.tls_key_file, None)
-        names = [name.strip() for name in settings.tls_names.split(",") if name.strip()]
-        return certificates.ensure(settings.data_dir / "gateway" / "tls", names=names, now=self._clock.now())
+        return certificates.given_or_made(
+            settings.tls_cert_file,
+            settings.tls_key_file,
+            folder=settings.data_dir / "gateway" / "tls",
+            names=settings.tls_names,
+            now=self._clock.now(),
+            subject="SPG99 gateway",
+        )
 
     async def _keep_certificates(self, files: certificates.CertificateFiles, workers: WorkerProcesses) -> None:
         """Renews ours in time; takes up the operator's own when the files have changed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from spg99.errors import BadRequest
+from spg99.tls.context import server_context
 from spg99.wire.login import ALPN
 
 
@@ -24,18 +24,11 @@ class Tls:
 
 def load(cert: Path, key: Path) -> Tls:
     """TLS with this certificate chain and key. Raises BadRequest that names what cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([ALPN])
+    context = server_context(cert, key, protocols=[ALPN])
     # Sessions are never resumed, as in PostgreSQL; tickets would only cost time.
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
-    try:
-        context.load_cert_chain(cert, key)
-        certificate = x509.load_pem_x509_certificate(cert.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadRequest(f"The TLS certificate {cert} with key {key} cannot be used: {error}") from error
+    certificate = x509.load_pem_x509_certificate(cert.read_bytes())
     return Tls(context, _end_point_hash(certificate))
 
 

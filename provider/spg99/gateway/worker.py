@@ -41,10 +41,10 @@ _log = log.get("gateway")
 
 
 class Worker:
-    """Serves one listening socket."""
+    """Serves its listening sockets: one for each address of the host."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, listeners: list[socket.socket]) -> None:
+        self._listeners = listeners
         self._context: WorkerContext | None = None
         self._half_open: dict[HalfOpenConnection, None] = {}
         self._cancelling: set[asyncio.Task[None]] = set()
@@ -84,8 +84,9 @@ class Worker:
             Proxies(parsed.proxy_networks),
         )
         self._context.cancel = self._cancel
-        self._listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+        for listener in self._listeners:
+            listener.setblocking(False)
+        self._watch()
 
     async def _tls(self, cert: str, key: str) -> None:
         """New certificates: connections from now on get them."""
@@ -117,11 +118,19 @@ class Worker:
         task.add_done_callback(self._cancelling.discard)
         return task
 
-    def _accept(self) -> None:
+    def _watch(self) -> None:
+        for listener in self._listeners:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _unwatch(self) -> None:
+        for listener in self._listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
         assert self._context is not None
         for _ in range(ACCEPTS_AT_ONCE):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -140,22 +149,22 @@ class Worker:
         if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             raise error
         _log.error("no more connections can be accepted for now", error=str(error))
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener)
+        self._unwatch()
         if self._half_open:
             next(iter(self._half_open)).abort()
-        loop.call_later(FULL_PAUSE_SECONDS, self._resume_accepting)
+        asyncio.get_running_loop().call_later(FULL_PAUSE_SECONDS, self._resume_accepting)
 
     def _resume_accepting(self) -> None:
         if self._draining is None:
-            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+            self._watch()
 
     # The end.
 
     async def _end(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener)
-        self._listener.close()
+        self._unwatch()
+        for listener in self._listeners:
+            listener.close()
         if self._context is not None:
             for connection in list(self._half_open):
                 connection.terminate(*SHUTTING_DOWN)
@@ -200,18 +209,20 @@ def raise_file_limit() -> None:
 
 
 def main() -> None:
-    """Entry of the process: `worker.py <fd of the channel> <fd of the listening socket> <pid of the parent>`."""
-    control_fd, listener_fd, parent = (int(word) for word in sys.argv[1:4])
+    """Entry of the process: `worker.py <fd of the channel> <fds of the listening sockets, comma separated> <pid of the parent>`."""
+    control_fd, parent = int(sys.argv[1]), int(sys.argv[3])
+    listener_fds = [int(word) for word in sys.argv[2].split(",")]
     die_with_parent(parent)
     raise_file_limit()
     # The parent says when to end; a Ctrl-C in its terminal reaches us as well and must not cut the drain short.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    listener, control = socket.socket(fileno=listener_fd), socket.socket(fileno=control_fd)
+    listeners = [socket.socket(fileno=number) for number in listener_fds]
+    control = socket.socket(fileno=control_fd)
     gc.freeze()
 
     async def serve() -> None:
-        await Worker(listener).run(control)
+        await Worker(listeners).run(control)
 
     run_loop(serve())
 

@@ -20,6 +20,7 @@ from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
 from spg99.gateway.registry import SessionRegistry
+from spg99.processes.listening import listen
 
 BACKLOG: Final = 1024
 START_SECONDS_MAX: Final = 30.0
@@ -39,7 +40,8 @@ class WorkerProcesses:
         self._settings = settings
         self._registry = registry
         self._mock_secret = mock_secret
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[list[socket.socket]] = []
+        """Of each worker: one for each address of the host."""
         self._processes: dict[int, Process] = {}
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -50,12 +52,11 @@ class WorkerProcesses:
         port = self._settings.port
         try:
             for _ in range(self._settings.workers):
-                listener = _listen(self._settings.host, port)
-                self._listeners.append(listener)
-                port = listener.getsockname()[1]
+                listeners = listen(self._settings.host, port, backlog=BACKLOG, reuse_port=True)
+                self._listeners.append(listeners)
+                port = listeners[0].getsockname()[1]
         except OSError as error:
-            for listener in self._listeners:
-                listener.close()
+            self._close_listeners()
             raise BadRequest(
                 f"The gateway cannot listen on {self._settings.host}:{port}: {error.strerror or error}. "
                 "Choose another --port (0 takes a free one) or --host."
@@ -95,12 +96,13 @@ class WorkerProcesses:
 
     async def _run_once(self, index: int, ready: asyncio.Future[None]) -> None:
         ours, theirs = socket.socketpair()
+        numbers = [listener.fileno() for listener in self._listeners[index]]
         channel = Channel(self._registry.open_for(index))
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "spg99.gateway.worker",
-                str(theirs.fileno()), str(self._listeners[index].fileno()), str(os.getpid()),
-                pass_fds=(theirs.fileno(), self._listeners[index].fileno()), stdin=DEVNULL, stdout=DEVNULL,
+                str(theirs.fileno()), ",".join(map(str, numbers)), str(os.getpid()),
+                pass_fds=(theirs.fileno(), *numbers), stdin=DEVNULL, stdout=DEVNULL,
             )  # fmt: skip
         except BaseException:
             ours.close()
@@ -145,13 +147,17 @@ class WorkerProcesses:
     async def drain(self) -> None:
         """No new clients; those that are here get `drain_seconds`. Returns when no worker is left."""
         self._stopping = True
-        for listener in self._listeners:
-            listener.close()
+        self._close_listeners()
         for channel in list(self._registry.workers.values()):
             channel.notify("drain")
         if self._supervisors:
             await asyncio.wait(self._supervisors, timeout=self._settings.drain_seconds + END_SECONDS)
         await self.kill()
+
+    def _close_listeners(self) -> None:
+        for listeners in self._listeners:
+            for listener in listeners:
+                listener.close()
 
     async def kill(self) -> None:
         """Ends every worker that is left, at once."""
@@ -162,19 +168,3 @@ class WorkerProcesses:
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -66,7 +66,7 @@ async def _run(settings: AgentSettings) -> None:
         adopted = await computes.adopt()
         _log.info("agent started", node=settings.name, postgres=binaries.version, adopted=adopted)
         observer = Observer(folder, computes)
-        async with InternalClient(settings.cp_url, None) as client:
+        async with InternalClient(settings.cp_url, None, ca_file=settings.ca_file) as client:
             agent = Agent(settings, folder, client, computes, Handlers(computes, timelines, observer), observer)
             await agent.run(stop)
 

@@ -33,7 +33,7 @@ async def enrol(folder: NodeFolder, settings: AgentSettings) -> Identity:
     if settings.enrolment_token is None:
         raise Unauthorized(f"The Control Plane does not know this node ('{settings.name}'). {HOW_TO_ENROL}")
     message = Enrolment(enrolment_token=settings.enrolment_token, name=settings.name, hostname=socket.gethostname())
-    async with InternalClient(settings.cp_url, None) as client:
+    async with InternalClient(settings.cp_url, None, ca_file=settings.ca_file) as client:
         try:
             identity = await client.enroll_node(message)
         except Unauthorized as error:

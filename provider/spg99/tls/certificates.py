@@ -21,11 +21,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from spg99 import log
+from spg99.errors import BadRequest, Unavailable
+
 CA_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=365)
 RENEW_BEFORE: Final = timedelta(days=30)
 _BACKDATE: Final = timedelta(hours=1)
 """A client whose clock is a little behind must not refuse a certificate made this minute."""
+
+_log = log.get("tls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +42,59 @@ class CertificateFiles:
     ca: Path | None
 
 
-def ensure(folder: Path, *, names: list[str], now: datetime) -> CertificateFiles:
-    """The files in `folder`, made or renewed when needed. Safe when several processes do it at once."""
+def given_or_made(
+    cert_file: Path | None, key_file: Path | None, *, folder: Path, names: str, now: datetime, subject: str
+) -> CertificateFiles:
+    """The operator's files where they are given, else ours in `folder`; `names` is comma separated.
+
+    Raises BadRequest when only one of the two is given, Unavailable as `ensure` does.
+    """
+    if (cert_file is None) != (key_file is None):
+        raise BadRequest("tls_cert_file and tls_key_file belong together: give both or neither.")
+    if cert_file is not None and key_file is not None:
+        return CertificateFiles(cert_file, key_file, None)
+    split = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    return ensure(folder, names=split, now=now, subject=subject)
+
+
+def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG99 gateway") -> CertificateFiles:
+    """The files in `folder`, made or renewed when needed. Safe when several processes do it at once.
+
+    Raises Unavailable when a certificate is needed and the key of the CA that clients trust is lost: a new CA in its place
+    would lock every client out without a word.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
     files = CertificateFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
     with _locked(folder / ".lock"):
-        ca_cert, ca_key = _ensure_ca(folder, now)
+        ca_cert, ca_key = _ensure_ca(folder, now, subject)
         if not _still_good(files, ca_cert, names, now):
+            if ca_key is None:
+                raise Unavailable(
+                    f"A new TLS certificate is needed, and the key of the CA ({folder / 'ca.key'}) is missing or damaged. Put it "
+                    f"back from a copy. Or remove {folder / 'ca.crt'}: then a new CA is made, and every client needs its certificate."
+                )
             key = _read_key(files.key) or ec.generate_private_key(ec.SECP256R1())
-            cert = _server_certificate(key, ca_cert, ca_key, names, now)
+            cert = _server_certificate(key, ca_cert, ca_key, names, now, subject)
             # The key does not change when a certificate is renewed, so no reader ever sees a pair that does not fit.
             _write(files.key, _key_pem(key), 0o600)
             _write(files.cert, _cert_pem(cert) + _cert_pem(ca_cert), 0o644)
     return files
 
 
-def _ensure_ca(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None]:
+    """The CA and its key; None for a key that is lost while its certificate stands."""
     cert_path, key_path = folder / "ca.crt", folder / "ca.key"
-    key = _read_key(key_path)
-    if key is not None and cert_path.exists():
-        cert = x509.load_pem_x509_certificate(cert_path.read_bytes())
-        if cert.not_valid_after_utc - now > SERVER_LIFE and cert.public_key() == key.public_key():
+    key, cert = _read_key(key_path), _read_cert(cert_path)
+    if cert is not None:
+        if key is None or cert.public_key() != key.public_key():
+            _log.warning("the key of the CA is missing: this certificate cannot be renewed", key=str(key_path))
+            return cert, None
+        if cert.not_valid_after_utc - now > SERVER_LIFE:
             return cert, key
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SPG99 gateway CA")])
+        key = None  # its life is over: a new CA has a new key
+    # A certificate that is lost comes back with the same key and name, so what clients hold goes on working.
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{subject} CA")])
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -96,11 +130,12 @@ def _server_certificate(
     ca_key: ec.EllipticCurvePrivateKey,
     names: list[str],
     now: datetime,
+    subject: str,
 ) -> x509.Certificate:
     issuer_key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "SPG99 gateway")]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
         .issuer_name(ca_cert.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -115,10 +150,9 @@ def _server_certificate(
 
 
 def _still_good(files: CertificateFiles, ca_cert: x509.Certificate, names: list[str], now: datetime) -> bool:
-    key = _read_key(files.key)
-    if key is None or not files.cert.exists():
+    key, cert = _read_key(files.key), _read_cert(files.cert)
+    if key is None or cert is None:
         return False
-    cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
     covered = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return (
         cert.public_key() == key.public_key()
@@ -148,11 +182,19 @@ def _alternative_name(name: str) -> x509.GeneralName:
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
-    if not path.exists():
+    """None where there is none, or none of ours (damaged, empty)."""
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey), f"{path} is not a key of ours"
-    return key
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
+def _read_cert(path: Path) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     """Base URL of the Control Plane, with `/v2`. For example `https://spg99.example.com/v2`. Environment: `SPG99_CP_URL`, `CP_URL`."""
     api_key: Optional[str]
     """API key of the Control Plane. Environment: `SPG99_API_KEY`, `SPG99_TOKEN`."""
+    ca_file: Optional[str]
+    """File with the CA certificates (PEM) that may have signed the Control Plane's certificate. Default: those the machine trusts. For example `/etc/ssl/spg99-ca.crt`. Environment: `SPG99_CA_FILE`."""
 
 _WHERE: Dict[str, Tuple[str, ...]] = {
     "url": ("url", "SPG99_CP_URL",),
     "api_key": ("apiKey", "SPG99_API_KEY",),
+    "ca_file": ("caFile", "SPG99_CA_FILE",),
 }
 
 

@@ -20,14 +20,18 @@ class Provider(pulumi.ProviderResource):
         *,
         url: Optional[pulumi.Input[str]] = None,
         api_key: Optional[pulumi.Input[str]] = None,
+        ca_file: Optional[pulumi.Input[str]] = None,
     ) -> None:
         """
         :param url: Base URL of the Control Plane, with `/v2`. For example `https://spg99.example.com/v2`. Environment: `SPG99_CP_URL`, `CP_URL`.
         :param api_key: API key of the Control Plane. Environment: `SPG99_API_KEY`, `SPG99_TOKEN`.
+        :param ca_file: File with the CA certificates (PEM) that may have signed the Control Plane's certificate. Default: those the machine trusts. For example `/etc/ssl/spg99-ca.crt`. Environment: `SPG99_CA_FILE`.
         """
         given: Dict[str, Any] = {}
         if url is not None:
             given["url"] = url
         if api_key is not None:
             given["apiKey"] = pulumi.Output.secret(api_key)
+        if ca_file is not None:
+            given["caFile"] = ca_file
         super().__init__(_package.NAME, resource_name, given, _package.resource_options(opts))

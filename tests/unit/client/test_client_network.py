@@ -174,7 +174,7 @@ async def test_an_unknown_certificate_is_named(self_signed: ssl.SSLContext) -> N
     server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=self_signed)
     port = server.sockets[0].getsockname()[1]
     async with server, Client(f"https://127.0.0.1:{port}/v2", KEY, max_attempts=3) as client:
-        with pytest.raises(Unreachable, match=r"certificate of .* is not trusted.*SSL_CERT_FILE"):
+        with pytest.raises(Unreachable, match=r"certificate of .* is not trusted.*SPG99_CA_FILE"):
             await client.read(Tenant, {"name": "acme"})
 
 

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from spg99.errors import BadRequest
+from spg99.errors import BadRequest, Unavailable
 from spg99.gateway import tls
 from spg99.tls import certificates
 
@@ -111,3 +111,24 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
     with pytest.raises(BadRequest, match="cannot be used"):
         tls.load(files.cert, tmp_path / "ca.key")
+
+
+def test_a_lost_key_of_the_ca_is_never_replaced_silently(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    ca = (tmp_path / "ca.crt").read_bytes()
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(b""), lambda path: path.write_text("x")):
+        damage(tmp_path / "ca.key")
+        assert certificates.ensure(tmp_path, names=NAMES, now=NOW).cert.read_bytes() == files.cert.read_bytes()
+        with pytest.raises(Unavailable, match=r"ca\.key.*every client"):
+            certificates.ensure(tmp_path, names=[*NAMES, "new.example.com"], now=NOW)
+        assert (tmp_path / "ca.crt").read_bytes() == ca
+        (tmp_path / "ca.key").touch()
+
+
+def test_a_lost_certificate_of_the_ca_comes_back_and_old_clients_go_on(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    held = tmp_path / "held-by-clients.crt"
+    held.write_bytes((tmp_path / "ca.crt").read_bytes())
+    (tmp_path / "ca.crt").unlink()
+    files = certificates.ensure(tmp_path, names=[*NAMES, "new.example.com"], now=NOW)
+    shake(ssl.create_default_context(cafile=str(held)), tls.load(files.cert, files.key).context, "new.example.com")

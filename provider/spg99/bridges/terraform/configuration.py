@@ -32,6 +32,8 @@ class Configuration(NamedTuple):
 
     url: str = ""
     api_key: str = ""
+    ca_file: str = ""
+    """File with CA certificates; empty: those the machine trusts."""
     secrets_in_state: bool = True
     terraform_version: str = ""
     unknown: tuple[str, ...] = ()
@@ -45,9 +47,9 @@ def configured(
     complaints: list[Complaint] = []
     found: dict[str, str] = {}
     for field in package.configuration:
-        if field.name in ("url", "api_key") and field.name not in unknown:
+        if field.name in ("url", "api_key", "ca_file") and field.name not in unknown:
             found[field.name] = _setting(field, block, environment)
-    missing = [field for field in package.configuration if found.get(field.name) == ""]
+    missing = [field for field in package.configuration if field.name != "ca_file" and found.get(field.name) == ""]
     if missing:
         complaints.append(_missing(missing))
     url = found.get("url", "")
@@ -59,7 +61,12 @@ def configured(
     if complaint is not None:
         complaints.append(complaint)
     configuration = Configuration(
-        url.rstrip("/"), found.get("api_key", ""), in_state, terraform_version=terraform_version, unknown=unknown
+        url.rstrip("/"),
+        found.get("api_key", ""),
+        found.get("ca_file", ""),
+        in_state,
+        terraform_version=terraform_version,
+        unknown=unknown,
     )
     return configuration, tuple(complaints)
 

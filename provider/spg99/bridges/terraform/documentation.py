@@ -287,7 +287,7 @@ def _function(provider: str, name: str, part: Schema, function: Function) -> str
 
 def _argument(parameter: Schema) -> str:
     if parameter["name"] == "dsn":
-        return '"postgres://tnt_7f3a:secret@db.example.com:5432/app?sslmode=verify-full"'
+        return '"postgresql://tnt_7f3a:secret@db.example.com:5432/app?sslmode=verify-full"'
     examples = {
         "host": '"db.example.com"',
         "port": "5432",

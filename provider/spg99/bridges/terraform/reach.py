@@ -73,6 +73,7 @@ class Reach:
         client = Client(
             settings.url,
             settings.api_key,
+            ca_file=settings.ca_file or None,
             max_attempts=ATTEMPTS_MAX,
             user_agent=user_agent(self._version, settings.terraform_version, os.environ),
         )

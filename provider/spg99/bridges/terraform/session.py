@@ -53,7 +53,7 @@ class Session:
     @property
     def is_unknown(self) -> bool:
         """The configuration waits for values that are known after apply: nothing can be asked of a Control Plane yet."""
-        return bool({"url", "api_key"} & set(self.configuration.unknown))
+        return bool({"url", "api_key", "ca_file"} & set(self.configuration.unknown))
 
     def configure(self, block: Mapping[str, Any], terraform_version: str) -> list[Diagnostic]:
         """Takes a configuration; connects to nothing."""

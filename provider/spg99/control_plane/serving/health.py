@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from spg99.control_plane.records import outbox
+from spg99.control_plane.serving.http_server import ON_METRICS_ADDRESS
 from spg99.control_plane.serving.plane import Plane, plane_of
 from spg99.control_plane.store import Transaction, migrate
-from spg99.errors import Unavailable
+from spg99.errors import NotFound, Unavailable
 from spg99.resources import DatabaseState
 
 router = APIRouter(tags=["health"])
@@ -45,8 +46,13 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Counters in Prometheus' text format."""
+    """Counters in Prometheus' text format. Where the API can be reached by others they are on an address of their own
+    (the setting `metrics_address`), and 404 here."""
     plane = plane_of(request)
+    if not plane.metrics_in_api and ON_METRICS_ADDRESS not in request.scope:
+        raise NotFound(
+            "/metrics is not part of the API here. An operator gives it an address of its own: metrics_address."
+        )
     try:
         async with plane.store.transaction() as tx:
             await _count(tx, plane, request.app.state)

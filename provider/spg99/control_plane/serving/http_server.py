@@ -1,4 +1,4 @@
-"""HTTP on a socket: when it is ready, how it ends, and patience with slow clients. Here: uvicorn. Not here: the app (server.py)."""
+"""HTTP and HTTPS on sockets: when it is ready, how it ends, and patience with slow clients. Here: uvicorn. Not here: the app (server.py)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spg99 import log
-from spg99.errors import Conflict
+from spg99.dsn import PORT_MAX
+from spg99.errors import BadRequest, Conflict
+from spg99.processes.listening import listen
+from spg99.tls.context import ServedCertificate
+from spg99.tls.listener import HttpsListener
 
 HEADER_SECONDS = 15.0
 """Longest time for the headers of a request to arrive; also for the first byte on a new connection."""
 HEADER_BYTES_MAX = 65_536
 SHUTDOWN_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
+OPERATORS_PATHS: Final = ("/metrics", "/healthz", "/readyz")
+ON_METRICS_ADDRESS: Final = "spg99.on_metrics_address"
+"""In the scope of a request that came to the metrics' own address."""
 
 
 class _Forward(logging.Handler):
@@ -33,19 +41,33 @@ class _Forward(logging.Handler):
 
 
 @contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens. Raises Conflict with what to do when it cannot."""
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets that listen, one for each address of the host. Raises Conflict with what to do when it cannot."""
     try:
-        listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
+        listeners = listen(host, port)
     except OSError as error:
         raise Conflict(
             f"The API cannot listen on {host} port {port}: {error.strerror}. "
             "Choose another with --port (SPG99_PORT); 0 takes a free one."
         ) from error
-    with listener:
-        yield listener
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def metrics_listeners(address: str) -> list[socket.socket]:
+    """Sockets for `/metrics` alone, on `host:port`. Raises BadRequest for what is no address, Conflict for one that is taken."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > PORT_MAX:
+        raise BadRequest(f"metrics_address must look like 127.0.0.1:9099, not '{address}'.")
+    try:
+        return listen(host.strip("[]"), int(port))
+    except OSError as error:
+        raise Conflict(
+            f"Metrics cannot be shown on {address}: {error.strerror}. Choose another --metrics-address; port 0 takes a free one."
+        ) from error
 
 
 def config_for(app: ASGIApp) -> uvicorn.Config:
@@ -64,33 +86,83 @@ def config_for(app: ASGIApp) -> uvicorn.Config:
     )
 
 
-async def serve(app: ASGIApp, listener: socket.socket, *, ending: Callable[[], None]) -> None:
-    """Serves until SIGTERM or SIGINT. `ending` lets go whoever waits."""
-    await _Server(config_for(app), ending).serve(sockets=[listener])
+async def serve(
+    app: ASGIApp,
+    listeners: list[socket.socket],
+    *,
+    ending: Callable[[], None],
+    certificate: ServedCertificate | None = None,
+    metrics: list[socket.socket] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT: HTTPS with `certificate`, else HTTP; on the sockets `metrics` only what operators look
+    at, in plain HTTP. `ending` lets go whoever waits."""
+    await _Server(config_for(app), ending, listeners, certificate, metrics or []).serve()
+
+
+class OperatorsView:
+    """The app as it is on the metrics' own address: `/metrics` and health, nothing else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPERATORS_PATHS:
+            await PlainTextResponse(f"There is {', '.join(OPERATORS_PATHS)}.\n", 404)(scope, receive, send)
+            return
+        scope[ON_METRICS_ADDRESS] = True
+        await self._app(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
     """Says when it is ready, and lets long polls and streams go before it waits for requests to end."""
 
-    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ending: Callable[[], None],
+        listeners: list[socket.socket],
+        certificate: ServedCertificate | None,
+        metrics: list[socket.socket],
+    ) -> None:
         super().__init__(config)
         self._ending = ending
+        self._listeners = listeners
+        self._certificate = certificate
+        self._metrics = metrics
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v2"
-            told = {
-                "ready": True,
-                "process": "control-plane",
-                "host": host,
-                "port": port,
-                "metrics_port": None,
-                "url": url,
-            }
-            sys.stdout.write(json.dumps(told) + "\n")
-            sys.stdout.flush()
+        await super().startup([] if self._certificate else self._listeners)
+        if not self.started:
+            return
+        if self._certificate is not None:
+            for listener in self._listeners:
+                https = HttpsListener(listener, lambda: self._protocol(self.config), self._certificate.context)
+                self.servers.append(cast(asyncio.Server, https))  # it has what uvicorn's end needs of one
+        if self._metrics:
+            operators = config_for(OperatorsView(cast(ASGIApp, self.config.app)))
+            operators.load()
+            loop = asyncio.get_running_loop()
+            for listener in self._metrics:
+                self.servers.append(await loop.create_server(lambda: self._protocol(operators), sock=listener))
+        host, port = self._listeners[0].getsockname()[:2]
+        scheme = "https" if self._certificate else "http"
+        told = {
+            "ready": True,
+            "process": "control-plane",
+            "host": host,
+            "port": port,
+            "metrics_port": self._metrics[0].getsockname()[1] if self._metrics else None,
+            "url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v2",
+        }
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+    def _protocol(self, config: uvicorn.Config) -> asyncio.Protocol:
+        """One connection, as uvicorn makes it."""
+        made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._ending()

@@ -35,6 +35,8 @@ class Plane:
     missing: tuple[Missing, ...]
     """What /readyz asks the domains."""
     databases_by_state: CountByState
+    metrics_in_api: bool = True
+    """Whether /metrics is answered to whoever reaches the API; else on its own address alone."""
 
 
 def plane_of(request: HTTPConnection) -> Plane:

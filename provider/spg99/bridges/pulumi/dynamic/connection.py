@@ -29,7 +29,8 @@ def settings_from(config: Mapping[str, Any]) -> ClientSettings:
     """
     url = config.get("url") or config.get("spg99:url")
     api_key = config.get("apiKey") or config.get("spg99:apiKey")
-    return client_settings(url=url, api_key=api_key)
+    ca_file = config.get("caFile") or config.get("spg99:caFile")
+    return client_settings(url=url, api_key=api_key, ca_file=ca_file)
 
 
 def operations(settings: ClientSettings) -> Operations:
@@ -57,4 +58,6 @@ async def _connect(settings: ClientSettings) -> Operations:
     from spg99.bridges.shared.words import PULUMI_DYNAMIC
     from spg99.client import Client
 
-    return Operations(Client(settings.cp_url, settings.api_key, max_attempts=ATTEMPTS_MAX), PULUMI_DYNAMIC)
+    return Operations(
+        Client(settings.cp_url, settings.api_key, ca_file=settings.ca_file, max_attempts=ATTEMPTS_MAX), PULUMI_DYNAMIC
+    )

@@ -14,14 +14,20 @@ from spg99.shapes import Noun, Package
 
 
 def one(
-    noun: str, values: Mapping[str, str], *, url: str | None, api_key: str | None, package: Package = PACKAGE
+    noun: str,
+    values: Mapping[str, str],
+    *,
+    url: str | None,
+    api_key: str | None,
+    ca_file: str | None,
+    package: Package = PACKAGE,
 ) -> dict[str, Any]:
     """The fields of one object, secrets as secret outputs. Raises pulumi.RunError with a sentence."""
     from spg99.bridges.pulumi.dynamic import connection
 
     kind = _noun(package, noun)
     try:
-        work = connection.operations(_settings(url, api_key)).look_up(kind, kind.id_of(values))
+        work = connection.operations(_settings(url, api_key, ca_file)).look_up(kind, kind.id_of(values))
         found = connection.run(work)
         if found is None:
             raise NotFound(f"There is no {kind.noun} '{kind.id_of(values)}', or this API key may not see it.")
@@ -37,6 +43,7 @@ def many(
     *,
     url: str | None,
     api_key: str | None,
+    ca_file: str | None,
     package: Package = PACKAGE,
 ) -> list[dict[str, Any]]:
     """The fields of all objects of a collection, ordered by name, secrets as secret outputs."""
@@ -44,19 +51,20 @@ def many(
 
     kind = _noun(package, noun)
     try:
-        work = connection.operations(_settings(url, api_key)).find_all(kind, dict(values), filters)
+        work = connection.operations(_settings(url, api_key, ca_file)).find_all(kind, dict(values), filters)
         found = connection.run(work)
     except Spg99Error as error:
         raise pulumi.RunError(str(error)) from None
     return [_guarded(kind, values) for values in found]
 
 
-def _settings(url: str | None, api_key: str | None) -> Any:
+def _settings(url: str | None, api_key: str | None, ca_file: str | None) -> Any:
     from spg99.bridges.pulumi.dynamic import connection
 
     # Not pulumi.Config: it warns about a secret that is read to be used, and this one goes into a header.
-    known = {key: get_config(f"spg99:{key}") for key in ("url", "apiKey")}
-    return connection.settings_from({"url": url or known["url"], "apiKey": api_key or known["apiKey"]})
+    known = {key: get_config(f"spg99:{key}") for key in ("url", "apiKey", "caFile")}
+    given = {"url": url, "apiKey": api_key, "caFile": ca_file}
+    return connection.settings_from({key: given[key] or known[key] for key in given})
 
 
 def _noun(package: Package, name: str) -> Noun:

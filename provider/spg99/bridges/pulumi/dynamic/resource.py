@@ -60,7 +60,7 @@ def _warn_of_a_plain_key() -> None:
 class Provider(pulumi.ProviderResource):
     """A Control Plane of its own for some resources: `opts=pulumi.ResourceOptions(provider=Provider("eu", url=..., api_key=...))`.
 
-    What is left out comes from the environment (SPG99_CP_URL, SPG99_API_KEY).
+    What is left out comes from the environment (SPG99_CP_URL, SPG99_API_KEY, SPG99_CA_FILE).
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Provider(pulumi.ProviderResource):
         *,
         url: pulumi.Input[str] | None = None,
         api_key: pulumi.Input[str] | None = None,
+        ca_file: pulumi.Input[str] | None = None,
     ) -> None:
         key = None if api_key is None else pulumi.Output.secret(api_key)
-        super().__init__("pulumi-python", resource_name, {"url": url, "apiKey": key}, opts)
+        super().__init__("pulumi-python", resource_name, {"url": url, "apiKey": key, "caFile": ca_file}, opts)

@@ -136,8 +136,10 @@ def _connect(given: Mapping[str, Any]) -> Operations:
     from spg99.client import Client
     from spg99.reach import client_settings
 
-    settings = client_settings(url=given.get("url"), api_key=given.get("api_key"))
-    return Operations(Client(settings.cp_url, settings.api_key, max_attempts=ATTEMPTS_MAX), PULUMI)
+    settings = client_settings(url=given.get("url"), api_key=given.get("api_key"), ca_file=given.get("ca_file"))
+    return Operations(
+        Client(settings.cp_url, settings.api_key, ca_file=settings.ca_file, max_attempts=ATTEMPTS_MAX), PULUMI
+    )
 
 
 def _values(package: Package, properties: Properties) -> dict[str, Any]:
