@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
 # SQLAlchemy names the driver in the scheme. No pool of its own: a connection that is kept open keeps the database awake.
-DSN = os.environ["DATABASE_URL"].replace("postgres://", "postgresql+psycopg://", 1)
+DSN = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://", 1)
 engine = create_engine(DSN, poolclass=NullPool)
 
 

@@ -1,6 +1,6 @@
 """PostgreSQL connection strings: taking apart, putting together, making fit for a log. Pure, standard library only.
 
-The grammar is that of libpq 18 for URIs (`postgres://user:password@host:port/database?sslmode=require`), percent-encoding
+The grammar is that of libpq 18 for URIs (`postgresql://user:password@host:port/database?sslmode=require`, `postgres://` as well), percent-encoding
 and `ssl=true` included. Two things are stricter: the port and `sslmode` must be ones there are, which libpq looks at when
 it connects; and a bare '@' in a host or a database is refused, because a password that nobody encoded looks just so
 (`u:1/x@h/d`). One is laxer: parameters that libpq does not know pass, because other drivers have their own.
@@ -93,7 +93,7 @@ def build_dsn(
         raise FunctionFault(0, "an IPv6 address goes without brackets")
     if password is not None and not user:
         raise FunctionFault(2, "a password needs a user")
-    dsn = "postgres://"
+    dsn = "postgresql://"  # what every client takes; `postgres://` is refused by some (SQLAlchemy)
     if user:
         dsn += quote(user, safe="") + (f":{quote(password, safe='')}" if password is not None else "") + "@"
     dsn += f"[{quote(host, safe=':')}]" if ":" in host and not host.startswith("/") else quote(host, safe="")

@@ -271,7 +271,7 @@ PACKAGE = Package(
       id_format='',
       uid_field='account_id'),),
   functions=(
-    Function(name='parse_dsn', summary='Takes a PostgreSQL connection string apart.', description='Answers host, port, user, password, database and parameters of a connection string like `postgres://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.', parameters=(
+    Function(name='parse_dsn', summary='Takes a PostgreSQL connection string apart.', description='Answers host, port, user, password, database and parameters of a connection string like `postgresql://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.', parameters=(
         Parameter(name='dsn', type=Type(kind='text'), description='Connection string (URI form).'),), returns=Type(kind='object', fields=(
           Field(name='scheme', type=Type(kind='text'), description='`postgres` or `postgresql`.', required=True),
           Field(name='host', type=Type(kind='text'), description='Name or address of the host; null where none is written.', nullable=True),

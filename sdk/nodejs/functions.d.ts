@@ -637,7 +637,7 @@ export interface GetAccountResult {
 /**
  * Takes a PostgreSQL connection string apart.
  *
- * Answers host, port, user, password, database and parameters of a connection string like `postgres://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.
+ * Answers host, port, user, password, database and parameters of a connection string like `postgresql://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.
  */
 export declare function parseDsn(args: ParseDsnArgs, opts?: pulumi.InvokeOptions): Promise<ParseDsnResult>;
 
@@ -651,7 +651,7 @@ export interface ParseDsnArgs {
 /**
  * Takes a PostgreSQL connection string apart.
  *
- * Answers host, port, user, password, database and parameters of a connection string like `postgres://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.
+ * Answers host, port, user, password, database and parameters of a connection string like `postgresql://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.
  */
 export declare function parseDsnOutput(args: ParseDsnOutputArgs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<ParseDsnResult>;
 

@@ -519,7 +519,7 @@ class ParseDsnResult:
 
 def parse_dsn(dsn: str, opts: Optional[pulumi.InvokeOptions] = None) -> ParseDsnResult:
     """
-    Takes a PostgreSQL connection string apart. Answers host, port, user, password, database and parameters of a connection string like `postgres://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.
+    Takes a PostgreSQL connection string apart. Answers host, port, user, password, database and parameters of a connection string like `postgresql://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to.
     :param dsn: Connection string (URI form).
     """
     given: Dict[str, Any] = {"dsn": dsn}
@@ -529,7 +529,7 @@ def parse_dsn(dsn: str, opts: Optional[pulumi.InvokeOptions] = None) -> ParseDsn
 
 def parse_dsn_output(dsn: pulumi.Input[str], opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[ParseDsnResult]:
     """
-    Takes a PostgreSQL connection string apart. Answers host, port, user, password, database and parameters of a connection string like `postgres://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to. Takes outputs, and runs when they are known.
+    Takes a PostgreSQL connection string apart. Answers host, port, user, password, database and parameters of a connection string like `postgresql://user:password@host:5432/app?sslmode=require`, percent-decoded. Nothing is connected to. Takes outputs, and runs when they are known.
     :param dsn: Connection string (URI form).
     """
     given: Dict[str, Any] = {"dsn": dsn}

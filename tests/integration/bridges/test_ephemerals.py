@@ -30,7 +30,7 @@ async def test_the_parts_of_a_dsn_are_percent_decoded(httpserver: HTTPServer, cl
     assert told == {
         "tenant": "a b",
         "database": None,
-        "dsn": dsn,
+        "dsn": dsn.replace("postgres://", "postgresql://"),
         "host": "gw.example.com",
         "port": 6432,
         "user": "tnt_1",
@@ -41,7 +41,7 @@ async def test_the_parts_of_a_dsn_are_percent_decoded(httpserver: HTTPServer, cl
 
 
 TENANT_ID, DATABASE_ID = "ten_" + "0a" * 10, "db_" + "z9" * 10
-DSN = "postgres://tnt_1:p@h:5432/app?sslmode=require"
+DSN = "postgresql://tnt_1:p@h:5432/app?sslmode=require"
 
 
 async def test_ids_are_taken_where_names_are(httpserver: HTTPServer, client: Client) -> None:

@@ -77,7 +77,7 @@ def test_functions_need_no_configuration_and_blame_the_argument(work: Workspace,
     ).apply()
     said: dict[str, Any] = work.outputs()
     assert (said["parts"]["password"], said["parts"]["port"]) == ("p@ss", 6432)
-    assert said["built"] == "postgres://u:p%40@h:5433/d?sslmode=require" or "p%40" in said["built"]
+    assert said["built"] == "postgresql://u:p%40@h:5433/d?sslmode=require" or "p%40" in said["built"]
     assert "p%40ss" not in said["redacted"] and "p@ss" not in said["redacted"]
     wrong = work.write(outputs(bad='provider::spg99::parse_dsn("mysql://x")')).run("plan", check=False)
     assert wrong.code == 1 and 'Invalid value for "dsn" parameter' in wrong.text

@@ -47,6 +47,7 @@ async def open_tenant_dsn(client: Client, inputs: Mapping[str, Any]) -> Opened:
             f"This API key may not read the credentials of the tenant '{name}'. Use one with the permission "
             "can_read_credentials."
         )
+    dsn = f"postgresql://{dsn.partition('://')[2]}"  # older Control Planes and the template say `postgres://`
     told = {name: parts[name] for name in ("host", "port", "user", "password", "sslmode")}
     return {"tenant": tenant, "database": database, "dsn": dsn} | told, None
 

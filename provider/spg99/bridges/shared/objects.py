@@ -72,12 +72,24 @@ def reason_of(values: Mapping[str, Any]) -> str:
 
 
 def keep_secrets(noun: Noun, now: Mapping[str, Any], old: Mapping[str, Any]) -> Values:
-    """`now`, with the secrets which the system tells only once (an API key's token) as they were told."""
+    """`now`, with secrets as they were told: those which the system tells only once (an API key's token), and a connection
+    string in the scheme that the state holds. One from before `postgresql://` is no change, and nothing that was made of it
+    has to change.
+    """
     return {**now} | {
         field.name: old[field.name]
         for field in noun.outputs
-        if field.secret and now.get(field.name) is None and old.get(field.name) is not None
+        if field.secret
+        and old.get(field.name) is not None
+        and (now.get(field.name) is None or _only_the_scheme_differs(old[field.name], now[field.name]))
     }
+
+
+def _only_the_scheme_differs(one: Any, other: Any) -> bool:
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    (scheme, _, rest), (other_scheme, _, other_rest) = one.partition("://"), other.partition("://")
+    return {scheme, other_scheme} == {"postgres", "postgresql"} and rest == other_rest
 
 
 def inputs_of(

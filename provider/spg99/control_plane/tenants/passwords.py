@@ -49,11 +49,15 @@ def brought_password(password: str) -> PasswordPair:
 
 
 def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: str | None) -> str:
-    """A Gateway DSN, everything percent-encoded. No password: without it. No database: the literal `<db-name>`."""
+    """A Gateway DSN, everything percent-encoded. No password: without it. No database: the literal `<db-name>`.
+
+    A connection string says `postgresql://`, which every client takes; the template keeps the contract's `postgres://`.
+    """
     who = quote(pg_user, safe="") + (f":{quote(password, safe='')}" if password is not None else "")
     where = f"[{host}]" if ":" in host else host
     name = DATABASE_PLACEHOLDER if database is None else quote(database, safe="")
-    return f"postgres://{who}@{where}:{port}/{name}?sslmode=require"
+    scheme = "postgres" if database is None else "postgresql"
+    return f"{scheme}://{who}@{where}:{port}/{name}?sslmode=require"
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ async def test_a_key_that_may_not_read_credentials_never_sees_one(api: Any) -> N
     ):  # fmt: skip
         seen += (await api.call(method, path, body, token=token)).text
     assert tenant["pg_password"] not in seen
-    assert f"postgres://{tenant['pg_user']}@db.example:6543/app?sslmode=require" in seen
+    assert f"postgresql://{tenant['pg_user']}@db.example:6543/app?sslmode=require" in seen
     made = await api.ok("POST", "/tenants", {"name": "blind"}, token=token)
     assert made["pg_password"] is None
     assert ":" not in made["dsn_template"].split("@")[0].removeprefix("postgres://")

@@ -33,8 +33,8 @@ async def test_the_lines_of_the_contract_work_word_for_word(api: Any) -> None:
     )  # fmt: skip
     tenant = await api.ok("GET", "/tenants/acme")
     last = done.stdout.strip().splitlines()[-1]
-    connection = last[last.rindex("postgres://") :]
-    assert connection == f"postgres://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/app?sslmode=require"
+    connection = last[last.rindex("postgresql://") :]
+    assert connection == f"postgresql://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/app?sslmode=require"
 
 
 @pytest.mark.timeout(300)

@@ -62,7 +62,7 @@ async def test_a_database_is_made_read_and_changed(api: Any) -> None:
     assert (database["current_scale"], database["target_scale"], database["scale_state"]) == (0, 0, "STEADY")
     assert (
         database["connection_string"]
-        == f"postgres://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/app?sslmode=require"
+        == f"postgresql://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/app?sslmode=require"
     )
     moving = {"state", "status", "state_reason", "updated_at"}  # nobody makes it here, and the life goes on saying so
     by_id, by_name = await api.ok("GET", f"/dbs/{database['db_id']}"), await api.ok("GET", "/tenants/acme/dbs/app")
