@@ -144,6 +144,7 @@ class _DatabaseArgs:
     idle_timeout_seconds: Optional[pulumi.Input[int]] = pulumi.property("idleTimeoutSeconds", default=None)
     min_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = pulumi.property("minSize", default=None)
     max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = pulumi.property("maxSize", default=None)
+    storage_limit_bytes: Optional[pulumi.Input[int]] = pulumi.property("storageLimitBytes", default=None)
     deletion_protection: Optional[pulumi.Input[bool]] = pulumi.property("deletionProtection", default=None)
     allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
 
@@ -152,7 +153,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "deletion_protection", "db_id", "state", "status", "state_reason", "timeline", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "db_id", "state", "status", "state_reason", "timeline", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -167,6 +168,8 @@ class Database(DynamicResource):
     """Smallest size the autoscaler may choose. Equal to `size` unless set."""
     max_size: pulumi.Output[Optional[str]] = pulumi.property("maxSize")
     """Largest size the autoscaler may choose. Equal to `size` unless set."""
+    storage_limit_bytes: pulumi.Output[Optional[int]] = pulumi.property("storageLimitBytes")
+    """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: pulumi.Output[bool] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
@@ -225,6 +228,8 @@ class Database(DynamicResource):
     """Seconds for which a compute has run in all."""
     storage_bytes: pulumi.Output[int] = pulumi.property("storageBytes")
     """Size on disk."""
+    storage_state: pulumi.Output[str] = pulumi.property("storageState")
+    """Whether the database may grow, as its node last told."""
     egress_bytes: pulumi.Output[int] = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
@@ -243,6 +248,7 @@ class Database(DynamicResource):
         idle_timeout_seconds: Optional[pulumi.Input[int]] = None,
         min_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
+        storage_limit_bytes: Optional[pulumi.Input[int]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
         allow_replacement: Optional[bool] = None,
     ) -> None:
@@ -255,10 +261,11 @@ class Database(DynamicResource):
         :param idle_timeout_seconds: Time without connections after which the compute is stopped. 0 means never. Default: 300.
         :param min_size: Smallest size the autoscaler may choose. Equal to `size` unless set.
         :param max_size: Largest size the autoscaler may choose. Equal to `size` unless set.
+        :param storage_limit_bytes: How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.
         :param deletion_protection: While true, the database cannot be deleted. Default: False.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "deletion_protection": deletion_protection, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Database":
@@ -284,6 +291,8 @@ class GetDatabaseResult:
     """Smallest size the autoscaler may choose. Equal to `size` unless set."""
     max_size: Optional[str]
     """Largest size the autoscaler may choose. Equal to `size` unless set."""
+    storage_limit_bytes: Optional[int]
+    """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: bool
     """While true, the database cannot be deleted."""
     db_id: str
@@ -342,6 +351,8 @@ class GetDatabaseResult:
     """Seconds for which a compute has run in all."""
     storage_bytes: int
     """Size on disk."""
+    storage_state: str
+    """Whether the database may grow, as its node last told."""
     egress_bytes: int
     """Bytes sent to clients in all."""
     created_at: str

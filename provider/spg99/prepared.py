@@ -69,6 +69,7 @@ PACKAGE = Package(
               EnumValue(value='L3', description='512 MB of memory, 200 connections.'),
               EnumValue(value='L4', description='1 GB of memory, 300 connections.'),
               EnumValue(value='L5', description='2 GB of memory, 500 connections.'),)), description='Largest size the autoscaler may choose. Equal to `size` unless set.', nullable=True),
+        Field(name='storage_limit_bytes', type=Type(kind='whole', at_least=67108864, at_most=70368744177664), description='How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.', nullable=True, examples=(10737418240,)),
         Field(name='deletion_protection', type=Type(kind='flag'), description='While true, the database cannot be deleted.', default=False),),
       outputs=(
         Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the tenant that owns the database.', required=True, immutable=True, examples=('acme',)),
@@ -92,6 +93,7 @@ PACKAGE = Package(
               EnumValue(value='L3', description='512 MB of memory, 200 connections.'),
               EnumValue(value='L4', description='1 GB of memory, 300 connections.'),
               EnumValue(value='L5', description='2 GB of memory, 500 connections.'),)), description='Largest size the autoscaler may choose. Equal to `size` unless set.', nullable=True),
+        Field(name='storage_limit_bytes', type=Type(kind='whole', at_least=67108864, at_most=70368744177664), description='How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.', nullable=True, examples=(10737418240,)),
         Field(name='deletion_protection', type=Type(kind='flag'), description='While true, the database cannot be deleted.', default=False),
         Field(name='db_id', type=Type(kind='text'), description='Id of the database.', required=True),
         Field(name='state', type=Type(kind='enum', name='DatabaseState', description='Where a database stands in its life (contract, section 4).', values=(
@@ -161,6 +163,10 @@ PACKAGE = Package(
         Field(name='last_used_at', type=Type(kind='time'), description='When a client was last connected (UTC).', nullable=True, volatile=True),
         Field(name='compute_seconds', type=Type(kind='whole'), description='Seconds for which a compute has run in all.', default=0, volatile=True),
         Field(name='storage_bytes', type=Type(kind='whole'), description='Size on disk.', default=0, volatile=True),
+        Field(name='storage_state', type=Type(kind='enum', name='StorageState', description='Whether a database may grow.', values=(
+              EnumValue(value='ok', description='It may.'),
+              EnumValue(value='limit_reached', description='It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.'),
+              EnumValue(value='node_full', description='The disk of its node is nearly full: the same, until there is room again.'),)), description='Whether the database may grow, as its node last told.', default='ok', volatile=True),
         Field(name='egress_bytes', type=Type(kind='whole'), description='Bytes sent to clients in all.', default=0, volatile=True),
         Field(name='created_at', type=Type(kind='time'), description='When the database was created (UTC).', required=True),
         Field(name='updated_at', type=Type(kind='time'), description='When the database last changed (UTC).', required=True, volatile=True),),

@@ -18,6 +18,7 @@ import * as outputs from "./outputs";
  *     name: "app",
  *     size: "L1",
  *     idleTimeoutSeconds: 300,
+ *     storageLimitBytes: 10737418240,
  * });
  * export const connectionString = app.connectionString;
  * ```
@@ -149,6 +150,14 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly storageBytes: pulumi.Output<number>;
     /**
+     * Whether the database may grow, as its node last told. One of:
+     *
+     * - `ok`: It may.
+     * - `limit_reached`: It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.
+     * - `node_full`: The disk of its node is nearly full: the same, until there is room again.
+     */
+    readonly storageState: pulumi.Output<string>;
+    /**
      * Bytes sent to clients in all.
      */
     readonly egressBytes: pulumi.Output<number>;
@@ -180,6 +189,10 @@ export declare class Database extends pulumi.CustomResource {
      * - `L5`: 2 GB of memory, 500 connections.
      */
     readonly maxSize: pulumi.Output<string | undefined>;
+    /**
+     * How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.
+     */
+    readonly storageLimitBytes: pulumi.Output<number | undefined>;
     /**
      * Why the database is in state `error`, in a sentence.
      */
@@ -275,6 +288,10 @@ export interface DatabaseArgs {
      * Largest size the autoscaler may choose. Equal to `size` unless set.
      */
     maxSize?: pulumi.Input<enums.Size | (string & {})>;
+    /**
+     * How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664.
+     */
+    storageLimitBytes?: pulumi.Input<number>;
     /**
      * While true, the database cannot be deleted. Default: `false`.
      */

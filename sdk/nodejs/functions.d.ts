@@ -272,6 +272,14 @@ export interface GetDatabaseResult {
      */
     readonly storageBytes: number;
     /**
+     * Whether the database may grow, as its node last told. One of:
+     *
+     * - `ok`: It may.
+     * - `limit_reached`: It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.
+     * - `node_full`: The disk of its node is nearly full: the same, until there is room again.
+     */
+    readonly storageState: string;
+    /**
      * Bytes sent to clients in all.
      */
     readonly egressBytes: number;
@@ -303,6 +311,10 @@ export interface GetDatabaseResult {
      * - `L5`: 2 GB of memory, 500 connections.
      */
     readonly maxSize?: string;
+    /**
+     * How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.
+     */
+    readonly storageLimitBytes?: number;
     /**
      * Why the database is in state `error`, in a sentence.
      */

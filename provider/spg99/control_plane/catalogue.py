@@ -19,6 +19,8 @@ from spg99.errors import BadRequest, CannotWake, Conflict
 from spg99.postgres import Cluster, find_binaries, service_account
 from spg99.postgres import socket_folder as sockets
 from spg99.postgres.accounts import make_folder
+from spg99.postgres.reserve import Reserve, disk_of
+from spg99.processes import Loops
 
 DATABASE: Final = "spg99"
 OWNER: Final = "spg99_owner"
@@ -35,7 +37,6 @@ _SETTINGS: Final = {
     "wal_level": "replica",
     "max_wal_senders": "4",
     "wal_buffers": "1MB",
-    "max_wal_size": "512MB",
     "huge_pages": "off",
     "jit": "off",
     "autovacuum_naptime": "15s",
@@ -47,6 +48,8 @@ _SETTINGS: Final = {
     "log_parameter_max_length_on_error": "0",
     "log_min_error_statement": "panic",
 }
+WAL_BYTES_MAX: Final = 512 << 20
+RESERVE_LOOK_SECONDS: Final = 1.0
 _SETTINGS_SINCE_18: Final = {"io_method": "sync"}
 
 
@@ -79,6 +82,7 @@ class EmbeddedCatalogue:
             self._folder / "pg", sockets.socket_folder(data_dir) / "catalogue", self.binaries, self._account
         )
         self._is_ours = False
+        self._reserve = Reserve(self._folder / "reserve")
 
     @property
     def url(self) -> str:
@@ -93,6 +97,7 @@ class EmbeddedCatalogue:
         if self._cluster.adopt() is None:
             self._write_access_rules()
             settings = dict(_SETTINGS)
+            settings["max_wal_size"] = f"{min(WAL_BYTES_MAX, disk_of(self._folder).total_bytes // 16) >> 20}MB"
             settings["hba_file"] = str(self._folder / "pg_hba.conf")
             settings["ident_file"] = str(self._folder / "pg_ident.conf")
             if self.binaries.major >= 18:
@@ -109,9 +114,12 @@ class EmbeddedCatalogue:
         return self.url
 
     async def wait_end(self) -> str:
-        """Waits until it has ended by itself; answers how, in a sentence."""
-        with contextlib.suppress(CannotWake):
-            return (await self._cluster.wait_end()).sentence()
+        """Waits until it has ended by itself; answers how, in a sentence. Keeps a reserve of disk for it meanwhile."""
+        loops = Loops()
+        loops.repeat("reserve", self._keep_reserve)
+        async with loops:
+            with contextlib.suppress(CannotWake):
+                return (await self._cluster.wait_end()).sentence()
         return "PostgreSQL ended."
 
     async def stop(self) -> None:
@@ -120,6 +128,11 @@ class EmbeddedCatalogue:
             await self._cluster.stop("fast")
             sockets.release(self._data_dir)
             self._is_ours = False
+
+    async def _keep_reserve(self) -> float:
+        # Without it a full disk is the end of the catalogue: WAL that cannot be written stops PostgreSQL.
+        await asyncio.to_thread(lambda: self._reserve.keep(disk_of(self._folder)))
+        return RESERVE_LOOK_SECONDS
 
     def _write_access_rules(self) -> None:
         """Only our own user may connect: not the one that runs PostgreSQL for tenants, not another one on this machine."""

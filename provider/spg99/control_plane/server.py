@@ -64,9 +64,11 @@ def create_app(
         keys=known_keys,
         tenant_of=visible.named,
         databases_of_tenants=requests.OfTenants(),
-        missing=(nodes.missing,),
+        missing=(nodes.missing, nodes.short_of_disk),
         databases_by_state=rows.count_by_state,
         metrics_in_api=settings.metrics_address is None and is_loopback(settings.host),
+        databases_by_storage_state=rows.count_by_storage_state,
+        disks=nodes.disks,
     )
     life = Lifecycle(store, clock, settings, wakeups)
 

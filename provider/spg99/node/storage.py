@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,19 +23,17 @@ from spg99.node.profiles import PROFILES
 from spg99.node.storage_page import UNLIMITED, Footprint, StoragePage, measure
 from spg99.node.storage_rules import (
     Bounds,
-    Disk,
     Grant,
     Grower,
     bounds,
     grants,
     is_short,
-    reserve_bytes,
-    reserve_is_needed,
     sentence,
 )
 from spg99.postgres import Account
 from spg99.postgres.durable import replace_file
 from spg99.postgres.preload import Preload
+from spg99.postgres.reserve import Disk, Reserve, disk_of
 from spg99.protocol.node import StorageHeldBy, StorageSeen
 from spg99.resources import Size, StorageState
 
@@ -47,7 +43,7 @@ LOOK_SECONDS_BUSY: Final = 0.5
 LOOK_SECONDS_QUIET: Final = 2.0
 MEASURE_SECONDS: Final = 60.0
 """The library counts exactly what it sees; this often the agent walks through the files for what it does not."""
-SHORT_SECONDS: Final = 60.0
+SHORT_SECONDS: Final = 15.0
 """A database that met its limit counts as limited for this long after the last refusal."""
 LOG_BYTES_MAX: Final = 64 << 20
 """A server's log never grows past this between two looks of the one who cuts it (computes.py)."""
@@ -78,12 +74,6 @@ class _Held:
     writers: dict[int, int] = field(default_factory=dict)
 
 
-def disk_of(folder: Path) -> Disk:
-    """The file system below a folder, as an ordinary user may fill it."""
-    seen = shutil.disk_usage(folder)
-    return Disk(seen.total, seen.free)
-
-
 class Storage:
     """The storage of one node. `prepare` before a server's start, `begin` once it runs, `forget` at its end."""
 
@@ -103,12 +93,17 @@ class Storage:
         self._now = monotonic
         self._held: dict[str, _Held] = {}
         self.disk = disk(folder.timelines_dir)
-        self.reserve_is_given_up = False
+        self._reserve = Reserve(folder.reserve_file)
+
+    @property
+    def reserve_is_given_up(self) -> bool:
+        """Whether even the node's reserve was needed."""
+        return self._reserve.is_given_up
 
     @property
     def is_short(self) -> bool:
-        """Whether the node has no room left for databases to grow."""
-        return is_short(self.disk)
+        """Whether a database of the node may not grow for want of disk, or no other could."""
+        return is_short(self.disk) or any(self._state(held) is StorageState.NODE_FULL for held in self._held.values())
 
     def bounds(self, size: Size, limit_bytes: int) -> Bounds:
         """What a limit means for a compute of this size on this disk."""
@@ -179,7 +174,8 @@ class Storage:
         """One look at everything; answers after how many seconds the next is due."""
         now = self._now()
         self.disk = self._disk_of(self._folder.timelines_dir)
-        self._keep_reserve()
+        if self._reserve.keep(self.disk):
+            self.disk = self._disk_of(self._folder.timelines_dir)
         for held in list(self._held.values()):
             before = held.used
             if not held.page.is_loaded or now - held.measured_at > MEASURE_SECONDS:
@@ -250,37 +246,6 @@ class Storage:
         _log.warning(
             "database may not grow", timeline_id=held.timeline.timeline_id, why=str(short), used_bytes=held.used.bytes
         )
-
-    def _keep_reserve(self) -> None:
-        path, size = self._folder.reserve_file, reserve_bytes(self.disk.total_bytes)
-        there = path.exists()
-        needed = reserve_is_needed(self.disk, reserve_is_there=there)
-        if there and needed:
-            path.unlink(missing_ok=True)
-            _log.error("disk nearly full: the node's reserve is given up", free_bytes=self.disk.free_bytes)
-        elif not there and not needed:
-            try:
-                _allocate(path, size)
-            except OSError as error:
-                path.unlink(missing_ok=True)
-                _log.warning("cannot keep a reserve", reason=str(error))
-        self.reserve_is_given_up = not path.exists()
-        self.disk = self._disk_of(self._folder.timelines_dir)
-
-
-def _allocate(path: Path, size: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, size)
-            return
-        for _ in range(0, size, 1 << 20):
-            os.write(fd, b"\0" * (1 << 20))
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(fd)
 
 
 def _shared(library: Path, folder: NodeFolder) -> Path | None:

@@ -1,6 +1,6 @@
 """How much of its disk a node lets each database take. Pure: what was seen goes in, limits come out.
 
-Here: the bounds of one database, the node's free space dealt out as grants, when the reserve is given up. Not here:
+Here: the bounds of one database, the node's free space dealt out as grants. Not here:
 looking and carrying out (storage.py), counting inside a server (provider/storage_limit).
 
 A grant is what makes any growth rate safe: between two looks a database can grow by its grant only, and all grants
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from spg99.postgres.reserve import Disk
 from spg99.resources import StorageState
 
 MB: Final = 1 << 20
@@ -22,14 +23,6 @@ FILE_BYTES: Final = 16384
 """One file for each of these bytes: as many as ext4 makes inodes for by default."""
 SHARE_BY_NEED: Final = 2
 """One half of the room is dealt out evenly, the other by who grew."""
-
-
-@dataclass(frozen=True)
-class Disk:
-    """The file system below the databases of a node."""
-
-    total_bytes: int
-    free_bytes: int
 
 
 @dataclass(frozen=True)
@@ -81,17 +74,6 @@ def bounds(limit_bytes: int, *, wal_bytes_max: int, disk_total_bytes: int) -> Bo
 def low_water_bytes(total_bytes: int) -> int:
     """Free space that no database may grow into: for WAL, new databases, and everything that makes room."""
     return min(total_bytes // 3, max(192 * MB, min(total_bytes // 20, 8 * GB)))
-
-
-def reserve_bytes(total_bytes: int) -> int:
-    """Size of the file that is given up when even the low-water mark was not enough."""
-    return min(total_bytes // 16, 64 * MB)
-
-
-def reserve_is_needed(disk: Disk, *, reserve_is_there: bool) -> bool:
-    """Whether the reserve should be given up now. It is made again only when there is room for it and as much again."""
-    own = reserve_bytes(disk.total_bytes)
-    return disk.free_bytes < own if reserve_is_there else disk.free_bytes < 3 * own
 
 
 def is_short(disk: Disk) -> bool:

@@ -100,6 +100,12 @@ class DatabaseSpec(Spec):
     """Smallest size the autoscaler may choose. Equal to `size` unless set."""
     max_size: Size | None = None
     """Largest size the autoscaler may choose. Equal to `size` unless set."""
+    storage_limit_bytes: int | None = Field(
+        default=None, ge=67_108_864, le=70_368_744_177_664, examples=[10_737_418_240]
+    )
+    """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with
+    SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to
+    128 GiB (L5), unless the operator has set another."""
     deletion_protection: bool = False
     """While true, the database cannot be deleted."""
 
@@ -183,6 +189,8 @@ class Database(DatabaseSpec, Resource):
     """Seconds for which a compute has run in all."""
     storage_bytes: Volatile[int] = 0
     """Size on disk."""
+    storage_state: Volatile[StorageState] = StorageState.OK
+    """Whether the database may grow, as its node last told."""
     egress_bytes: Volatile[int] = 0
     """Bytes sent to clients in all."""
     created_at: datetime

@@ -28,6 +28,8 @@ class DatabaseArgs:
     """Smallest size the autoscaler may choose. Equal to `size` unless set."""
     max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = pulumi.property("maxSize")
     """Largest size the autoscaler may choose. Equal to `size` unless set."""
+    storage_limit_bytes: Optional[pulumi.Input[float]] = pulumi.property("storageLimitBytes")
+    """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664."""
     deletion_protection: Optional[pulumi.Input[bool]] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted. Default: `false`."""
     allow_replacement: Optional[pulumi.Input[bool]] = pulumi.property("allowReplacement")
@@ -42,6 +44,7 @@ class DatabaseArgs:
         idle_timeout_seconds: Optional[pulumi.Input[int]] = None,
         min_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
+        storage_limit_bytes: Optional[pulumi.Input[float]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
@@ -56,6 +59,8 @@ class DatabaseArgs:
             pulumi.set(self, "min_size", min_size)
         if max_size is not None:
             pulumi.set(self, "max_size", max_size)
+        if storage_limit_bytes is not None:
+            pulumi.set(self, "storage_limit_bytes", storage_limit_bytes)
         if deletion_protection is not None:
             pulumi.set(self, "deletion_protection", deletion_protection)
         if allow_replacement is not None:
@@ -71,13 +76,13 @@ class Database(_package.Resource):
         import pulumi_spg99 as spg99
 
         acme = spg99.Tenant("acme", name="acme")
-        app = spg99.Database("app", tenant=acme.name, name="app", size="L1", idle_timeout_seconds=300)
+        app = spg99.Database("app", tenant=acme.name, name="app", size="L1", idle_timeout_seconds=300, storage_limit_bytes=10737418240)
         pulumi.export("connectionString", app.connection_string)
     """
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "state_reason", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "state_reason", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -116,6 +121,8 @@ class Database(_package.Resource):
     - `L4`: 1 GB of memory, 300 connections.
     - `L5`: 2 GB of memory, 500 connections.
     """
+    storage_limit_bytes: pulumi.Output[Optional[float]] = pulumi.property("storageLimitBytes")
+    """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: pulumi.Output[bool] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
@@ -226,6 +233,13 @@ class Database(_package.Resource):
     """Seconds for which a compute has run in all."""
     storage_bytes: pulumi.Output[float] = pulumi.property("storageBytes")
     """Size on disk."""
+    storage_state: pulumi.Output[str] = pulumi.property("storageState")
+    """Whether the database may grow, as its node last told. One of:
+
+    - `ok`: It may.
+    - `limit_reached`: It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.
+    - `node_full`: The disk of its node is nearly full: the same, until there is room again.
+    """
     egress_bytes: pulumi.Output[float] = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
@@ -245,6 +259,7 @@ class Database(_package.Resource):
         idle_timeout_seconds: Optional[pulumi.Input[int]] = None,
         min_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
+        storage_limit_bytes: Optional[pulumi.Input[float]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
@@ -255,6 +270,7 @@ class Database(_package.Resource):
         :param idle_timeout_seconds: Time without connections after which the compute is stopped. 0 means never. Default: `300`. From 0 to 2592000.
         :param min_size: Smallest size the autoscaler may choose. Equal to `size` unless set.
         :param max_size: Largest size the autoscaler may choose. Equal to `size` unless set.
+        :param storage_limit_bytes: How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664.
         :param deletion_protection: While true, the database cannot be deleted. Default: `false`.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
         """

@@ -126,6 +126,13 @@ class DatabaseItem:
     """Seconds for which a compute has run in all."""
     storage_bytes: float = pulumi.property("storageBytes")
     """Size on disk."""
+    storage_state: str = pulumi.property("storageState")
+    """Whether the database may grow, as its node last told. One of:
+
+    - `ok`: It may.
+    - `limit_reached`: It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.
+    - `node_full`: The disk of its node is nearly full: the same, until there is room again.
+    """
     egress_bytes: float = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""
     created_at: str = pulumi.property("createdAt")
@@ -150,6 +157,8 @@ class DatabaseItem:
     - `L4`: 1 GB of memory, 300 connections.
     - `L5`: 2 GB of memory, 500 connections.
     """
+    storage_limit_bytes: Optional[float] = pulumi.property("storageLimitBytes")
+    """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     state_reason: Optional[str] = pulumi.property("stateReason")
     """Why the database is in state `error`, in a sentence."""
     current_profile: Optional[str] = pulumi.property("currentProfile")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spg99.node.storage_rules import (
     GB,
     MB,
-    Disk,
     Grower,
     bounds,
     grants,
     is_short,
     low_water_bytes,
-    reserve_bytes,
-    reserve_is_needed,
     sentence,
     words,
 )
+from spg99.postgres.reserve import Disk, Reserve, is_needed, reserve_bytes
 from spg99.resources import StorageState
 
 disks = st.integers(200 * MB, 1000 * GB).flatmap(
@@ -86,11 +86,21 @@ def test_a_node_that_is_short_lets_nobody_grow_and_heals_by_itself(disk: Disk) -
 @given(disks)
 def test_the_reserve_does_not_come_and_go(disk: Disk) -> None:
     size = reserve_bytes(disk.total_bytes)
-    if not reserve_is_needed(disk, reserve_is_there=False) and disk.free_bytes >= size:
-        assert not reserve_is_needed(Disk(disk.total_bytes, disk.free_bytes - size), reserve_is_there=True)
-    if reserve_is_needed(disk, reserve_is_there=True):
-        freed = Disk(disk.total_bytes, min(disk.total_bytes, disk.free_bytes + size))
-        assert reserve_is_needed(freed, reserve_is_there=False)
+    if not is_needed(disk, is_there=False):
+        assert not is_needed(Disk(disk.total_bytes, disk.free_bytes - size), is_there=True)
+    if is_needed(disk, is_there=True):
+        assert is_needed(Disk(disk.total_bytes, disk.free_bytes + size), is_there=False)
+
+
+def test_the_reserve_takes_real_disk_goes_and_comes_back(tmp_path: Path) -> None:
+    path, total = tmp_path / "reserve", 160 * MB
+    reserve = Reserve(path)
+    assert reserve.keep(Disk(total, total)) and not reserve.is_given_up
+    assert path.stat().st_blocks * 512 >= reserve_bytes(total) == 10 * MB
+    assert not reserve.keep(Disk(total, 20 * MB)) and path.exists()
+    assert reserve.keep(Disk(total, 5 * MB)) and reserve.is_given_up and not path.exists()
+    assert not reserve.keep(Disk(total, 20 * MB)) and reserve.is_given_up
+    assert reserve.keep(Disk(total, 31 * MB)) and not reserve.is_given_up
 
 
 @given(st.integers(0, 1 << 46), st.sampled_from([256 * MB, GB]), st.integers(200 * MB, 1000 * GB))

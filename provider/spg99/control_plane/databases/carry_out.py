@@ -12,11 +12,11 @@ from datetime import datetime
 from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import actions as a
-from spg99.control_plane.databases import computes, rows, usage
+from spg99.control_plane.databases import computes, rows, storage_limits, usage
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import Event, move
 from spg99.control_plane.databases.view import DatabaseView
-from spg99.control_plane.records import audit, operations
+from spg99.control_plane.records import audit, operations, policies
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, Conflict
@@ -109,6 +109,12 @@ async def _start_compute(
         profile=Size(row.target_profile),
         database_name=row.name,
         pg_user=row.pg_user,
+        storage_limit_bytes=await storage_limits.limit_bytes(
+            lambda key, org_id: policies.value(tx, key, org_id=org_id),
+            own=row.storage_limit_bytes,
+            size=row.size,
+            org_id=row.org_id,
+        ),
     )
     await fleet.enqueue_task(
         tx, TaskKind.COMPUTE_START, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now

@@ -8,10 +8,10 @@ select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'del
 select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting';
 
 -- insert_database
-insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, deletion_protection, state,
-                       timeline_id, target_profile, reconcile_at)
+insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
+                       deletion_protection, state, timeline_id, target_profile, reconcile_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s, clock_timestamp());
+        %(storage_limit_bytes)s, %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s, clock_timestamp());
 
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.
@@ -63,7 +63,7 @@ select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
 -- Everything the life of a database may change. The row is locked by this transaction.
 update databases
    set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
-       deletion_protection = %(deletion_protection)s, state = %(state)s, state_reason = %(state_reason)s,
+       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, state = %(state)s, state_reason = %(state_reason)s,
        compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
        target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
        lease_control_epoch = %(lease_control_epoch)s, wanted_until = %(wanted_until)s, last_used_at = %(last_used_at)s,
@@ -117,6 +117,22 @@ with seen as (
      order by d.db_id for no key update of d skip locked
 )
 update databases d set storage_bytes = seen.bytes from seen where d.db_id = seen.db_id;
+
+-- storage_of_computes
+-- What is to be known of the storage of databases whose computes a node reports.
+select d.db_id, d.timeline_id, d.size, d.storage_limit_bytes, d.storage_state, t.org_id
+  from databases d join tenants t using (tenant_id) join computes c on c.compute_id = d.compute_id
+ where c.node_id = %(node_id)s and c.state = 'running' and d.timeline_id = any(%(timeline_ids)s);
+
+-- note_storage_state
+-- No row when somebody is changing it: the next report comes soon.
+update databases set storage_state = %(storage_state)s
+ where db_id = (select db_id from databases where db_id = %(db_id)s and storage_state <> %(storage_state)s
+                  for no key update skip locked)
+returning db_id;
+
+-- count_databases_by_storage_state
+select storage_state as state, count(*)::integer as databases from databases where storage_state <> 'ok' group by 1;
 
 -- delete_database
 delete from databases where db_id = %(db_id)s;

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from spg99 import faults, log
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import computes, leases, rows, schedule
+from spg99.control_plane.databases import computes, leases, rows, schedule, storage_limits
 from spg99.control_plane.databases.carry_out import without_compute
 from spg99.control_plane.databases.computes import ComputeRow
 from spg99.control_plane.databases.reconcile import Reconciler
@@ -59,7 +59,9 @@ class Reports:
     async def heartbeat(self, node: fleet.NodeRow, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Notes what an agent sees, and tells it what should not be there."""
         now = self._clock.now()
-        observed = {"disk_total_bytes": heartbeat.disk_total_bytes, "disk_free_bytes": heartbeat.disk_free_bytes}
+        observed = heartbeat.model_dump(
+            include={"disk_total_bytes", "disk_free_bytes", "disk_is_short", "reserve_is_given_up"}
+        )
         seen = {compute.compute_id: compute for compute in heartbeat.computes}
         async with self._store.transaction() as tx:
             before = await fleet.note_node_seen(tx, node.node_id, observed, now)
@@ -69,6 +71,9 @@ class Reports:
                 tx, node.node_id, {c.compute_id: c.connections for c in heartbeat.computes if c.running}
             )
             await schedule.note_storage(tx, node.node_id, heartbeat.timelines)
+            limits = await storage_limits.take_in(
+                tx, node.node_id, heartbeat.computes, lambda key, org_id: self._policies.value(tx, key, org_id=org_id)
+            )
             expected = {compute.compute_id: compute for compute in await computes.on_node(tx, node.node_id)}
             forget = await storage.timelines_to_forget(tx, list(heartbeat.timelines))
         for compute in expected.values():
@@ -83,6 +88,7 @@ class Reports:
             stop_compute_ids=[c.compute_id for c in heartbeat.computes if c.running and c.compute_id not in expected],
             forget_timeline_ids=forget,
             heartbeat_seconds=HEARTBEAT_SECONDS,
+            storage_limits_bytes=limits,
         )
 
     async def _compute_ended(self, compute: ComputeRow, reason: str) -> None:

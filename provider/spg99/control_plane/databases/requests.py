@@ -20,7 +20,9 @@ from spg99.ids import new_id
 from spg99.resources import DatabaseSpec
 from spg99.resources import DatabaseState as State
 
-CHANGEABLE = frozenset({"size", "idle_timeout_seconds", "min_size", "max_size", "deletion_protection"})
+CHANGEABLE = frozenset(
+    {"size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection"}
+)
 """Fields that may change in place."""
 
 
@@ -46,6 +48,7 @@ async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec,
                 min_size=spec.min_size,
                 max_size=spec.max_size,
                 idle_timeout_seconds=idle_timeout_seconds,
+                storage_limit_bytes=spec.storage_limit_bytes,
                 deletion_protection=spec.deletion_protection,
                 timeline_id=timeline_id,
             )

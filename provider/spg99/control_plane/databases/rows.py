@@ -24,6 +24,7 @@ class DatabaseRow:
     min_size: str | None
     max_size: str | None
     idle_timeout_seconds: int
+    storage_limit_bytes: int | None
     deletion_protection: bool
     state: str
     state_reason: str | None
@@ -52,6 +53,7 @@ class DatabaseRow:
     reconcile_at: datetime | None
     compute_milliseconds: int
     storage_bytes: int
+    storage_state: str
     egress_bytes: int
     version: int
     created_at: datetime
@@ -68,6 +70,7 @@ _SAVED = [
     "min_size",
     "max_size",
     "idle_timeout_seconds",
+    "storage_limit_bytes",
     "deletion_protection",
     "state",
     "state_reason",
@@ -157,6 +160,11 @@ async def count_by_state(tx: Transaction) -> dict[str, int]:
     return {row.state: row.databases for row in await tx.many(_Count, "count_databases_by_state")}
 
 
+async def count_by_storage_state(tx: Transaction) -> dict[str, int]:
+    """How many databases may not grow, by reason."""
+    return {row.state: row.databases for row in await tx.many(_Count, "count_databases_by_storage_state")}
+
+
 async def remove(tx: Transaction, row: DatabaseRow) -> None:
     """Deletes the row: nothing of the database is left."""
     await tx.execute("delete_database", db_id=row.db_id)
@@ -170,7 +178,8 @@ async def look(tx: Transaction, db_id: str) -> None:
 
 async def tell(tx: Transaction, row: DatabaseRow, event_type: str) -> None:
     """Publishes an event about a database. `database.<state>` for every state it enters, `database.updated`,
-    `database.compute_changed` (what a Gateway has cached is void), `database.deleted`."""
+    `database.compute_changed` (what a Gateway has cached is void), `database.storage_<state>` (whether it may grow),
+    `database.deleted`."""
     await outbox.publish(
         tx,
         event_type,

@@ -81,6 +81,34 @@ async def missing(tx: Transaction, now: datetime) -> str | None:
     return "No node has been heard of within a minute: databases cannot start. Start `spg99 agent`."
 
 
+@dataclass(frozen=True)
+class NodeDisk:
+    """The disk of one node, as its agent last told."""
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+    is_short: bool
+    reserve_is_given_up: bool
+
+
+async def disks(tx: Transaction, now: datetime) -> list[NodeDisk]:
+    """The disks of all nodes that were heard of within a minute."""
+    return await tx.many(NodeDisk, "disks_of_nodes", after=now - timedelta(seconds=60))
+
+
+async def short_of_disk(tx: Transaction, now: datetime) -> str | None:
+    """None while every node has room for its databases to grow, else a sentence for /readyz."""
+    short = [disk for disk in await disks(tx, now) if disk.is_short]
+    if not short:
+        return None
+    names = ", ".join(
+        f"{disk.name} ({disk.free_bytes >> 20} MB free{', reserve given up' if disk.reserve_is_given_up else ''})"
+        for disk in short
+    )
+    return f"The disk is nearly full on {names}: databases there may not grow until there is room. Add disk, or a node."
+
+
 async def note_seen(tx: Transaction, node_id: str, observed: dict[str, Any], now: datetime) -> datetime | None:
     """Notes that an agent was heard of and what it saw; answers when it was heard of before."""
     before: datetime | None = await tx.value("note_node_seen", node_id=node_id, observed=observed, now=now)

@@ -32,10 +32,11 @@ update nodes n set last_seen_at = %(now)s, observed = %(observed)s
 returning before.last_seen_at;
 
 -- node_with_room
--- The node for a new timeline: active, heard of lately, shared or the organization's own, most free disk first.
+-- The node for a new timeline: active, heard of lately, shared or the organization's own; with room, most free disk first.
 select * from nodes
  where status = 'active' and last_seen_at > %(seen_after)s and (org_id is null or org_id = %(org_id)s)
- order by (observed ->> 'disk_free_bytes')::bigint desc nulls last, node_id limit 1;
+ order by coalesce((observed ->> 'disk_is_short')::boolean, false), (observed ->> 'disk_free_bytes')::bigint desc nulls last,
+          node_id limit 1;
 
 -- enroll_gateway
 insert into gateways (gateway_id, name, hostname, token_sha256, last_seen_at)
@@ -113,6 +114,14 @@ values (%(token_sha256)s, %(kind)s, %(created_at)s, %(created_at)s::timestamptz 
 
 -- forget_enrolment_tokens
 delete from enrolment_tokens where expires_at < %(moment)s;
+
+-- disks_of_nodes
+-- Those that were heard of lately.
+select name, coalesce((observed ->> 'disk_total_bytes')::bigint, 0) as total_bytes,
+       coalesce((observed ->> 'disk_free_bytes')::bigint, 0) as free_bytes,
+       coalesce((observed ->> 'disk_is_short')::boolean, false) as is_short,
+       coalesce((observed ->> 'reserve_is_given_up')::boolean, false) as reserve_is_given_up
+  from nodes where status = 'active' and last_seen_at > %(after)s order by name;
 
 -- nodes_heard_of
 select count(*) from nodes where status = 'active' and last_seen_at > %(after)s;

@@ -13,7 +13,7 @@ from spg99.control_plane.serving.http_server import ON_METRICS_ADDRESS
 from spg99.control_plane.serving.plane import Plane, plane_of
 from spg99.control_plane.store import Transaction, migrate
 from spg99.errors import NotFound, Unavailable
-from spg99.resources import DatabaseState
+from spg99.resources import DatabaseState, StorageState
 
 router = APIRouter(tags=["health"])
 
@@ -90,3 +90,8 @@ async def _count(tx: Transaction, plane: Plane, state: Any) -> None:
     found = await plane.databases_by_state(tx)
     for one in DatabaseState:
         plane.metrics.databases.labels(one.value).set(found.get(one.value, 0))
+    limited = await plane.databases_by_storage_state(tx)
+    for state in StorageState:
+        if state is not StorageState.OK:
+            plane.metrics.databases_limited.labels(state.value).set(limited.get(state.value, 0))
+    plane.metrics.show_disks(await plane.disks(tx, plane.clock.now()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,6 +69,21 @@ class TenantDatabases(Protocol):
         ...
 
 
+class NodeDisk(Protocol):
+    """The disk of a node (fleet/nodes.py)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def free_bytes(self) -> int: ...
+    @property
+    def is_short(self) -> bool: ...
+    @property
+    def reserve_is_given_up(self) -> bool: ...
+
+
+Disks = Callable[[Transaction, datetime], Awaitable[Sequence[NodeDisk]]]
+"""The disks of the nodes that are there."""
 TenantOf = Callable[[Transaction, "Call", str], Awaitable[SeenTenant]]
 """Finds the tenant of a name, if the call may see it. Raises NotFound."""
 Missing = Callable[[Transaction, datetime], Awaitable[str | None]]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from spg99.control_plane.serving.interfaces import NodeDisk
 
 
 class Metrics:
@@ -25,6 +29,23 @@ class Metrics:
         )
         self.in_flight = Gauge("spg99_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         self.databases = Gauge("spg99_databases", "Databases by state.", ["state"], registry=self.registry)
+        self.databases_limited = Gauge(
+            "spg99_databases_limited",
+            "Databases that may not grow, and why.",
+            ["storage_state"],
+            registry=self.registry,
+        )
+        self.node_disk_free = Gauge(
+            "spg99_node_disk_free_bytes", "Free disk of each node.", ["node"], registry=self.registry
+        )
+        self.node_disk_short = Gauge(
+            "spg99_node_disk_short", "1 while databases of the node may not grow for want of disk.", ["node"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.node_reserve = Gauge(
+            "spg99_node_reserve_given_up", "1 while the node's last reserve of disk is in use.", ["node"],
+            registry=self.registry,
+        )  # fmt: skip
         self.outbox_pending = Gauge("spg99_outbox_pending", "Events not published yet.", registry=self.registry)
         self.outbox_lag_seconds = Gauge(
             "spg99_outbox_lag_seconds", "Age of the oldest event not published yet.", registry=self.registry
@@ -36,6 +57,15 @@ class Metrics:
         self.loop_failures = Counter(
             "spg99_loop_failures", "Turns of a background loop that failed.", ["loop"], registry=self.registry
         )
+
+    def show_disks(self, disks: Sequence[NodeDisk]) -> None:
+        """The disks of the nodes that are there; one that is gone is no longer shown."""
+        for gauge in (self.node_disk_free, self.node_disk_short, self.node_reserve):
+            gauge.clear()
+        for disk in disks:
+            self.node_disk_free.labels(disk.name).set(disk.free_bytes)
+            self.node_disk_short.labels(disk.name).set(disk.is_short)
+            self.node_reserve.labels(disk.name).set(disk.reserve_is_given_up)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

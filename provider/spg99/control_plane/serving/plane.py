@@ -11,7 +11,7 @@ from spg99.clock import Clock
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving.feed import Feed
-from spg99.control_plane.serving.interfaces import CountByState, Keys, Missing, TenantDatabases, TenantOf
+from spg99.control_plane.serving.interfaces import CountByState, Disks, Keys, Missing, TenantDatabases, TenantOf
 from spg99.control_plane.serving.metrics import Metrics
 from spg99.control_plane.store import Store, Wakeups
 
@@ -35,6 +35,8 @@ class Plane:
     missing: tuple[Missing, ...]
     """What /readyz asks the domains."""
     databases_by_state: CountByState
+    databases_by_storage_state: CountByState
+    disks: Disks
     metrics_in_api: bool = True
     """Whether /metrics is answered to whoever reaches the API; else on its own address alone."""
 

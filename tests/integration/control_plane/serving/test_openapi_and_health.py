@@ -91,7 +91,7 @@ async def test_the_description_is_whole(api: Any) -> None:
     assert "tenant" not in create["properties"]
     assert create["properties"]["size"]["description"]
     assert set(document["components"]["schemas"]["DatabaseChanges"]["properties"]) == {
-        "size", "idle_timeout_seconds", "min_size", "max_size", "deletion_protection",
+        "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection",
     }  # fmt: skip
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -15,6 +15,7 @@ CURRENT = {
     "idle_timeout_seconds": 300,
     "min_size": None,
     "max_size": None,
+    "storage_limit_bytes": None,
     "deletion_protection": False,
 }
 

@@ -1,0 +1,79 @@
+"""Storage limits as the Control Plane keeps them: which one holds, how a node hears of it, what the world is told."""
+
+from __future__ import annotations
+
+from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.scripted import Agent, Gateway
+from spg99.control_plane.fleet import nodes
+from spg99.protocol.node import Heartbeat, HeartbeatAnswer, StorageHeldBy, StorageSeen
+from spg99.protocol.tasks import TaskKind
+from spg99.resources import StorageState
+
+GB = 1 << 30
+
+
+async def tell(
+    agent: Agent, *, limit: int, state: StorageState = StorageState.OK, short: bool = False, given_up: bool = False
+) -> HeartbeatAnswer:
+    """A heartbeat of an agent that holds `limit` for all that runs there."""
+    storage = StorageSeen(limit_bytes=limit, used_bytes=1, held_by=StorageHeldBy.LIBRARY, state=state)
+    seen = [agent.seen(task).model_copy(update={"storage": storage}) for task in agent.running.values()]
+    return await agent.client.heartbeat(
+        Heartbeat(computes=seen, disk_free_bytes=100 << 20, disk_is_short=short, reserve_is_given_up=given_up)
+    )
+
+
+async def test_the_own_limit_holds_and_else_the_policy_of_the_size(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    plain = await house.create("plain")
+    own = await house.create("own", storage_limit_bytes=3 * GB)
+    await house.set_policy("database.storage_limit_bytes.L2", 5 * GB)
+    larger = await house.create("larger", size="L2")
+    for row in (plain, own, larger):
+        await house.reaches(row.db_id, "stopped")
+        await gateway.connect(row.name)
+    limits = {
+        task.payload["db_id"]: task.payload["storage_limit_bytes"] for task in agent.orders(TaskKind.COMPUTE_START)
+    }
+    assert limits == {plain.db_id: 8 * GB, own.db_id: 3 * GB, larger.db_id: 5 * GB}
+
+
+async def test_a_node_hears_of_another_limit_with_its_next_heartbeat(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    await gateway.connect()
+    assert (await tell(agent, limit=8 * GB)).storage_limits_bytes == {}
+    await house.change(row.db_id, storage_limit_bytes=2 * GB)
+    assert (await tell(agent, limit=8 * GB)).storage_limits_bytes == {row.timeline_id: 2 * GB}
+    assert (await tell(agent, limit=2 * GB)).storage_limits_bytes == {}
+    await house.change(row.db_id, storage_limit_bytes=None, size="L2")
+    assert (await tell(agent, limit=2 * GB)).storage_limits_bytes == {row.timeline_id: 16 * GB}
+
+
+async def test_who_may_not_grow_is_told_once_and_heals(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    await gateway.connect()
+    states = [StorageState.LIMIT_REACHED, StorageState.LIMIT_REACHED, StorageState.NODE_FULL, StorageState.OK]
+    for state in states:
+        await tell(agent, limit=8 * GB, state=state)
+        seen = await house.row(row.db_id)
+        assert seen is not None and seen.storage_state == state
+    told = await house.sql(
+        "select event_type from outbox_events where event_type like 'database.storage%%' order by created_at, event_id"
+    )
+    assert [one["event_type"].removeprefix("database.storage_") for one in told] == ["limit_reached", "node_full", "ok"]
+
+
+async def test_a_node_without_room_is_named_and_gets_no_new_database(house: House) -> None:
+    full, roomy = await Agent.enroll(house, "node-1"), await Agent.enroll(house, "node-2")
+    await roomy.heartbeat(free=1 << 20)
+    await tell(full, limit=0, short=True, given_up=True)
+    async with house.store.transaction() as tx:
+        said = await nodes.short_of_disk(tx, house.clock.now())
+    assert said is not None and "node-1 (100 MB free, reserve given up)" in said and "node-2" not in said
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    assert row.timeline_id in roomy.timelines
