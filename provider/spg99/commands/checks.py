@@ -46,6 +46,8 @@ def all_checks(data_dir: Path, *, pg_bin: Path | None, run_as: str | None) -> li
         folder(data_dir),
         *reachable(data_dir, run_as),
         disk(data_dir),
+        storage_limits(),
+        confinement(),
         *remote_checks(data_dir),
         program("psql", ["--version"], needed_for="`spg99 psql`", advice="Install PostgreSQL's client."),
         program("pulumi", ["version"], needed_for="Pulumi's own CLI", advice="`spg99 up` works without it."),
@@ -129,6 +131,30 @@ def reachable(data_dir: Path, run_as: str | None) -> Iterator[Finding]:
             f"'{account.name}' cannot enter {blocked}",
             "Give another --data-dir, or let others walk through that folder (chmod o+x).",
         )
+
+
+def storage_limits() -> Finding:
+    """What will keep databases below their storage limits?"""
+    from spg99.node.storage import LIBRARY
+
+    if LIBRARY.is_file():
+        return Finding("ok", "Storage limits", "held exactly, by a library in each server")
+    return Finding(
+        "warn",
+        "Storage limits",
+        "held by watching: a fast writer passes its limit for some seconds (no library was built)",
+        "Install a C compiler and run provider/storage_limit/build.",
+    )
+
+
+def confinement() -> Finding:
+    """What will keep databases from taking memory and CPU from each other?"""
+    from spg99.node.confinement import probe
+
+    means = probe()
+    if means.session_limit and means.groups != "none":
+        return Finding("ok", "Memory and CPU", means.sentence())
+    return Finding("warn", "Memory and CPU", means.sentence(), "As root on Linux there are control groups.")
 
 
 def disk(data_dir: Path) -> Finding:

@@ -173,6 +173,7 @@ class Computes:
             elif record.pid is not None:
                 reason = cause_of_end(read_since(timeline.log_file, 0)) or "PostgreSQL ended while no agent was there."
                 self._note_end(compute, reason)
+        self.confinement.sweep(set(self._running))
         return len(self._running)
 
     def seen(self, connections: dict[str, int]) -> list[ComputeSeen]:
@@ -225,6 +226,7 @@ class Computes:
         async def stop(compute: Compute) -> None:
             self._retire(compute)
             await compute.cluster.stop("fast", timeout_seconds=20)
+            self.confinement.release(compute.record.compute_id)
             self._note_end(compute, reason)
 
         await asyncio.gather(*(stop(compute) for compute in self.running()))
@@ -256,6 +258,7 @@ class Computes:
     async def _watch(self, compute: Compute) -> None:
         end = await compute.cluster.wait_end()
         self._retire(compute)
+        self.confinement.release(compute.record.compute_id)
         shutil.rmtree(compute.cluster.socket_dir, ignore_errors=True)
         self._note_end(
             compute, cause_of_end(read_since(compute.timeline.log_file, compute.log_begin)) or end.sentence()
@@ -266,7 +269,6 @@ class Computes:
         if self._running.get(compute.record.compute_id) is compute:
             del self._running[compute.record.compute_id]
             self.storage.forget(compute.timeline.timeline_id)
-            self.confinement.release(compute.record.compute_id)
         if compute.watch is not None and compute.watch is not asyncio.current_task():
             compute.watch.cancel()
 
@@ -279,6 +281,7 @@ class Computes:
         compute = self._running.get(last.compute_id) or self._compute(timeline, last)
         self._retire(compute)
         await compute.cluster.stop(mode)
+        self.confinement.release(last.compute_id)
         self._ended.pop(last.compute_id, None)
         writer.write_life(timeline, last.model_copy(update={"stopped": True}))
 

@@ -73,6 +73,18 @@ class Means:
         return f"{'a memory limit for each session' if self.session_limit else 'no memory limit for sessions'}; {group}"
 
 
+def probe(root: Path = CGROUP_ROOT) -> Means:
+    """What there is, without making anything: for `spg99 doctor`."""
+    if sys.platform != "linux":
+        return Means(session_limit=False, groups="none")
+    may = os.geteuid() == 0 and os.access(root, os.W_OK)
+    with contextlib.suppress(OSError):
+        if may and {"memory", "cpu"} <= set((root / "cgroup.controllers").read_text().split()):
+            return Means(session_limit=True, groups="v2")
+    v1 = os.geteuid() == 0 and any(os.access(root / kind / "cgroup.procs", os.W_OK) for kind in ("memory", "cpu"))
+    return Means(session_limit=True, groups="v1" if v1 else "none")
+
+
 class Confinement:
     """Sets the bounds of this node's computes. `root` is where control groups are mounted."""
 

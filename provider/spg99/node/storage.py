@@ -41,6 +41,7 @@ LIBRARY: Final = Path(__file__).with_name("libspg99_storage_limit.so")
 """Built at set-up by provider/storage_limit/build where there is a C compiler."""
 LOOK_SECONDS_BUSY: Final = 0.5
 LOOK_SECONDS_QUIET: Final = 2.0
+WATCH_SECONDS: Final = 5.0
 MEASURE_SECONDS: Final = 60.0
 """The library counts exactly what it sees; this often the agent walks through the files for what it does not."""
 SHORT_SECONDS: Final = 15.0
@@ -178,7 +179,7 @@ class Storage:
             self.disk = self._disk_of(self._folder.timelines_dir)
         for held in list(self._held.values()):
             before = held.used
-            if not held.page.is_loaded or now - held.measured_at > MEASURE_SECONDS:
+            if now - held.measured_at > (MEASURE_SECONDS if held.page.is_loaded else _watch_seconds(held)):
                 await self._measure(held)
             held.used = held.page.footprint()
             held.grown_bytes = held.used.bytes - before.bytes
@@ -246,6 +247,12 @@ class Storage:
         _log.warning(
             "database may not grow", timeline_id=held.timeline.timeline_id, why=str(short), used_bytes=held.used.bytes
         )
+
+
+def _watch_seconds(held: _Held) -> float:
+    """How often a server without the library is walked through: always while it grows or is near its limit."""
+    near = held.grant is not None and held.used.bytes > held.grant.limit_bytes * 9 // 10
+    return 0.0 if near or held.grown_bytes > 0 else WATCH_SECONDS
 
 
 def _shared(library: Path, folder: NodeFolder) -> Path | None:

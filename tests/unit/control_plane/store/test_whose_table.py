@@ -49,6 +49,10 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
         "lock_database_of_name",
         "tenants",
     ): "a database of a tenant on its way out is not found: one statement, one snapshot",
+    (
+        "storage_of_computes",
+        "tenants",
+    ): "the account names the policy of the limit; one statement for all of a heartbeat",
     ("count_databases_of_organization", "tenants"): _ACCOUNT,
     ("usage_of_organization", "organizations"): _ACCOUNT,
     ("usage_of_organization", "tenants"): _ACCOUNT,
