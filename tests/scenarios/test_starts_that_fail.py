@@ -54,7 +54,7 @@ def folder_for_the_log(home: Path) -> Mend:
 
 
 AS_ROOT = os.geteuid() == 0
-MUST_BELONG = "must belong to 'nobody', with mode 0700 and 0600." if AS_ROOT else "check owner and mode"
+MUST_BELONG = "', with mode 0700 and 0600." if AS_ROOT else "check owner and mode"
 
 
 @pytest.mark.parametrize(

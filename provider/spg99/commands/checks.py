@@ -73,11 +73,29 @@ def postgres(pg_bin: Path | None, data_dir: Path, run_as: str | None) -> Iterato
         yield Finding("fail", "Account", error.message, "Give --run-as the name of an unprivileged user.")
         return
     if account is not None:
-        yield Finding("ok", "Account", f"root; PostgreSQL runs as '{account.name}' (uid {account.uid})")
+        yield _account(account, is_named=run_as is not None)
     else:
         yield Finding("ok", "Account", f"uid {os.geteuid()}; PostgreSQL runs as the same user")
     # Without an account nothing is copied: looking changes nothing.
     yield _postgres_programs(pg_bin, data_dir, account if pg_bin is not None else None)
+
+
+def _account(account: Account, *, is_named: bool) -> Finding:
+    from spg99.postgres.accounts import DEFAULT_ACCOUNT, SHARED_ACCOUNT, command_for_account
+
+    text = f"root; PostgreSQL runs as '{account.name}' (uid {account.uid})"
+    if account.name != SHARED_ACCOUNT:
+        return Finding("ok", "Account", text)
+    if not is_named and command_for_account(DEFAULT_ACCOUNT) is not None:
+        return Finding(
+            "ok", "Account", f"root; PostgreSQL will run as '{DEFAULT_ACCOUNT}', an account that will be made"
+        )
+    return Finding(
+        "warn",
+        "Account",
+        f"{text}, an account that other services share and that can read every database",
+        f"Make one for it (useradd --system {DEFAULT_ACCOUNT}), or name one with --run-as.",
+    )
 
 
 def _postgres_programs(pg_bin: Path | None, data_dir: Path, account: Account | None) -> Finding:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from spg99 import log
 from spg99.control_plane.store import setup
 from spg99.errors import BadRequest, CannotWake, Conflict
-from spg99.postgres import Cluster, find_binaries, service_account
+from spg99.postgres import Cluster, find_binaries, prepare_account
 from spg99.postgres import socket_folder as sockets
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.reserve import Reserve, disk_of
@@ -67,7 +67,7 @@ class EmbeddedCatalogue:
     ) -> None:
         """`settings` are PostgreSQL's own and beat ours."""
         self._settings = dict(settings or {})
-        self._account = service_account(run_as)
+        self._account = prepare_account(run_as)
         self._data_dir = data_dir.expanduser().absolute()
         self._folder = self._data_dir / "catalogue"
         self.binaries = find_binaries(

@@ -27,7 +27,7 @@ from spg99.node.handlers import Handlers
 from spg99.node.observation import Observer
 from spg99.node.template import prepare_extensions, prepare_template, require_version
 from spg99.node.timelines import Timelines
-from spg99.postgres import find_binaries, service_account, socket_folder
+from spg99.postgres import find_binaries, prepare_account, socket_folder
 from spg99.postgres.locks import locked
 from spg99.processes import ClockSteps, Jobs, Loops, loop_failures, say_ready, serve_probes, stop_ordered
 from spg99.processes.health import pause_seconds
@@ -52,7 +52,7 @@ def run(settings: AgentSettings) -> None:
 
 async def _run(settings: AgentSettings) -> None:
     stop = stop_ordered()
-    account = service_account(settings.run_as)
+    account = prepare_account(settings.run_as)
     folder = NodeFolder.prepare(settings.data_dir, settings.name, account)
     busy = f"Another agent works in {folder.root} already. Give this one another --name or --data-dir."
     async with locked(folder.lock_file, timeout_seconds=10, busy=busy):

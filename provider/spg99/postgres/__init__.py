@@ -1,7 +1,7 @@
 """PostgreSQL on this machine: programs, the account that runs them, one cluster on disk. Not here: what a cluster is for
 (node/ runs computes with it, the Control Plane its embedded catalogue)."""
 
-from spg99.postgres.accounts import Account, require_reachable, service_account
+from spg99.postgres.accounts import Account, prepare_account, require_reachable, service_account
 from spg99.postgres.binaries import Binaries, find_binaries
 from spg99.postgres.cluster import Cluster
 from spg99.postgres.processes import Exit, Running
@@ -13,6 +13,7 @@ __all__ = [
     "Exit",
     "Running",
     "find_binaries",
+    "prepare_account",
     "require_reachable",
     "service_account",
 ]

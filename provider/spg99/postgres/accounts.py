@@ -1,17 +1,27 @@
-"""The unprivileged user that runs PostgreSQL when we are root. Here: finding it, folders for it, whether it can reach
-one. Not here: starting anything. Nothing here changes the mode of a folder that we did not make."""
+"""The unprivileged user that runs PostgreSQL when we are root. Here: finding and making it, folders for it, whether it can
+reach one, files that were another's. Not here: starting anything. Nothing here changes the mode of a folder that we did
+not make."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from spg99 import log
 from spg99.errors import BadRequest, Internal
 
-DEFAULT_ACCOUNT = "nobody"
+DEFAULT_ACCOUNT: Final = "spg99"
+"""Of its own: whatever else runs as the same user could read every database."""
+SHARED_ACCOUNT: Final = "nobody"
+"""Where there is no account of its own and none can be made (a read-only system)."""
+_MAKE_SECONDS_MAX: Final = 30
+
+_log = log.get("postgres")
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class Account:
 def service_account(run_as: str | None) -> Account | None:
     """The account for PostgreSQL when this process is root (PostgreSQL refuses uid 0), else None: our own user does.
 
+    `run_as` None: the account of our own, where there is one, else one that others share.
+
     Raises BadRequest when `run_as` names nobody on this machine, or root, or another user while we are not root.
     """
     import pwd  # not on Windows, where this module must still import
@@ -38,7 +50,7 @@ def service_account(run_as: str | None) -> Account | None:
         if run_as is not None and run_as != pwd.getpwuid(os.geteuid()).pw_name:
             raise BadRequest(f"Only root can run PostgreSQL as another user ('{run_as}'). Leave out run_as.")
         return None
-    name = run_as or DEFAULT_ACCOUNT
+    name = run_as or (DEFAULT_ACCOUNT if account_exists(DEFAULT_ACCOUNT) else SHARED_ACCOUNT)
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -49,6 +61,75 @@ def service_account(run_as: str | None) -> Account | None:
     if entry.pw_uid == 0:
         raise BadRequest(f"PostgreSQL refuses to run as root; '{name}' has uid 0. Name another user with run_as.")
     return Account(name, entry.pw_uid, entry.pw_gid)
+
+
+def prepare_account(run_as: str | None) -> Account | None:
+    """As `service_account`, and makes the account of our own where it is missing and this system lets us."""
+    if os.geteuid() == 0 and run_as is None and not account_exists(DEFAULT_ACCOUNT):
+        _make_account(DEFAULT_ACCOUNT)
+    return service_account(run_as)
+
+
+def account_exists(name: str) -> bool:
+    """Whether this machine knows a user of this name."""
+    import pwd  # not on Windows, where this module must still import
+
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def command_for_account(name: str) -> list[str] | None:
+    """The command by which this system makes a user without home, shell or password; None when it has none."""
+    if (useradd := shutil.which("useradd")) is not None:
+        return [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+                "--shell", "/usr/sbin/nologin", "--comment", "PostgreSQL of SPG99", name]  # fmt: skip
+    if (adduser := shutil.which("adduser")) is not None:  # busybox
+        return [adduser, "-S", "-D", "-H", "-h", "/nonexistent", "-s", "/sbin/nologin", name]
+    return None
+
+
+def _make_account(name: str) -> None:
+    command = command_for_account(name)
+    reason = "this system has neither useradd nor adduser"
+    if command is not None:
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_SECONDS_MAX, check=False)
+            reason = (done.stderr or done.stdout).strip()
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = str(error)
+    if account_exists(name):  # also when another process of ours was faster
+        _log.info("made an account that runs PostgreSQL and nothing else", account=name)
+    else:
+        _log.warning("no account of its own for PostgreSQL: it shares one", account=SHARED_ACCOUNT, reason=reason)
+
+
+def take_over(folder: Path, account: Account | None) -> None:
+    """Gives the files of a stopped cluster to the account that runs it from now on, where they were of one that ran it by
+    default before. Whoever else owns them is not our business: PostgreSQL says so.
+
+    The folder itself comes last, so what is cut short is done again. Only what the former account owned is given on, and
+    no second name of a file: somebody else of that account may have put a name of a foreign file there.
+    """
+    former = folder.lstat().st_uid
+    if account is None or former == account.uid or former not in _own_uids():
+        return
+    _log.info("the files go to another account", folder=str(folder), account=account.name)
+    for place, folders, files in os.walk(folder, topdown=False):
+        for name in (*files, *folders):
+            path = os.path.join(place, name)
+            seen = os.lstat(path)
+            if seen.st_uid == former and (stat.S_ISDIR(seen.st_mode) or seen.st_nlink == 1):
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
+    os.chown(folder, account.uid, account.gid)
+
+
+def _own_uids() -> set[int]:
+    import pwd  # not on Windows, where this module must still import
+
+    return {pwd.getpwnam(name).pw_uid for name in (DEFAULT_ACCOUNT, SHARED_ACCOUNT) if account_exists(name)}
 
 
 def require_reachable(folder: Path, account: Account | None) -> None:

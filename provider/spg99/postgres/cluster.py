@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from spg99.errors import CannotWake, Conflict, Internal
 from spg99.postgres import processes
-from spg99.postgres.accounts import Account, make_folder, require_reachable
+from spg99.postgres.accounts import Account, make_folder, require_reachable, take_over
 from spg99.postgres.binaries import Binaries
 from spg99.postgres.durable import sync_file_system
 from spg99.postgres.locks import locked
@@ -120,6 +120,7 @@ class Cluster:
         async with self._only_one():
             require_reachable(self.data_dir.parent, self.account)
             await self._clear_the_way(port)
+            await asyncio.to_thread(take_over, self.data_dir, self.account)
             log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
             child = self._child = self._spawn(settings, port, environment or {}, preload, launcher)
             try:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from house import BIN, House, wait_for
-from spg99.postgres import find_binaries
+from spg99.postgres import find_binaries, prepare_account
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +118,14 @@ def test_programs_that_will_not_do_are_refused_before_anything_is_made(
     else:
         if os.geteuid() != 0:
             pytest.skip("only root's PostgreSQL runs as another user")
+        account = prepare_account(None)
+        assert account is not None
         wrong = data_dir / "closed"
         wrong.mkdir(mode=0o700)
         (wrong / "postgres").symlink_to(pg_bin / "postgres")
         sentence = (
-            f"The user 'nobody', who runs PostgreSQL here, may not use {wrong}. Name programs that everybody may run"
+            f"The user '{account.name}', who runs PostgreSQL here, may not use {wrong}. "
+            "Name programs that everybody may run"
         )
     home = data_dir / "home"
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -19,8 +20,8 @@ from pytest_httpserver import HTTPServer
 from house import BIN
 from spg99.commands import checks
 from spg99.commands.app import app
+from spg99.postgres import accounts, find_binaries, service_account
 from spg99.postgres import binaries as binaries_module
-from spg99.postgres import find_binaries
 from spg99.postgres.socket_folder import runtime_folder
 
 Findings = dict[str, dict[str, str]]
@@ -199,6 +200,36 @@ def test_a_data_folder_whose_path_is_too_long_for_sockets_will_do(data_dir: Path
     assert not where.exists(), "looking makes nothing"
 
 
+def account_name() -> str:
+    account = service_account(None)
+    assert account is not None
+    return account.name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
+@pytest.mark.parametrize(
+    ("exists", "can_be_made", "run_as", "verdict", "words"),
+    [
+        (True, True, None, "ok", "PostgreSQL runs as 'spg99' (uid 4711)"),
+        (False, True, None, "ok", "PostgreSQL will run as 'spg99', an account that will be made"),
+        (False, False, None, "warn", "an account that other services share"),
+        (True, True, "nobody", "warn", "an account that other services share"),
+    ],
+)
+def test_says_which_account_runs_postgresql(
+    monkeypatch: pytest.MonkeyPatch, exists: bool, can_be_made: bool, run_as: str | None, verdict: str, words: str
+) -> None:
+    known = {"nobody": pwd.getpwnam("nobody")}
+    if exists:
+        known["spg99"] = pwd.struct_passwd(("spg99", "x", 4711, 4711, "", "/nonexistent", "/usr/sbin/nologin"))
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
+    monkeypatch.setattr(accounts, "command_for_account", lambda name: ["useradd", name] if can_be_made else None)
+    finding = next(checks.postgres(None, Path("/nowhere"), run_as))
+    assert (finding.verdict, finding.subject) == (verdict, "Account")
+    assert words in finding.observed
+    assert bool(finding.advice) == (verdict == "warn")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
 def test_programs_that_postgresql_s_user_may_not_run(data_dir: Path) -> None:
     script = data_dir / "bin" / "postgres"
@@ -209,7 +240,7 @@ def test_programs_that_postgresql_s_user_may_not_run(data_dir: Path) -> None:
         code, found = looked("--pg-bin", str(script.parent))
         assert (
             code == 1
-            and f"The user 'nobody', who runs PostgreSQL here, may not use {blocked}."
+            and f"The user '{account_name()}', who runs PostgreSQL here, may not use {blocked}."
             in (found["PostgreSQL"]["observed"])
         )
         script.parent.chmod(0o700)
@@ -220,7 +251,7 @@ def test_a_folder_that_postgresql_cannot_enter(data_dir: Path) -> None:
     (data_dir / "closed").mkdir(mode=0o700)
     code, found = looked("--data-dir", str(data_dir / "closed" / "data"))
     assert code == 1
-    assert found["Data folder"]["observed"] == f"'nobody' cannot enter {data_dir / 'closed'}"
+    assert found["Data folder"]["observed"] == f"'{account_name()}' cannot enter {data_dir / 'closed'}"
     assert "chmod o+x" in found["Data folder"]["advice"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import signal
 import stat
 import subprocess
@@ -18,7 +19,15 @@ import pytest_asyncio
 
 import spg99
 from spg99.errors import BadRequest, CannotWake, Conflict, Internal
-from spg99.postgres import Binaries, Cluster, find_binaries, require_reachable, service_account
+from spg99.postgres import (
+    Binaries,
+    Cluster,
+    accounts,
+    find_binaries,
+    prepare_account,
+    require_reachable,
+    service_account,
+)
 from spg99.postgres.accounts import blocking_folder, make_folder
 from spg99.postgres.locks import locked
 
@@ -198,6 +207,66 @@ async def test_programs_that_root_cannot_share_are_copied_once(data_dir: Path, m
 def test_an_account_that_cannot_be_is_a_sentence(run_as: str, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         service_account(run_as)
+
+
+@as_root
+async def test_files_of_the_shared_account_go_to_our_own_also_after_a_cut(data_dir: Path) -> None:
+    """A data folder from before there was an account of our own; the second start finds half of it given on."""
+    shared, own = service_account("nobody"), prepare_account(None)
+    assert shared is not None and own is not None
+    if own.name != "spg99":
+        pytest.skip("this system lets us make no account")
+    binaries = find_binaries(None, copy_to=data_dir / "pg", account=shared)
+    before = Cluster(data_dir / "c" / "pg", data_dir / "run" / "c", binaries, shared)
+    await before.init()
+    await before.start(SETTINGS)
+    with connect(before) as db:
+        db.execute("create table kept (a int)")
+        db.execute("insert into kept values (1)")
+    await before.stop()
+    foreign = data_dir / "foreign"
+    foreign.write_text("")
+    os.chown(foreign, shared.uid, shared.gid)
+    (before.data_dir / "second_name").hardlink_to(foreign)
+    (before.data_dir / "link").symlink_to("/etc/passwd")
+    for half in (before.data_dir / "base", before.data_dir / "PG_VERSION"):  # where a former attempt was cut short
+        os.chown(half, own.uid, own.gid)
+
+    after = Cluster(data_dir / "c" / "pg", data_dir / "run" / "c", binaries, own)
+    running = await after.start(SETTINGS)
+    try:
+        assert psutil.Process(running.pid).username() == own.name
+        with connect(after) as db:
+            assert db.execute("select a from kept").fetchall() == [(1,)]
+    finally:
+        await after.stop()
+    owners = {path: path.lstat().st_uid for path in after.data_dir.rglob("*")}
+    owners.pop(after.data_dir / "link")
+    assert owners.pop(after.data_dir / "second_name") == shared.uid
+    assert set(owners.values()) == {own.uid}
+    assert Path("/etc/passwd").stat().st_uid == 0 and foreign.stat().st_uid == shared.uid
+
+
+@as_root
+async def test_files_of_somebody_else_are_not_taken(data_dir: Path) -> None:
+    own = prepare_account(None)
+    binaries = find_binaries(None, copy_to=data_dir / "pg", account=own)
+    cluster = Cluster(data_dir / "c" / "pg", data_dir / "run" / "c", binaries, own)
+    await cluster.init()
+    os.chown(cluster.data_dir, 0, 0)
+    with pytest.raises(CannotWake, match="must belong to"):
+        await cluster.start(SETTINGS)
+    assert cluster.data_dir.stat().st_uid == 0
+
+
+@as_root
+def test_where_no_account_can_be_made_the_shared_one_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"nobody": pwd.getpwnam("nobody")}
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
+    for command in (None, ["false"], ["/no/such/program"]):
+        monkeypatch.setattr(accounts, "command_for_account", lambda name, command=command: command)
+        found = prepare_account(None)
+        assert found is not None and found.name == "nobody"
 
 
 def test_a_folder_without_programs_is_a_sentence(data_dir: Path) -> None:

@@ -17,6 +17,7 @@ from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.storage import timelines
 from spg99.control_plane.store import RuleViolation, Store
 from spg99.errors import BadRequest
+from spg99.postgres import service_account
 from spg99.protocol.node import TaskResult
 
 
@@ -264,12 +265,11 @@ async def test_nothing_ends_before_it_began(store: Store) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_another_user_of_the_machine_cannot_connect(cluster18: Any) -> None:
     """Not even the one who runs PostgreSQL: tenants' databases run as that user."""
-    import pwd
-
-    other = pwd.getpwnam("nobody")
+    other = service_account(None)
+    assert other is not None
     done = subprocess.run(
         [cluster18.program("psql"), cluster18.owner_url, "-c", "select 1"],
-        user=other.pw_uid, group=other.pw_gid, extra_groups=[], capture_output=True, text=True, check=False, cwd="/",
+        **other.popen_options(), capture_output=True, text=True, check=False, cwd="/",
     )  # fmt: skip
     assert done.returncode != 0
     assert "Peer authentication failed" in done.stderr, done.stderr
