@@ -6,13 +6,15 @@ JSON values under our names). Bridges do the latter and never load the classes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, overload
 from urllib.parse import quote, urlsplit
 
 import httpx
 
+from spg99.client import patience
 from spg99.client.events import Event, follow
 from spg99.client.shaped import checked
 from spg99.client.transport import Answer, Transport
@@ -73,6 +75,12 @@ class Client:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._transport.aclose()
+
+    def patient(
+        self, until: float, tell: Callable[[str], None], interrupted: Callable[[], bool]
+    ) -> AbstractContextManager[None]:
+        """Requests of this task inside are tried until `until` (`time.monotonic()`), not a few times (patience.py)."""
+        return patience.patient(until, tell, interrupted)
 
     @overload
     async def create(

@@ -50,6 +50,17 @@ class Answered:
 Outcome = NotSent | Lost | Answered
 
 
+def in_words(outcome: Outcome) -> str:
+    """What happened, to go before "the Control Plane at ..."."""
+    match outcome:
+        case NotSent():
+            return "no connection to"
+        case Lost():
+            return "no whole answer from"
+        case Answered(status=status):
+            return f"HTTP {status} from"
+
+
 def repeatable(method: str, headers: Mapping[str, str]) -> bool:
     """Whether sending the request twice has the effect of sending it once.
 
@@ -62,15 +73,28 @@ def repeatable(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def decide(
-    outcome: Outcome, *, is_repeatable: bool, attempt: int, attempts_max: int, now: datetime, chance: float
+    outcome: Outcome,
+    *,
+    is_repeatable: bool,
+    attempt: int,
+    attempts_max: int,
+    now: datetime,
+    chance: float,
+    seconds_left: float | None = None,
 ) -> float | None:
     """Seconds to wait before the next attempt, or None to give up.
 
-    `attempt` counts from 1; `chance` in [0, 1) spreads clients that failed at the same moment.
+    `attempt` counts from 1; `chance` in [0, 1) spreads clients that failed at the same moment. `seconds_left`, where a caller
+    has a time limit of its own (patience.py), stands in for the number of attempts.
     """
-    if attempt >= attempts_max or not _worth_it(outcome, is_repeatable):
+    if not _worth_it(outcome, is_repeatable) or (seconds_left is None and attempt >= attempts_max):
         return None
-    backoff = min(FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1), LONGEST_WAIT_SECONDS) * (0.5 + chance / 2)
+    pause = _pause(outcome, attempt, now, chance)
+    return None if pause is None or (seconds_left is not None and pause >= seconds_left) else pause
+
+
+def _pause(outcome: Outcome, attempt: int, now: datetime, chance: float) -> float | None:
+    backoff = min(FIRST_WAIT_SECONDS * 2.0 ** min(attempt - 1, 30), LONGEST_WAIT_SECONDS) * (0.5 + chance / 2)
     if isinstance(outcome, Answered) and outcome.retry_after is not None:
         asked = retry_after_seconds(outcome.retry_after, now)
         if asked is not None:

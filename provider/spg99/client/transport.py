@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from spg99 import __version__
-from spg99.client import answers, retry
+from spg99.client import answers, patience, retry
 from spg99.client.lanes import CONNECTIONS_MAX, Lanes
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
 from spg99.ids import new_id
@@ -118,16 +118,25 @@ class Transport:
             attempt += 1
             outcome, result = await self._attempt(request, request_id, again, 2 * self.timeout_seconds + wait_seconds)
             if isinstance(result, Answer):
+                if (waited := patience.current()) is not None:
+                    waited.answered()
                 return result._replace(was_repeated=False) if may_be_ours else result
             # The server may have carried it out; then its next answer tells of this very call.
             may_be_ours = may_be_ours or not isinstance(outcome, retry.NotSent)
-            pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt)
-            if pause is None:
+            waiting = patience.current() if self._reached else None
+            left = None if waiting is None else waiting.seconds_left()
+            pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt, left=left)
+            if pause is None or outcome is None:
                 raise result
-            await asyncio.sleep(pause)
+            if waiting is None:
+                await asyncio.sleep(pause)
+            elif not await waiting.sleep(pause, f"{retry.in_words(outcome)} the Control Plane at {self.address}"):
+                raise result
 
-    def pause(self, outcome: retry.Outcome, *, is_repeatable: bool, attempt: int) -> float | None:
-        """Seconds before the next attempt, or None to give up."""
+    def pause(
+        self, outcome: retry.Outcome, *, is_repeatable: bool, attempt: int, left: float | None = None
+    ) -> float | None:
+        """Seconds before the next attempt, or None to give up. `left`: of the caller's own time."""
         lost_from_the_start = isinstance(outcome, retry.NotSent) and not self._reached
         return retry.decide(
             outcome,
@@ -136,6 +145,7 @@ class Transport:
             attempts_max=min(self.attempts_max, ATTEMPTS_TO_FIND_MAX) if lost_from_the_start else self.attempts_max,
             now=datetime.now(UTC),
             chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            seconds_left=left,
         )
 
     async def _attempt(

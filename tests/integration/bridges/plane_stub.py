@@ -57,6 +57,7 @@ class Plane:
         self._serial = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     # -- orders of a test
 
@@ -64,14 +65,28 @@ class Plane:
     def running(self) -> Iterator[Plane]:
         thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         thread.start()
-        server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}/v2"
         try:
             yield self
         finally:
-            self._do(self._end(server))
+            self._do(self._end(self._server))
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join(10)
+
+    def go_away(self) -> None:
+        """Nobody listens any more, and every connection breaks."""
+        self._do(self._leave())
+
+    def come_back(self) -> None:
+        """Listens again, at the same address; knows what it knew."""
+        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", self._port, reuse_address=True))
+
+    async def _leave(self) -> None:
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     def _do(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -105,6 +120,7 @@ class Plane:
     # -- HTTP
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -130,6 +146,7 @@ class Plane:
                     + raw
                 )
                 await writer.drain()
+        self._writers.discard(writer)
         writer.close()
 
     async def _stream(self, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:

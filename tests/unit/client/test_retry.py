@@ -74,3 +74,22 @@ def test_a_long_retry_after_is_left_to_the_user() -> None:
 
 def test_nonsense_in_retry_after_means_the_usual_wait() -> None:
     assert wait(Answered(429, "soon")) == wait(Answered(429))
+
+
+@pytest.mark.parametrize(("left", "goes_on"), [(120.0, True), (0.2, True), (0.05, False), (0.0, False)])
+def test_who_has_a_time_limit_of_his_own_is_not_counted_but_timed(left: float, goes_on: bool) -> None:
+    for attempt in (1, 6, 1000):
+        found = retry.decide(
+            NotSent(), is_repeatable=True, attempt=attempt, attempts_max=6, now=NOW, chance=0.0, seconds_left=left
+        )
+        assert (found is not None) is (goes_on if attempt == 1 else left == 120.0)
+
+
+def test_time_changes_nothing_about_what_may_be_sent_again() -> None:
+    for outcome, repeatable in ((Lost(), False), (Answered(503), False), (Answered(500), True), (Answered(409), True)):
+        assert (
+            retry.decide(
+                outcome, is_repeatable=repeatable, attempt=1, attempts_max=6, now=NOW, chance=0.0, seconds_left=99.0
+            )
+            is None
+        )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,15 +95,18 @@ class Operations:
         Raises Unfinished when the object exists but is not settled, Conflict when `held` would have to go first.
         """
         deadline = _deadline(seconds_max or noun.seconds.create)
-        body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
-        if held is not None and not await self._stands(noun, held):
-            held = None
-        if held is not None and (not held.may_be_replaced or (noun.has_name() and held.human_id == noun.id_of(body))):
-            raise Conflict(self._not_twice(noun, held.human_id))
-        made, now, was_there = await self._create_or_find(noun, body, declaration, held, deadline, progress)
-        values = keep_secrets(noun, now, made)
-        settled = await self._settling.settled(noun, values, "created", deadline, progress)
-        return Created(noun.id_of(values), settled, was_there)
+        with self._patient(deadline, progress):
+            body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
+            if held is not None and not await self._stands(noun, held):
+                held = None
+            if held is not None and (
+                not held.may_be_replaced or (noun.has_name() and held.human_id == noun.id_of(body))
+            ):
+                raise Conflict(self._not_twice(noun, held.human_id))
+            made, now, was_there = await self._create_or_find(noun, body, declaration, held, deadline, progress)
+            values = keep_secrets(noun, now, made)
+            settled = await self._settling.settled(noun, values, "created", deadline, progress)
+            return Created(noun.id_of(values), settled, was_there)
 
     async def _stands(self, noun: Noun, held: Held) -> bool:
         """Whether the object of a state is there; one whose id is not known is taken to be."""
@@ -235,8 +239,9 @@ class Operations:
         """The values of an object that others manage (a data source, a function), whatever its state; None: there is none."""
         limit = seconds_max or noun.seconds.read
         try:
-            async with asyncio.timeout(limit):
-                return await self._look(noun, human_id)
+            with self._patient(_deadline(limit), no_progress):
+                async with asyncio.timeout(limit):
+                    return await self._look(noun, human_id)
         except TimeoutError:
             raise Unavailable(
                 f"Reading the {words_of(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
@@ -255,8 +260,9 @@ class Operations:
         wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
         limit = seconds_max or noun.seconds.read
         try:
-            async with asyncio.timeout(limit):
-                found = [item async for item in self._client.list(noun, dict(values), **wanted)]
+            with self._patient(_deadline(limit), no_progress):
+                async with asyncio.timeout(limit):
+                    found = [item async for item in self._client.list(noun, dict(values), **wanted)]
         except TimeoutError:
             raise Unavailable(
                 f"Listing the {noun.plural.replace('_', ' ')} took longer than {self._words.time_limit}, {limit:g} s."
@@ -279,20 +285,21 @@ class Operations:
         A write-only input is sent when it differs from `old_inputs`; without `old_inputs`, whenever it is given.
         """
         deadline = _deadline(seconds_max or noun.seconds.update)
-        if self._waiter.interrupted:
-            raise Interrupted
-        now = await self._look(noun, human_id)
-        if now is None or is_going(noun, now) or not is_same(noun, old, now):
-            raise NotFound(
-                f"The {words_of(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
-                f"{self._words.apply} then creates it again."
-            )
-        values = keep_secrets(noun, now, old)
-        changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
-        if body := patch(noun, changes):
-            answer = await self._client.update(noun, _id_values(noun, human_id), body)
-            values = keep_secrets(noun, answer, values)
-        return await self._settling.settled(noun, values, "changed", deadline, progress)
+        with self._patient(deadline, progress):
+            if self._waiter.interrupted:
+                raise Interrupted
+            now = await self._look(noun, human_id)
+            if now is None or is_going(noun, now) or not is_same(noun, old, now):
+                raise NotFound(
+                    f"The {words_of(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
+                    f"{self._words.apply} then creates it again."
+                )
+            values = keep_secrets(noun, now, old)
+            changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
+            if body := patch(noun, changes):
+                answer = await self._client.update(noun, _id_values(noun, human_id), body)
+                values = keep_secrets(noun, answer, values)
+            return await self._settling.settled(noun, values, "changed", deadline, progress)
 
     async def delete(
         self,
@@ -310,23 +317,28 @@ class Operations:
         Conflict for a protected one.
         """
         deadline = _deadline(seconds_max or noun.seconds.delete)
-        now = await self._look(noun, human_id)
-        if now is None or not is_same(noun, old, now):
-            return
-        if not is_going(noun, now):
-            if self._waiter.interrupted:
-                raise Interrupted
-            if (refusal := refused_deletion(noun, now, spelling=self._words.spelling)) is not None:
-                raise Conflict(refusal)
-            try:
-                # The uid makes a repetition harmless: the name may be another object's by the time it arrives.
-                query: dict[str, Any] = {"uid": now[noun.uid_field]} if noun.has_name() else {}
-                if noun.force_delete:
-                    query["force"] = True
-                await self._client.delete(noun, _id_values(noun, human_id), query=query or None)
-            except NotFound:
+        with self._patient(deadline, progress):
+            now = await self._look(noun, human_id)
+            if now is None or not is_same(noun, old, now):
                 return
-        await self._settling.gone(noun, human_id, now, deadline, progress)
+            if not is_going(noun, now):
+                if self._waiter.interrupted:
+                    raise Interrupted
+                if (refusal := refused_deletion(noun, now, spelling=self._words.spelling)) is not None:
+                    raise Conflict(refusal)
+                try:
+                    # The uid makes a repetition harmless: the name may be another object's by the time it arrives.
+                    query: dict[str, Any] = {"uid": now[noun.uid_field]} if noun.has_name() else {}
+                    if noun.force_delete:
+                        query["force"] = True
+                    await self._client.delete(noun, _id_values(noun, human_id), query=query or None)
+                except NotFound:
+                    return
+            await self._settling.gone(noun, human_id, now, deadline, progress)
+
+    def _patient(self, deadline: float, progress: Progress) -> AbstractContextManager[None]:
+        """Inside, an outage of the Control Plane is waited out until the resource's own time limit."""
+        return self._client.patient(deadline, progress, lambda: self._waiter.interrupted)
 
     async def _look(self, noun: Noun, human_id: str) -> Values | None:
         try:

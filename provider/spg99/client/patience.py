@@ -1,0 +1,73 @@
+"""How long a caller has time for a request that gets no answer, and whom to tell meanwhile. Not here: what may be sent again (retry.py).
+
+Without patience a request is given up after a few attempts. A bridge has a time limit for each resource and would rather wait
+for a Control Plane that is being restarted than fail a hundred of them: inside `patient(...)` what was not sent, or may be
+repeated, is tried until then. It holds for all requests of the same asyncio task, and only once the Control Plane has
+answered something: a first contact that fails is more likely a wrong URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+TELL_SECONDS = 5.0
+"""Between two lines of progress of one caller."""
+SLICE_SECONDS = 0.25
+"""So soon is an interruption heard."""
+
+
+class Patience:
+    """The time that one caller has left."""
+
+    def __init__(self, until: float, tell: Callable[[str], None], interrupted: Callable[[], bool]) -> None:
+        """`until` on `time.monotonic()`'s clock."""
+        self._until, self._tell, self._interrupted = until, tell, interrupted
+        self._began: float | None = None
+        self._tell_at = 0.0
+
+    def seconds_left(self) -> float:
+        """Until it must be given up; 0 when the user wants to stop."""
+        return 0.0 if self._interrupted() else max(0.0, self._until - time.monotonic())
+
+    async def sleep(self, seconds: float, why: str) -> bool:
+        """Waits before the next attempt; False when the user wants to stop."""
+        now = time.monotonic()
+        self._began = self._began or now
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_SECONDS
+            waited, all_ = now - self._began, self._until - self._began
+            self._tell(f"{why}; trying again, {waited:.0f} s of {all_:.0f} s")
+        ends = now + seconds
+        while (left := ends - time.monotonic()) > 0:
+            if self._interrupted():
+                return False
+            await asyncio.sleep(min(left, SLICE_SECONDS))
+        return not self._interrupted()
+
+    def answered(self) -> None:
+        """The next silence is another one."""
+        self._began, self._tell_at = None, 0.0
+
+
+_current: ContextVar[Patience | None] = ContextVar("spg99_patience", default=None)
+
+
+def current() -> Patience | None:
+    """The patience of this task; None: a few attempts."""
+    return _current.get()
+
+
+@contextmanager
+def patient(
+    until: float, tell: Callable[[str], None] = lambda _: None, interrupted: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Requests of this task inside are tried until `until` (`time.monotonic()`), with a line to `tell` now and then."""
+    token = _current.set(Patience(until, tell, interrupted))
+    try:
+        yield
+    finally:
+        _current.reset(token)
