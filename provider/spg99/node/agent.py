@@ -24,6 +24,7 @@ from spg99.node import identity as identities
 from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
 from spg99.node.handlers import Handlers
+from spg99.node.metrics import NodeMetrics
 from spg99.node.observation import Observer
 from spg99.node.template import prepare_extensions, prepare_template, require_version
 from spg99.node.timelines import Timelines
@@ -99,6 +100,7 @@ class Agent:
         self._attempts: dict[int, int] = {}
         self._registry = CollectorRegistry()
         failures = loop_failures(self._registry)
+        self._metrics = NodeMetrics(self._registry)
         self._jobs = Jobs(failures=failures)
         self._loops = Loops(failures=failures, fatal=(Unauthorized,), clock=self._clock)
         self._loops.repeat("heartbeat", self._beat, bell=computes.ended)
@@ -230,7 +232,9 @@ class Agent:
 
     async def _hold(self) -> float:
         """Keeps what runs here within its bounds."""
-        return await self._computes.hold(self._observer.connections)
+        pause_seconds = await self._computes.hold(self._observer.connections)
+        self._metrics.show(self._computes.storage)
+        return pause_seconds
 
     async def _finish(self) -> None:
         """Ends the work in hand; then everything goes on without us, or stops, as the settings say."""

@@ -171,6 +171,10 @@ class Storage:
             state=self._state(held),
         )
 
+    def all_seen(self) -> list[StorageSeen]:
+        """The same for all that run."""
+        return [seen for timeline_id in self._held if (seen := self.seen(timeline_id)) is not None]
+
     async def look(self) -> float:
         """One look at everything; answers after how many seconds the next is due."""
         now = self._now()

@@ -24,6 +24,7 @@ from integration.node.conftest import dsn
 from integration.node.fake_plane import FakePlane
 from spg99.ids import new_id
 from spg99.node.folder import NodeFolder
+from spg99.node.storage import LIBRARY
 from spg99.postgres import Account, Binaries
 from spg99.protocol.node import ComputeSeen, HeartbeatAnswer, TaskResult
 from spg99.protocol.tasks import TimelineCreate
@@ -270,6 +271,30 @@ def test_shows_its_loops_and_says_which_one_is_not_well(plane: FakePlane, agent:
     assert failures and float(failures[1]) >= 1
     plane.away = False
     plane.wait("that it is well again", lambda: httpx.get(f"{url}/readyz").status_code == 200)
+
+
+def test_tells_and_counts_what_holds_the_storage_limits_and_obeys_another(plane: FakePlane, agent: Any) -> None:
+    ready = agent(heartbeat_seconds=0.2, metrics_port=0).start()
+    compute = started(plane, new_timeline(plane))
+    by = "library" if LIBRARY.exists() else "watcher"
+
+    def is_counted() -> bool:
+        return (
+            f'spg99_computes_held{{held_by="{by}"}} 1.0'
+            in httpx.get(f"http://127.0.0.1:{ready['metrics_port']}/metrics").text
+        )
+
+    plane.wait("that it counts the compute", is_counted)
+
+    def limit_told() -> int | None:
+        seen = plane.seen(compute["compute_id"])
+        return seen.storage.limit_bytes if seen is not None and seen.storage is not None else None
+
+    plane.wait("the first limit", lambda: limit_told() == 0)
+    seen = plane.seen(compute["compute_id"])
+    assert seen is not None and seen.storage is not None and seen.storage.held_by == by
+    plane.answers.append(HeartbeatAnswer(storage_limits_bytes={seen.timeline_id: 1 << 30}))
+    plane.wait("the new limit", lambda: limit_told() == 1 << 30)
 
 
 def test_tells_at_once_when_a_compute_is_killed(plane: FakePlane, agent: Any) -> None:

@@ -1,0 +1,42 @@
+"""What an agent counts of its node for Prometheus. Here: the gauges. Not here: looking (storage.py), serving them (probes)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from spg99.node.storage import Storage
+from spg99.protocol.node import StorageHeldBy, StorageSeen
+from spg99.resources import StorageState
+
+
+class NodeMetrics:
+    """Gauges of one node."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._held = Gauge(
+            "spg99_computes_held",
+            "Running computes by what keeps them below their storage limit.",
+            ["held_by"],
+            registry=registry,
+        )
+        self._limited = Gauge(
+            "spg99_computes_limited",
+            "Running computes that may not grow, and why.",
+            ["storage_state"],
+            registry=registry,
+        )
+        self._free = Gauge("spg99_disk_free_bytes", "Free disk of this node.", registry=registry)
+        self._given_up = Gauge("spg99_reserve_given_up", "1 while the reserve of disk is in use.", registry=registry)
+
+    def show(self, storage: Storage) -> None:
+        """Takes over what was seen last."""
+        seen: Sequence[StorageSeen] = storage.all_seen()
+        for by in StorageHeldBy:
+            self._held.labels(by.value).set(sum(one.held_by is by for one in seen))
+        for state in StorageState:
+            if state is not StorageState.OK:
+                self._limited.labels(state.value).set(sum(one.state is state for one in seen))
+        self._free.set(storage.disk.free_bytes)
+        self._given_up.set(storage.reserve_is_given_up)
