@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from kit.examples import few_are_enough
 from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401  - hooks are found here
+
+if few_are_enough():
+    settings.load_profile("few")
 
 # Tests write a program anew within the second in which it ran before: byte code that was kept would pass for the new one.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

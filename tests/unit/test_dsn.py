@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from kit.examples import examples
 from spg99.dsn import build_dsn, parse_dsn, redact_dsn
 from spg99.prepared import PACKAGE
 from spg99.shapes import FunctionFault
@@ -112,7 +113,7 @@ def test_wrong_parts_name_the_argument(arguments: tuple[Any, ...], argument: int
     assert caught.value.argument == argument and "hunter2" not in caught.value.reason
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(200), deadline=None, derandomize=True, database=None)
 @given(HOSTS, st.none() | st.integers(1, 65535), TEXT, st.none() | TEXT, st.none() | TEXT, PARAMETERS)
 def test_libpq_reads_what_we_build_and_so_do_we(
     host: str | None,
@@ -132,7 +133,7 @@ def test_libpq_reads_what_we_build_and_so_do_we(
     assert {name: theirs[name] for name in parameters} == parameters
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(200), deadline=None, derandomize=True, database=None)
 @given(TEXT, TEXT)
 def test_a_redacted_one_differs_in_the_password_only(user: str, password: str) -> None:
     dsn = build_dsn("::1", 6432, user, password, "app", {"sslmode": "require"})

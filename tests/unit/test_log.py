@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
 START = "from spg99 import log; log.configure('gateway'); out = log.get('room')\n"
 TOKEN = "spg99_key_" + "a" * 8 + "_" + "z9" * 20
 DSN = "postgresql://tnt_acme:s3cr3t-pass@db.example:6543/app"

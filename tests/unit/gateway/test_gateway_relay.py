@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.examples import examples
 from spg99.gateway.relay import HIGH_WATER_BYTES, Relay
 from spg99.wire.messages import TERMINATE, error_response, frame, ready_for_query
 
@@ -130,7 +131,7 @@ STREAM_BYTES = 256 * 1024
 
 
 @given(to_compute=CHUNKS, to_client=CHUNKS, late=st.tuples(st.binary(max_size=50), st.binary(max_size=50)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_order_and_wholeness_in_both_directions(
     to_compute: list[bytes], to_client: list[bytes], late: tuple[bytes, bytes]
 ) -> None:
@@ -222,7 +223,7 @@ async def test_it_ends_once_in_whatever_order(wired: Wired, first: str, second: 
     stream=st.lists(st.tuples(st.sampled_from(b"DCZNS"), st.binary(max_size=30)), min_size=1, max_size=6),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_last_word_never_lands_inside_a_message(stream: list[tuple[int, bytes]], data: st.DataObject) -> None:
     """Whole messages, cut anywhere: the reason follows only where a client reads a new message."""
     whole = b"".join(frame(bytes([kind]), body) for kind, body in stream)

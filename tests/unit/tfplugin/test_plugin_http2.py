@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.examples import examples
 from tfplugin import frames, hpack, http2
 from tfplugin.frames import frame
 from tfplugin.http2 import Http2
@@ -310,7 +311,7 @@ kinds = st.integers(0, 11)
 wild = st.builds(frame, kinds, st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(wild | st.binary(max_size=30), max_size=12), st.integers(1, 50))
 def test_wild_frames_never_raise(sent: list[bytes], piece: int) -> None:
     server = started()

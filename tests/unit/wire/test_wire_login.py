@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.examples import examples
 from spg99.errors import ProtocolViolation, Spg99Error, Unauthorized, Unavailable, WrongPassword
 from spg99.wire import login, messages
 from spg99.wire.login import ClientLeft, LoggedIn
@@ -212,7 +213,7 @@ def test_every_cut_is_the_same_as_all_at_once(name: str) -> None:
 
 
 @given(name=st.sampled_from(sorted(CLIENTS)), sizes=st.lists(st.integers(1, 60), min_size=1, max_size=20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_random_cuts(name: str, sizes: list[int]) -> None:
     def cuts() -> Iterator[int]:
         while True:
@@ -222,7 +223,7 @@ def test_random_cuts(name: str, sizes: list[int]) -> None:
 
 
 @given(opening=st.binary(max_size=40), startup=st.binary(max_size=60), said=st.binary(max_size=80))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_bytes_end_in_an_answer(opening: bytes, startup: bytes, said: bytes) -> None:
     """Nothing but our own errors, and none without a word to who is still there."""
     for client in (

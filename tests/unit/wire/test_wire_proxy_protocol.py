@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.examples import examples
 from spg99.errors import ProtocolViolation, Spg99Error
 from spg99.wire.login import ClientLeft, Receive, Send
 from spg99.wire.proxy_protocol import SIGNATURE_V2, V1_BYTES_MAX, V2_BODY_BYTES_MAX, read_header
@@ -128,7 +129,7 @@ def test_a_header_that_breaks_off(header: bytes) -> None:
     | st.binary(max_size=90).map(lambda rest: b"PROXY TCP4 " + rest),
     size=st.integers(1, 50),
 )
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_any_bytes_end(data: bytes, size: int) -> None:
     outcome, _, rest = read(data, repeat(size))
     if isinstance(outcome, str):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.examples import examples
 from spg99.errors import BadRequest, ProtocolViolation, Spg99Error, Unauthorized, WrongPassword
 from spg99.wire import scram
 from spg99.wire.scram import Verifier, build_verifier, mock_verifier, parse_verifier, saslprep
@@ -38,7 +39,7 @@ def test_example_of_rfc_7677() -> None:
 
 
 @given(password=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_same_verifier_as_libpq(password: str) -> None:
     """libpq's own verifier for a password (with its SASLprep), rebuilt by us from its salt, is the same text."""
     connection = psycopg.pq.PGconn.connect_start(b"host=/nowhere")

@@ -137,7 +137,13 @@ def test_what_the_api_takes_we_take_and_what_it_refuses_we_refuse(noun: type[Res
     shape = noun_of(noun)
     seen = {True: 0, False: 0}
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(
+        max_examples=120,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
     @given(declarations(shape))
     @example({field.name: field.examples[0] for field in shape.inputs if field.required})
     def compare(values: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from google.protobuf import struct_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from kit.examples import examples
 from spg99.bridges.pulumi.native.messages import message
 from spg99.bridges.pulumi.native.wire import (
     OUTPUT,
@@ -78,7 +79,7 @@ plain = some.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(some.dictionaries(some.text(), plain))
 def test_what_goes_out_comes_back(values: dict[str, Any]) -> None:
     assert decoded(dict(encoded(values))) == values == decode(encode(values))
