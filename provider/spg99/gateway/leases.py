@@ -11,11 +11,9 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final, Protocol
 
 from spg99 import faults, log
-from spg99.clock import Clock
 from spg99.errors import Spg99Error
 from spg99.gateway.checkouts import Checkouts, is_outage
 from spg99.ids import new_id
@@ -47,19 +45,21 @@ class LeasesApi(Protocol):
 class Use:
     """Use of one database."""
 
-    last_used_at: datetime
     sessions: int = 0
     idle_since: float = 0.0
-    """Monotonic; when the last session left."""
+    """When the last session left."""
 
 
 @dataclass(slots=True)
 class Leases:
-    """Counts sessions and reports them. `collect` is called before each report so that bytes can be added."""
+    """Counts sessions and reports them. `collect` is called before each report so that bytes can be added.
+
+    All moments are monotonic seconds: a report says how long ago something was, never when, so that no step of a wall
+    clock, ours or the Control Plane's, makes use look old.
+    """
 
     api: LeasesApi
     checkouts: Checkouts
-    clock: Clock
     monotonic: Callable[[], float]
     collect: Callable[[], Awaitable[None]]
     uses: dict[str, Use] = field(default_factory=dict)
@@ -77,17 +77,15 @@ class Leases:
     def opened(self, db_id: str) -> None:
         """A session on this database begins."""
         if (use := self.uses.get(db_id)) is None:
-            use = self.uses[db_id] = Use(self.clock.now())
+            use = self.uses[db_id] = Use()
             # Only the first is worth a report of its own: who comes back while the lease lingers changes nothing.
             self._report_due.set()
         use.sessions += 1
-        use.last_used_at = self.clock.now()
 
     def closed(self, db_id: str) -> None:
         """A session on this database has ended."""
         use = self.uses[db_id]
         use.sessions -= 1
-        use.last_used_at = self.clock.now()
         if use.sessions == 0:
             use.idle_since = self.monotonic()
             asyncio.get_running_loop().call_later(LINGER_SECONDS + _GATHER_SECONDS, self._lingered, db_id)
@@ -163,8 +161,8 @@ class Leases:
         return self._unacknowledged_egress
 
     def _lease_use(self, db_id: str, use: Use) -> LeaseUse:
-        last_used_at = self.clock.now() if use.sessions else use.last_used_at
-        return LeaseUse(db_id=db_id, active_connections=use.sessions, last_used_at=last_used_at)
+        idle_seconds = 0.0 if use.sessions else max(0.0, self.monotonic() - use.idle_since)
+        return LeaseUse(db_id=db_id, active_connections=use.sessions, idle_seconds=idle_seconds)
 
     def _apply(
         self, answer: LeaseAnswer, reported: dict[str, LeaseUse], released: set[str], *, asked_at: float

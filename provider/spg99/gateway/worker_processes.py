@@ -12,14 +12,18 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from spg99 import log
+from spg99.clock import Clock
 from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
 from spg99.gateway.registry import SessionRegistry
+from spg99.processes import Unhealthy
+from spg99.processes.health import UNHEALTHY_AFTER_SECONDS
 from spg99.processes.listening import listen
 
 BACKLOG: Final = 1024
@@ -36,10 +40,14 @@ class WorkerProcesses:
     """All workers of one gateway. The parent keeps the listening sockets, so that clients who queue at a worker that died
     are served by its successor."""
 
-    def __init__(self, settings: GatewaySettings, registry: SessionRegistry, *, mock_secret: bytes) -> None:
+    def __init__(
+        self, settings: GatewaySettings, registry: SessionRegistry, *, mock_secret: bytes, clock: Clock
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._mock_secret = mock_secret
+        self._clock = clock
+        self._down: dict[int, Unhealthy] = {}
         self._listeners: list[list[socket.socket]] = []
         """Of each worker: one for each address of the host."""
         self._processes: dict[int, Process] = {}
@@ -82,14 +90,16 @@ class WorkerProcesses:
             began = asyncio.get_running_loop().time()
             try:
                 await self._run_once(index, ready)
-            except (OSError, Spg99Error) as error:
+            except Exception as error:  # noqa: BLE001 - a loop that must not end: whatever a life ended by, another begins
                 if not ready.done():
                     ready.set_exception(error)
                     return
-                _log.error("a worker could not be started", worker=index, error=str(error))
+                _log.error("a worker could not be started", worker=index, exc_info=error)
             if self._stopping:
                 return
             lived_seconds = asyncio.get_running_loop().time() - began
+            name = f"worker {index}"
+            self._down.setdefault(index, Unhealthy(name, self._clock.now(), "ended and does not serve again yet"))
             pause = RESTART_SECONDS if lived_seconds > RESTART_SECONDS_MAX else min(pause * 2, RESTART_SECONDS_MAX)
             self._registry.metrics.worker_restarts.inc()
             await asyncio.sleep(pause)
@@ -122,6 +132,7 @@ class WorkerProcesses:
                 key=str(key),
             )
             self._registry.workers[index] = channel
+            self._down.pop(index, None)
             if not ready.done():
                 ready.set_result(None)
             await serving
@@ -136,6 +147,11 @@ class WorkerProcesses:
             self._processes.pop(index, None)
             if not self._stopping:
                 _log.error("a worker ended", worker=index, exit_code=code)
+
+    def unhealthy(self) -> list[Unhealthy]:
+        """Workers that do not serve, and have not for longer than a restart takes."""
+        long_ago = self._clock.now() - timedelta(seconds=UNHEALTHY_AFTER_SECONDS)
+        return [each for each in self._down.values() if each.since < long_ago]
 
     async def renew_tls(self, cert: Path, key: Path) -> None:
         """New connections get this certificate."""

@@ -71,7 +71,10 @@ class LeaseUse(Message):
     db_id: str
     active_connections: int
     """0 releases the lease."""
-    last_used_at: datetime
+    idle_seconds: float | None = Field(default=None, ge=0)
+    """How long ago it was last used, measured by the Gateway's monotonic clock: the two wall clocks need not agree."""
+    last_used_at: datetime | None = None
+    """Said by Gateways of versions before `idle_seconds`."""
 
 
 class Egress(Message):

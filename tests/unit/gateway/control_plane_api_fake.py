@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from spg99.errors import NotFound, Spg99Error
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.gateway import Checkout, ConnectRequest, Credentials, LeaseAnswer, LeaseReport
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Monotonic:

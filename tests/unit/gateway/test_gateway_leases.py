@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from spg99.clock import FrozenClock
 from spg99.errors import Unreachable
 from spg99.gateway.checkouts import Checkouts
 from spg99.gateway.leases import LINGER_SECONDS, Leases
-from unit.gateway.control_plane_api_fake import START, ControlPlaneApiFake, Monotonic, checkout
+from spg99.processes import Loops
+from unit.gateway.control_plane_api_fake import ControlPlaneApiFake, Monotonic, checkout
 
 
 class SessionRegistry:
@@ -18,10 +18,9 @@ class SessionRegistry:
 
     def __init__(self) -> None:
         self.now = Monotonic()
-        self.clock = FrozenClock(START)
         self.api = ControlPlaneApiFake({("ten_1", "app"): checkout()})
         self.checkouts = Checkouts(self.api, monotonic=self.now)
-        self.leases = Leases(self.api, self.checkouts, self.clock, self.now, self.collect)
+        self.leases = Leases(self.api, self.checkouts, self.now, self.collect)
 
     async def collect(self) -> None:
         return
@@ -32,7 +31,6 @@ class SessionRegistry:
 
     def pass_seconds(self, seconds: float) -> None:
         self.now.seconds += seconds
-        self.clock.advance(seconds=seconds)
 
 
 @pytest.fixture
@@ -84,7 +82,6 @@ async def test_released_after_a_moment_with_the_time_of_the_last_use(registry: S
     await registry.connect()
     registry.pass_seconds(30)
     registry.leases.closed("db_1")
-    left_at = registry.clock.now()
     await registry.leases.report()
     assert registry.api.reports == [] or registry.api.reports[-1].leases == [], (
         "whoever comes right back needs no question"
@@ -92,7 +89,7 @@ async def test_released_after_a_moment_with_the_time_of_the_last_use(registry: S
     registry.pass_seconds(LINGER_SECONDS)
     await registry.leases.report()
     (use,) = registry.api.reports[-1].leases
-    assert (use.active_connections, use.last_used_at) == (0, left_at)
+    assert (use.active_connections, use.idle_seconds) == (0, LINGER_SECONDS)
     assert registry.leases.uses == {}
     await registry.connect()
     assert registry.api.asked.count("connect app") == 2
@@ -204,3 +201,37 @@ async def test_reports_at_once_when_the_first_comes_and_the_last_has_left(regist
                 await asyncio.sleep(0.005)
     finally:
         running.cancel()
+
+
+async def test_a_report_that_fails_unforeseen_is_not_the_last(registry: SessionRegistry) -> None:
+    """Before, it ended the gateway and every session with it."""
+    failing = True
+
+    async def collect() -> None:
+        if failing:
+            raise RuntimeError("nobody has thought of this")
+
+    registry.leases.collect = collect
+    loops = Loops(chance=lambda: 0.0)
+    loops.keep("leases", registry.leases.run)
+    async with loops:
+        await registry.connect()
+        async with asyncio.timeout(5):
+            while not loops._loops["leases"].course.failures:
+                await asyncio.sleep(0.005)
+        failing = False
+        async with asyncio.timeout(10):
+            while not registry.api.reports:
+                registry.leases._report_due.set()
+                await asyncio.sleep(0.005)
+    assert registry.api.reports[-1].leases[0].active_connections == 1
+
+
+async def test_how_long_ago_is_measured_by_a_clock_that_does_not_step(registry: SessionRegistry) -> None:
+    await registry.connect()
+    registry.leases.closed("db_1")
+    registry.pass_seconds(LINGER_SECONDS + 7)
+    await registry.leases.report()
+    (use,) = registry.api.reports[-1].leases
+    assert use.idle_seconds == LINGER_SECONDS + 7
+    assert use.last_used_at is None, "no wall clock is in it"

@@ -48,7 +48,7 @@ async def report(
         gateway_id=gateway_id,
         db_ids=list(by_id),
         connections=[max(0, use.active_connections) for use in by_id.values()],
-        last_used_ats=[use.last_used_at for use in by_id.values()],
+        last_used_ats=[_last_used_at(use, now) for use in by_id.values()],
         egress_db_ids=list(sent_bytes),
         egress_bytes=list(sent_bytes.values()),
         now=now,
@@ -60,3 +60,9 @@ async def report(
 async def release_all(tx: Transaction, db_id: str) -> None:
     """Ends all leases of a database that is being deleted."""
     await tx.execute("release_leases_of_database", db_id=db_id)
+
+
+def _last_used_at(use: LeaseUse, now: datetime) -> datetime:
+    if use.idle_seconds is not None:
+        return now - timedelta(seconds=use.idle_seconds)
+    return use.last_used_at or now
