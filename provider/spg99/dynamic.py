@@ -401,7 +401,7 @@ class ApiKey(DynamicResource):
     tenant: pulumi.Output[Optional[str]] = pulumi.property("tenant")
     """Name of the tenant, for keys of scope `tenant`."""
     permissions: pulumi.Output[List[str]] = pulumi.property("permissions")
-    """What the key may do. Reading needs no permission."""
+    """What the key may do. Reading needs no permission. Order and repetition have no meaning."""
     expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
     """When the key stops working (RFC 3339). Null means never."""
     key_id: pulumi.Output[str] = pulumi.property("keyId")
@@ -430,7 +430,7 @@ class ApiKey(DynamicResource):
         :param name: What the key is for.
         :param scope: What the key may see at most. Cannot be changed in place. Default: account.
         :param tenant: Name of the tenant, for keys of scope `tenant`. Cannot be changed in place.
-        :param permissions: What the key may do. Reading needs no permission. Cannot be changed in place.
+        :param permissions: What the key may do. Reading needs no permission. Order and repetition have no meaning. Cannot be changed in place.
         :param expires_at: When the key stops working (RFC 3339). Null means never. Cannot be changed in place.
         """
         self._declare(resource_name, opts, _ApiKeyArgs, {"name": name, "scope": scope, "tenant": tenant, "permissions": permissions, "expires_at": expires_at})
@@ -454,7 +454,7 @@ class GetApiKeyResult:
     tenant: Optional[str]
     """Name of the tenant, for keys of scope `tenant`."""
     permissions: List[str]
-    """What the key may do. Reading needs no permission."""
+    """What the key may do. Reading needs no permission. Order and repetition have no meaning."""
     expires_at: Optional[str]
     """When the key stops working (RFC 3339). Null means never."""
     key_id: str

@@ -201,7 +201,7 @@ PACKAGE = Package(
                 EnumValue(value='can_delete', description='Delete tenants and databases.'),
                 EnumValue(value='can_read_credentials', description='Read passwords and complete connection strings.'),
                 EnumValue(value='can_manage_keys', description='Create, rotate and revoke API keys with at most its own rights.'),
-                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16), description='What the key may do. Reading needs no permission.', default=[], immutable=True),
+                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16, unordered=True), description='What the key may do. Reading needs no permission. Order and repetition have no meaning.', default=[], immutable=True),
         Field(name='expires_at', type=Type(kind='time'), description='When the key stops working (RFC 3339). Null means never.', nullable=True, immutable=True),),
       outputs=(
         Field(name='name', type=Type(kind='text', min_length=1, max_length=100), description='What the key is for.', required=True, examples=('ci',)),
@@ -217,7 +217,7 @@ PACKAGE = Package(
                 EnumValue(value='can_delete', description='Delete tenants and databases.'),
                 EnumValue(value='can_read_credentials', description='Read passwords and complete connection strings.'),
                 EnumValue(value='can_manage_keys', description='Create, rotate and revoke API keys with at most its own rights.'),
-                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16), description='What the key may do. Reading needs no permission.', default=[], immutable=True),
+                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16, unordered=True), description='What the key may do. Reading needs no permission. Order and repetition have no meaning.', default=[], immutable=True),
         Field(name='expires_at', type=Type(kind='time'), description='When the key stops working (RFC 3339). Null means never.', nullable=True, immutable=True),
         Field(name='key_id', type=Type(kind='text'), description='Id of the key.', required=True),
         Field(name='token', type=Type(kind='text'), description='The bearer token. Answered once, at creation or rotation; only a hash of it is kept.', nullable=True, secret=True),
@@ -334,7 +334,7 @@ PACKAGE = Package(
                 EnumValue(value='can_delete', description='Delete tenants and databases.'),
                 EnumValue(value='can_read_credentials', description='Read passwords and complete connection strings.'),
                 EnumValue(value='can_manage_keys', description='Create, rotate and revoke API keys with at most its own rights.'),
-                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16), description='What the key may do. Reading needs no permission.', default=[]),
+                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16, unordered=True), description='What the key may do. Reading needs no permission. Order and repetition have no meaning.', default=[]),
         Field(name='expires_in_seconds', type=Type(kind='whole', at_least=60, at_most=86400), description='Time after which the key ends by itself, should the run not live to revoke it.', default=3600),), outputs=(
         Field(name='name', type=Type(kind='text', min_length=1, max_length=100), description='What the key is for.', required=True, examples=('ci',)),
         Field(name='scope', type=Type(kind='enum', name='Scope', description='What an API key may see at most.', values=(
@@ -349,7 +349,7 @@ PACKAGE = Package(
                 EnumValue(value='can_delete', description='Delete tenants and databases.'),
                 EnumValue(value='can_read_credentials', description='Read passwords and complete connection strings.'),
                 EnumValue(value='can_manage_keys', description='Create, rotate and revoke API keys with at most its own rights.'),
-                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16), description='What the key may do. Reading needs no permission.', default=[]),
+                EnumValue(value='can_admin_platform', description='Administer the installation: nodes, policies.'),)), max_length=16, unordered=True), description='What the key may do. Reading needs no permission. Order and repetition have no meaning.', default=[]),
         Field(name='expires_in_seconds', type=Type(kind='whole', at_least=60, at_most=86400), description='Time after which the key ends by itself, should the run not live to revoke it.', default=3600),
         Field(name='key_id', type=Type(kind='text'), description='Id of the key.', required=True),
         Field(name='token', type=Type(kind='text'), description='The bearer token.', required=True, secret=True),

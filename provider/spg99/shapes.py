@@ -51,6 +51,8 @@ class Type(NamedTuple):
     max_length: int | None = None
     pattern: str | None = None
     """Regular expression that a text must match somewhere (anchors are written out)."""
+    unordered: bool = False
+    """The list is a set: another order, or an item a second time, is the same value."""
 
 
 class Field(NamedTuple):

@@ -36,7 +36,7 @@ export declare class ApiKey extends pulumi.CustomResource {
      */
     readonly scope: pulumi.Output<string>;
     /**
-     * What the key may do. Reading needs no permission. One of:
+     * What the key may do. Reading needs no permission. Order and repetition have no meaning. One of:
      *
      * - `can_create_tenant`: Create, change and rotate tenants.
      * - `can_create_db`: Create databases and change their settings.
@@ -91,7 +91,7 @@ export interface ApiKeyArgs {
      */
     tenant?: pulumi.Input<string>;
     /**
-     * What the key may do. Reading needs no permission. At most 16 items. Cannot be changed in place.
+     * What the key may do. Reading needs no permission. Order and repetition have no meaning. At most 16 items. Cannot be changed in place.
      */
     permissions?: pulumi.Input<(pulumi.Input<enums.Permission | (string & {})>)[]>;
     /**

@@ -297,7 +297,7 @@ export interface ApiKeyItem {
      */
     readonly scope: string;
     /**
-     * What the key may do. Reading needs no permission. One of:
+     * What the key may do. Reading needs no permission. Order and repetition have no meaning. One of:
      *
      * - `can_create_tenant`: Create, change and rotate tenants.
      * - `can_create_db`: Create databases and change their settings.

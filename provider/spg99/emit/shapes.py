@@ -64,6 +64,9 @@ def noun_of(cls: type[Resource]) -> Noun:
     )
 
 
+NO_ORDER = " Order and repetition have no meaning."
+
+
 def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
     """The fields of a model, in its order."""
     return tuple(field_of(name, info) for name, info in model.model_fields.items() if not info.exclude)
@@ -78,7 +81,7 @@ def field_of(name: str, info: FieldInfo) -> Field:
     return Field(
         name=name,
         type=type_._replace(**_bounds(info.metadata)),
-        description=sentence(info.description),
+        description=sentence(info.description) + (NO_ORDER if Mark.UNORDERED in marks else ""),
         required=info.is_required(),
         nullable=nullable,
         default=to_jsonable_python(default),
@@ -97,8 +100,10 @@ def sentence(doc: str | None) -> str:
 
 
 def _bounds(metadata: list[Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for item in metadata:
+        if item is Mark.UNORDERED:
+            found["unordered"] = True
         for theirs, ours in _BOUNDS.items():
             value = getattr(item, theirs, None)
             if value is not None:

@@ -3,7 +3,7 @@
 from spg99.resources.account import Account
 from spg99.resources.api_key import ApiKey, ApiKeySpec, Permission, Scope
 from spg99.resources.database import Database, DatabaseSpec, DatabaseState, ScaleState, Size, StorageState
-from spg99.resources.fields import Immutable, Mark, Secret, Volatile, marks_of
+from spg99.resources.fields import Immutable, Mark, Secret, Unordered, Volatile, marks_of
 from spg99.resources.noun import Page, Resource, Spec
 from spg99.resources.tenant import Tenant, TenantSpec, TenantState
 from spg99.resources.tenant_credentials import CredentialsState, TenantCredentials, TenantCredentialsSpec
@@ -39,6 +39,7 @@ __all__ = [
     "TenantCredentialsSpec",
     "TenantSpec",
     "TenantState",
+    "Unordered",
     "Volatile",
     "marks_of",
 ]

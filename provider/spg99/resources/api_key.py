@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from spg99.resources.fields import Immutable, Secret, Volatile
+from spg99.resources.fields import Immutable, Secret, Unordered, Volatile
 from spg99.resources.noun import NAME_PATTERN, Resource, Spec
 from spg99.rules import Rule, tenant_fits_scope
 
@@ -54,7 +54,7 @@ class ApiKeySpec(Spec):
     """What the key may see at most."""
     tenant: Immutable[str | None] = Field(default=None, pattern=NAME_PATTERN)
     """Name of the tenant, for keys of scope `tenant`."""
-    permissions: Immutable[list[Permission]] = Field(default_factory=list, max_length=16)
+    permissions: Immutable[Unordered[list[Permission]]] = Field(default_factory=list, max_length=16)
     """What the key may do. Reading needs no permission."""
     expires_at: Immutable[AwareDatetime | None] = None
     """When the key stops working (RFC 3339). Null means never."""

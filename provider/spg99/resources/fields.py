@@ -1,4 +1,4 @@
-"""The three marks a field may carry. Position (Spec or Resource) says input or output; there is no other mark."""
+"""The marks a field may carry. Position (Spec or Resource) says input or output; there is no other mark."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class Mark(Enum):
     """Never in a log, encrypted in a state file, shown only to keys that may read credentials."""
     VOLATILE = "volatile"
     """Moves by itself; a difference is never drift."""
+    UNORDERED = "unordered"
+    """A list that is a set: another order, or an item a second time, is the same value."""
 
 
 Immutable = Annotated[T, Mark.IMMUTABLE]
 Secret = Annotated[T, Mark.SECRET]
 Volatile = Annotated[T, Mark.VOLATILE]
+Unordered = Annotated[T, Mark.UNORDERED]
 
 
 class MovedBy(tuple[str, ...]):

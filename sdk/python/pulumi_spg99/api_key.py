@@ -23,7 +23,7 @@ class ApiKeyArgs:
     tenant: Optional[pulumi.Input[str]] = pulumi.property("tenant")
     """Name of the tenant, for keys of scope `tenant`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place."""
     permissions: Optional[pulumi.Input[Sequence[pulumi.Input[Union[Literal["can_create_tenant", "can_create_db", "can_scale", "can_delete", "can_read_credentials", "can_manage_keys", "can_admin_platform"], str]]]]] = pulumi.property("permissions")
-    """What the key may do. Reading needs no permission. At most 16 items. Cannot be changed in place."""
+    """What the key may do. Reading needs no permission. Order and repetition have no meaning. At most 16 items. Cannot be changed in place."""
     expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt")
     """When the key stops working (RFC 3339). Null means never. Cannot be changed in place."""
 
@@ -79,7 +79,7 @@ class ApiKey(_package.Resource):
     tenant: pulumi.Output[Optional[str]] = pulumi.property("tenant")
     """Name of the tenant, for keys of scope `tenant`."""
     permissions: pulumi.Output[List[str]] = pulumi.property("permissions")
-    """What the key may do. Reading needs no permission. One of:
+    """What the key may do. Reading needs no permission. Order and repetition have no meaning. One of:
 
     - `can_create_tenant`: Create, change and rotate tenants.
     - `can_create_db`: Create databases and change their settings.
@@ -116,7 +116,7 @@ class ApiKey(_package.Resource):
         :param name: What the key is for. From 1 to 100 characters.
         :param scope: What the key may see at most. Default: `account`. Cannot be changed in place.
         :param tenant: Name of the tenant, for keys of scope `tenant`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
-        :param permissions: What the key may do. Reading needs no permission. At most 16 items. Cannot be changed in place.
+        :param permissions: What the key may do. Reading needs no permission. Order and repetition have no meaning. At most 16 items. Cannot be changed in place.
         :param expires_at: When the key stops working (RFC 3339). Null means never. Cannot be changed in place.
         """
 

@@ -215,7 +215,7 @@ class ApiKeyItem:
     - `tenant`: One tenant and its databases.
     """
     permissions: List[str] = pulumi.property("permissions")
-    """What the key may do. Reading needs no permission. One of:
+    """What the key may do. Reading needs no permission. Order and repetition have no meaning. One of:
 
     - `can_create_tenant`: Create, change and rotate tenants.
     - `can_create_db`: Create databases and change their settings.

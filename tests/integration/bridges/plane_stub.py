@@ -279,7 +279,9 @@ class Plane:
 
     def _spec(self, noun: type[Resource], values: dict[str, Any]) -> dict[str, Any]:
         try:
-            return noun.SPEC.model_validate(values).model_dump(mode="json")
+            spec = noun.SPEC.model_validate(values).model_dump(mode="json")
+            sets = [name for name, field in noun.inputs().items() if Mark.UNORDERED in marks_of(field)]
+            return spec | {name: sorted(set(spec[name])) for name in sets}
         except ValidationError as error:
             fields = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors()}
             raise Refused(400, "BadRequest", "A field is not valid.", fields=fields) from None

@@ -57,6 +57,13 @@ class Run:
         assert not answer.failures, answer.failures
         return value_of(answer.inputs)
 
+    def diff(self, noun: type[Resource], name: str, old: Entry, news: dict[str, Any]) -> Any:
+        urn, type_ = self._bridge.urn(noun, name), self._bridge.type_of(noun)
+        request = pb.DiffRequest(
+            id=old.id, urn=urn, type=type_, olds=struct(old.outputs), old_inputs=struct(old.inputs), news=struct(news)
+        )
+        return self._stub.Diff(request, timeout=60)
+
     def create(self, noun: type[Resource], name: str, inputs: dict[str, Any]) -> Entry:
         urn, type_ = self._bridge.urn(noun, name), self._bridge.type_of(noun)
         answer = self._stub.Create(pb.CreateRequest(urn=urn, type=type_, properties=struct(inputs)), timeout=60)

@@ -169,7 +169,12 @@ def deletes_before_replace(noun: Noun, changes: list[Change]) -> bool:
 
 def patch(noun: Noun, changes: list[Change]) -> dict[str, Any]:
     """The body of a PATCH that makes these changes."""
-    return {change.field: change.new for change in changes if not change.replaces}
+    fields = noun.input_fields()
+    return {
+        change.field: values.canonical(fields[change.field].type, change.new)
+        for change in changes
+        if not change.replaces
+    }
 
 
 def _json(value: Any) -> str:

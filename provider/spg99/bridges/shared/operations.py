@@ -34,6 +34,7 @@ from spg99.bridges.shared.objects import (
 )
 from spg99.bridges.shared.settling import Progress as Progress
 from spg99.bridges.shared.settling import Settling
+from spg99.bridges.shared.values import canonical
 from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import ANY_TOOL, Words
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, Unavailable
@@ -96,7 +97,11 @@ class Operations:
         """
         deadline = _deadline(seconds_max or noun.seconds.create)
         with self._patient(deadline, progress):
-            body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
+            body = {
+                field.name: canonical(field.type, inputs[field.name])
+                for field in noun.inputs
+                if inputs.get(field.name) is not None
+            }
             if held is not None and not await self._stands(noun, held):
                 held = None
             if held is not None and (

@@ -230,6 +230,8 @@ def same(type_: Type, one: Any, other: Any) -> bool:
         return bool(one == other) if first is None or second is None else first == second
     if kind == "list" and isinstance(one, list) and isinstance(other, list):
         item = type_.of or Type("text")
+        if type_.unordered:
+            return _all_in(item, one, other) and _all_in(item, other, one)
         return len(one) == len(other) and all(same(item, a, b) for a, b in zip(one, other, strict=True))
     if kind == "map" and isinstance(one, dict) and isinstance(other, dict):
         item = type_.of or Type("text")
@@ -239,6 +241,29 @@ def same(type_: Type, one: Any, other: Any) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     return bool(one == other)
+
+
+def _all_in(item: Type, some: list[Any], others: list[Any]) -> bool:
+    return all(any(same(item, one, other) for other in others) for one in some)
+
+
+def canonical(type_: Type, value: Any) -> Any:
+    """The one form of what means the same, as it is sent: a list that is a set sorted and without repetitions."""
+    if type_.kind == "list" and isinstance(value, list):
+        items = [canonical(type_.of or Type("text"), item) for item in value]
+        if not type_.unordered:
+            return items
+        once: list[Any] = []
+        for item in items:
+            if not any(same(type_.of or Type("text"), item, known) for known in once):
+                once.append(item)
+        return sorted(once, key=repr)
+    if type_.kind == "map" and isinstance(value, dict):
+        return {key: canonical(type_.of or Type("text"), item) for key, item in value.items()}
+    if type_.kind == "object" and isinstance(value, dict):
+        fields = {field.name: field.type for field in type_.fields}
+        return {key: canonical(fields[key], item) if key in fields else item for key, item in value.items()}
+    return value
 
 
 def _same_objects(fields: tuple[Field, ...], one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -175,7 +175,7 @@ def _details(
             inner = fields[key].type if key in fields else type_.of or Type("text")
             was, wants = (held.get(key) if items.get(key) is None else items[key] for items in (old, new))
             yield from _details_at(inner, was, wants, (*path, key))
-    elif isinstance(old, list) and isinstance(new, list):
+    elif isinstance(old, list) and isinstance(new, list) and not type_.unordered:
         for at in range(max(len(old), len(new))):
             was, wants = (items[at] if at < len(items) else None for items in (old, new))
             yield from _details_at(type_.of or Type("text"), was, wants, (*path, at))
