@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from spg99.commands.door import Door, with_door
+from spg99.commands.recover import recover
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
 from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Tenant
@@ -85,5 +86,6 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 options=(_GRACE,),
                 secret_once=True,
             ),
+            recover,
         ),
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import sys
 
 from spg99 import log
 from spg99.config import CatalogueSettings
 from spg99.control_plane.catalogue import EmbeddedCatalogue
-from spg99.processes import say_ready, stop_ordered
 
 _log = log.get("catalogue")
 
@@ -18,7 +20,10 @@ def run(settings: CatalogueSettings) -> None:
 
 
 async def _run(settings: CatalogueSettings) -> None:
-    stop = stop_ordered()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
     catalogue = EmbeddedCatalogue(settings.data_dir, settings.pg_bin, run_as=settings.run_as)
     stopping = asyncio.create_task(stop.wait())
     told = False
@@ -27,7 +32,8 @@ async def _run(settings: CatalogueSettings) -> None:
             # Started again here at once when it is killed; when it cannot start, this process ends with the reason.
             url = await catalogue.start()
             if not told:
-                say_ready("catalogue", url=url)
+                sys.stdout.write(json.dumps({"ready": True, "process": "catalogue", "url": url}) + "\n")
+                sys.stdout.flush()
                 told = True
             ending = asyncio.create_task(catalogue.wait_end())
             await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import click
 
 from spg99.commands.dev_folder import DevFolder
+from spg99.errors import Spg99Error, Unauthorized
+from spg99.reach import CA_FILE_VARIABLE
+
+ASK_SECONDS = 5.0
 
 
 @click.command("env")
@@ -23,12 +28,42 @@ def env(data_dir: Path | None, as_json: bool) -> None:
     """
     from spg99.config import default_data_dir
 
-    values = variables(DevFolder(data_dir or default_data_dir()))
+    folder = DevFolder(data_dir or default_data_dir())
+    values = variables(folder)
+    refuse_a_dead_key(folder, values)
     if as_json:
         click.echo(json.dumps(values, indent=2))
         return
     for name, value in values.items():
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def refuse_a_dead_key(folder: DevFolder, values: dict[str, str]) -> None:
+    """Raises Unauthorized, with the way out, when the running dev does not know the admin key any more. A dev that cannot
+    answer at this moment proves nothing."""
+    # Loaded here: the rest of the command is files.
+    from spg99.client import Client
+
+    async def ask() -> None:
+        ca_file = values.get(CA_FILE_VARIABLE)
+        async with Client(
+            values["SPG99_CP_URL"],
+            values["SPG99_API_KEY"],
+            ca_file=ca_file,
+            timeout_seconds=ASK_SECONDS,
+            max_attempts=2,
+        ) as client:
+            await client.call("GET", "/account")
+
+    try:
+        asyncio.run(ask())
+    except Unauthorized:
+        raise Unauthorized(
+            f"The admin key in {folder.admin_key_file} was revoked or has expired, so nothing is printed. "
+            f"`spg99 keys recover --data-dir {shlex.quote(str(folder.data_dir))}` makes a new one."
+        ) from None
+    except Spg99Error:
+        return
 
 
 def variables(folder: DevFolder) -> dict[str, str]:

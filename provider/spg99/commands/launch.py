@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 from spg99.commands import parent
-from spg99.processes import read_ready
 
 
 class Launch:
@@ -61,7 +61,10 @@ class Launch:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if (found := read_ready(line)) is not None:
+            found: Any = None
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+            if isinstance(found, dict) and found.get("ready") is True:
                 self._tell(self._settle, self.ready, found)
             else:
                 with contextlib.suppress(OSError):  # the terminal is gone: read on, or the child would stall

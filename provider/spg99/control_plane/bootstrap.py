@@ -13,14 +13,34 @@ from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity import keys, organizations
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
-from spg99.control_plane.records.secret_box import read_or_make_secret
+from spg99.control_plane.records.secret_box import read_or_make_secret, write_secret
 from spg99.control_plane.store import Store
 from spg99.control_plane.tenants import projects
 
 
+def admin_key_file(data_dir: Path) -> Path:
+    """Where the token of the admin key is kept (0600)."""
+    return data_dir / "secrets" / "admin.key"
+
+
 def admin_token(data_dir: Path) -> str:
-    """The token of the admin key: kept in `<data_dir>/secrets/admin.key` (0600), made at first use."""
-    return read_or_make_secret(data_dir / "secrets" / "admin.key", keys.new_token)
+    """The token of the admin key, made at first use."""
+    return read_or_make_secret(admin_key_file(data_dir), keys.new_token)
+
+
+async def recover_admin_key(store: Store, *, data_dir: Path | None) -> str:
+    """A new key with every permission, for an owner who has none left; answers its token. Nothing else changes.
+
+    With `data_dir` the token takes the place of the one in its file, as the last thing before the change is final: killed in
+    between, the next start makes a key of what the file holds.
+    """
+    token = keys.new_token()
+    async with store.transaction() as tx:
+        key_id = await keys.ensure_admin(tx, token)
+        await audit.record(tx, SYSTEM, "key.recover", key_id, name="admin", scope="global")
+        if data_dir is not None:
+            write_secret(admin_key_file(data_dir), token)
+    return token
 
 
 async def bootstrap(store: Store, *, admin_token: str) -> None:

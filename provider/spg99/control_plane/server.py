@@ -161,8 +161,9 @@ async def _run(
         try:
             await bootstrap.bootstrap(store, admin_token=bootstrap.admin_token(settings.data_dir))
             # Here too, because the server would turn its sentence into a traceback.
-            await _check_key(store, secret_box.secret_box(secret_key_file(settings)))
-            app = create_app(settings, store)
+            async with store.transaction() as tx:
+                box = await passwords.box_of(tx, secret_key_file(settings))
+            app = create_app(settings, store, box=box)
             metrics = http_server.metrics_listeners(settings.metrics_address) if settings.metrics_address else []
             ending = app.state.plane.wakeups.close
             await http_server.serve(app, listeners, ending=ending, certificate=certificate, metrics=metrics)

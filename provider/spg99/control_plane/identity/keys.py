@@ -154,8 +154,9 @@ async def revoke(tx: Transaction, row: KeyRow, actor: Actor) -> None:
     await tx.notify("spg99_keys", row.key_id)
 
 
-async def ensure_admin(tx: Transaction, token: str) -> None:
-    """A key of scope global with every permission, called `admin`, that `token` opens; a second call changes nothing."""
+async def ensure_admin(tx: Transaction, token: str) -> str | None:
+    """A key of scope global with every permission, called `admin`, that `token` opens; answers its id. A second call changes
+    nothing and answers None."""
     key_id = new_id("key")
     made = await tx.execute(
         "ensure_key",
@@ -164,8 +165,10 @@ async def ensure_admin(tx: Transaction, token: str) -> None:
         permissions=sorted(p.value for p in Permission),
         token_sha256=sha256_of(token),
     )
-    if made:
-        await audit.record(tx, SYSTEM, "key.create", key_id, name="admin", scope="global")
+    if not made:
+        return None
+    await audit.record(tx, SYSTEM, "key.create", key_id, name="admin", scope="global")
+    return key_id
 
 
 async def revoke_of_tenant(tx: Transaction, tenant_id: str) -> None:

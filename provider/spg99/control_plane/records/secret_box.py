@@ -73,13 +73,7 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(make() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        draft = _draft(path, make())
         try:
             os.link(draft, path)  # fails when another process was first: then its file counts
         except FileExistsError:
@@ -87,3 +81,19 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
         finally:
             draft.unlink()
         return path.read_text().strip()
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Puts `text` into a secret file (0600), in the place of what it held: a reader sees the one or the other."""
+    _draft(path, text).replace(path)
+
+
+def _draft(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return draft

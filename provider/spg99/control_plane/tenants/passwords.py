@@ -5,13 +5,15 @@ Encrypting them is records/secret_box.py's business.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
-from spg99.control_plane.records.secret_box import SecretBox
+from spg99.control_plane.records.secret_box import SecretBox, secret_box
 from spg99.control_plane.store import Transaction
-from spg99.errors import BadRequest
+from spg99.errors import BadRequest, Internal
 from spg99.rules import password_is_sent_alike
 
 DATABASE_PLACEHOLDER = "<db-name>"
@@ -64,6 +66,22 @@ def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: s
 class _Sealed:
     tenant_id: str
     password_encrypted: bytes
+
+
+async def box_of(tx: Transaction, file: Path) -> SecretBox:
+    """The box with the installation's key, which is made only while the catalogue holds nothing that needs it.
+
+    Raises Internal, with what to do, when the file is lost: a new key in its place would open nothing, and whoever puts
+    the right one back would find the place taken.
+    """
+    if not await asyncio.to_thread(file.exists) and await tx.one_or_none(_Sealed, "any_tenant_secret") is not None:
+        raise Internal(
+            f"The secret key file {file} is missing, and the credentials in the catalogue are encrypted with it. Put it back "
+            "from your copy, or name it with --secret-key-file (SPG99_SECRET_KEY_FILE). Nothing was written in its place."
+        )
+    box = secret_box(file)
+    await check_box(tx, box)
+    return box
 
 
 async def check_box(tx: Transaction, box: SecretBox) -> None:
