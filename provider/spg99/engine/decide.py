@@ -130,14 +130,34 @@ def _refuse_replacement(old: Resource, goal: Goal, keys: tuple[str, ...]) -> str
     return None
 
 
-def refuse_deletion(old: Resource) -> str | None:
-    """Why a resource may not be deleted, or None."""
-    if old.protect and not old.delete:
-        return (
-            "It is protected and cannot be deleted. Set `protect=False` on it in the program and run `up` first, "
-            "or leave it out of the targets."
+def decide_exchange(old: Resource, goal: Goal) -> Decision:
+    """The step when the program says by `import_` that another object takes the place of one that the state holds."""
+    if old.protect and goal.protect:
+        return Decision(
+            Kind.IMPORT,
+            refusal=f"The state has it with the id '{old.id}', and it is protected; importing '{goal.import_id}' in its place "
+            "would delete it. Remove `import_` if the id is wrong. If the other one is meant, remove `protect=True` first, or "
+            "give the other one a name of its own in the program.",
         )
-    return None
+    return Decision(Kind.IMPORT)
+
+
+def refuse_deletion(old: Resource, *, program_protects: bool | None) -> str | None:
+    """Why a resource may not be deleted, or None. Every deletion asks here, whatever led to it.
+
+    `program_protects` is what the program says now of the resource with this name; None: it says nothing.
+    """
+    if not old.protect or program_protects is False:
+        return None
+    if old.delete:
+        return (
+            f"An earlier run put another one in its place, so the deletion of '{old.id}' is pending; but it is protected. If "
+            "it may go, declare the resource with `protect=False` and run `up`."
+        )
+    return (
+        "It is protected and cannot be deleted. Set `protect=False` on it in the program and run `up` first, "
+        "or leave it out of the targets."
+    )
 
 
 def _on_changes(wanted: Sequence[str], difference: Difference) -> set[str]:
@@ -152,15 +172,3 @@ def trigger_fired(old: Value, new: Value) -> bool:
     if has_unknown(old) or has_unknown(new):
         return True
     return old is not None and new is not None and reveal(old) != reveal(new)
-
-
-def interrupted(operations: Sequence[tuple[str, str]]) -> list[str]:
-    """Sentences about (type, URN) of operations whose end nobody recorded."""
-    hints = {
-        "creating": "It may exist although the state does not know it; it is created again under the same name.",
-        "updating": "It is compared and updated again.",
-        "deleting": "It is deleted again if it is still not wanted.",
-    }
-    return [
-        f"An earlier run was interrupted while {kind} {urn}. {hints.get(kind, '')}".strip() for kind, urn in operations
-    ]

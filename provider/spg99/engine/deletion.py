@@ -16,6 +16,7 @@ from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy
 from spg99.engine.urns import is_provider
 from spg99.engine.values import UNKNOWN
+from spg99.engine.wanted import Wanted
 
 
 def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> None:
@@ -23,7 +24,7 @@ def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> No
 
     After a failure nothing new is begun; what a failed one needs stays, too.
     """
-    leaving = {r.urn for r in doomed if not r.delete}
+    leaving = {r.urn for r in doomed if not r.delete and not r.retain_on_delete}
     waits = deletion_waits(doomed)
     waiters: dict[int, set[int]] = {place: set() for place in waits}
     for place, before in waits.items():
@@ -51,12 +52,12 @@ def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> No
 def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set[str]) -> bool:
     try:
         run.ensure_going()
-        kind = Kind.DISCARD if resource.external else Kind.DELETE_REPLACED if resource.delete else Kind.DELETE
+        kind = Kind.DISCARD if resource.external else Kind.DELETE
+        if run.is_own_leaving(resource):
+            kind = Kind.DELETE_REPLACED  # told with its replacement; what an earlier run left is told by itself
         with run.step(kind, resource.urn) as outcome:
             outcome.old = resource
-            if refusal := refuse_deletion(resource):
-                raise StepFailed(refusal)
-            _call_delete(run, providers, resource, gone_with=resource.deleted_with in leaving)
+            _delete(run, providers, resource, gone_with=resource.deleted_with in leaving)
             run.dirty = True
             run.snapshot.end(resource, instead_of=resource, write=resource.managed)
     except Skipped:
@@ -67,9 +68,36 @@ def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set
     return True
 
 
-def _call_delete(run: Run, providers: Providers, resource: Resource, *, gone_with: bool) -> None:
-    """The provider's Delete, noted before; nothing when the resource is not the provider's to delete."""
-    if not resource.managed or resource.retain_on_delete or gone_with or resource.pending_replacement or run.dry_run:
+def refusal_of(run: Run, resource: Resource, replaced_by: Wanted | None = None) -> str | None:
+    """Why this run may not delete it, or None. `replaced_by` is what the program wants in its place."""
+    if replaced_by is not None:
+        return refuse_deletion(resource, program_protects=replaced_by.goal.protect)
+    says = run.protects.get(resource.urn)
+    live = run.olds.get(resource.urn)
+    if says is None and resource.delete and live is not None:
+        says = live.protect  # without a program (destroy): what it said last of the one in its place
+    return refuse_deletion(resource, program_protects=says)
+
+
+def _is_held_live(run: Run, leaving: Resource) -> bool:
+    """Whether the state holds the very object as a live resource, too."""
+    same = (leaving.type, leaving.id)
+    return leaving.managed and any((r.type, r.id) == same and not r.delete for r in run.snapshot.resources())
+
+
+def _delete(
+    run: Run, providers: Providers, resource: Resource, *, gone_with: bool = False, replaced_by: Wanted | None = None
+) -> None:
+    """The one way to delete anything: asks the guard, then has it deleted by its provider, noted before.
+
+    No call is made when it is not the provider's to delete, is retained, or goes with another. Raises StepFailed.
+    """
+    if resource.delete and _is_held_live(run, resource):
+        return  # what was to go has been taken back: deleting it would delete that
+    if refusal := refusal_of(run, resource, replaced_by):
+        raise StepFailed(refusal)
+    retained = resource.retain_on_delete or (replaced_by is not None and replaced_by.retain_on_delete)
+    if not resource.managed or retained or gone_with or resource.pending_replacement or run.dry_run:
         return
     with run.slots:
         run.ensure_going()
@@ -87,30 +115,36 @@ def _call_delete(run: Run, providers: Providers, resource: Resource, *, gone_wit
             raise
 
 
-def delete_for_replacement(run: Run, providers: Providers, old: Resource) -> Resource:
+def delete_for_replacement(run: Run, providers: Providers, old: Resource, wanted: Wanted) -> Resource:
     """Deletes a resource that is about to be made anew, and before it all that would be replaced because of it.
 
-    Answers what stands in the state in its place until it is there again.
+    Answers what stands in the state in its place until it is there again. Raises StepFailed, with nothing deleted, when any
+    of them may not go.
     """
-    for dependent in reversed(_replaced_with(run, providers, old)):
-        if dependent.protect:
+    going = _replaced_with(run, providers, old)
+    for dependent in going:
+        if refusal_of(run, dependent):
             raise StepFailed(f"{dependent.urn} would have to be replaced with it, and is protected.")
+    if refusal := refusal_of(run, old, wanted):
+        raise StepFailed(refusal)
+    for dependent in reversed(going):
         with run.step(Kind.DELETE_REPLACED, dependent.urn) as outcome:
             outcome.old = dependent
             _delete_until_made_again(run, providers, dependent)
     with run.step(Kind.DELETE_REPLACED, old.urn) as outcome:
         outcome.old = old
-        return _delete_until_made_again(run, providers, old)
+        return _delete_until_made_again(run, providers, old, replaced_by=wanted)
 
 
-def _delete_until_made_again(run: Run, providers: Providers, old: Resource) -> Resource:
-    _call_delete(run, providers, old, gone_with=False)
+def _delete_until_made_again(
+    run: Run, providers: Providers, old: Resource, *, replaced_by: Wanted | None = None
+) -> Resource:
+    _delete(run, providers, old, replaced_by=replaced_by)
     waiting = copy(old, pending_replacement=True)
     with run.lock:
         run.dirty = True
-        run.snapshot.replace_old(old, waiting)
         run.olds[old.urn] = waiting
-    run.snapshot.end(old)
+    run.snapshot.end(old, marked=(old, waiting))
     return waiting
 
 

@@ -126,9 +126,9 @@ class Display:
                 return
             keys = sorted({line.path.split(".")[0].split("[")[0] for line in lines_of(event)})
             about = f"  [diff: {','.join(keys)}]" if keys and event.kind in (Kind.UPDATE, Kind.REPLACE) else ""
-            self._line(event.kind, event.urn, event.kind + about)
+            self._line(event.kind, event.urn, event.kind + about + _pending(event))
         else:
-            self._line(event.kind, event.urn, f"{_DONE[event.kind]} ({event.seconds:.2f}s)")
+            self._line(event.kind, event.urn, f"{_DONE[event.kind]} ({event.seconds:.2f}s){_pending(event)}")
         if self._diff:
             for line in lines_of(event):
                 self._console.print(_difference_text(line), soft_wrap=True)
@@ -243,6 +243,13 @@ def shown(value: Value) -> str:
         return "output<string>"
     visible = redact(value)
     return "[secret]" if visible == "[secret]" else json.dumps(visible, ensure_ascii=False)
+
+
+def _pending(event: StepEnded) -> str:
+    """What tells the deletion that an earlier run left from one of what the program no longer wants."""
+    if event.kind is Kind.DELETE and event.old is not None and event.old.delete:
+        return f"  [id {event.old.id}: replaced by an earlier run, its deletion is pending]"
+    return ""
 
 
 def _difference_text(line: Line) -> Text:

@@ -80,7 +80,7 @@ def parse(text: str) -> list[Entry]:
 def import_all(workspace: Workspace, options: Options, entries: list[Entry], listener: Listener) -> Result:
     """Records every entry, or those until the first that cannot be."""
     with running(workspace, options, listener) as (run, providers):
-        root = _root(run)
+        root = make(run.stack, run.project.name, STACK_TYPE, f"{run.project.name}-{run.stack}")
         for entry in entries:
             if run.stop.is_set():
                 break
@@ -88,13 +88,11 @@ def import_all(workspace: Workspace, options: Options, entries: list[Entry], lis
     return run.result
 
 
-def _root(run: Run) -> str:
-    """The stack's own resource, which everything without a parent belongs to."""
-    urn = make(run.stack, run.project.name, STACK_TYPE, f"{run.project.name}-{run.stack}")
+def _record_root(run: Run, urn: str) -> None:
+    """The stack's own resource, which everything without a parent belongs to, is there before the first of them."""
     if urn not in run.olds:
         root = run.olds[urn] = Resource(urn, STACK_TYPE, custom=False, created=now(), modified=now())
-        run.snapshot.end(done=root)
-    return urn
+        run.snapshot.end(done=root, write=False)
 
 
 def _import_one(run: Run, providers: Providers, entry: Entry, root: str) -> None:
@@ -109,6 +107,7 @@ def _import_one(run: Run, providers: Providers, entry: Entry, root: str) -> None
             resource = (
                 _component(urn, entry, parent) if entry.component else _custom(run, providers, urn, entry, parent)
             )
+            _record_root(run, root)
             outcome.new = run.olds[urn] = resource
             run.dirty = True
             run.snapshot.end(done=resource)

@@ -18,6 +18,8 @@ import psutil
 from spg99.engine.backend import StackFile
 from spg99.errors import Conflict, Unavailable
 
+ATTRIBUTES = ".attrs"
+
 
 @contextlib.contextmanager
 def held(stack: StackFile) -> Iterator[list[str]]:
@@ -51,7 +53,8 @@ def held(stack: StackFile) -> Iterator[list[str]]:
 def locks(stack: StackFile) -> list[tuple[Path, dict[str, Any]]]:
     """Every lock on the stack with what is written in it (empty when unreadable)."""
     found = []
-    for file in sorted(stack.lock_folder.glob("*")):
+    # Beside each lock Pulumi's backend keeps its attributes (`<lock>.attrs`), which are no lock.
+    for file in sorted(f for f in stack.lock_folder.glob("*") if f.suffix != ATTRIBUTES):
         try:
             content = json.loads(file.read_text())
         except FileNotFoundError:
@@ -66,8 +69,18 @@ def break_locks(stack: StackFile) -> int:
     """Removes every lock (`cancel`); answers how many there were."""
     found = locks(stack)
     for file, _ in found:
-        file.unlink(missing_ok=True)
+        _remove(file)
     return len(found)
+
+
+def holders(stack: StackFile) -> list[str]:
+    """Who works on the stack now, as far as anybody can tell."""
+    return [describe(content) for _, content in locks(stack) if not _is_dead(content)]
+
+
+def _remove(file: Path) -> None:
+    for each in (file, file.with_name(file.name + ATTRIBUTES)):
+        each.unlink(missing_ok=True)
 
 
 def _look(stack: StackFile, own: Path | None = None) -> list[str]:
@@ -78,7 +91,7 @@ def _look(stack: StackFile, own: Path | None = None) -> list[str]:
             continue
         owner = describe(content)
         if _is_dead(content):
-            file.unlink(missing_ok=True)
+            _remove(file)
             notes.append(f"Removed the lock of {owner}: that process is gone.")
         else:
             held_by.append(f"{owner} ({file})")

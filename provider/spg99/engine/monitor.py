@@ -149,7 +149,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
                 run.tell(Outputs(before, outputs))
             if outputs != current.outputs and not run.dry_run:
                 changed = copy(current, outputs=outputs)
-                run.snapshot.replace_old(current, changed)
+                run.snapshot.end(marked=(current, changed), write=False)
                 run.registered[request.urn], run.dirty = changed, True
         return empty_pb2.Empty()
 

@@ -9,8 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from spg99.engine import lock, refresh
-from spg99.engine.decide import interrupted, refuse_deletion
-from spg99.engine.deletion import delete_all, leftovers
+from spg99.engine.deletion import delete_all, leftovers, refusal_of
 from spg99.engine.events import Listener, Message, Outputs, Result
 from spg99.engine.graph import dependents, matcher
 from spg99.engine.interrupt import handled
@@ -18,6 +17,7 @@ from spg99.engine.monitor import Monitor
 from spg99.engine.program import run_program
 from spg99.engine.providers import Providers
 from spg99.engine.run import Options, Run
+from spg99.engine.settling import settle_interrupted
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource
 from spg99.engine.urns import is_provider
@@ -50,7 +50,7 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
             listener=listener,
             cwd=workspace.cwd,
         )
-        for text in [*notes, *interrupted([(op.type, op.resource.urn) for op in deployment.operations])]:
+        for text in notes:
             run.tell(Message("warning", text))
         run.dirty = bool(deployment.operations)
         run.result.outputs = deployment.outputs()
@@ -69,6 +69,10 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
         try:
             if not options.dry_run:
                 workspace.stack.back_up()
+            if options.clear_pending_creates:
+                run.snapshot.keep_unresolved([])
+            if not (options.dry_run and lock.holders(workspace.stack)):  # those are under way, not interrupted
+                settle_interrupted(run, providers)
             yield run, providers
         except Spg99Error as error:
             run.fail(error.message)
@@ -132,7 +136,7 @@ def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _
                 doomed = [r for r in current if r.urn in going]
             needed = {r.provider for r in current if r not in doomed}
             doomed = [r for r in doomed if not (is_provider(r.type) and r.reference in needed)]
-        refused = [(r, reason) for r in doomed if (reason := refuse_deletion(r))]
+        refused = [(r, reason) for r in doomed if (reason := refusal_of(run, r))]
         for resource, reason in refused:
             run.fail(reason, resource.urn)
         if not refused and _targets_cover(run, doomed):
@@ -161,8 +165,6 @@ def refresh_stack(workspace: Workspace, options: Options, listener: Listener = _
     """Brings the state to what really is. When anything cannot be read, the state stays as it was."""
     with running(workspace, options, listener) as (run, providers):
         workspace.crypter.check()
-        if options.clear_pending_creates:
-            run.snapshot.forget_unresolved()
         refresh.refresh_all(run, providers)
     return run.result
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 from pulumi.runtime.proto import provider_pb2 as pb
 
+from spg99 import pending
 from spg99.engine.autonaming import Proposal
 from spg99.engine.decide import Change, Difference
 from spg99.engine.failure import OutcomeUnknown, StepFailed, from_rpc
@@ -48,6 +50,23 @@ _KINDS = {
 _REPLACING = {pb.PropertyDiff.ADD_REPLACE, pb.PropertyDiff.DELETE_REPLACE, pb.PropertyDiff.UPDATE_REPLACE}
 
 Timing = Callable[[str, float], None]
+
+
+class CannotSay(StepFailed):
+    """The provider was asked what became of a create, and does not know such a question."""
+
+    code = "CannotSay"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A create that happened although nobody saw its end."""
+
+    id: str
+    inputs: Props
+    outputs: Props
+    unfinished: str
+    """what is missing until it is settled; empty: nothing"""
 
 
 class Provider:
@@ -272,6 +291,26 @@ class Provider:
             return None
         new_inputs = self._marked(answer.inputs, inputs or {}) if answer.HasField("inputs") else None
         return answer.id, new_inputs, self._marked(answer.properties, state or inputs or {})
+
+    def was_made(self, wanted: Resource, *, withdraw: bool) -> Made | None:
+        """What became of a create whose end nobody saw; None: nothing, and with `withdraw` nothing will. Raises CannotSay when
+        the provider does not know the question."""
+        request = pb.ReadRequest(
+            id=pending.WAS_IT_MADE_ELSE_NEVER if withdraw else pending.WAS_IT_MADE,
+            urn=wanted.urn,
+            name=name_of(wanted.urn),
+            type=type_of(wanted.urn),
+            inputs=self._struct(wanted.inputs),
+        )
+        answer = self._call("Read", request)
+        properties = self._marked(answer.properties, wanted.inputs)
+        verdict = reveal(properties.pop(pending.ANSWER, None))
+        if not isinstance(verdict, dict):
+            raise CannotSay(f"The provider '{self.package}' does not know the question.")
+        if not verdict.get("made"):
+            return None
+        inputs = self._marked(answer.inputs, wanted.inputs) if answer.HasField("inputs") else wanted.inputs
+        return Made(answer.id, inputs, properties, str(verdict.get("unfinished") or ""))
 
     def delete(self, old: Resource, *, timeout: float) -> None:
         """Deletes the resource; a missing one counts as deleted."""

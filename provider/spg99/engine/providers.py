@@ -89,20 +89,19 @@ class Providers:
             raise
         if old is not None and kind is Kind.SAME and _same_options(old, new):
             new = old
-        elif old is not None and kind is Kind.REPLACE:
-            going = copy(old, delete=True)
-            run.snapshot.replace_old(old, going)
+        marked = None
+        if old is not None and kind is Kind.REPLACE:
+            going = run.superseded(old, protect=wanted.protect, retain_on_delete=wanted.retain_on_delete)
             self._known[going.reference] = going
-            run.doomed.append(going)
+            marked, old = (old, going), None
             run.replaced.add(urn)
-            old = None
         with run.lock:
             run.registered[urn] = new
             run.dirty |= new is not old
         self._known[new.reference] = new
         with self._lock:
             self._running[new.reference] = provider
-        run.snapshot.end(done=new, instead_of=old, write=False)
+        run.snapshot.end(done=new, instead_of=old, marked=marked, write=False)
         return new
 
     def get(self, reference: str) -> Provider:

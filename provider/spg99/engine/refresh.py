@@ -59,7 +59,7 @@ def _look(run: Run, providers: Providers, old: Resource) -> Seen | None:
         with run.slots:
             run.ensure_going()
             provider = providers.get(old.provider)
-            seen = _read(run, provider, old)
+            seen = read_back(run, provider, old)
         kind = Kind.DELETE if seen.new is None else Kind.UPDATE if seen.difference.changed else Kind.SAME
         with run.step(kind, old.urn, begins=False) as outcome:
             outcome.old, outcome.new, outcome.difference = old, seen.new, seen.difference
@@ -71,7 +71,8 @@ def _look(run: Run, providers: Providers, old: Resource) -> Seen | None:
         return None
 
 
-def _read(run: Run, provider: Provider, old: Resource) -> Seen:
+def read_back(run: Run, provider: Provider, old: Resource) -> Seen:
+    """How a resource of the state is now. Raises StepFailed when its provider cannot read it."""
     reasons: list[str] = []
     try:
         found = provider.read(old.urn, old.id, old.inputs, old.outputs, timeout=old.custom_timeouts.get("read", 0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from spg99 import faults
 from spg99.engine import autonaming, paths
-from spg99.engine.decide import NOTHING, Decision, Kind, decide, wants_import
+from spg99.engine.decide import NOTHING, Decision, Kind, decide, decide_exchange, wants_import
 from spg99.engine.deletion import delete_for_replacement
 from spg99.engine.failure import OutcomeUnknown, PartlyFailed, Skipped, StepFailed
 from spg99.engine.provider import Provider
@@ -46,6 +46,7 @@ def claimed(run: Run, wanted: Wanted, settle: Callable[[], Settled]) -> Settled:
             if wanted.urn in run.claimed:
                 raise StepFailed("The program registers it twice: give the two different names.")
             run.claimed.add(wanted.urn)
+            run.protects[wanted.urn] = wanted.goal.protect
         run.ensure_going()
         if needed := _needs(wanted) & run.unusable:
             raise Skipped(f"It needs {', '.join(sorted(needed))}, which failed.")
@@ -88,9 +89,8 @@ def _find_old(run: Run, wanted: Wanted) -> Resource | None:
         if urn is None:
             return None
         if urn != wanted.urn:
+            # Only remembered: the state takes the new name with the step itself, once that is decided and done.
             run.alias_of[urn], run.alias_used[wanted.urn] = wanted.urn, urn
-            run.snapshot.rename(urn, wanted.urn)
-            run.dirty = True
         return run.olds[urn]
 
 
@@ -134,24 +134,19 @@ class _Custom:
         self.seed = os.urandom(32)
 
     def settle(self, old: Resource | None) -> Settled:
-        """Import, check, compare, decide, act."""
+        """Check, compare, decide, act: until the step is decided, nothing is written and nothing changed."""
         wanted = self.wanted
-        imported = wants_import(wanted.goal, old, custom=True)
-        if imported:
-            old = self._import(old)
+        if wants_import(wanted.goal, old, custom=True):
+            return self._settle_import(old)
         known = old if old is not None and not old.external and old.urn not in self.run.forced else None
         inputs = paths.keep_old(wanted.inputs, old.inputs, wanted.ignore_changes) if old else wanted.inputs
         checked = self._check(known, inputs)
         decision = self._decide(old, checked)
         new = wanted.resource(self.reference, checked)
-        if decision.refusal:
-            with self.run.step(decision.kind, wanted.urn, begins=False) as outcome:
-                outcome.old, outcome.new = old, new
-                outcome.difference, outcome.replace_keys = decision.difference, decision.replace_keys
-                raise StepFailed(decision.refusal)
+        self._ensure_allowed(decision, old, new)
         if decision.kind is Kind.SAME:
             assert old is not None
-            return self._same(old, new, told=imported)
+            return self._same(old, new, told=False)
         if decision.kind is Kind.REPLACE:
             assert old is not None
             checked = self._check(None, wanted.inputs)
@@ -160,6 +155,34 @@ class _Custom:
             assert old is not None
             return self._update(old, new, decision)
         return self._create(old, new)
+
+    def _ensure_allowed(self, decision: Decision, old: Resource | None, new: Resource) -> None:
+        """Raises StepFailed, told as a step, when the decision is a refusal."""
+        if decision.refusal:
+            with self.run.step(decision.kind, self.wanted.urn, begins=False) as outcome:
+                outcome.old, outcome.new = old, new
+                outcome.difference, outcome.replace_keys = decision.difference, decision.replace_keys
+                raise StepFailed(decision.refusal)
+
+    def _settle_import(self, old: Resource | None) -> Settled:
+        """Takes over what the program names by `import_`; what the state has under this name leaves by it, as if replaced."""
+        wanted = self.wanted
+        found = self._read_import()
+        leaving = old if old is not None and not old.external else None
+        if leaving is not None:
+            # The same questions as for any replacement: the engine's guard, and the provider's (its Check and Diff refuse
+            # where data would be lost).
+            self._ensure_allowed(decide_exchange(leaving, wanted.goal), leaving, found)
+            self.provider.diff(leaving, self._check(leaving, wanted.inputs), (), wanted.urn)
+        inputs = paths.keep_old(wanted.inputs, found.inputs, wanted.ignore_changes)
+        checked = self._check(found, inputs)
+        decision = self._decide(found, checked)
+        new = wanted.resource(self.reference, checked)
+        self._ensure_allowed(decision, found, new)
+        self._take_over(found, instead_of=None if leaving is not None else old, leaving=leaving)
+        if decision.kind is Kind.SAME:
+            return self._same(found, new, told=True)
+        return self._update(found, new, decision)
 
     def _check(self, old: Resource | None, inputs: Props) -> Props:
         run, wanted = self.run, self.wanted
@@ -215,8 +238,8 @@ class _Custom:
             outcome.new = done
         return Settled(done.urn, done.id, done.outputs)
 
-    def _make(self, new: Resource, *, instead_of: Resource | None) -> Resource:
-        """The provider's Create, between the two notes in the state."""
+    def _make(self, new: Resource, *, instead_of: Resource | None, leaving: Resource | None = None) -> Resource:
+        """The provider's Create, between the two notes in the state. `leaving` is deleted later, in favour of the new one."""
         run, snapshot = self.run, self.run.snapshot
         with run.slots:
             run.ensure_going()
@@ -228,7 +251,7 @@ class _Custom:
                 )
                 faults.point("engine.create.made")
             except PartlyFailed as partial:
-                self._keep_partial(new, partial, instead_of=instead_of)
+                self._keep_partial(new, partial, instead_of=instead_of, leaving=leaving)
                 raise
             except OutcomeUnknown:
                 snapshot.leave_open(new)
@@ -238,7 +261,7 @@ class _Custom:
                 raise
             done = copy(new, id=id_, outputs=self._sealed(outputs), created=now(), modified=now())
             run.registered[new.urn], run.dirty = done, True
-            snapshot.end(new, done=done, instead_of=instead_of)
+            snapshot.end(new, done=done, instead_of=instead_of, marked=self._marked(leaving))
             return done
 
     def _update(self, old: Resource, new: Resource, decision: Decision) -> Settled:
@@ -281,19 +304,18 @@ class _Custom:
             if old.pending_replacement:
                 done = self._make(new, instead_of=old)
             elif decision.delete_first:
-                gone = delete_for_replacement(run, self.providers, old)
+                gone = delete_for_replacement(run, self.providers, old, self.wanted)
                 run.replaced.add(new.urn)
                 done = self._make(new, instead_of=gone)
             else:
                 run.replaced.add(new.urn)
-                done = self._make(new, instead_of=None)
-                leaving = copy(old, delete=True)
-                run.snapshot.replace_old(old, leaving)
-                run.doomed.append(leaving)
+                done = self._make(new, instead_of=None, leaving=old)
             outcome.new = done
         return Settled(done.urn, done.id, done.outputs)
 
-    def _keep_partial(self, new: Resource, partial: PartlyFailed, *, instead_of: Resource | None) -> None:
+    def _keep_partial(
+        self, new: Resource, partial: PartlyFailed, *, instead_of: Resource | None, leaving: Resource | None = None
+    ) -> None:
         """What exists half-way belongs into the state, with the reasons; the next run continues it."""
         done = copy(
             new,
@@ -305,32 +327,42 @@ class _Custom:
             modified=now(),
         )
         self.run.dirty = True
-        self.run.snapshot.end(new, done=done, instead_of=instead_of)
+        self.run.snapshot.end(new, done=done, instead_of=instead_of, marked=self._marked(leaving))
 
-    def _import(self, old: Resource | None) -> Resource:
-        """Reads what the program wants to take over, and puts it into the state."""
+    def _read_import(self) -> Resource:
+        """What the program wants to take over, as it is. Changes nothing."""
         run, wanted = self.run, self.wanted
         id_ = wanted.goal.import_id
         # A dynamic provider cannot be found without its `__provider`; Pulumi's engine does not send it and fails there.
         hint = {"__provider": wanted.inputs["__provider"]} if self.provider.package in DYNAMIC_PACKAGES else None
-        with run.step(Kind.IMPORT, wanted.urn) as outcome, run.slots:
+        with run.slots:
+            run.ensure_going()
             found = self.provider.read(wanted.urn, id_, hint, None, timeout=wanted.timeouts.get("read", 0))
-            if found is None:
-                raise StepFailed(f"There is nothing to import with the id '{id_}'.")
-            real_id, inputs, outputs = found
-            if inputs is None:
-                raise StepFailed(f"The provider '{package_of(wanted.type)}' cannot import a {wanted.type}.")
-            resource = wanted.resource(self.reference, inputs, id=real_id, created=now(), modified=now())
-            resource = outcome.new = copy(resource, outputs=self._sealed(outputs))
-            if old is not None and not old.external:
-                leaving = copy(old, delete=True)
-                run.snapshot.replace_old(old, leaving)
-                run.doomed.append(leaving)
-                old = None
+        if found is None:
+            raise StepFailed(f"There is nothing to import with the id '{id_}'.")
+        real_id, inputs, outputs = found
+        if inputs is None:
+            raise StepFailed(f"The provider '{package_of(wanted.type)}' cannot import a {wanted.type}.")
+        resource = wanted.resource(self.reference, inputs, id=real_id, created=now(), modified=now())
+        return copy(resource, outputs=self._sealed(outputs))
+
+    def _take_over(self, found: Resource, *, instead_of: Resource | None, leaving: Resource | None) -> None:
+        """Puts what was read, checked and decided into the state."""
+        run = self.run
+        with run.step(Kind.IMPORT, found.urn) as outcome:
+            outcome.old, outcome.new = leaving, found
             run.dirty = True
-            run.snapshot.end(done=resource, instead_of=old)
-            run.registered[wanted.urn] = resource
-        return resource
+            run.registered[found.urn] = found
+            run.snapshot.end(done=found, instead_of=instead_of, marked=self._marked(leaving))
+
+    def _marked(self, old: Resource | None) -> tuple[Resource, Resource] | None:
+        """A resource that another takes the place of, and how it looks while it waits for its deletion."""
+        if old is None:
+            return None
+        wanted = self.wanted
+        return old, self.run.superseded(
+            old, protect=wanted.goal.protect, retain_on_delete=wanted.retain_on_delete
+        )
 
     def _sealed(self, outputs: Props) -> Props:
         """The outputs with those marked secret that the program declares to be."""

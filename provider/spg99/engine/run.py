@@ -16,7 +16,7 @@ from spg99.engine.events import Event, Failure, Listener, Message, Result, StepE
 from spg99.engine.failure import Skipped
 from spg99.engine.project import Project
 from spg99.engine.snapshot import Snapshot
-from spg99.engine.state import Resource
+from spg99.engine.state import Resource, copy
 from spg99.engine.urns import is_default_provider
 from spg99.errors import Spg99Error
 
@@ -51,6 +51,8 @@ class Run:
     registered: dict[str, Resource] = field(default_factory=dict)
     claimed: set[str] = field(default_factory=set)
     """URNs that the program has registered, whatever became of them"""
+    protects: dict[str, bool] = field(default_factory=dict)
+    """URN -> whether the program protects it"""
     unusable: set[str] = field(default_factory=set)
     """URNs whose step failed or was skipped: what needs them is skipped too"""
     left_out: set[str] = field(default_factory=set)
@@ -62,8 +64,8 @@ class Run:
     replaced: set[str] = field(default_factory=set)
     forced: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """URNs that were deleted for the sake of another's replacement, with the reason"""
-    doomed: list[Resource] = field(default_factory=list)
-    """replaced resources, deleted when all else is done"""
+    own_leavings: list[Resource] = field(default_factory=list)
+    """what this run itself has replaced: deleted when all else is done, and told with the replacement"""
     dirty: bool = False
     root_urn: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -84,6 +86,24 @@ class Run:
             with self.lock:
                 self.result.messages.append(event)
         self.listener(event)
+
+    def superseded(self, old: Resource, *, protect: bool, retain_on_delete: bool) -> Resource:
+        """How a replaced resource looks while it waits for its deletion. The options are what the program says now: it was
+        asked whether a protected one may go, and whoever retains it from this run on means this one, too."""
+        leaving = copy(
+            old,
+            delete=True,
+            protect=old.protect and protect,
+            retain_on_delete=old.retain_on_delete or retain_on_delete,
+        )
+        with self.lock:
+            self.own_leavings.append(leaving)
+        return leaving
+
+    def is_own_leaving(self, resource: Resource) -> bool:
+        """Whether this run has replaced it; else an earlier run did, and never came to deleting it."""
+        with self.lock:
+            return any(leaving is resource for leaving in self.own_leavings)
 
     def note_call(self, method: str, seconds: float) -> None:
         """Counts a call to a provider."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from spg99.engine.backend import StackFile
 from spg99.engine.crypt import Crypter
@@ -33,7 +33,7 @@ class Snapshot:
         self._new: dict[int, Resource] = {}
         self._gone: set[int] = set()
         self._pending: dict[int, Operation] = {}
-        self._unresolved = [op for op in base.operations if op.type == "creating"]
+        self._unresolved = list(base.operations)
         self._renamed: dict[str, str] = {}
         self._secrets_provider = base.secrets_provider
         self._extra = base.extra
@@ -64,17 +64,32 @@ class Snapshot:
         *,
         done: Resource | None = None,
         instead_of: Resource | None = None,
+        marked: tuple[Resource, Resource] | None = None,
         write: bool = True,
     ) -> None:
-        """Records what became of an operation: `done` is now there, `instead_of` no more. Returns when it is on disk."""
+        """Records what became of an operation: `done` is now there, `instead_of` no more. Returns when it is on disk.
+
+        `marked` is a resource and how it looks from now on, in the same place: one that waits for its deletion, say. All of
+        it is one change: no file that is written ever holds half of it.
+        """
         with self._lock:
             if begun is not None:
                 self._pending.pop(id(begun), None)
+            if marked is not None:
+                self._put_in_place(*marked)
+            before = instead_of or (marked[0] if marked is not None else None)
+            if before is not None and done is not None and before.urn != done.urn:
+                self._renamed[before.urn] = done.urn  # an alias: everything old that refers to it means the new name now
             if instead_of is not None:
                 self._drop(instead_of)
             if done is not None:
                 self._new[id(done)] = done
-                self._unresolved = [op for op in self._unresolved if op.resource.urn != done.urn]
+            known = {r.urn for r in (before, done) if r is not None}
+            # One that merely stays as it was says nothing of another that was being made under its name.
+            stays = begun is None and instead_of is not None
+            self._unresolved = [
+                op for op in self._unresolved if op.resource.urn not in known or (stays and op.type == "creating")
+            ]
         if write:
             self._write()
 
@@ -83,19 +98,6 @@ class Snapshot:
         with self._lock:
             operation = self._pending.pop(id(begun))
             self._unresolved.append(operation)
-
-    def replace_old(self, old: Resource, changed: Resource) -> None:
-        """An old resource stays where it is in the order but looks different (marked for deletion, say)."""
-        with self._lock:
-            if id(old) in self._new:
-                self._new = {id(r): r for r in (changed if r is old else r for r in self._new.values())}
-            else:
-                self._base = [changed if r is old else r for r in self._base]
-
-    def rename(self, old_urn: str, new_urn: str) -> None:
-        """Everything old that refers to `old_urn` means `new_urn` from now on."""
-        with self._lock:
-            self._renamed[old_urn] = new_urn
 
     def rewrite(self, resources: Iterable[Resource]) -> None:
         """The whole state is now this list (after a refresh)."""
@@ -107,10 +109,10 @@ class Snapshot:
         with self._lock:
             return list(self._unresolved)
 
-    def forget_unresolved(self) -> None:
-        """The user knows better: nothing is left of interrupted operations."""
+    def keep_unresolved(self, operations: Sequence[Operation]) -> None:
+        """Only these are still open; of the others it is known what became of them."""
         with self._lock:
-            self._unresolved = []
+            self._unresolved = list(operations)
 
     def resources(self) -> list[Resource]:
         """The merged state."""
@@ -125,6 +127,12 @@ class Snapshot:
     def save(self) -> None:
         """Writes the state as it is now."""
         self._write()
+
+    def _put_in_place(self, old: Resource, changed: Resource) -> None:
+        if id(old) in self._new:
+            self._new = {id(r): r for r in (changed if r is old else r for r in self._new.values())}
+        else:
+            self._base = [changed if r is old else r for r in self._base]
 
     def _drop(self, resource: Resource) -> None:
         if self._new.pop(id(resource), None) is None:

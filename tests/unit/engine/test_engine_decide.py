@@ -12,7 +12,7 @@ from spg99.engine.decide import (
     Goal,
     Kind,
     decide,
-    interrupted,
+    decide_exchange,
     refuse_deletion,
     trigger_fired,
     wants_import,
@@ -96,10 +96,20 @@ def test_import(what: Resource | None, id_: str, custom: bool, wanted: bool) -> 
     assert wants_import(Goal(import_id=id_), what, custom=custom) is wanted
 
 
-def test_deletion_of_the_protected_is_refused_unless_it_was_replaced_already() -> None:
-    assert refuse_deletion(old()) is None
-    assert "protected" in (refuse_deletion(old(protect=True)) or "")
-    assert refuse_deletion(old(protect=True, delete=True)) is None
+@pytest.mark.parametrize("delete", [False, True], ids=["live", "pending"])
+def test_deletion_of_the_protected_is_refused_until_the_program_unprotects_it(delete: bool) -> None:
+    assert refuse_deletion(old(delete=delete), program_protects=None) is None
+    kept = old(protect=True, delete=delete)
+    for says in (None, True):
+        assert "protected" in (refuse_deletion(kept, program_protects=says) or "")
+    assert refuse_deletion(kept, program_protects=False) is None
+
+
+def test_an_import_in_place_of_a_protected_one_is_refused() -> None:
+    goal = Goal(import_id="other", protect=True)
+    assert "'other' in its place would delete it" in (decide_exchange(old(protect=True), goal).refusal or "")
+    assert decide_exchange(old(protect=True), Goal(import_id="other")).refusal is None
+    assert decide_exchange(old(), goal).refusal is None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +120,3 @@ def test_trigger(before: Any, after: Any, fired: bool) -> None:
     assert trigger_fired(before, after) is fired
 
 
-def test_interrupted_operations_are_named() -> None:
-    (text,) = interrupted([("creating", "urn:x")])
-    assert text.startswith("An earlier run was interrupted while creating urn:x.")

@@ -220,7 +220,7 @@ def test_done_resources_come_first_and_old_ones_keep_their_order(stack: StackFil
     assert latest["resources"][0]["outputs"] == {"x": 1} and "pending_operations" not in latest
     assert "secrets_providers" not in latest, "no secret, no passphrase needed"
     leaving = copy(b, delete=True)
-    snapshot.replace_old(b, leaving)
+    snapshot.end(marked=(b, leaving), write=False)
     snapshot.end(leaving, instead_of=leaving)
     assert [r.id for r in snapshot.resources()] == ["a", "extra", "c"]
 
@@ -229,7 +229,7 @@ def test_a_kept_resource_that_changes_is_there_once(stack: StackFile) -> None:
     root = resource("root")
     snapshot = Snapshot(Deployment([root]), quick(), stack)
     snapshot.end(done=root, instead_of=root, write=False)
-    snapshot.replace_old(root, copy(root, outputs={"x": 1}))
+    snapshot.end(marked=(root, copy(root, outputs={"x": 1})), write=False)
     assert [(r.id, r.outputs) for r in snapshot.resources()] == [("root", {"x": 1})]
 
 
@@ -239,7 +239,6 @@ def test_old_references_follow_a_renamed_resource(stack: StackFile) -> None:
     needs = resource("needs", dependencies=[parent.urn], property_dependencies={"x": [child.urn]})
     snapshot = Snapshot(Deployment([parent, child, needs]), quick(), stack)
     moved = copy(parent, urn="urn:pulumi:dev::proj::x:y:P::new", type="x:y:P")
-    snapshot.rename(parent.urn, moved.urn)
     snapshot.end(done=moved, instead_of=parent)
     written = (stack.read() or {})["resources"]
     assert written[1]["urn"] == "urn:pulumi:dev::proj::x:y:P$a:b:C::kid" and written[1]["parent"] == moved.urn

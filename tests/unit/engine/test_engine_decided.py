@@ -1,0 +1,252 @@
+"""Random programs against a stack, with failures between deciding and writing: the state never holds what was not decided, and
+nothing protected goes. Real registration, deletion and snapshot; the provider is a dictionary of objects in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spg99.engine.backend import Backend, StackFile
+from spg99.engine.crypt import Crypter
+from spg99.engine.decide import Difference, Goal, Kind
+from spg99.engine.deletion import delete_all, leftovers
+from spg99.engine.failure import OutcomeUnknown, PartlyFailed, StepFailed
+from spg99.engine.project import Project
+from spg99.engine.registration import register
+from spg99.engine.run import Options, Run
+from spg99.engine.snapshot import Snapshot
+from spg99.engine.state import Resource, load_deployment
+from spg99.engine.urns import make
+from spg99.engine.wanted import Alias, Wanted
+from spg99.errors import Spg99Error, Unavailable
+
+NAMES = ("a", "b", "c")
+TYPE = "mem:index:Thing"
+REFERENCE = "urn:pulumi:dev::p::pulumi:providers:mem::default::1"
+
+
+@dataclass
+class World:
+    """The objects that exist, and the provider that serves them. Fails as it is told, once for each (method, name)."""
+
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fails: dict[tuple[str, str], str] = field(default_factory=dict)
+    package: str = "mem"
+    configured: bool = True
+    deleted: list[str] = field(default_factory=list)
+    made: int = 0
+
+    def _maybe_fail(self, method: str, urn: str) -> str:
+        how = self.fails.pop((method, urn.rpartition("::")[2]), "")
+        if how == "refused":
+            raise StepFailed(f"{method} is refused")
+        return how
+
+    def check(self, urn: str, old: Any, new: Any, seed: bytes, named: Any = None) -> Any:
+        self._maybe_fail("check", urn)
+        return dict(new)
+
+    def diff(self, old: Resource, new: Any, ignored: Any, urn: str) -> Difference:
+        self._maybe_fail("diff", urn)
+        keys = tuple(key for key in ("text", "kind", "place") if old.inputs.get(key) != new.get(key))
+        replaces = tuple(key for key in keys if key in ("kind", "place"))
+        return Difference(bool(keys), keys, replaces, delete_before_replace="place" in keys)
+
+    def create(self, urn: str, inputs: Any, *, timeout: float, preview: bool) -> Any:
+        how = self._maybe_fail("create", urn)
+        if preview:
+            return "", dict(inputs)
+        self.made += 1
+        id_ = f"{urn.rpartition('::')[2]}-{self.made}"
+        if how != "lost before":
+            self.objects[id_] = dict(inputs)
+        if how.startswith("lost"):
+            raise OutcomeUnknown("the provider ended")
+        if how == "partly":
+            raise PartlyFailed(id_, dict(inputs), dict(inputs), ["not ready"])
+        return id_, dict(inputs)
+
+    def update(self, urn: str, old: Resource, inputs: Any, ignored: Any, *, timeout: float, preview: bool) -> Any:
+        how = self._maybe_fail("update", urn)
+        if not preview:
+            self.objects[old.id] = dict(inputs)
+        if how:
+            raise OutcomeUnknown("the provider ended")
+        return dict(inputs)
+
+    def read(self, urn: str, id_: str, inputs: Any, state: Any, *, timeout: float = 0) -> Any:
+        self._maybe_fail("read", urn)
+        found = self.objects.get(id_)
+        return None if found is None else (id_, dict(found), dict(found))
+
+    def delete(self, old: Resource, *, timeout: float) -> None:
+        how = self._maybe_fail("delete", old.urn)
+        if how != "lost before":
+            self.objects.pop(old.id, None)
+            self.deleted.append(old.id)
+        if how:
+            raise OutcomeUnknown("the provider ended")
+
+
+class OneProvider:
+    """All resources are served by the one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def get(self, reference: str) -> World:
+        return self.world
+
+    def default_for(self, type_: str, version: str = "", url: str = "") -> str:
+        return REFERENCE
+
+    def resource(self, reference: str) -> None:
+        return None
+
+
+@dataclass
+class FullDisk:
+    """A stack's file whose n-th write fails."""
+
+    file: StackFile
+    fails_at: int
+    writes: int = 0
+
+    def write(self, content: bytes) -> None:
+        self.writes += 1
+        if self.writes == self.fails_at:
+            raise Unavailable("the disk is full")
+        self.file.write(content)
+
+
+declared = st.fixed_dictionaries(
+    {
+        "text": st.sampled_from("xyz"),
+        "kind": st.sampled_from("km"),
+        "place": st.sampled_from("pq"),
+        "protect": st.booleans(),
+        "retain": st.booleans(),
+        "import": st.sampled_from(["", "", "", "theirs-1", "nobody-1"]),
+        "alias": st.sampled_from(["", "", *NAMES]),
+    }
+)
+programs = st.dictionaries(st.sampled_from(NAMES), declared)
+failures = st.dictionaries(
+    st.tuples(st.sampled_from(["check", "diff", "create", "update", "read", "delete"]), st.sampled_from(NAMES)),
+    st.sampled_from(["refused", "lost before", "lost after", "partly"]),
+    max_size=2,
+)
+runs = st.lists(st.tuples(programs, failures, st.sampled_from([0, 0, 0, 1, 2, 3, 4])), min_size=1, max_size=4)
+
+
+def wanted_of(name: str, props: dict[str, Any]) -> Wanted:
+    return Wanted(
+        urn=make("dev", "p", TYPE, name),
+        type=TYPE,
+        name=name,
+        custom=True,
+        parent="",
+        inputs={key: props[key] for key in ("text", "kind", "place")},
+        goal=Goal(protect=props["protect"], import_id=props["import"]),
+        retain_on_delete=props["retain"],
+        aliases=[Alias(name=props["alias"])] if props["alias"] else [],
+    )
+
+
+def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, Any], fails_at: int) -> Run:
+    crypter = Crypter("x", None)
+    base = load_deployment(stack.read(), crypter.decrypt)
+    run = Run(
+        project=Project(folder, folder / "Pulumi.yaml", "p", "python", {}, folder, None, {}, {}, folder),
+        stack="dev",
+        options=Options(parallel=1),
+        config={},
+        environment={},
+        snapshot=Snapshot(base, crypter, FullDisk(stack, fails_at)),  # type: ignore[arg-type]
+        olds={r.urn: r for r in base.resources if not r.delete},
+        listener=lambda event: None,
+        cwd=folder,
+    )
+    providers: Any = OneProvider(world)
+    for name in sorted(program):
+        register(run, providers, wanted_of(name, program[name]))
+    if not run.result.failures:
+        delete_all(run, providers, leftovers(run))
+    if run.dirty:
+        try:
+            run.snapshot.save()
+        except Spg99Error as error:
+            run.fail(error.message)
+    return run
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs=runs)
+def test_the_state_holds_only_what_was_decided(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> None:
+    folder = tmp_path_factory.mktemp("decided")
+    backend = Backend(f"file://{folder}", cwd=folder)
+    backend.open()
+    stack = backend.stack("p", "dev")
+    stack.create()
+    world = World({"theirs-1": {"text": "x", "kind": "k", "place": "p"}})
+    for program, fails, fails_at in runs:
+        before = load_deployment(stack.read(), str).resources
+        objects = set(world.objects)
+        world.fails, world.deleted = dict(fails), []
+        run = carry_out(folder, world, stack, program, fails_at)
+        after = load_deployment(stack.read(), str).resources
+        done = {(step.kind, step.urn) for step in run.result.steps if step.error is None}
+        check_protected(before, program, world)
+        check_marks(before, after, done)
+        check_origin(before, after, run, objects)
+        check_refused(before, after, run)
+        live = [r.urn for r in after if not r.delete]
+        assert len(live) == len(set(live)), "two live ones with one name"
+
+
+def check_protected(before: list[Resource], program: dict[str, Any], world: World) -> None:
+    """Whatever was protected and not released by this program has not been deleted, pending or not; retained ones neither."""
+    aliased = {props["alias"]: name for name, props in program.items() if props["alias"]}
+    for old in before:
+        name = old.urn.rpartition("::")[2]
+        says = program.get(name) or program.get(aliased.get(name, ""))
+        if old.protect and (says is None or says["protect"]):
+            assert old.id not in world.deleted, f"{old.urn} ({old.id}) was protected"
+        if old.retain_on_delete:
+            assert old.id not in world.deleted, f"{old.urn} ({old.id}) was to be retained"
+
+
+def check_marks(before: list[Resource], after: list[Resource], done: set[tuple[Kind, str]]) -> None:
+    """What waits for its deletion did so before, or was replaced by a step that came to its end (or to a half-made one)."""
+    waited = {(r.urn, r.id) for r in before if r.delete}
+    for resource in after:
+        if resource.delete and (resource.urn, resource.id) not in waited:
+            taken = [r for r in after if not r.delete and (r.urn == resource.urn or r.init_errors)]
+            assert {kind for kind, _ in done} & {Kind.REPLACE, Kind.IMPORT} or taken, resource
+
+
+def check_origin(before: list[Resource], after: list[Resource], run: Run, objects: set[str]) -> None:
+    """Every object of the state was there before, or made, or imported, by this run."""
+    known = {r.id for r in before}
+    imported = {step.urn for step in run.result.steps if step.kind is Kind.IMPORT}
+    for resource in after:
+        if resource.id not in known:
+            assert resource.id not in objects or resource.urn in imported, resource
+
+
+def check_refused(before: list[Resource], after: list[Resource], run: Run) -> None:
+    """Of a resource that a check, a comparison, a look or a rule refused, the state says what it said before, to the letter."""
+    words = ("check is refused", "diff is refused", "read is refused", "protected", "would have to be replaced")
+    for failure in run.result.failures:
+        if failure.urn in run.claimed and any(word in failure.message for word in words):
+            assert held(failure.urn, before) == held(failure.urn, after), failure
+
+
+def held(urn: str, resources: list[Resource]) -> list[Resource]:
+    return [r for r in resources if r.urn == urn]
