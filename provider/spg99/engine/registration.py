@@ -360,9 +360,7 @@ class _Custom:
         if old is None:
             return None
         wanted = self.wanted
-        return old, self.run.superseded(
-            old, protect=wanted.goal.protect, retain_on_delete=wanted.retain_on_delete
-        )
+        return old, self.run.superseded(old, protect=wanted.goal.protect, retain_on_delete=wanted.retain_on_delete)
 
     def _sealed(self, outputs: Props) -> Props:
         """The outputs with those marked secret that the program declares to be."""

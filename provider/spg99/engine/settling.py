@@ -135,5 +135,9 @@ def _ask_change(run: Run, providers: Providers, operation: Operation, was: str) 
     seen = read_back(run, providers.get(held.provider), held).new
     if seen is None:
         return Answer(operation, f"{was}: it is gone, and out of the state now.", held=held)
-    what = "it is there as before, and deleted again if it is still not wanted" if operation.type == "deleting" else "read back"
+    what = (
+        "it is there as before, and deleted again if it is still not wanted"
+        if operation.type == "deleting"
+        else "read back"
+    )
     return Answer(operation, f"{was}: {what}.", held=held, seen=seen)

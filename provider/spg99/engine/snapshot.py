@@ -79,7 +79,9 @@ class Snapshot:
                 self._put_in_place(*marked)
             before = instead_of or (marked[0] if marked is not None else None)
             if before is not None and done is not None and before.urn != done.urn:
-                self._renamed[before.urn] = done.urn  # an alias: everything old that refers to it means the new name now
+                self._renamed[before.urn] = (
+                    done.urn
+                )  # an alias: everything old that refers to it means the new name now
             if instead_of is not None:
                 self._drop(instead_of)
             if done is not None:

@@ -118,5 +118,3 @@ def test_an_import_in_place_of_a_protected_one_is_refused() -> None:
 )
 def test_trigger(before: Any, after: Any, fired: bool) -> None:
     assert trigger_fired(before, after) is fired
-
-

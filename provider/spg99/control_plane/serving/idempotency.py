@@ -15,19 +15,28 @@ from starlette.responses import Response
 
 from spg99 import faults
 from spg99.control_plane.records import kept_answers
-from spg99.control_plane.serving import answers
+from spg99.control_plane.serving import answers, problems
 from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call
 from spg99.control_plane.store import Transaction
-from spg99.errors import BadRequest, Conflict
+from spg99.errors import BadRequest, Conflict, NotFound
 from spg99.resources import Permission
 
 KEY_LENGTH_MAX = 255
+REPLAY_ONLY = "idempotency-replay-only"
+WITHDRAWN = Conflict(
+    "A later request has withdrawn this one before it arrived. Nothing was made.", details={"first": {}}
+)
+"""What a create is answered whose client was gone and has asked since whether it had happened."""
 Change = Callable[[Transaction], Awaitable[Answer]]
 
 
 async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
-    """Answers what `change` does in one transaction; does it once for all requests with the same Idempotency-Key."""
+    """Answers what `change` does in one transaction; does it once for all requests with the same Idempotency-Key.
+
+    With the header `Idempotency-Replay-Only` nothing is done: an earlier request's answer is told again, else it is 404
+    (`look`), and `withdraw` also sees to it that an earlier request that is still on its way does nothing when it arrives.
+    """
     plane, key = call.plane, call.request.headers.get("idempotency-key")
     if key is None:
         async with plane.store.transaction() as tx:
@@ -52,6 +61,21 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
             raw = plane.box.decrypt(kept.response_encrypted, bound_to)
             headers = kept.response_headers | {"Idempotency-Replayed": "true"}
             return answers.http(kept.response_status, raw, headers)
+        if (replay_only := call.request.headers.get(REPLAY_ONLY)) is not None:
+            if replay_only == "withdraw":
+                await kept_answers.keep(
+                    tx,
+                    scope_id,
+                    key,
+                    request_sha256=fingerprint,
+                    status=WITHDRAWN.http_status,
+                    headers={},
+                    body_encrypted=plane.box.encrypt(json.dumps(WITHDRAWN.envelope()).encode(), bound_to),
+                    now=now,
+                )
+            return problems.response_to(
+                NotFound("Nothing was made under this Idempotency-Key."), problems.request_id_of(call.request.scope)
+            )
         answer = await change(tx)
         await kept_answers.keep(
             tx,

@@ -42,6 +42,8 @@ DESCRIPTION = """Serverless PostgreSQL: tenants own databases that sleep at no c
 - **Errors**: `{"error", "message", "details", "request_id"}`; `details.fields` maps a bad field to a sentence.
 - **Retries**: send `Idempotency-Key` with a POST; the same key with the same body answers the first result for 24 hours
   (header `Idempotency-Replayed: true`), with another body 409. An error is not kept: after it, the same key tries again.
+  To ask without making anything, add `Idempotency-Replay-Only: look`: the first result, or 404. `withdraw` asks the same, and
+  a request under this key that is still on its way then makes nothing.
 - **Lists**: ordered by name; follow `next_cursor`. A cursor belongs to its list and filters.
 - **Changes**: a read answers an `ETag`; send it as `If-Match` with PATCH or DELETE to change only what you have read.
 - **Waiting**: `wait_for` and `wait` hold an answer back until it is true; `GET /v2/events` streams what happens.

@@ -208,8 +208,10 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         return pb.UpdateResponse(properties=outputs)
 
     def Read(self, request, context):
-        self.note("read", name=request.name, timeout=request.timeout)
+        self.note("read", name=request.name, timeout=request.timeout, id=request.id)
         self.behave("read", request, context)
+        if request.id.startswith("spg99:was-it-made"):
+            return self.was_made(request)
         file = SHELF / f"{request.id}.json"
         if not file.exists():
             return pb.ReadResponse()
@@ -217,6 +219,17 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
         if "code" in inputs:
             inputs["code"] = {SIG: SECRET, "value": inputs["code"]}
         return pb.ReadResponse(id=request.id, inputs=wire(inputs), properties=wire(self.outputs(inputs, request.id)))
+
+    def was_made(self, request):
+        if not (SHELF / "remembers").exists():
+            return pb.ReadResponse()  # as a provider answers that does not know the question
+        made = sorted(SHELF.glob(f"{request.name}-*.json"))
+        if not made:
+            return pb.ReadResponse(properties=wire({"__wasMade": {"made": False}}))
+        inputs, unfinished = json.loads(made[-1].read_text()), SHELF / "unfinished"
+        verdict = {"made": True, "unfinished": unfinished.read_text() if unfinished.exists() else ""}
+        found = self.outputs(inputs, made[-1].stem) | {"__wasMade": verdict}
+        return pb.ReadResponse(id=made[-1].stem, inputs=wire(inputs), properties=wire(found))
 
     def Delete(self, request, context):
         self.note("delete", name=request.name, id=request.id, timeout=request.timeout)

@@ -22,6 +22,7 @@ from pulumi.dynamic import (
 )
 from pulumi.runtime import rpc
 
+from spg99 import pending
 from spg99.bridges.pulumi.dynamic import connection, host, wire
 from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY
 from spg99.bridges.pulumi.shared.naming import told, wire_path
@@ -163,7 +164,23 @@ class Provider:
         values = self._finished(call, lambda: connection.run(work), news)
         return UpdateResult(wire.outputs_to(self.noun, values))
 
+    def _was_made(self, call: host.Call, question: str, props: dict[str, Any]) -> ReadResult:
+        """What the embedded engine asks about an interrupted create (spg99/pending.py)."""
+        wanted = wire.inputs_from(self.noun, props)
+        own = {name: wanted[name] for name in wire.own_inputs(self.noun) if name in wanted}
+        work = self._operations().was_made(
+            self.noun, wanted, declaration=call.urn or "", withdraw=question == pending.WAS_IT_MADE_ELSE_NEVER
+        )
+        answer = connection.run(work)
+        if answer is None:
+            return ReadResult("", {pending.ANSWER: {"made": False}}, {})
+        found, missing = answer
+        marked = wire.outputs_to(self.noun, found.values) | {pending.ANSWER: {"made": True, "unfinished": missing}}
+        return ReadResult(found.human_id, marked, wire.inputs_to(self.noun, found.inputs | own))
+
     def _read(self, call: host.Call, human_id: str, props: dict[str, Any]) -> ReadResult:
+        if human_id in pending.QUESTIONS:
+            return self._was_made(call, human_id, props)
         old = wire.outputs_from(self.noun, props)
         is_refresh = self.noun.uid_field in old
         wrote = self._old_inputs(call, "inputs") if is_refresh else None
