@@ -90,6 +90,7 @@ def _program(text: str) -> int:
         if error.code not in (None, 0):
             pulumi.log.error(f"The program called sys.exit({error.code!r}).")
             return 32
+        return 33  # what was registered until then is done, but nobody knows whether it was all
     except Exception as error:  # noqa: BLE001 - whatever the user's program raises is shown to the user
         pulumi.log.error("The program failed:\n" + _of_the_user(error, program))
         return 32
@@ -101,18 +102,25 @@ def _of_the_user(error: BaseException, program: str) -> str:
     import traceback
 
     own = os.path.dirname(os.path.abspath(program)) if os.path.isfile(program) else os.path.abspath(program)
-    lines = []
-    if isinstance(error, SyntaxError):
-        return "".join(traceback.format_exception_only(type(error), error)).rstrip()
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = os.path.abspath(frame.filename)
-        if path.startswith(own + os.sep) and "site-packages" not in path:
-            lines.append(f"  {os.path.relpath(path, own)}:{frame.lineno} in {frame.name}: {frame.line}")
-    message = "".join(traceback.format_exception_only(type(error), error)).rstrip()
-    cause = error.__cause__
-    if cause is not None and not lines:
-        return _of_the_user(cause, program)
-    return "\n".join([*lines, message])
+    # A program may chain its errors to a ring, or without an end: so far is followed, each once.
+    seen: list[BaseException] = []
+    first = error
+    while True:
+        if isinstance(error, SyntaxError):
+            return "".join(traceback.format_exception_only(type(error), error)).rstrip()
+        lines = []
+        for frame in traceback.extract_tb(error.__traceback__, limit=-100):
+            path = os.path.abspath(frame.filename)
+            if path.startswith(own + os.sep) and "site-packages" not in path:
+                lines.append(f"  {os.path.relpath(path, own)}:{frame.lineno} in {frame.name}: {frame.line}")
+        message = "".join(traceback.format_exception_only(type(error), error)).rstrip()
+        seen.append(error)
+        cause = error.__cause__
+        if lines or cause is None:
+            return "\n".join([*lines, message])
+        if len(seen) >= 100 or any(cause is one for one in seen):
+            return "".join(traceback.format_exception_only(type(first), first)).rstrip()
+        error = cause
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ and back. Not here: what is done about them (registration.py)."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -87,7 +88,9 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
         except Spg99Error as error:
             settled = self._refused(request, error)
         else:
+            self.run.heard_at = time.monotonic()
             settled = register(self.run, self.providers, wanted)
+            self.run.heard_at = time.monotonic()
         return resource_pb2.RegisterResourceResponse(
             urn=settled.urn,
             id=settled.id,
@@ -145,6 +148,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
                 known = {key: value for key, value in outputs.items() if not has_unknown(value)}
                 outputs = {k: v for k, v in before.items() if k in outputs} | known
             if current.type == STACK_TYPE:
+                run.whole = True  # every SDK comes here at the end of the program, and only then
                 run.result.outputs = outputs
                 run.tell(Outputs(before, outputs))
             if outputs != current.outputs and not run.dry_run:

@@ -20,7 +20,7 @@ from spg99.engine.run import Options, Run
 from spg99.engine.settling import settle_interrupted
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource
-from spg99.engine.urns import is_provider
+from spg99.engine.urns import is_default_provider, is_provider, name_of
 from spg99.engine.workspace import Workspace, need_passphrase, open_workspace
 from spg99.errors import Spg99Error
 
@@ -106,9 +106,24 @@ def deploy(workspace: Workspace, options: Options, listener: Listener = _silent)
 
 def _delete_leftovers(run: Run, providers: Providers) -> None:
     doomed = leftovers(run)
-    if not _targets_cover(run, doomed):
+    if not run.whole:
+        _tell_that_nothing_is_deleted(run, doomed)
+    elif _targets_cover(run, doomed):
+        delete_all(run, providers, doomed)
+
+
+def _tell_that_nothing_is_deleted(run: Run, doomed: Sequence[Resource]) -> None:
+    """The program ended itself, so nobody knows whether what it registered was all that it wants."""
+    ended = "The program ended itself before its end (`sys.exit`, `os._exit`, `process.exit`)."
+    unseen = [name_of(r.urn) for r in doomed if not r.delete and not is_default_provider(r.urn)]
+    if not unseen:
+        run.tell(Message("warning", f"{ended} What it registered is done."))
         return
-    delete_all(run, providers, doomed)
+    named = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
+    run.fail(
+        f"{ended} What it registered is done. It did not register {named}, which the state has: nothing of that was deleted, "
+        "because it may only not have come to it. Let the program run to its end."
+    )
 
 
 def _targets_cover(run: Run, doomed: Sequence[Resource]) -> bool:

@@ -4,6 +4,7 @@ and YAML, which this engine evaluates itself (yaml_program/). Not here: what a p
 from __future__ import annotations
 
 import json
+import time
 
 from spg99.engine import nodejs
 from spg99.engine.events import Message
@@ -16,6 +17,10 @@ from spg99.engine.yaml_program import run as yaml_run
 
 # How long a program that gets no more answers may take to end by itself.
 _GRACE_SECONDS = 10
+QUIET_SECONDS = 15.0
+"""So long may a program wait for something of its own before the user is told, and told again."""
+# A Python program that called sys.exit(0); its SDK says "that was all" nevertheless.
+_ENDED_ITSELF = 33
 # Both SDKs end with it when they have told the engine what was wrong.
 _SAID_WHY = 32
 
@@ -45,6 +50,8 @@ def run_program(run: Run, providers: Providers, workspace: Workspace) -> bool:
         program.kill()
     if code is None:
         return False
+    if code == _ENDED_ITSELF:
+        run.whole, code = False, 0
     if code not in (0, _SAID_WHY) and not run.stop.is_set():
         run.fail(f"The program ended with exit code {code}.")
     elif code == _SAID_WHY and not run.result.failures:
@@ -71,6 +78,18 @@ def _python(run: Run, address: str) -> list[str]:
 def _wait(program: Child, run: Run) -> int | None:
     """The program's exit code; None when it had to be ended."""
     # Once the run is stopping every request is answered, so the program ends by itself when what is in flight has ended.
+    told_at = 0.0
     while not program.ended.wait(0.1) and (run.in_flight() or not run.stop.is_set()):
-        pass
+        quiet_since = max(run.heard_at, told_at)
+        if run.in_flight():
+            run.heard_at = time.monotonic()
+        elif time.monotonic() - quiet_since >= QUIET_SECONDS and run.registered:
+            told_at = time.monotonic()
+            run.tell(
+                Message(
+                    "warning",
+                    f"Everything the program has asked for is done; for {told_at - run.heard_at:.0f} s it has been waiting for "
+                    "something of its own. Ctrl-C ends it: what is registered stays, and nothing is deleted.",
+                )
+            )
     return program.wait() if program.ended.wait(_GRACE_SECONDS) else None

@@ -66,6 +66,10 @@ class Run:
     """URNs that were deleted for the sake of another's replacement, with the reason"""
     own_leavings: list[Resource] = field(default_factory=list)
     """what this run itself has replaced: deleted when all else is done, and told with the replacement"""
+    whole: bool = False
+    """The program has said that it registered everything it wants."""
+    heard_at: float = field(default_factory=time.monotonic)
+    """when the program last asked for something, or was answered"""
     dirty: bool = False
     root_urn: str = ""
     stop: threading.Event = field(default_factory=threading.Event)

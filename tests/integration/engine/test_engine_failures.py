@@ -134,3 +134,66 @@ def test_outputs_survive_a_failed_run(house: Any) -> None:
     assert result.outputs == {"text": "one", "fixed": "two"}
     assert house.resource("part")["outputs"] == {"text": "one"}
     assert json.dumps(house.state()).count("04da6b54") == 0, "nothing unknown is ever written"
+
+
+ENDINGS = {
+    "sys.exit(0)": "import sys\nsys.exit(0)",
+    "os._exit(0)": "import os\nos._exit(0)",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+def test_a_program_that_ends_itself_deletes_nothing(house: Any, ending: str) -> None:
+    house.up('Box("first", text="a")\nBox("second", text="b")')
+    why = house.why(house.up(f'Box("first", text="changed")\n{ending}\nBox("second", text="b")', ok=False))
+    assert "The program ended itself before its end" in why and "second, which the state has" in why
+    assert "second" in house.names() and house.journal("delete") == []
+    if ending.startswith("import sys"):
+        assert house.resource("first")["inputs"]["text"] == "changed", "what it registered is done"
+        result = house.up(f'Box("first", text="changed")\nBox("second", text="b")\n{ending}')
+        assert any("What it registered is done" in m.text for m in result.messages)
+
+
+def test_an_exception_in_the_middle_deletes_nothing(house: Any) -> None:
+    house.up('Box("first", text="a")\nBox("second", text="b")')
+    why = house.why(house.up('Box("first", text="a")\nraise LookupError("no such name")', ok=False))
+    assert "no such name" in why and "second" in house.names() and house.journal("delete") == []
+
+
+def test_errors_chained_to_a_ring_are_told(house: Any) -> None:
+    why = house.why(
+        house.up(
+            """
+    import json
+    one, two = ValueError("the first of the ring"), ValueError("the second")
+    one.__cause__, two.__cause__ = two, one
+    def fail():
+        raise one
+    fail()
+    """,
+            ok=False,
+        )
+    )
+    assert "the first of the ring" in why and "RecursionError" not in why
+
+
+def test_a_program_that_waits_for_ever_is_said_to(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spg99.engine.program.QUIET_SECONDS", 0.5)
+    house.up('Box("first", text="a")\nBox("second", text="b")')
+    go = house.folder / "go"
+    program = f"""
+    import pathlib, time
+    Box("first", text="a")
+    while not pathlib.Path({str(go)!r}).exists():
+        time.sleep(0.02)
+    """
+
+    class Watch(list):  # type: ignore[type-arg]
+        def append(self, event: Any) -> None:
+            super().append(event)
+            if "waiting for something of its own" in getattr(event, "text", ""):
+                go.touch()
+
+    house.events = Watch()
+    result = house.up(program)
+    assert any("Ctrl-C ends it" in m.text for m in result.messages)

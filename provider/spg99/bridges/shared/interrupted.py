@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from spg99.bridges.shared.objects import Values, idempotency_key, is_going, is_same, keep_secrets
+from spg99.bridges.shared.objects import Values, idempotency_key, inputs_of, is_going, is_same, keep_secrets
+from spg99.bridges.shared.operations import Found, Operations
 from spg99.client.shaped import checked
 from spg99.errors import Conflict, NotFound
 from spg99.shapes import Noun
@@ -24,9 +25,21 @@ REPLAY_ONLY = "Idempotency-Replay-Only"
 
 
 async def was_made(
-    client: Client, noun: Noun, inputs: Mapping[str, Any], *, declaration: str, withdraw: bool
+    operations: Operations, noun: Noun, inputs: Mapping[str, Any], *, declaration: str, withdraw: bool
+) -> tuple[Found, str] | None:
+    """The object that a declaration's create made, as it is now, and what is missing until it is settled (empty: nothing).
+
+    None: it made none, and with `withdraw` it never will.
+    """
+    values = await _made(operations._client, noun, inputs, declaration, withdraw)
+    if values is None:
+        return None
+    return Found(noun.id_of(values), values, inputs_of(noun, values, values, dict(inputs))), _unfinished(noun, values)
+
+
+async def _made(
+    client: Client, noun: Noun, inputs: Mapping[str, Any], declaration: str, withdraw: bool
 ) -> Values | None:
-    """The object that a declaration's create made, as it is now; None: it made none (and never will, with `withdraw`)."""
     body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
     path = noun.collection_path.format(**{name: quote(str(value), safe="") for name, value in body.items()})
     sent = {name: value for name, value in body.items() if name not in noun.path_fields()}
@@ -53,8 +66,7 @@ async def was_made(
     return None
 
 
-def unfinished(noun: Noun, values: Mapping[str, Any]) -> str:
-    """What is missing until the object is settled; empty: nothing."""
+def _unfinished(noun: Noun, values: Mapping[str, Any]) -> str:
     if not noun.settled_states or values["state"] in noun.settled_states:
         return ""
     return f"An earlier run was interrupted while it was being made; it is still {values['state']}."

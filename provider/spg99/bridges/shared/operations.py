@@ -20,7 +20,6 @@ from spg99.bridges.shared.changes import diff, how_to_replace, patch, refused_de
 from spg99.bridges.shared.endings import Interrupted as Interrupted  # raised here: who calls catches both from here
 from spg99.bridges.shared.endings import Unfinished as Unfinished
 from spg99.bridges.shared.inputs import a
-from spg99.bridges.shared.interrupted import unfinished, was_made
 from spg99.bridges.shared.objects import (
     Created,
     Held,
@@ -240,18 +239,6 @@ class Operations:
             return None
         values = keep_secrets(noun, now, old)
         return Found(noun.id_of(values), values, inputs_of(noun, values, old, old_inputs))
-
-    async def was_made(
-        self, noun: Noun, inputs: Mapping[str, Any], *, declaration: str, withdraw: bool
-    ) -> tuple[Found, str] | None:
-        """What the create of a declaration made although nobody saw its end, and what is missing until it is settled; None:
-        it made nothing (interrupted.py)."""
-        values = await was_made(self._client, noun, inputs, declaration=declaration, withdraw=withdraw)
-        if values is None:
-            return None
-        return Found(noun.id_of(values), values, inputs_of(noun, values, values, dict(inputs))), unfinished(
-            noun, values
-        )
 
     async def look_up(self, noun: Noun, human_id: str, *, seconds_max: float | None = None) -> Values | None:
         """The values of an object that others manage (a data source, a function), whatever its state; None: there is none."""

@@ -28,6 +28,7 @@ from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY
 from spg99.bridges.pulumi.shared.naming import told, wire_path
 from spg99.bridges.pulumi.shared.replacements import Replacements
 from spg99.bridges.shared import background, changes, inputs
+from spg99.bridges.shared.interrupted import was_made
 from spg99.bridges.shared.objects import Values
 from spg99.bridges.shared.operations import Operations, Progress, Unfinished
 from spg99.bridges.shared.unknown import UNKNOWN
@@ -168,10 +169,15 @@ class Provider:
         """What the embedded engine asks about an interrupted create (spg99/pending.py)."""
         wanted = wire.inputs_from(self.noun, props)
         own = {name: wanted[name] for name in wire.own_inputs(self.noun) if name in wanted}
-        work = self._operations().was_made(
-            self.noun, wanted, declaration=call.urn or "", withdraw=question == pending.WAS_IT_MADE_ELSE_NEVER
+        answer = connection.run(
+            was_made(
+                self._operations(),
+                self.noun,
+                wanted,
+                declaration=call.urn or "",
+                withdraw=question == pending.WAS_IT_MADE_ELSE_NEVER,
+            )
         )
-        answer = connection.run(work)
         if answer is None:
             return ReadResult("", {pending.ANSWER: {"made": False}}, {})
         found, missing = answer

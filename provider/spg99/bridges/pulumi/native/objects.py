@@ -144,21 +144,6 @@ async def read(
     return Found(found.human_id, outputs_to(noun, found.values, like=like), read_inputs)
 
 
-async def was_made(
-    operations: Operations, noun: Noun, properties: Properties, *, urn: str, withdraw: bool
-) -> tuple[Found, str] | None:
-    """What an interrupted create made, and what is missing until it is settled; None: nothing."""
-    wanted = inputs_from(noun, properties)
-    answer = await operations.was_made(noun, wanted, declaration=urn, withdraw=withdraw)
-    if answer is None:
-        return None
-    found, missing = answer
-    hidden = {key: value for key, value in properties.items() if key.startswith("__")}
-    own = {name: wanted[name] for name in own_inputs(noun) if name in wanted}
-    read_inputs = inputs_to(noun, found.inputs | own, like=properties) | hidden
-    return Found(found.human_id, outputs_to(noun, found.values, like=properties), read_inputs), missing
-
-
 async def delete(
     operations: Operations,
     noun: Noun,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 
 from spg99 import pending
-from spg99.bridges.pulumi.native import checks, objects, settings
+from spg99.bridges.pulumi.native import checks, interrupted, objects, settings
 from spg99.bridges.pulumi.native.calls import Calls
 from spg99.bridges.pulumi.native.engine_log import EngineLog
 from spg99.bridges.pulumi.native.failures import Partial, add_failures, check_response, unexpected
@@ -250,26 +250,12 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
     async def Read(self, request: Any) -> Any:  # noqa: N802
         """The object as it is now, for a refresh, a `get` or an import; an empty answer says it is gone."""
         if request.id in pending.QUESTIONS:
-            return await self.calls.carry_out(self._was_made(request))
+            operations = await self.connection.operations()
+            return await self.calls.carry_out(interrupted.answer(operations, self._noun(request), request))
         found = await self.calls.carry_out(self._read(request))
         if found is None:
             return message("ReadResponse")()
         return message("ReadResponse")(id=found.human_id, properties=encode(found.outputs), inputs=encode(found.inputs))
-
-    async def _was_made(self, request: Any) -> Any:
-        """What the embedded engine asks about an interrupted create (spg99/pending.py)."""
-        answer = await objects.was_made(
-            await self.connection.operations(),
-            self._noun(request),
-            decode(request.inputs),
-            urn=request.urn,
-            withdraw=request.id == pending.WAS_IT_MADE_ELSE_NEVER,
-        )
-        if answer is None:
-            return message("ReadResponse")(properties=encode({pending.ANSWER: {"made": False}}))
-        found, missing = answer
-        marked = found.outputs | {pending.ANSWER: {"made": True, "unfinished": missing}}
-        return message("ReadResponse")(id=found.human_id, properties=encode(marked), inputs=encode(found.inputs))
 
     async def _read(self, request: Any) -> objects.Found | None:
         return await objects.read(
