@@ -1,4 +1,5 @@
-"""`spg99 import-file`: an import file for `pulumi import` or `spg99 import`. Not here: what stands in it (bridges/pulumi/dynamic/import_file.py)."""
+"""`spg99 import-file`: existing objects as what `pulumi import`, `spg99 import` or Terraform take over. Not here: what stands in it
+(bridges/pulumi/dynamic/import_file.py, bridges/terraform/import_blocks.py)."""
 
 from __future__ import annotations
 
@@ -39,25 +40,43 @@ def object_of(text: str) -> Named:
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: stdout]"
 )
+@click.option(
+    "--for",
+    "tool",
+    type=click.Choice(["pulumi", "terraform"]),
+    help="Tool that will read it.  [default: terraform for an output ending in .tf, else pulumi]",
+)
 @click.argument("objects", nargs=-1, callback=_named, metavar="[NOUN:ID]...")
 @with_reach
-def import_file(door: Door, objects: tuple[Named, ...], everything: bool, output: Path | None) -> None:
-    """Writes a file with which existing objects are taken into a stack.
+def import_file(
+    door: Door, objects: tuple[Named, ...], everything: bool, output: Path | None, tool: str | None
+) -> None:
+    """Writes a file with which existing objects are taken into a stack or state; also when that was lost.
 
     `spg99 import-file dbs:acme/app tenants:acme -o import.json`, then `pulumi import --file import.json`. Secrets are
-    left out; the next refresh reads them into the state, encrypted.
+    left out; the next refresh reads them into the state, encrypted. `spg99 import-file --all -o import.tf` writes Terraform's `import`
+    blocks with their resources, then `terraform apply`.
     """
     if everything == bool(objects):
         raise click.UsageError("Name the objects (dbs:acme/app ...), or give --all.")
     found = door.call(lambda client: _all(client) if everything else _read(client, objects))
-    from spg99.bridges.pulumi.dynamic.import_file import import_file as content_of
-    from spg99.bridges.pulumi.dynamic.import_file import write_import_file
-
+    text = _text(found, tool or ("terraform" if output is not None and output.suffix == ".tf" else "pulumi"))
     if output is None:
-        click.echo(json.dumps(content_of(found), indent=2))
+        click.echo(text, nl=False)
         return
-    write_import_file(output, found)
+    output.write_text(text)
     click.echo(f"Wrote {len(found)} objects to {output}.", err=True)
+
+
+def _text(found: list[Resource], tool: str) -> str:
+    # each brings its bridge along, and only one is needed
+    if tool == "terraform":
+        from spg99.bridges.terraform.import_blocks import import_blocks
+
+        return import_blocks(found)
+    from spg99.bridges.pulumi.dynamic.import_file import import_file as content_of
+
+    return json.dumps(content_of(found), indent=2) + "\n"
 
 
 async def _read(client: Client, objects: tuple[Named, ...]) -> list[Resource]:

@@ -42,7 +42,7 @@ def stack_init(name: str | None, stack: str | None, **where: Any) -> None:
     workspace = options.open_stack(name or stack, **where)
     need_passphrase(workspace)
     stacks.create(workspace)
-    select_stack(workspace.project, workspace.stack.name)
+    select_stack(workspace.project, workspace.stack.name, workspace.backend.url)
     click.echo(f"Made the stack '{workspace.stack.name}' at {workspace.backend.url}.")
 
 
@@ -51,7 +51,7 @@ def stack_ls(stack: str | None, cwd: Path, backend: str | None, passphrase_file:
     """Lists stacks."""
     project = find_project(cwd)
     folder = Backend(backend_url(backend, os.environ, project), cwd=cwd)
-    chosen = selected_stack(project)
+    chosen = selected_stack(project, folder.url)
     for _, name in folder.stacks(project.name):
         click.echo(name + ("*" if name == (chosen or "").rpartition("/")[2] else ""))
 
@@ -69,7 +69,7 @@ def stack_select(name: str | None, create: bool, stack: str | None, **where: Any
             workspace.stack.read()
         need_passphrase(workspace)
         stacks.create(workspace)
-    select_stack(workspace.project, workspace.stack.name)
+    select_stack(workspace.project, workspace.stack.name, workspace.backend.url)
 
 
 @stack_group.command("output", help="Show the stack's outputs, or one of them.")
@@ -134,8 +134,8 @@ def stack_rm(name: str | None, yes: bool, force: bool, stack: str | None, **wher
     if not options.confirmed(f"Forget the stack '{workspace.stack.name}' and its configuration?", yes):
         sys.exit(options.FAILED)
     stacks.remove(workspace, force=force)
-    if (selected_stack(workspace.project) or "").rpartition("/")[2] == workspace.stack.name:
-        select_stack(workspace.project, None)
+    if (selected_stack(workspace.project, workspace.backend.url) or "").rpartition("/")[2] == workspace.stack.name:
+        select_stack(workspace.project, None, workspace.backend.url)
 
 
 @click.group("config", help="Configuration of a stack.")

@@ -228,23 +228,37 @@ def _selection_file(project: Project) -> Path:
     return home / "workspaces" / f"{project.name}-{digest}-workspace.json"
 
 
-def selected_stack(project: Project) -> str | None:
-    """The stack chosen by `stack select`, Pulumi's or ours: both use one file."""
+def selected_stack(project: Project, backend_url: str) -> str | None:
+    """The stack chosen by `stack select`, Pulumi's or ours: both use one file. Each backend has a choice of its own."""
     if name := os.environ.get("PULUMI_STACK"):
         return name
-    try:
-        return json.loads(_selection_file(project).read_text()).get("stack") or None
-    except (OSError, ValueError):
-        return None
+    raw = _selection(project)
+    stacks = raw.get("stacks")
+    chosen = stacks.get(backend_url) if isinstance(stacks, dict) else None
+    return (
+        str(chosen or raw.get("stack") or "") or None
+    )  # `stack` is what older versions of both wrote, for all backends
 
 
-def select_stack(project: Project, stack: str | None) -> None:
+def select_stack(project: Project, stack: str | None, backend_url: str) -> None:
     """Remembers the chosen stack; None forgets it."""
+    raw = _selection(project)
+    stacks = dict(raw["stacks"]) if isinstance(raw.get("stacks"), dict) else {}
+    if stack is None:
+        stacks.pop(backend_url, None)
+        raw.pop("stack", None)
+    else:
+        stacks[backend_url] = f"organization/{project.name}/{check_stack_name(stack)}"
+    raw["stacks"] = stacks
     file = _selection_file(project)
-    try:
-        raw = json.loads(file.read_text())
-    except (OSError, ValueError):
-        raw = {}
-    raw["stack"] = stack or ""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(raw))
+    file.write_text(json.dumps(raw, indent=4))
+
+
+def _selection(project: Project) -> dict[str, Any]:
+    """What the file holds; whatever else is in it is kept."""
+    try:
+        raw = json.loads(_selection_file(project).read_text())
+    except (OSError, ValueError):
+        return {}
+    return raw if isinstance(raw, dict) else {}

@@ -63,13 +63,13 @@ def open_workspace(
         full_environment.pop(PASSPHRASE, None)
         full_environment[PASSPHRASE_FILE] = str(passphrase_file)
     project = find_project(cwd)
-    name = stack or selected_stack(project)
+    backend = Backend(backend_url(url, full_environment, project), cwd=cwd)
+    name = stack or selected_stack(project, backend.url)
     if not name:
         raise BadRequest(
             "No stack is selected. Name one with `--stack dev`, or make and select one with `spg99 stack init dev`."
         )
     name = check_stack_name(name)
-    backend = Backend(backend_url(url, full_environment, project), cwd=cwd)
     backend.open()
     file = backend.stack(project.name, name)
     settings = StackSettings(project, name)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,3 +225,48 @@ def _provider_text(house: Any) -> str:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=house.folder, capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+def pulumi_cli() -> str:
+    found = shutil.which("pulumi") or shutil.which("pulumi", path=str(Path(__file__).parents[3] / ".tools/bin"))
+    if found is None:
+        pytest.skip("the Pulumi CLI is not built (`make cli-tools`)")
+    return found
+
+
+@pytest.mark.parametrize("url", ["file://./state", "file://{folder}/state"], ids=["relative", "absolute"])
+def test_pulumis_cli_and_ours_see_the_stack_that_the_other_chose(house: Any, url: str) -> None:
+    (house.folder / "state").mkdir()
+    backend = {"PULUMI_BACKEND_URL": url.format(folder=house.folder)}
+    environment = os.environ | house.env | backend | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
+
+    def theirs(*arguments: str) -> str:
+        command = [pulumi_cli(), *arguments]
+        done = subprocess.run(command, cwd=house.folder, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    theirs("stack", "init", "prod")
+    assert "prod*" in house.call("stack", "ls", **backend)[1]
+    assert house.call("stack", "init", "dev", **backend)[0] == 0
+    assert "dev*" in theirs("stack", "ls") and "dev*" in house.call("stack", "ls", **backend)[1]
+    theirs("stack", "select", "prod")
+    assert "prod*" in house.call("stack", "ls", **backend)[1]
+    assert house.call("stack", "select", "dev", **backend)[0] == 0
+    assert "dev*" in theirs("stack", "ls")
+    # what older versions of both wrote holds for every backend
+    (selection,) = (Path(house.env["PULUMI_HOME"]) / "workspaces").glob("*-workspace.json")
+    selection.write_text('{"stack": "prod"}')
+    assert "prod*" in theirs("stack", "ls") and "prod*" in house.call("stack", "ls", **backend)[1]
+
+
+def test_the_side_file_of_a_lock_is_no_lock(house: Any) -> None:
+    assert house.call("stack", "init", "dev")[0] == 0
+    lock = house.folder / "state/.pulumi/locks/organization/house/dev/11.json"
+    lock.parent.mkdir(parents=True)
+    lock.write_text('{"pid":1,"username":"ada","hostname":"elsewhere","timestamp":"2026-01-02T03:04:05.123456789Z"}')
+    side = lock.with_name("11.json.attrs")
+    side.write_text('{"user.content_type":"application/json"}')
+    code, _, err = house.call("destroy", "--yes", "-s", "dev")
+    assert code == 255 and "ada@elsewhere (pid 1)" in err and "?@?" not in err
+    assert house.call("cancel", "--yes", "-s", "dev")[0] == 0 and not side.exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from spg99.engine.backend import Backend, StackFile
@@ -186,7 +186,13 @@ def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, A
     return run
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    # A program of four runs is small enough to read; making it smaller takes minutes.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(runs=runs)
 def test_the_state_holds_only_what_was_decided(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> None:
     folder = tmp_path_factory.mktemp("decided")
