@@ -17,7 +17,7 @@ from spg99.client import InternalClient
 from spg99.clock import SystemClock
 from spg99.config import GatewaySettings
 from spg99.errors import Spg99Error
-from spg99.gateway import identity, tls
+from spg99.gateway import tls
 from spg99.gateway.changes import ChangeFeed
 from spg99.gateway.checkouts import ASK_SECONDS_MAX, Checkouts
 from spg99.gateway.credentials import CredentialsCache
@@ -28,9 +28,11 @@ from spg99.gateway.registry import SessionRegistry
 from spg99.gateway.worker import raise_file_limit
 from spg99.gateway.worker_processes import WorkerProcesses
 from spg99.processes import Loops, loop_failures
+from spg99.processes.identity import Applicant, introduce
 from spg99.processes.probes import serve_probes
 from spg99.processes.ready import say_ready
 from spg99.processes.signals import stop_ordered
+from spg99.protocol.gateway import LeaseReport
 from spg99.tls import certificates
 from spg99.wire.scram import mac
 
@@ -90,13 +92,16 @@ class _Gateway:
         passwords = CredentialsCache(api, monotonic=time.monotonic)
         registry = SessionRegistry(passwords, checkouts, figures, time.monotonic)
         leases = registry.leases = Leases(api, checkouts, time.monotonic, registry.collect)
-        me = await identity.ensure(
-            api,
-            settings.data_dir / "gateway" / f"{settings.name}.json",
+        applicant = Applicant(
+            kind="gateway",
             name=settings.name,
+            file=settings.data_dir / "gateway" / f"{settings.name}.json",
             enrolment_token=settings.enrolment_token,
-            waiting=lambda: _log.warning("waiting for the Control Plane to enrol", url=settings.cp_url),
+            enrol=api.enroll_gateway,
+            authenticate=api.authenticate,
+            greet=lambda: api.report_leases(LeaseReport(leases=[])),
         )
+        me = await introduce(applicant, must_be_heard=False)
         feed_api.authenticate(me.bearer_token)
         workers = self._workers = WorkerProcesses(
             settings, registry, mock_secret=mac(me.bearer_token.encode(), b"mock credentials"), clock=self._clock

@@ -1,19 +1,15 @@
-"""Small rules of the gateway: identity, cancel keys, the channel between its processes."""
+"""Small rules of the gateway: cancel keys, the channel between its processes."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import stat
-from pathlib import Path
 
 import pytest
 
-from spg99.errors import BadRequest, Internal, NotFound, Unauthorized, Unavailable, Unreachable
-from spg99.gateway import identity
+from spg99.errors import Internal, NotFound, Unavailable
 from spg99.gateway.cancel import CancelKeys, CancelTarget
 from spg99.gateway.channel import Channel
-from unit.gateway.control_plane_api_fake import ControlPlaneApiFake
 
 
 def test_cancel_keys() -> None:
@@ -24,55 +20,6 @@ def test_cancel_keys() -> None:
     assert keys.find(4711, b"real") is None, "the compute's own secret opens nothing here"
     keys.take_back(short)
     assert keys.find(*short) is None
-
-
-async def ensure(api: ControlPlaneApiFake, path: Path, token: str | None = "token") -> identity.Identity:
-    return await identity.ensure(api, path, name="gateway-1", enrolment_token=token, waiting=lambda: None)
-
-
-async def test_identity_is_got_once(tmp_path: Path) -> None:
-    api, path = ControlPlaneApiFake(), tmp_path / "gateway" / "gateway-1.json"
-    made = await ensure(api, path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert api.token == made.bearer_token
-    again = ControlPlaneApiFake()
-    assert await ensure(again, path, None) == made
-    assert again.asked == ["leases"]
-
-
-async def test_identity_without_a_token(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="--enrolment-token"):
-        await ensure(ControlPlaneApiFake(), tmp_path / "x.json", None)
-
-
-async def test_refused_identity(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    await ensure(ControlPlaneApiFake(), path)
-    api = ControlPlaneApiFake(failing=Unauthorized())
-    with pytest.raises(Unauthorized, match="refuses the identity"):
-        await ensure(api, path, None)
-    with pytest.raises(Unauthorized):
-        await ensure(api, path, "used-up")
-    assert api.asked[-1] == "enroll gateway-1"
-
-
-async def test_identity_while_the_control_plane_is_away(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    made = await ensure(ControlPlaneApiFake(), path)
-    assert await ensure(ControlPlaneApiFake(failing=Unreachable()), path) == made
-    api = ControlPlaneApiFake(failing=Unreachable())
-    enrolling = asyncio.create_task(ensure(api, tmp_path / "y.json"))
-    async with asyncio.timeout(5):
-        while len(api.asked) < 2:
-            await asyncio.sleep(0.01)
-    api.failing = None
-    assert (await enrolling).identity_id == "gw_1"
-
-
-async def test_damaged_identity(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{")
-    with pytest.raises(BadRequest, match="damaged"):
-        await ensure(ControlPlaneApiFake(), tmp_path / "x.json")
 
 
 async def test_channel() -> None:
