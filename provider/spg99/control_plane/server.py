@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -17,9 +18,9 @@ from fastapi import FastAPI
 from spg99 import __version__, log
 from spg99.clock import Clock, SystemClock
 from spg99.config import ControlPlaneSettings
-from spg99.control_plane import bootstrap, chores, routes
+from spg99.control_plane import background, bootstrap, routes
 from spg99.control_plane.catalogue import EmbeddedCatalogue
-from spg99.control_plane.databases import lifecycle, requests, rows
+from spg99.control_plane.databases import requests, rows
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import nodes
 from spg99.control_plane.identity.known_keys import KnownKeys
@@ -33,6 +34,7 @@ from spg99.control_plane.serving.plane import Plane
 from spg99.control_plane.store import Store, Wakeups, migrate
 from spg99.control_plane.tenants import passwords, visible
 from spg99.errors import Spg99Error
+from spg99.processes import Loops
 from spg99.processes.listening import is_loopback
 from spg99.tls import certificates
 from spg99.tls.context import ServedCertificate
@@ -53,14 +55,16 @@ def create_app(
     box = box or secret_box.secret_box(secret_key_file(settings))
     wakeups = Wakeups(store)
     known_keys = KnownKeys(store, clock)
+    metrics = Metrics()
+    loops = Loops(failures=metrics.loop_failures, clock=clock)
     plane = Plane(
         settings=settings,
         store=store,
         clock=clock,
         box=box,
         wakeups=wakeups,
-        feed=Feed(store, wakeups, tick_seconds=settings.tick_seconds),
-        metrics=Metrics(),
+        feed=Feed(store, wakeups),
+        metrics=metrics,
         keys=known_keys,
         tenant_of=visible.named,
         databases_of_tenants=requests.OfTenants(),
@@ -69,22 +73,21 @@ def create_app(
         metrics_in_api=settings.metrics_address is None and is_loopback(settings.host),
         databases_by_storage_state=rows.count_by_storage_state,
         disks=nodes.disks,
+        loops=loops,
+        essential_loops=background.ESSENTIAL,
     )
-    life = Lifecycle(store, clock, settings, wakeups)
+    life = Lifecycle(store, clock, settings, wakeups, on_failure=metrics.database_failures.inc)
+    background.add(loops, plane, known_keys, life)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await store.open()
         await _check_key(store, box)
-        listening = asyncio.create_task(wakeups.run(), name="wakeups")
-        running = [listening, *chores.start(plane, known_keys), *lifecycle.start(life)]
         try:
-            yield
+            async with loops:
+                yield
         finally:
-            wakeups.close()
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            plane.close()
             # Worth a moment, not the pool's patience: the catalogue may have ended before us.
             with contextlib.suppress(Spg99Error, TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
@@ -154,7 +157,7 @@ def served_certificate(settings: ControlPlaneSettings) -> ServedCertificate | No
 async def _run(
     settings: ControlPlaneSettings, listeners: list[socket.socket], certificate: ServedCertificate | None
 ) -> None:
-    async with _catalogue(settings) as url:
+    async with _catalogue(settings) as (url, keep):
         await asyncio.to_thread(migrate.up, url)
         store = Store(url, pool_size=settings.pool_size)
         await store.open()
@@ -164,26 +167,26 @@ async def _run(
             async with store.transaction() as tx:
                 box = await passwords.box_of(tx, secret_key_file(settings))
             app = create_app(settings, store, box=box)
+            plane: Plane = app.state.plane
+            if keep is not None:
+                plane.loops.keep("catalogue", keep)
             metrics = http_server.metrics_listeners(settings.metrics_address) if settings.metrics_address else []
-            ending = app.state.plane.wakeups.close
-            await http_server.serve(app, listeners, ending=ending, certificate=certificate, metrics=metrics)
+            await http_server.serve(app, listeners, ending=plane.close, certificate=certificate, metrics=metrics)
         finally:
             await store.close()
 
 
 @asynccontextmanager
-async def _catalogue(settings: ControlPlaneSettings) -> AsyncIterator[str]:
+async def _catalogue(settings: ControlPlaneSettings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[None]] | None]]:
+    """The catalogue's URL, and for an embedded one the loop that keeps it running."""
     if settings.catalogue_url is not None:
-        yield settings.catalogue_url
+        yield settings.catalogue_url, None
         return
     catalogue = EmbeddedCatalogue(settings.data_dir)
     url = await catalogue.start()
-    keeper = asyncio.create_task(_keep(catalogue), name="catalogue")
     try:
-        yield url
+        yield url, partial(_keep, catalogue)
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
         await catalogue.stop()
 
 
@@ -191,11 +194,7 @@ async def _keep(catalogue: EmbeddedCatalogue) -> None:
     while True:
         how = await catalogue.wait_end()
         _log.error("the catalogue ended; starting it again", how=how)
-        try:
-            await catalogue.start()
-        except Spg99Error as error:
-            _log.error("the catalogue does not start", reason=error.message)
-            await asyncio.sleep(1.0)
+        await catalogue.start()
 
 
 async def _check_key(store: Store, box: SecretBox) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from spg99 import faults, log
@@ -40,12 +41,21 @@ _log = log.get("lifecycle")
 class Reconciler:
     """Moves databases along."""
 
-    def __init__(self, store: Store, clock: Clock, settings: ControlPlaneSettings, wakeups: Wakeups) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        settings: ControlPlaneSettings,
+        wakeups: Wakeups,
+        *,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.wakeups = wakeups
         self._tick_seconds = settings.tick_seconds
-        self._heard_nothing = True
+        self._on_failure = on_failure
+        self._hears = False
         self._lease_grace_until = datetime.max.replace(tzinfo=UTC)
 
     async def settle(self, tx: Transaction, row: DatabaseRow) -> DatabaseRow | None:
@@ -86,32 +96,22 @@ class Reconciler:
         faults.point("reconcile.after_commit")
         return True
 
-    async def run(self) -> None:
-        """The loop. It survives a catalogue that goes away."""
-        with self.wakeups.waiter(("spg99_reconcile", None)) as bell:
-            while True:
-                bell.clear()
-                try:
-                    await self._begin_hearing()
-                    seconds = await self._turn()
-                except Unavailable as error:
-                    self._heard_nothing = True
-                    _log.warning("the reconciler waits for the catalogue", reason=error.message)
-                    await asyncio.sleep(1)
-                    continue
-                await bell.wait_for(seconds)
+    async def turn(self) -> float:
+        """Looks at all that is due; answers the seconds until the next moment. After a turn that failed (the catalogue
+        may have been away) Gateways get the time of one lease to report before a lease counts as ended."""
+        heard, self._hears = self._hears, False
+        if not heard:
+            await self._begin_hearing()
+        seconds = await self._look_at_all_due()
+        self._hears = True
+        return seconds
 
     async def _begin_hearing(self) -> None:
-        """After a start or an outage: Gateways get the time of one lease to report before a lease counts as ended."""
-        if not self._heard_nothing:
-            return
         async with self.store.transaction() as tx:
             lease_seconds = int(await policies.value(tx, "gateway.lease_seconds"))
         self._lease_grace_until = self.clock.now() + timedelta(seconds=lease_seconds)
-        self._heard_nothing = False
 
-    async def _turn(self) -> float:
-        """Looks at all that is due; answers the seconds until the next moment."""
+    async def _look_at_all_due(self) -> float:
         while True:
             now = self.clock.now()
             async with self.store.transaction() as tx:
@@ -122,7 +122,9 @@ class Reconciler:
                 wait = self._tick_seconds if next_at is None else (next_at - now).total_seconds()
                 return min(self._tick_seconds, max(wait, 0.001))
             room = asyncio.Semaphore(AT_ONCE)
-            looked = await asyncio.gather(*(self._look_carefully(db_id, room) for db_id in due))
+            looked = await asyncio.gather(*(self._look_carefully(db_id, room) for db_id in due), return_exceptions=True)
+            if failures := [failure for failure in looked if isinstance(failure, BaseException)]:
+                raise failures[0]
             if not any(looked):
                 return BUSY_AGAIN_SECONDS  # others are at them: look whether anything is left
 
@@ -134,6 +136,7 @@ class Reconciler:
                 raise
             except Exception:  # noqa: BLE001 - the reconciler's turn
                 # One database that cannot be handled must not keep the others waiting, nor this loop spinning.
+                self._on_failure()
                 _log.exception("a database could not be handled; it is looked at again later", db_id=db_id)
                 async with self.store.transaction() as tx:
                     await schedule.postpone(tx, db_id, self.clock.now() + POSTPONED_FOR)

@@ -17,7 +17,7 @@ from spg99.control_plane.records import policies
 from spg99.control_plane.serving.call import is_id
 from spg99.control_plane.serving.interfaces import Key
 from spg99.control_plane.serving.rates import Bucket
-from spg99.control_plane.store import Store, Wakeups
+from spg99.control_plane.store import Store
 from spg99.errors import NotFound, TooManyRequests, Unauthorized, Unavailable
 
 REMEMBERED_SECONDS = 1.0
@@ -101,13 +101,9 @@ class KnownKeys:
             self._last_used = noted | self._last_used
             raise
 
-    async def forget_on_change(self, wakeups: Wakeups) -> None:
-        """Forgets what is remembered whenever a key or a policy changes; runs for ever."""
-        with wakeups.waiter(("spg99_keys", None)) as bell:
-            while True:
-                bell.clear()
-                self._known.clear()
-                await bell.wait_for(3600)
+    def forget_all(self) -> None:
+        """Forgets what is remembered: a key or a policy has changed."""
+        self._known.clear()
 
     async def _read(self, token_sha256: str) -> KnownKey | None:
         self._known.pop(token_sha256, None)

@@ -7,15 +7,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from spg99 import log
 from spg99.control_plane.records import outbox
 from spg99.control_plane.records.outbox import Event
 from spg99.control_plane.store import Store, Wakeups
-from spg99.errors import Unavailable
 
 EVENTS_HELD_MAX = 1000
 _PAGE = 500
-_RETRY_SECONDS = 0.5
 
 
 class Subscriber:
@@ -56,10 +53,9 @@ class Subscriber:
 class Feed:
     """Follows the outbox for all streams of this process."""
 
-    def __init__(self, store: Store, wakeups: Wakeups, *, tick_seconds: float) -> None:
+    def __init__(self, store: Store, wakeups: Wakeups) -> None:
         self._store = store
         self._wakeups = wakeups
-        self._tick_seconds = tick_seconds
         self._subscribers: set[Subscriber] = set()
         self._position = 0
         self.ready = asyncio.Event()
@@ -85,23 +81,10 @@ class Feed:
         finally:
             self._subscribers.discard(subscriber)
 
-    async def run(self) -> None:
-        """Follows the outbox for ever."""
-        with self._wakeups.waiter(("spg99_published", None)) as bell:
-            while not self.closing:
-                bell.clear()
-                try:
-                    await self._follow()
-                except Unavailable:
-                    log.get("api").warning("events: the catalogue is away; trying again")
-                    await asyncio.sleep(_RETRY_SECONDS)
-                    continue
-                # The tick is a safety net; idle, it is one index look-up.
-                await bell.wait_for(self._tick_seconds)
-        for subscriber in self._subscribers:
-            subscriber.wake()
-
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Hands everything that was published since the last time to all streams."""
+        if self.closing:
+            self.wake_all()
         if not self.ready.is_set():
             async with self._store.transaction() as tx:
                 self._position = await outbox.last_position(tx)
@@ -115,3 +98,8 @@ class Feed:
                     subscriber.offer(event)
             if len(events) < _PAGE:
                 return
+
+    def wake_all(self) -> None:
+        """Ends every wait for an event: the process is on its way out."""
+        for subscriber in self._subscribers:
+            subscriber.wake()

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from spg99 import log
 from spg99.control_plane.records import outbox
 from spg99.control_plane.serving.http_server import ON_METRICS_ADDRESS
 from spg99.control_plane.serving.plane import Plane, plane_of
@@ -33,10 +34,11 @@ async def healthz() -> dict[str, str]:
     responses={503: {"description": "What is missing"}},
 )
 async def readyz(request: Request) -> Response:
-    """200 while the catalogue is there and up to date. `missing` says what is not, a sentence each.
+    """200 while the catalogue is there and up to date, and the loops that carry out what is asked turn. `missing` says what is
+    not, a sentence each.
 
     Nodes that are away are named and yet 200: the API answers without them, and taking it out of service would keep them
-    from coming back.
+    from coming back. So is a loop that only tidies up.
     """
     plane = plane_of(request)
     fatal, other = await _missing(plane)
@@ -56,7 +58,9 @@ async def metrics(request: Request) -> Response:
     try:
         async with plane.store.transaction() as tx:
             await _count(tx, plane, request.app.state)
-    except Unavailable:
+    except Exception as error:  # noqa: BLE001 - the counters of this process are told, whatever the catalogue says
+        if not isinstance(error, Unavailable):
+            log.get("health").exception("the catalogue cannot be counted")
         plane.metrics.outbox_pending.set(float("nan"))
     plane.metrics.subscribers.set(plane.feed.subscribers)
     plane.metrics.waiting.set(plane.wakeups.waiting)
@@ -64,13 +68,20 @@ async def metrics(request: Request) -> Response:
 
 
 async def _missing(plane: Plane) -> tuple[list[str], list[str]]:
-    fatal, other = [], []
+    fatal: list[str] = []
+    other: list[str] = []
+    for unhealthy in plane.loops.unhealthy():
+        sentence = f"A background loop is not well: {unhealthy.sentence()}."
+        (fatal if unhealthy.loop in plane.essential_loops else other).append(sentence)
     try:
         async with plane.store.transaction() as tx:
             applied = await migrate.applied_versions(tx)
             asked = [await missing(tx, plane.clock.now()) for missing in plane.missing]
     except Unavailable:
-        return ["The catalogue cannot be reached."], []
+        return [*fatal, "The catalogue cannot be reached."], other
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the catalogue, this is where it must be said
+        log.get("health").exception("the catalogue cannot be asked")
+        return [*fatal, f"The catalogue cannot be asked ({type(error).__name__}); the log says why."], other
     pending = [str(m) for m in migrate.known() if m.version not in applied]
     if pending:
         fatal.append(f"The catalogue lacks {', '.join(pending)}: run `spg99 migrate up`.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from spg99.control_plane.serving.interfaces import NodeDisk
+from spg99.processes import loop_failures
 
 
 class Metrics:
@@ -54,8 +55,11 @@ class Metrics:
         self.waiting = Gauge(
             "spg99_waiting", "Long polls and loops waiting for a notification.", registry=self.registry
         )
-        self.loop_failures = Counter(
-            "spg99_loop_failures", "Turns of a background loop that failed.", ["loop"], registry=self.registry
+        self.loop_failures = loop_failures(self.registry)
+        self.database_failures = Counter(
+            "spg99_database_failures",
+            "Databases that could not be handled; each is looked at again later.",
+            registry=self.registry,
         )
 
     def show_disks(self, disks: Sequence[NodeDisk]) -> None:

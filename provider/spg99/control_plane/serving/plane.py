@@ -14,6 +14,7 @@ from spg99.control_plane.serving.feed import Feed
 from spg99.control_plane.serving.interfaces import CountByState, Disks, Keys, Missing, TenantDatabases, TenantOf
 from spg99.control_plane.serving.metrics import Metrics
 from spg99.control_plane.store import Store, Wakeups
+from spg99.processes import Loops
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,17 @@ class Plane:
     databases_by_state: CountByState
     databases_by_storage_state: CountByState
     disks: Disks
+    loops: Loops
+    """What runs beside the requests."""
+    essential_loops: frozenset[str]
+    """Loops without which this process is not ready."""
     metrics_in_api: bool = True
     """Whether /metrics is answered to whoever reaches the API; else on its own address alone."""
+
+    def close(self) -> None:
+        """Lets go whoever waits: long polls, streams, loops."""
+        self.wakeups.close()
+        self.feed.wake_all()
 
 
 def plane_of(request: HTTPConnection) -> Plane:

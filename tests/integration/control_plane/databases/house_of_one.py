@@ -19,7 +19,7 @@ from spg99.client import InternalClient
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import bootstrap, routes
 from spg99.control_plane.databases import requests, rows
-from spg99.control_plane.databases.lifecycle import Lifecycle, start
+from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.identity.organizations import DEFAULT_ORG_ID
 from spg99.control_plane.records import outbox, policies
@@ -31,6 +31,7 @@ from spg99.control_plane.tenants import rows as tenants
 from spg99.control_plane.tenants.passwords import new_password
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Unavailable
+from spg99.processes import Loops
 from spg99.resources import DatabaseSpec, TenantSpec
 
 DEADLINE_SECONDS = 15.0
@@ -99,27 +100,24 @@ class Plane:
         self.app = FastAPI()
         routes.install_internal(self.app, self.life)
         problems.install(self.app)
-        self._loops: list[asyncio.Task[None]] = []
+        self.loops = Loops(clock=clock)
+        self.loops.keep("wakeups", self.wakeups.run)
+        self.loops.repeat("outbox-relay", self._relay, bell=self.wakeups.waiter(("spg99_outbox", None)))
 
     async def begin(self) -> None:
         await self.store.open()
-        self._loops = [asyncio.create_task(self.wakeups.run()), asyncio.create_task(self._relay())]
+        self.loops.start()
         await asyncio.wait_for(self.wakeups.listening.wait(), 10)
-        self._loops += start(self.life)
+        self.loops.repeat("reconciler", self.life.reconciler.turn, bell=self.wakeups.waiter(("spg99_reconcile", None)))
 
     async def end(self) -> None:
         self.wakeups.close()
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.loops.stop()
         await self.store.close()
 
-    async def _relay(self) -> None:
-        with self.wakeups.waiter(("spg99_outbox", None)) as bell:
-            while True:
-                bell.clear()
-                await outbox.relay(self.store)
-                await bell.wait_for(1)
+    async def _relay(self) -> float:
+        await outbox.relay(self.store)
+        return 1.0
 
     def client(self, bearer_token: str | None = None) -> InternalClient:
         """A door to this Control Plane."""

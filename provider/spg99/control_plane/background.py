@@ -1,0 +1,90 @@
+"""Everything a Control Plane does by itself: which loops it runs, when each turns, and without which it is not ready.
+
+Here: when. Not here: what (the domains), how a loop lives on after a failure (spg99.processes). Every loop may run in several
+Control Planes at once and be killed at any moment.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from spg99.control_plane.databases.lifecycle import Lifecycle
+from spg99.control_plane.fleet import tokens
+from spg99.control_plane.identity.known_keys import KnownKeys
+from spg99.control_plane.records import audit, kept_answers, operations, outbox
+from spg99.control_plane.serving.plane import Plane
+from spg99.control_plane.store import Store
+from spg99.control_plane.tenants import rows
+from spg99.processes import Loops
+
+RELAY_AGAIN_SECONDS = 0.02
+LAST_USED_SECONDS = 10.0
+JANITOR_SECONDS = 600.0
+DATABASES_JANITOR_SECONDS = 3600.0
+SLOW_TICK_SECONDS = 30.0
+OPERATIONS_KEPT_FOR = timedelta(days=30)
+ENROLMENT_TOKENS_KEPT_FOR = timedelta(days=1)
+
+ESSENTIAL: Final = frozenset({"reconciler", "outbox-relay", "catalogue"})
+"""Loops without which nothing asked of this process comes true: /readyz answers 503 while one of them is not well."""
+
+
+def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> None:
+    """Gives `loops` all that this process does by itself; whoever starts them ends them."""
+    store, wakeups, tick_seconds = plane.store, plane.wakeups, plane.settings.tick_seconds
+
+    async def relay() -> float:
+        done = await outbox.relay(store)
+        if not done.alone:
+            return RELAY_AGAIN_SECONDS  # the other relay may have begun before our event was committed
+        return 0.0 if done.published == outbox.RELAY_ROWS_MAX else tick_seconds
+
+    async def follow_events() -> float:
+        await plane.feed.follow()
+        return tick_seconds  # a safety net; idle, it is one index look-up
+
+    async def forget_known_keys() -> float:
+        known_keys.forget_all()
+        return 3600.0
+
+    async def write_last_used() -> float:
+        await known_keys.write_last_used()
+        return LAST_USED_SECONDS
+
+    async def remove_ended_tenants() -> float:
+        return 0.0 if await rows.remove_ended(store) else SLOW_TICK_SECONDS
+
+    async def delete_old_records() -> float:
+        await _delete_old_records(plane)
+        return JANITOR_SECONDS
+
+    async def delete_old_databases_records() -> float:
+        await life.delete_old()
+        return DATABASES_JANITOR_SECONDS
+
+    loops.keep("wakeups", wakeups.run)
+    loops.repeat("reconciler", life.reconciler.turn, bell=wakeups.waiter(("spg99_reconcile", None)))
+    loops.repeat("outbox-relay", relay, bell=wakeups.waiter(("spg99_outbox", None)))
+    loops.repeat("event-feed", follow_events, bell=wakeups.waiter(("spg99_published", None)))
+    loops.repeat("known-keys", forget_known_keys, bell=wakeups.waiter(("spg99_keys", None)))
+    loops.repeat("last-used", write_last_used)
+    loops.repeat(
+        "ended-tenants", remove_ended_tenants, bell=wakeups.waiter(("spg99_tenant", None), ("spg99_database", None))
+    )
+    loops.repeat("janitor", delete_old_records)
+    loops.repeat("databases-janitor", delete_old_databases_records)
+
+
+async def _delete_old_records(plane: Plane) -> None:
+    store: Store = plane.store
+    now = plane.clock.now()
+    async with store.transaction() as tx:
+        await audit.ensure_partitions(tx)
+    async with store.transaction() as tx:
+        await kept_answers.forget_before(tx, now)
+        await tokens.forget_before(tx, now - ENROLMENT_TOKENS_KEPT_FOR)
+    async with store.transaction() as tx:
+        await outbox.forget_before(tx, now - outbox.KEPT_FOR)
+    async with store.transaction() as tx:
+        await operations.forget_before(tx, now - OPERATIONS_KEPT_FOR)
