@@ -25,6 +25,8 @@ DATABASES_JANITOR_SECONDS = 3600.0
 SLOW_TICK_SECONDS = 30.0
 OPERATIONS_KEPT_FOR = timedelta(days=30)
 ENROLMENT_TOKENS_KEPT_FOR = timedelta(days=1)
+JANITORS_WAIT_AFTER_A_STEP = timedelta(days=1)
+"""What is deleted because it is old may only look old after a step of the wall clock: somebody has a day to put it right."""
 
 ESSENTIAL: Final = frozenset({"reconciler", "outbox-relay", "catalogue"})
 """Loops without which nothing asked of this process comes true: /readyz answers 503 while one of them is not well."""
@@ -56,11 +58,13 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
         return 0.0 if await rows.remove_ended(store) else SLOW_TICK_SECONDS
 
     async def delete_old_records() -> float:
-        await _delete_old_records(plane)
+        if not plane.clock.has_stepped_within(JANITORS_WAIT_AFTER_A_STEP):
+            await _delete_old_records(plane)
         return JANITOR_SECONDS
 
     async def delete_old_databases_records() -> float:
-        await life.delete_old()
+        if not plane.clock.has_stepped_within(JANITORS_WAIT_AFTER_A_STEP):
+            await life.delete_old()
         return DATABASES_JANITOR_SECONDS
 
     loops.keep("wakeups", wakeups.run)

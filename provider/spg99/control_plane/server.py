@@ -34,7 +34,7 @@ from spg99.control_plane.serving.plane import Plane
 from spg99.control_plane.store import Store, Wakeups, migrate
 from spg99.control_plane.tenants import passwords, visible
 from spg99.errors import Spg99Error
-from spg99.processes import Loops
+from spg99.processes import Loops, WatchedClock
 from spg99.processes.listening import is_loopback
 from spg99.tls import certificates
 from spg99.tls.context import ServedCertificate
@@ -51,16 +51,16 @@ def create_app(
 
     `store` names a catalogue that is migrated and bootstrapped.
     """
-    clock = clock or SystemClock()
+    watched = _watched(clock)
     box = box or secret_box.secret_box(secret_key_file(settings))
     wakeups = Wakeups(store)
-    known_keys = KnownKeys(store, clock)
+    known_keys = KnownKeys(store, watched)
     metrics = Metrics()
-    loops = Loops(failures=metrics.loop_failures, clock=clock)
+    loops = Loops(failures=metrics.loop_failures, clock=watched)
     plane = Plane(
         settings=settings,
         store=store,
-        clock=clock,
+        clock=watched,
         box=box,
         wakeups=wakeups,
         feed=Feed(store, wakeups),
@@ -76,7 +76,7 @@ def create_app(
         loops=loops,
         essential_loops=background.ESSENTIAL,
     )
-    life = Lifecycle(store, clock, settings, wakeups, on_failure=metrics.database_failures.inc)
+    life = Lifecycle(store, watched, settings, wakeups, on_failure=metrics.database_failures.inc)
     background.add(loops, plane, known_keys, life)
 
     @asynccontextmanager
@@ -108,6 +108,13 @@ def create_app(
     routes.install_internal(app, life)
     app.add_middleware(Edge, metrics=plane.metrics, body_bytes_max=settings.body_bytes_max)
     return app
+
+
+def _watched(clock: Clock | None) -> WatchedClock:
+    """The clock of a process; one that is handed in moves as its owner says, and is never found to have stepped."""
+    if clock is None:
+        return WatchedClock(SystemClock())
+    return clock if isinstance(clock, WatchedClock) else WatchedClock(clock, lambda: clock.now().timestamp())
 
 
 def secret_key_file(settings: ControlPlaneSettings) -> Path:

@@ -4,7 +4,7 @@ another (protocol/, client/).
 
 `loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `bell.py` wakes one who waits,
 `jobs.py` keeps work that ends; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
-`clock_steps.py` notices a wall clock that steps.
+`clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
 from spg99.processes.bell import Bell
@@ -15,6 +15,7 @@ from spg99.processes.loops import Loops, Turn, loop_failures
 from spg99.processes.probes import serve_probes
 from spg99.processes.ready import read_ready, say_ready
 from spg99.processes.signals import stop_ordered
+from spg99.processes.watched_clock import WatchedClock
 
 __all__ = [
     "Bell",
@@ -23,6 +24,7 @@ __all__ = [
     "Loops",
     "Turn",
     "Unhealthy",
+    "WatchedClock",
     "loop_failures",
     "read_ready",
     "say_ready",

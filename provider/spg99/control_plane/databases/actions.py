@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from spg99.control_plane.databases.states import Event
 
@@ -20,6 +21,8 @@ class CreateTimeline:
 class MarkCreated:
     """The timeline is there."""
 
+    event: ClassVar[Event] = Event.CREATED
+
 
 @dataclass(frozen=True)
 class StartCompute:
@@ -33,12 +36,16 @@ class StartCompute:
 class MarkReady:
     """The compute takes connections."""
 
+    event: ClassVar[Event] = Event.STARTED
+
     task_id: int
 
 
 @dataclass(frozen=True)
 class MarkIdle:
     """Nothing uses it; the idle clock runs since `since`."""
+
+    event: ClassVar[Event] = Event.RELEASED
 
     since: datetime
 
@@ -47,13 +54,25 @@ class MarkIdle:
 class MarkUsed:
     """It is in use again."""
 
+    event: ClassVar[Event] = Event.USED
+
 
 @dataclass(frozen=True)
 class StopCompute:
-    """Order the compute to stop."""
+    """Order the compute to stop; unless it goes with the database, only if it finds itself unused."""
 
     mode: str = "fast"
     event: Event | None = Event.QUIET
+    """None: it is stopped because the database is being deleted, whoever uses it."""
+
+
+@dataclass(frozen=True)
+class MarkInUse:
+    """The compute was asked and runs on: somebody uses it, so it counts as used from this moment."""
+
+    event: ClassVar[Event] = Event.IN_USE
+    task_id: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,8 @@ class CancelTask:
 class Fail:
     """An order failed. `retry_at` None: only somebody who wants the database makes us try again."""
 
+    event: ClassVar[Event] = Event.FAILED
+
     reason: str
     attempt_count: int
     retry_at: datetime | None
@@ -90,6 +111,8 @@ class Fail:
 @dataclass(frozen=True)
 class GiveUp:
     """Stop trying: nobody wants it running."""
+
+    event: ClassVar[Event] = Event.GIVEN_UP
 
 
 @dataclass(frozen=True)
@@ -110,6 +133,7 @@ Action = (
     | MarkIdle
     | MarkUsed
     | StopCompute
+    | MarkInUse
     | MarkStopped
     | EndCompute
     | CancelTask

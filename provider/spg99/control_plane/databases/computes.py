@@ -56,6 +56,11 @@ async def mark_stopping(tx: Transaction, compute_id: str) -> None:
     await tx.execute("mark_compute_stopping", compute_id=compute_id)
 
 
+async def mark_running_on(tx: Transaction, compute_id: str) -> None:
+    """Notes that a compute which was asked to stop runs on."""
+    await tx.execute("mark_compute_running_on", compute_id=compute_id)
+
+
 async def end(tx: Transaction, compute_id: str, reason: str | None) -> int:
     """Notes that a compute does not run (any more); answers for how many milliseconds it ran."""
     return int(await tx.value("end_compute", compute_id=compute_id, reason=reason) or 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from spg99.control_plane.databases import backoff, deletion, idle
+from spg99.control_plane.databases import backoff, deletion, idle, placement
 from spg99.control_plane.databases.actions import (
     CancelTask,
     CreateTimeline,
@@ -18,6 +18,7 @@ from spg99.control_plane.databases.actions import (
     GiveUp,
     MarkCreated,
     MarkIdle,
+    MarkInUse,
     MarkReady,
     MarkStopped,
     MarkUsed,
@@ -28,7 +29,7 @@ from spg99.control_plane.databases.actions import (
 )
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.databases.view import DatabaseView, TaskView
-from spg99.protocol.tasks import TaskKind
+from spg99.protocol.tasks import ComputeStopped, TaskKind
 from spg99.resources import DatabaseState as State
 
 STABLE_AFTER = timedelta(seconds=60)
@@ -40,6 +41,7 @@ NO_NODE_AGAIN = timedelta(seconds=30)
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
 because thousands may wait at once."""
 NODE_AWAY_AGAIN = timedelta(seconds=10)
+IN_USE = "Somebody uses the database."
 
 
 def decide(view: DatabaseView, now: datetime) -> Decision:
@@ -64,9 +66,10 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
 def _creating(view: DatabaseView, now: datetime) -> Decision:
     task = view.latest(TaskKind.TIMELINE_CREATE)
     if task is None:
-        if view.node is None:
+        node = placement.choose(view.candidates, now)
+        if node is None:
             return wait(NO_NODE, until=now + NO_NODE_AGAIN, told=NO_NODE)
-        return act(CreateTimeline(view.node.node_id), f"Its files shall lie on node {view.node.name}.")
+        return act(CreateTimeline(node.node_id), f"Its files shall lie on node {node.name}.")
     if task.open:
         return _for_task(view, task, now)
     if task.status == "completed":
@@ -145,6 +148,9 @@ def _stopping(view: DatabaseView, now: datetime) -> Decision:
     if task.open:
         return _for_task(view, task, now)
     if task.status == "completed":
+        answer = ComputeStopped.model_validate(task.result or {})
+        if not answer.stopped:
+            return act(MarkInUse(task.task_id, answer.reason or IN_USE), "Its compute was asked to stop and is in use.")
         return act(MarkStopped(Event.STOPPED), "Its compute was stopped.")
     return _fail(view, task, now)
 
@@ -156,9 +162,10 @@ def _failed(view: DatabaseView, now: datetime) -> Decision:
     if view.timeline.state == "creating":
         if not due:
             return wait("It is created again after a while.", until=due_at)
-        if view.node is None:
+        node = placement.choose(view.candidates, now)
+        if node is None:
             return wait(NO_NODE, until=now + NO_NODE_AGAIN, told=NO_NODE)
-        return act(CreateTimeline(view.node.node_id, Event.CREATED_AGAIN), "Its files are made again.")
+        return act(CreateTimeline(node.node_id, Event.CREATED_AGAIN), "Its files are made again.")
     if view.compute is not None and not view.compute.ended:
         if due:
             return act(StopCompute(event=Event.STOPPED_AGAIN), "Stopping is tried again.")

@@ -57,6 +57,11 @@ async def report(
     )
 
 
+async def remove_ended(tx: Transaction, db_id: str, moment: datetime) -> None:
+    """Writes off the leases of a database that ended by `moment`."""
+    await tx.execute("remove_ended_leases", db_id=db_id, moment=moment)
+
+
 async def release_all(tx: Transaction, db_id: str) -> None:
     """Ends all leases of a database that is being deleted."""
     await tx.execute("release_leases_of_database", db_id=db_id)

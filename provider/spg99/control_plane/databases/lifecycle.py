@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from spg99.clock import Clock
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import computes
@@ -14,6 +13,7 @@ from spg99.control_plane.databases.reports import Reports
 from spg99.control_plane.databases.wake import Waker
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Store, Wakeups
+from spg99.processes import WatchedClock
 
 KEPT_FOR = timedelta(days=30)
 """Finished tasks, ended computes and gone timelines are kept this long."""
@@ -29,7 +29,7 @@ class Lifecycle:
     def __init__(
         self,
         store: Store,
-        clock: Clock,
+        clock: WatchedClock,
         settings: ControlPlaneSettings,
         wakeups: Wakeups,
         *,

@@ -9,7 +9,6 @@ from typing import Any
 from spg99.control_plane import fleet
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.view import (
-    NODE_SILENT_AFTER,
     ComputeView,
     DatabaseView,
     NodeView,
@@ -49,11 +48,12 @@ class _Surroundings:
     node_status: str | None
     node_last_seen_at: datetime | None
     leases_end_at: datetime | None
+    has_ended_leases: bool
 
 
 async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_grace_until: datetime) -> DatabaseView:
-    """The view of a locked row. Leases that have ended are removed, but not before `lease_grace_until`: while no Control
-    Plane could hear the Gateways, a lease that was not renewed says nothing."""
+    """The view of a locked row; looking changes nothing. No lease has ended before `lease_grace_until`: while no Control Plane
+    could hear the Gateways, or the clock has just stepped, a lease that was not renewed says nothing."""
     trusted = now >= lease_grace_until
     rows = await tx.many(
         _Surroundings,
@@ -83,7 +83,9 @@ async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_gra
         compute=compute,
         leases_end_at=leases_end_at,
         tasks=latest,
-        node=await _node(tx, row, seen, now),
+        node=_node(seen),
+        candidates=await _candidates(tx, row, seen),
+        has_ended_leases=seen.has_ended_leases,
     )
 
 
@@ -96,16 +98,20 @@ async def _retry_max(
     return 10
 
 
-async def _node(tx: Transaction, row: DatabaseRow, seen: _Surroundings, now: datetime) -> NodeView | None:
-    # As long as nothing is laid down, every attempt may go to another node.
-    if seen.timeline_state == "creating" and row.state in (State.CREATING, State.ERROR):
-        found = await fleet.node_with_room(tx, org_id=row.org_id, now=now, silent_after=NODE_SILENT_AFTER)
-        if found is not None:
-            return NodeView(found.node_id, found.name, found.status, found.last_seen_at)
-        return None
+def _node(seen: _Surroundings) -> NodeView | None:
     if seen.node_id is None or seen.node_name is None or seen.node_status is None:
         return None
     return NodeView(seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at)
+
+
+async def _candidates(tx: Transaction, row: DatabaseRow, seen: _Surroundings) -> tuple[NodeView, ...]:
+    # As long as nothing is laid down, every attempt may go to another node.
+    if seen.timeline_state != "creating" or row.state not in (State.CREATING, State.ERROR):
+        return ()
+    return tuple(
+        NodeView(node.node_id, node.name, node.status, node.last_seen_at, node.disk_free_bytes, node.disk_is_short)
+        for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
+    )
 
 
 def _task(line: _Surroundings) -> TaskView | None:

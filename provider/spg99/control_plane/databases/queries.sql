@@ -11,7 +11,7 @@ select count(*) from databases d join tenants t using (tenant_id) where t.org_id
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
                        deletion_protection, state, timeline_id, target_profile, reconcile_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s, clock_timestamp());
+        %(storage_limit_bytes)s, %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s, to_timestamp(0));
 
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.
@@ -74,8 +74,8 @@ update databases
  where db_id = %(db_id)s;
 
 -- look_at_database
--- Makes the reconciler look now.
-update databases set reconcile_at = clock_timestamp() where db_id = %(db_id)s;
+-- Makes the reconciler look now: a moment that has come by every clock, because the reconciler's may not be the catalogue's.
+update databases set reconcile_at = to_timestamp(0) where db_id = %(db_id)s;
 
 -- postpone_database
 update databases set reconcile_at = %(until)s where db_id = %(db_id)s;
@@ -105,6 +105,26 @@ update databases d set reconcile_at = %(now)s
 update databases d set reconcile_at = %(now)s
   from timelines t
  where t.timeline_id = d.timeline_id and t.node_id is null and d.state in ('creating', 'error');
+
+-- retime_databases
+-- After a step of the clock. Moments that lie ahead come no later than they could have been written now; what waits for one
+-- is looked at; an idle clock that runs begins anew. Rows are locked in order, as everybody does.
+with moved as (
+    select db_id from databases
+     where reconcile_at is not null or idle_since is not null or retry_at is not null
+        or wanted_until > %(now)s or last_used_at > %(now)s
+     order by db_id for no key update
+)
+update databases d
+   set reconcile_at = case when d.reconcile_at is not null then %(now)s end,
+       idle_since = case when d.idle_since is not null then %(now)s end,
+       retry_at = case when d.retry_at is not null then least(d.retry_at, %(now)s + interval '5 minutes') end,
+       wanted_until = case when d.wanted_until is not null then least(d.wanted_until, %(now)s + interval '1 minute') end,
+       last_used_at = case when d.last_used_at is not null then least(d.last_used_at, %(now)s) end
+  from moved where moved.db_id = d.db_id;
+
+-- retime_leases
+update leases set expires_at = %(expires_at)s;
 
 -- note_storage
 -- What timelines of the node that reports take on disk. Rows somebody is changing are left for the next report.
@@ -137,7 +157,7 @@ select storage_state as state, count(*)::integer as databases from databases whe
 -- delete_database
 delete from databases where db_id = %(db_id)s;
 
--- wish_running
+-- note_start_wanted
 -- What is idle is as if it had just been used; after a failed start somebody waits, so it is tried again soon.
 update databases
    set idle_since = case when state = 'idle' then clock_timestamp() end,
@@ -157,6 +177,9 @@ update computes
 
 -- mark_compute_stopping
 update computes set state = 'stopping' where compute_id = %(compute_id)s and state <> 'ended';
+
+-- mark_compute_running_on
+update computes set state = 'running' where compute_id = %(compute_id)s and state = 'stopping';
 
 -- end_compute
 -- Answers for how long it ran. clock_timestamp(): the end is now, not when a long transaction began.
@@ -186,15 +209,13 @@ delete from computes c
    and not exists (select from databases d where d.compute_id = c.compute_id);
 
 -- database_surroundings
--- Everything around one database that a decision looks at, once for each of its latest orders (newest first); its row may hold changes that are not saved yet. Leases that ended before `leases_before` are removed on the way.
-with dead as (
-    delete from leases where db_id = %(db_id)s and expires_at <= %(leases_before)s
-)
+-- Everything around one database that a decision looks at, once for each of its latest orders (newest first); its row may hold changes that are not saved yet.
 select k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
        tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
-       (select max(expires_at) from leases where db_id = %(db_id)s and expires_at > %(leases_before)s) as leases_end_at
+       (select max(expires_at) from leases where db_id = %(db_id)s and expires_at > %(leases_before)s) as leases_end_at,
+       exists (select from leases where db_id = %(db_id)s and expires_at <= %(leases_before)s) as has_ended_leases
   from databases d
   join timelines tl on tl.timeline_id = d.timeline_id
   left join computes c on c.compute_id = %(compute_id)s
@@ -253,6 +274,9 @@ with report as (
     returning d.db_id, held.runs, (held.state = 'ready') <> (held.connections > 0) as look
 )
 select n.db_id, n.db_id in (select db_id from kept) as stands, n.look from noted n where n.runs;
+
+-- remove_ended_leases
+delete from leases where db_id = %(db_id)s and expires_at <= %(moment)s;
 
 -- release_leases_of_database
 delete from leases where db_id = %(db_id)s;

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from spg99 import faults, log
-from spg99.clock import Clock
 from spg99.config import ControlPlaneSettings
-from spg99.control_plane.databases import rows, schedule
+from spg99.control_plane import fleet
+from spg99.control_plane.databases import leases, rows, schedule
 from spg99.control_plane.databases.carry_out import carry_out
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.observe import view_of
@@ -25,6 +25,7 @@ from spg99.control_plane.records import policies
 from spg99.control_plane.store import Store, Transaction
 from spg99.control_plane.store.wakeups import Wakeups
 from spg99.errors import Unavailable
+from spg99.processes import WatchedClock
 from spg99.resources import DatabaseState as State
 
 STEPS_MAX = 12
@@ -33,6 +34,8 @@ AT_ONCE = 4
 BATCH = 64
 POSTPONED_FOR = timedelta(seconds=30)
 BUSY_AGAIN_SECONDS = 0.05
+LEASE_SECONDS_ASSUMED = 15
+"""Until the policy has been read."""
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = log.get("lifecycle")
@@ -44,7 +47,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        clock: Clock,
+        clock: WatchedClock,
         settings: ControlPlaneSettings,
         wakeups: Wakeups,
         *,
@@ -56,6 +59,9 @@ class Reconciler:
         self._tick_seconds = settings.tick_seconds
         self._on_failure = on_failure
         self._hears = False
+        self._steps_seen = clock.steps
+        self._is_retimed = True
+        self._lease_seconds = LEASE_SECONDS_ASSUMED
         self._lease_grace_until = datetime.max.replace(tzinfo=UTC)
 
     async def settle(self, tx: Transaction, row: DatabaseRow) -> DatabaseRow | None:
@@ -63,9 +69,11 @@ class Reconciler:
 
         Answers the row afterwards, None when it is gone.
         """
-        now = self.clock.now()
+        now = self.now()
         for _ in range(STEPS_MAX):
             view = await view_of(tx, row, now, lease_grace_until=self._lease_grace_until)
+            if view.has_ended_leases:
+                await leases.remove_ended(tx, row.db_id, now)
             decision = decide(view, now)
             if decision.action is None:
                 break
@@ -96,9 +104,30 @@ class Reconciler:
         faults.point("reconcile.after_commit")
         return True
 
+    def now(self) -> datetime:
+        """The moment of a decision. A step of the wall clock since the last one gives every lease its time anew, at once."""
+        now = self.clock.now()
+        if self.clock.steps != self._steps_seen:
+            self._steps_seen = self.clock.steps
+            self._hears = False
+            self._is_retimed = False
+            self._lease_grace_until = now + timedelta(seconds=self._lease_seconds)
+        return now
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether the last turn was a good one, with nothing to put right before the next."""
+        return self._hears
+
+    def concludes_from_silence(self) -> bool:
+        """Whether time that has passed without a word says anything: not after a start, an outage or a step of the clock."""
+        return self.now() >= self._lease_grace_until
+
     async def turn(self) -> float:
         """Looks at all that is due; answers the seconds until the next moment. After a turn that failed (the catalogue
-        may have been away) Gateways get the time of one lease to report before a lease counts as ended."""
+        may have been away), and after a step of the clock, Gateways get the time of one lease to report before a lease
+        counts as ended."""
+        self.now()
         heard, self._hears = self._hears, False
         if not heard:
             await self._begin_hearing()
@@ -108,12 +137,20 @@ class Reconciler:
 
     async def _begin_hearing(self) -> None:
         async with self.store.transaction() as tx:
-            lease_seconds = int(await policies.value(tx, "gateway.lease_seconds"))
-        self._lease_grace_until = self.clock.now() + timedelta(seconds=lease_seconds)
+            self._lease_seconds = int(await policies.value(tx, "gateway.lease_seconds"))
+        now = self.clock.now()
+        if not self._is_retimed:
+            # Another Control Plane of this machine may do the same: twice is as good as once.
+            async with self.store.transaction() as tx:
+                await schedule.retime(tx, now, lease_seconds=self._lease_seconds)
+            async with self.store.transaction() as tx:
+                await fleet.retime(tx, now)
+            self._is_retimed = True
+        self._lease_grace_until = now + timedelta(seconds=self._lease_seconds)
 
     async def _look_at_all_due(self) -> float:
         while True:
-            now = self.clock.now()
+            now = self.now()
             async with self.store.transaction() as tx:
                 trusted = now >= self._lease_grace_until
                 due = await schedule.due(tx, now, leases_before=now if trusted else _LONG_AGO, limit=BATCH)

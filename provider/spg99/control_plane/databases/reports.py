@@ -7,10 +7,9 @@ from datetime import timedelta
 from spg99 import faults, log
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import computes, leases, rows, schedule, storage_limits
-from spg99.control_plane.databases.carry_out import without_compute
+from spg99.control_plane.databases.apply import end_compute
 from spg99.control_plane.databases.computes import ComputeRow
 from spg99.control_plane.databases.reconcile import Reconciler
-from spg99.control_plane.databases.view import NODE_SILENT_AFTER
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.errors import Forbidden, NotFound
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
@@ -65,7 +64,7 @@ class Reports:
         seen = {compute.compute_id: compute for compute in heartbeat.computes}
         async with self._store.transaction() as tx:
             before = await fleet.note_node_seen(tx, node.node_id, observed, now)
-            if before is None or now - before > NODE_SILENT_AFTER:
+            if before is None or now - before > fleet.NODE_SILENT_AFTER:
                 await schedule.look_at_those_of_node(tx, node.node_id, now)
             await computes.note_connections(
                 tx, node.node_id, {c.compute_id: c.connections for c in heartbeat.computes if c.running}
@@ -76,13 +75,17 @@ class Reports:
             )
             expected = {compute.compute_id: compute for compute in await computes.on_node(tx, node.node_id)}
             forget = await storage.timelines_to_forget(tx, list(heartbeat.timelines))
+
+        def is_missing(age: timedelta) -> bool:
+            return age > MISSING_AFTER and self._reconciler.concludes_from_silence()
+
         for compute in expected.values():
             report = seen.get(compute.compute_id)
             if compute.state != "running" or (report is not None and report.running):
                 continue  # one that starts or stops has a task, whose result tells more than we can see here
             if report is not None:
                 await self._compute_ended(compute, report.exit_reason or "The compute ended by itself.")
-            elif compute.started_at is not None and now - compute.started_at > MISSING_AFTER:
+            elif compute.started_at is not None and is_missing(now - compute.started_at):
                 await self._compute_ended(compute, "The compute is no longer on its node.")
         return HeartbeatAnswer(
             stop_compute_ids=[c.compute_id for c in heartbeat.computes if c.running and c.compute_id not in expected],
@@ -96,7 +99,7 @@ class Reports:
             row = await rows.lock(tx, compute.db_id)
             if row is None or row.compute_id != compute.compute_id:
                 return
-            row = await without_compute(tx, row, reason)
+            row = await end_compute(tx, row, reason)
             _log.warning("a compute ended by itself", db_id=row.db_id, compute_id=compute.compute_id, reason=reason)
             await self._reconciler.settle(tx, row)
             faults.point("compute_ended.before_commit")

@@ -10,8 +10,10 @@ from typing import Any
 
 from spg99 import faults
 from spg99.control_plane import storage, tenants
-from spg99.control_plane.databases import leases, rows
-from spg99.control_plane.databases.rows import DatabaseRow, look, save, tell
+from spg99.control_plane.databases import rows
+from spg99.control_plane.databases.apply import apply
+from spg99.control_plane.databases.rows import DatabaseRow, look, publish, save
+from spg99.control_plane.databases.states import Event
 from spg99.control_plane.records import audit, operations, policies
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Transaction, UniqueViolation
@@ -62,7 +64,7 @@ async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec,
     await audit.record(
         tx, actor, "database.create", db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, size=row.size
     )
-    await tell(tx, row, "database.creating")
+    await publish(tx, row, "database.creating")
     await tx.notify("spg99_reconcile", db_id)
     faults.point("create.before_commit")
     return row
@@ -93,7 +95,7 @@ async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], act
         tenant=row.tenant,
         fields=sorted(changes),
     )
-    await tell(tx, changed, "database.updated")
+    await publish(tx, changed, "database.updated")
     await look(tx, row.db_id)
     faults.point("update.before_commit")
     return await tx.one(DatabaseRow, "find_database_by_id", db_id=row.db_id)
@@ -108,7 +110,7 @@ async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
     if row.state in (State.READY, State.IDLE):
         await operations.finish(tx, row.db_id, ("database.start",))
     await save(tx, dataclasses.replace(row, target_scale=1))
-    await tx.execute("wish_running", db_id=row.db_id)
+    await tx.execute("note_start_wanted", db_id=row.db_id)
     await look(tx, row.db_id)
     return op_id
 
@@ -149,26 +151,11 @@ async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor:
     if row.active_connections and not force:
         raise _in_use(row.active_connections, "Close them first, or delete with force=true.")
     op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
-    aborted = Conflict("The database was deleted.").envelope()
-    await operations.finish(tx, row.db_id, ("database.create", "database.start", "database.stop"), error=aborted)
-    doomed = dataclasses.replace(
-        row,
-        state=State.DELETING,
-        state_reason=None,
-        target_scale=0,
-        wanted_until=None,
-        attempt_count=0,
-        retry_at=None,
-        lease_control_epoch=row.lease_control_epoch + 1,
-        version=row.version + 1,
-    )
+    doomed = await apply(tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1)
     await save(tx, doomed)
-    await leases.release_all(tx, row.db_id)
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
-    await tell(tx, doomed, "database.deleting")
-    await tx.notify("spg99_database", row.db_id)
     await look(tx, row.db_id)
     faults.point("delete.before_commit")
     return op_id

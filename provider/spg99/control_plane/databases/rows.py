@@ -176,7 +176,7 @@ async def look(tx: Transaction, db_id: str) -> None:
     await tx.notify("spg99_reconcile", db_id)
 
 
-async def tell(tx: Transaction, row: DatabaseRow, event_type: str) -> None:
+async def publish(tx: Transaction, row: DatabaseRow, event_type: str) -> None:
     """Publishes an event about a database. `database.<state>` for every state it enters, `database.updated`,
     `database.compute_changed` (what a Gateway has cached is void), `database.storage_<state>` (whether it may grow),
     `database.deleted`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spg99.control_plane.store import Transaction
 
@@ -23,6 +23,16 @@ async def next_due_at(tx: Transaction, *, leases_from: datetime) -> datetime | N
 async def postpone(tx: Transaction, db_id: str, until: datetime) -> None:
     """Looks at a database later instead of now."""
     await tx.execute("postpone_database", db_id=db_id, until=until)
+
+
+async def retime(tx: Transaction, now: datetime, *, lease_seconds: int) -> None:
+    """After a step of the wall clock: what was written before it says nothing any more about how much time has passed.
+
+    Leases, wishes, idle clocks and retries get their time anew from `now`; everything that waits for a moment is looked at.
+    """
+    await tx.execute("retime_databases", now=now)
+    await tx.execute("retime_leases", expires_at=now + timedelta(seconds=lease_seconds))
+    await tx.notify("spg99_reconcile")
 
 
 async def look_at_those_of_node(tx: Transaction, node_id: str, now: datetime) -> None:

@@ -1,10 +1,12 @@
-"""The life of a database as a table: which state an event leads to. What is not in the table cannot happen.
+"""The life of a database as a table: where an event leads, and what always goes with it. What is not here cannot happen.
 
-Here: states, events, moves, and the diagram printed from them (docs/states.md). Not here: when an event happens (decide.py).
+Here: states, events, moves and their effects as data, the diagram printed from them (docs/states.md). Not here: when an event
+happens (decide.py, requests.py), carrying effects out (apply.py).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from spg99.errors import WrongState
@@ -30,6 +32,8 @@ class Event(StrEnum):
     """The idle clock ran out, or the API wants it stopped."""
     STOPPED = "stopped"
     """Its compute has ended as ordered."""
+    IN_USE = "in_use"
+    """Its compute was asked to stop and runs on: somebody uses it."""
     STOPPED_AGAIN = "stopped_again"
     """Another attempt to stop its compute begins."""
     LOST = "lost"
@@ -44,40 +48,87 @@ class Event(StrEnum):
     """The API wants it removed for good."""
 
 
-MOVES: dict[tuple[State, Event], State] = {
-    (State.CREATING, Event.CREATED): State.STOPPED,
-    (State.CREATING, Event.FAILED): State.ERROR,
-    (State.STOPPED, Event.WANTED): State.BOOTING,
-    (State.BOOTING, Event.STARTED): State.READY,
-    (State.BOOTING, Event.FAILED): State.ERROR,
-    (State.READY, Event.RELEASED): State.IDLE,
-    (State.IDLE, Event.USED): State.READY,
-    (State.READY, Event.QUIET): State.STOPPING,
-    (State.IDLE, Event.QUIET): State.STOPPING,
-    (State.STOPPING, Event.STOPPED): State.STOPPED,
-    (State.STOPPING, Event.FAILED): State.ERROR,
-    (State.READY, Event.REPLACED): State.BOOTING,
-    (State.IDLE, Event.REPLACED): State.BOOTING,
-    (State.READY, Event.LOST): State.STOPPED,
-    (State.IDLE, Event.LOST): State.STOPPED,
-    (State.READY, Event.FAILED): State.ERROR,
-    (State.IDLE, Event.FAILED): State.ERROR,
-    (State.ERROR, Event.WANTED): State.BOOTING,
-    (State.ERROR, Event.CREATED_AGAIN): State.CREATING,
-    (State.ERROR, Event.STOPPED_AGAIN): State.STOPPING,
-    (State.ERROR, Event.GIVEN_UP): State.STOPPED,
-    (State.CREATING, Event.DELETED): State.DELETING,
-    (State.STOPPED, Event.DELETED): State.DELETING,
-    (State.BOOTING, Event.DELETED): State.DELETING,
-    (State.READY, Event.DELETED): State.DELETING,
-    (State.IDLE, Event.DELETED): State.DELETING,
-    (State.STOPPING, Event.DELETED): State.DELETING,
-    (State.ERROR, Event.DELETED): State.DELETING,
+@dataclass(frozen=True)
+class Move:
+    """Where an event leads, and what always goes with it (carried out by apply.py). Every move publishes `database.<state>`."""
+
+    to: State
+    voids_checkouts: bool = False
+    """Gateways must ask again: the writer they knew is not the writer any more, or no longer takes new connections."""
+    ends_compute: bool = False
+    """The compute is written down as not running, and the time it ran is added to the account."""
+    releases_compute: bool = False
+    """The database has no compute from here on."""
+    clears_retry: bool = False
+    """What failed before is over: the count of attempts begins anew."""
+    target_scale: int | None = None
+    """How many writers shall run from here on; None: as before."""
+    forgets_wish: bool = False
+    """Nobody is waiting for it any more: who comes later asks anew."""
+    releases_leases: bool = False
+    """No Gateway uses it any more."""
+    publishes: str | None = None
+    """An event beside `database.<state>`."""
+    finishes: tuple[str, ...] = ()
+    """Operations that have succeeded by this."""
+    fails: tuple[str, ...] = ()
+    """Operations that have failed by this."""
+    fails_for_good: tuple[str, ...] = ()
+    """Operations that have failed by this, unless it is tried again by itself."""
+    supersedes: tuple[str, ...] = ()
+    """Operations that come to nothing by this, unless the API has asked for a writer again meanwhile."""
+
+
+_CHANGED = "database.compute_changed"
+
+_STARTS = Move(State.BOOTING, voids_checkouts=True, target_scale=1)
+_REPLACES = replace(_STARTS, ends_compute=True, publishes=_CHANGED)
+_STOPS = Move(State.STOPPING, voids_checkouts=True, target_scale=0, publishes=_CHANGED)
+_IS_STOPPED = Move(
+    State.STOPPED, ends_compute=True, releases_compute=True, clears_retry=True,
+    finishes=("database.stop",), supersedes=("database.start",),
+)  # fmt: skip
+_IS_LOST = replace(_IS_STOPPED, voids_checkouts=True, target_scale=0, publishes=_CHANGED)
+_START_FAILS = Move(
+    State.ERROR, voids_checkouts=True, ends_compute=True, forgets_wish=True, fails=("database.start",)
+)  # fmt: skip
+_RUN_FAILS = replace(_START_FAILS, publishes=_CHANGED)
+_DELETES = Move(
+    State.DELETING, voids_checkouts=True, target_scale=0, forgets_wish=True, clears_retry=True, releases_leases=True,
+    fails=("database.create", "database.start", "database.stop"),
+)  # fmt: skip
+
+MOVES: dict[tuple[State, Event], Move] = {
+    (State.CREATING, Event.CREATED): Move(State.STOPPED, clears_retry=True, finishes=("database.create",)),
+    (State.CREATING, Event.FAILED): Move(State.ERROR, fails_for_good=("database.create",)),
+    (State.STOPPED, Event.WANTED): _STARTS,
+    (State.BOOTING, Event.STARTED): Move(State.READY, finishes=("database.start",)),
+    (State.BOOTING, Event.FAILED): _START_FAILS,
+    (State.READY, Event.RELEASED): Move(State.IDLE),
+    (State.IDLE, Event.USED): Move(State.READY),
+    (State.READY, Event.QUIET): _STOPS,
+    (State.IDLE, Event.QUIET): _STOPS,
+    (State.STOPPING, Event.STOPPED): _IS_STOPPED,
+    (State.STOPPING, Event.IN_USE): Move(State.READY, clears_retry=True, target_scale=1, fails=("database.stop",)),
+    (State.STOPPING, Event.FAILED): Move(State.ERROR, fails=("database.stop",)),
+    (State.READY, Event.REPLACED): _REPLACES,
+    (State.IDLE, Event.REPLACED): _REPLACES,
+    (State.READY, Event.LOST): _IS_LOST,
+    (State.IDLE, Event.LOST): _IS_LOST,
+    (State.READY, Event.FAILED): _RUN_FAILS,
+    (State.IDLE, Event.FAILED): _RUN_FAILS,
+    (State.ERROR, Event.WANTED): _STARTS,
+    (State.ERROR, Event.CREATED_AGAIN): Move(State.CREATING),
+    (State.ERROR, Event.STOPPED_AGAIN): _STOPS,
+    (State.ERROR, Event.GIVEN_UP): Move(
+        State.STOPPED, releases_compute=True, clears_retry=True, finishes=("database.stop",)
+    ),
+    **{(state, Event.DELETED): _DELETES for state in State if state is not State.DELETING},
 }
 
 
-def move(state: State, event: Event) -> State:
-    """The state that follows. Raises WrongState when the event cannot happen in this state."""
+def move(state: State, event: Event) -> Move:
+    """What follows. Raises WrongState when the event cannot happen in this state."""
     try:
         return MOVES[state, event]
     except KeyError:
@@ -87,6 +138,6 @@ def move(state: State, event: Event) -> State:
 def diagram() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> creating: create"]
-    lines += [f"    {state} --> {after}: {event}" for (state, event), after in MOVES.items()]
+    lines += [f"    {state} --> {move.to}: {event}" for (state, event), move in MOVES.items()]
     lines.append("    deleting --> [*]: removed")
     return "\n".join(lines)

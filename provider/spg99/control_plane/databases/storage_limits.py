@@ -53,4 +53,4 @@ async def _note_state(tx: Transaction, known: _Storage, state: str) -> None:
     row = await rows.by_id(tx, known.db_id)
     assert row is not None, "it was changed a moment ago, in this transaction"
     _log.info("storage state changed", db_id=known.db_id, state=state)
-    await rows.tell(tx, row, f"database.storage_{state}")
+    await rows.publish(tx, row, f"database.storage_{state}")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from spg99.control_plane.fleet import NODE_SILENT_AFTER
 from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseState as State
-
-NODE_SILENT_AFTER = timedelta(seconds=30)
-"""An agent that has not been heard of for this long is counted as away."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,14 @@ class TaskView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """The node of the timeline; for a timeline that is not placed yet, the best candidate."""
+    """A node: the one of the timeline, or one it may go to."""
 
     node_id: str
     name: str
     status: str
     last_seen_at: datetime | None
+    disk_free_bytes: int = 0
+    disk_is_short: bool = False
 
     def silent(self, now: datetime) -> bool:
         """Whether its agent is away."""
@@ -97,6 +97,11 @@ class DatabaseView:
     tasks: tuple[TaskView, ...] = field(default=())
     """The latest orders for this database, newest first."""
     node: NodeView | None = None
+    """The node of the timeline, once it is placed."""
+    candidates: tuple[NodeView, ...] = field(default=())
+    """Nodes that a timeline which is not laid down yet may go to (placement.py chooses)."""
+    has_ended_leases: bool = False
+    """Leases that are over and can be written off."""
 
     def in_use(self, now: datetime) -> bool:
         """Whether a Gateway holds a lease."""

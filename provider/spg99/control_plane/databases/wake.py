@@ -17,7 +17,6 @@ from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import leases, rows, usage
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.rows import DatabaseRow
-from spg99.control_plane.databases.view import NODE_SILENT_AFTER
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
@@ -166,7 +165,7 @@ class Waker:
             node_id = await storage.node_of_timeline(tx, row.timeline_id) if row is not None else None
             node = await fleet.find_node(tx, node_id) if node_id is not None else None
         now = self._reconciler.clock.now()
-        if node is not None and (node.last_seen_at is None or now - node.last_seen_at > NODE_SILENT_AFTER):
+        if node is not None and (node.last_seen_at is None or now - node.last_seen_at > fleet.NODE_SILENT_AFTER):
             seen = (
                 "ever" if node.last_seen_at is None else f"for {int((now - node.last_seen_at).total_seconds())} seconds"
             )

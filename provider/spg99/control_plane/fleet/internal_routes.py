@@ -11,18 +11,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import StreamingResponse
 
-from spg99.clock import Clock
 from spg99.control_plane.fleet import changes, gateways, nodes
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.store import Store, Wakeups
+from spg99.processes import WatchedClock
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 
-def router(store: Store, clock: Clock, wakeups: Wakeups, identities: Identities) -> APIRouter:
+def router(store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Identities) -> APIRouter:
     """The fleet's routes for agents and Gateways."""
     routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
     polls = Polls(store, clock, wakeups)
@@ -30,7 +30,8 @@ def router(store: Store, clock: Clock, wakeups: Wakeups, identities: Identities)
     @routes.post("/nodes/enroll")
     async def enroll_node(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
-            return await nodes.enroll(tx, enrolment, clock.now())
+            known = not clock.has_stepped_within(nodes.NODE_SILENT_AFTER)
+            return await nodes.enroll(tx, enrolment, clock.now(), silence_is_known=known)
 
     @routes.post("/nodes/tasks/lease")
     async def lease_tasks(ask: LeaseTasks, request: Request, node: NodeRow = Depends(identities.node)) -> LeasedTasks:

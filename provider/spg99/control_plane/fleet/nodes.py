@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from spg99.control_plane.fleet import tokens
@@ -14,8 +14,10 @@ from spg99.errors import Conflict, Unauthorized
 from spg99.ids import new_id
 from spg99.protocol import Enrolment, Identity
 
-ALIVE_WITHIN = timedelta(seconds=30)
-"""An agent that was heard of within this time is alive: nobody else may take its name."""
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+NODE_SILENT_AFTER = timedelta(seconds=30)
+"""An agent that has not been heard of for this long (six heartbeats) is counted as away; until then nobody else may take its
+name. That it is away proves nothing about the computes on its node."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,22 @@ class NodeRow:
     observed: dict[str, Any]
     last_seen_at: datetime | None
 
+    @property
+    def disk_free_bytes(self) -> int:
+        """As its agent saw it last; 0 when it has not said."""
+        return int(self.observed.get("disk_free_bytes") or 0)
 
-async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+    @property
+    def disk_is_short(self) -> bool:
+        """Whether its agent has said that its disk is nearly full."""
+        return bool(self.observed.get("disk_is_short"))
+
+
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool = True) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
 
-    Raises Conflict while an agent of this name is alive.
+    Raises Conflict while an agent of this name is alive, and for any known name while nobody can tell (`silence_is_known`
+    False: the clock has just stepped).
     """
     await tokens.use(tx, enrolment.enrolment_token, "node", now)
     bearer_token = tokens.new_bearer_token("node")
@@ -45,12 +58,12 @@ async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identi
         hostname=enrolment.hostname,
         region=enrolment.region,
         token_sha256=tokens.hash_of(bearer_token),
-        silent_before=now - ALIVE_WITHIN,
+        silent_before=now - NODE_SILENT_AFTER if silence_is_known else _NEVER,
     )
     if row is None:
         raise Conflict(
             f"A node called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
-            f"{ALIVE_WITHIN.seconds} s after the other has stopped."
+            f"{NODE_SILENT_AFTER.seconds} s after the other has stopped."
         )
     await audit.record(tx, SYSTEM, "node.enroll", row.node_id, name=enrolment.name)
     return Identity(identity_id=row.node_id, bearer_token=bearer_token)
@@ -69,16 +82,21 @@ async def find(tx: Transaction, node_id: str) -> NodeRow | None:
     return await tx.one_or_none(NodeRow, "find_node", node_id=node_id)
 
 
-async def with_room(tx: Transaction, *, org_id: str, now: datetime, silent_after: timedelta) -> NodeRow | None:
-    """The node for a new timeline: active, heard of lately, with the most free disk; None when there is none."""
-    return await tx.one_or_none(NodeRow, "node_with_room", org_id=org_id, seen_after=now - silent_after)
+async def with_room(tx: Transaction, *, org_id: str) -> list[NodeRow]:
+    """Nodes a new timeline of an account may go to: active, shared or its own."""
+    return await tx.many(NodeRow, "nodes_with_room", org_id=org_id)
+
+
+async def retime(tx: Transaction, now: datetime) -> None:
+    """After a step of the wall clock: nobody was heard of in the future."""
+    await tx.execute("retime_nodes", now=now)
 
 
 async def missing(tx: Transaction, now: datetime) -> str | None:
     """None while some active node is heard of, else a sentence for /readyz."""
-    if await tx.value("nodes_heard_of", after=now - timedelta(seconds=60)):
+    if await tx.value("nodes_heard_of", after=now - NODE_SILENT_AFTER):
         return None
-    return "No node has been heard of within a minute: databases cannot start. Start `spg99 agent`."
+    return f"No node has been heard of within {NODE_SILENT_AFTER.seconds} seconds: databases cannot start. Start `spg99 agent`."
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ update nodes n set last_seen_at = %(now)s, observed = %(observed)s
  where n.node_id = before.node_id
 returning before.last_seen_at;
 
--- node_with_room
--- The node for a new timeline: active, heard of lately, shared or the organization's own; with room, most free disk first.
+-- nodes_with_room
+-- Those a new timeline may go to: active, shared or the organization's own; with room, most free disk first; a hundred are enough.
 select * from nodes
- where status = 'active' and last_seen_at > %(seen_after)s and (org_id is null or org_id = %(org_id)s)
+ where status = 'active' and (org_id is null or org_id = %(org_id)s)
  order by coalesce((observed ->> 'disk_is_short')::boolean, false), (observed ->> 'disk_free_bytes')::bigint desc nulls last,
-          node_id limit 1;
+          node_id limit 100;
 
 -- enroll_gateway
 insert into gateways (gateway_id, name, hostname, token_sha256, last_seen_at)
@@ -103,6 +103,15 @@ update node_tasks
 update node_tasks
    set status = 'failed', error = %(reason)s, retryable = true, finished_at = clock_timestamp()
  where task_id = %(task_id)s and status = 'queued';
+
+-- retime_tasks
+update node_tasks
+   set expires_at = %(expires_at)s, leased_until = case when status = 'dispatched' then %(leased_until)s end
+ where status in ('queued', 'dispatched') and kind = %(kind)s;
+
+-- retime_nodes
+-- A moment ahead would make an agent count as alive for as long as the clock went back.
+update nodes set last_seen_at = %(now)s where last_seen_at > %(now)s;
 
 -- forget_tasks
 delete from node_tasks where task_id in (

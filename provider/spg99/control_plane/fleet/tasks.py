@@ -116,6 +116,12 @@ async def cancel(tx: Transaction, task_id: int, reason: str) -> bool:
     return await tx.execute("cancel_task", task_id=task_id, reason=reason) == 1
 
 
+async def retime(tx: Transaction, now: datetime) -> None:
+    """After a step of the wall clock: every open order waits for its agent as long as it did when it was given."""
+    for kind, declared in TASKS.items():
+        await tx.execute("retime_tasks", kind=kind, expires_at=now + declared.waits_for, leased_until=now + LEASED_FOR)
+
+
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int = 10_000) -> int:
     """Deletes orders finished before `moment`; answers how many."""
     return await tx.execute("forget_tasks", moment=moment, limit=limit)

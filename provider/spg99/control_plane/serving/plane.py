@@ -7,14 +7,13 @@ from typing import cast
 
 from starlette.requests import HTTPConnection
 
-from spg99.clock import Clock
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving.feed import Feed
 from spg99.control_plane.serving.interfaces import CountByState, Disks, Keys, Missing, TenantDatabases, TenantOf
 from spg99.control_plane.serving.metrics import Metrics
 from spg99.control_plane.store import Store, Wakeups
-from spg99.processes import Loops
+from spg99.processes import Loops, WatchedClock
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Plane:
 
     settings: ControlPlaneSettings
     store: Store
-    clock: Clock
+    clock: WatchedClock
     box: SecretBox
     wakeups: Wakeups
     """Long polls wait here."""

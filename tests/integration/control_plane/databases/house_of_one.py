@@ -31,23 +31,30 @@ from spg99.control_plane.tenants import rows as tenants
 from spg99.control_plane.tenants.passwords import new_password
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Unavailable
-from spg99.processes import Loops
+from spg99.processes import Loops, WatchedClock
 from spg99.resources import DatabaseSpec, TenantSpec
 
 DEADLINE_SECONDS = 15.0
 
 
 class MovableClock:
-    """The machine's clock, moved forward by the test."""
+    """The machine's clocks, moved by the test: time passes on both, a step is seen on the wall only."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self.stepped = timedelta()
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return datetime.now(UTC) + self.ahead + self.stepped
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead.total_seconds()
 
     def advance(self, *, seconds: float) -> None:
         self.ahead += timedelta(seconds=seconds)
+
+    def step(self, *, seconds: float) -> None:
+        self.stepped += timedelta(seconds=seconds)
 
 
 async def until(condition: Callable[[], Awaitable[Any]], what: str, *, seconds: float = DEADLINE_SECONDS) -> Any:
@@ -96,7 +103,7 @@ class Plane:
         self.settings = ControlPlaneSettings(data_dir=data_dir, tick_seconds=tick_seconds)
         self.store = CuttableStore(url, pool_size=10)
         self.wakeups = Wakeups(self.store)
-        self.life = Lifecycle(self.store, clock, self.settings, self.wakeups)
+        self.life = Lifecycle(self.store, WatchedClock(clock, clock.monotonic), self.settings, self.wakeups)
         self.app = FastAPI()
         routes.install_internal(self.app, self.life)
         problems.install(self.app)

@@ -61,7 +61,7 @@ async def test_a_start_that_does_not_say_where_is_no_result(house: House) -> Non
         await agent.finish(create, succeeded=True)
         await house.want_running(row.db_id)
         (start,) = await lease(agent, wait_seconds=5)
-    with pytest.raises(BadRequest, match="where the compute takes connections"):
+    with pytest.raises(BadRequest, match=r"compute.start is not valid: .*backend_addr"):
         await agent.finish(start, succeeded=True, result={"compute_id": start.payload["compute_id"]})
     with pytest.raises(BadRequest, match="another compute"):
         await agent.finish(start, succeeded=True, result=agent.result_of_start(start) | {"compute_id": "cmp_other"})

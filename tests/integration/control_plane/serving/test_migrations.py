@@ -34,6 +34,8 @@ insert into databases (db_id, tenant_id, name, size, idle_timeout_seconds, state
 insert into timelines (timeline_id, db_id, node_id, state) values ('tl_a', 'db_a', 'node_a', 'present');
 insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state, backend_addr, backend_port)
   values ('cmp_a', 'db_a', 'tl_a', 'node_a', 1, 'L1', 'running', '/s', 5432);
+insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state, role)
+  values ('cmp_b', 'db_a', 'tl_a', 'node_a', 2, 'L2', 'starting', 'candidate');
 insert into leases (db_id, gateway_id, expires_at) values ('db_a', 'gw_a', now());
 insert into node_tasks (node_id, kind, payload, expires_at) values ('node_a', 'compute.start', '{}', now());
 insert into operations (op_id, kind) values ('op_a', 'database.create');
@@ -77,6 +79,31 @@ def test_forward_back_forward_on_real_data(either_cluster: Any) -> None:
     with psycopg.connect(url) as connection:
         for table in ("databases", "api_keys", "audit_logs", "outbox_events", "operations"):
             assert connection.execute(f"select count(*) from {table}").fetchone() == (1,), table  # type: ignore[arg-type]
+
+
+def test_a_database_has_one_writer_and_room_for_one_candidate_and_back_again(cluster18: Any) -> None:
+    url = cluster18.database()
+    compute = (
+        "insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state{}) values ('{}', "
+    )
+    compute += "'db_a', 'tl_a', 'node_a', {}, 'L1', 'starting'{})"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(DATA)
+        with pytest.raises(psycopg.errors.UniqueViolation, match="computes_one_writer"):
+            connection.execute(compute.format("", "cmp_c", 3, ""))  # type: ignore[arg-type]
+        with pytest.raises(psycopg.errors.UniqueViolation, match="computes_one_candidate"):
+            connection.execute(compute.format(", role", "cmp_c", 3, ", 'candidate'"))  # type: ignore[arg-type]
+        # The writer has ended: the candidate takes its place, and there is room for the next one.
+        connection.execute("update computes set state = 'ended', ended_at = now() where compute_id = 'cmp_a'")
+        connection.execute("update computes set role = 'writer' where compute_id = 'cmp_b'")
+        connection.execute(compute.format(", role", "cmp_d", 4, ", 'candidate'"))  # type: ignore[arg-type]
+    migrate.down(url, 7)
+    with psycopg.connect(url, autocommit=True) as connection:
+        live = connection.execute("select compute_id from computes where state <> 'ended'").fetchall()
+        assert live == [("cmp_b",)], "the writer stays, what was being prepared ends"
+        with pytest.raises(psycopg.errors.UniqueViolation, match="computes_one_writer"):
+            connection.execute(compute.format("", "cmp_e", 5, ""))  # type: ignore[arg-type]
+    migrate.up(url)
 
 
 def test_applying_twice_changes_nothing(cluster18: Any) -> None:

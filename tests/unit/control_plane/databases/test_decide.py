@@ -27,7 +27,10 @@ def at(seconds: float) -> datetime:
 
 
 def db(state: State, **more: Any) -> DatabaseView:
-    return DatabaseView(**{"state": state, "timeline": PLACED, "idle_timeout_seconds": 300, "node": NODE} | more)
+    view = DatabaseView(**{"state": state, "timeline": PLACED, "idle_timeout_seconds": 300, "node": NODE} | more)
+    # A timeline that is not laid down yet may go to any node there is.
+    there = (view.node,) if view.node is not None and view.timeline.state == "creating" else ()
+    return view if view.candidates else replace(view, candidates=there)
 
 
 def compute(state: str = "running", **more: Any) -> ComputeView:

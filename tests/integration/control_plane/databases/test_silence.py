@@ -1,0 +1,198 @@
+"""Silence proves nothing: who is not heard of is asked about, and nobody's session ends because a report did not come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.scripted import Agent, Gateway
+from spg99.control_plane.records import operations
+from spg99.errors import Conflict
+from spg99.protocol.node import Task, TaskResult
+from spg99.protocol.tasks import TaskKind
+
+
+class Sessions:
+    """Sessions inside the computes of an agent: it answers as the real one does when it is asked to stop one."""
+
+    def __init__(self, agent: Agent, count: int) -> None:
+        self.count = count
+        self.asked: list[Task] = []
+        self.cut = False
+        self._agent = agent
+        agent.hooks[TaskKind.COMPUTE_STOP] = self._answer
+
+    async def _answer(self, task: Task) -> TaskResult | None:
+        self.asked.append(task)
+        if not self.count:
+            return None
+        if not task.payload["only_if_unused"]:
+            self.cut = True
+            return None
+        result = {"stopped": False, "sessions": self.count, "reason": f"{self.count} sessions are open."}
+        return TaskResult(succeeded=True, attempt=task.attempt, result=result)
+
+
+async def start_busy(house: House, **spec: Any) -> tuple[Agent, Gateway, str, Sessions]:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create(**{"idle_timeout_seconds": 30} | spec)
+    await gateway.connect()
+    await gateway.report(row.db_id, 3)
+    return agent, gateway, row.db_id, Sessions(agent, 3)
+
+
+async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(house: House) -> None:
+    agent, gateway, db_id, sessions = await start_busy(house)
+    before = await house.reaches(db_id, "ready")
+    for _ in range(11):
+        await house.advance(10)
+        await agent.heartbeat()
+    await until(lambda: _asked(sessions), "the compute is asked, because nobody else says anything")
+    after = await house.reaches(db_id, "ready", "idle")
+    assert not sessions.cut
+    assert (after.compute_id, after.writer_term) == (before.compute_id, before.writer_term)
+    assert after.last_used_at is not None and before.last_used_at is not None
+    assert after.last_used_at > before.last_used_at, "it counts as used when it was found in use"
+    # It reports again: the lease stands as if nothing had been.
+    assert (await gateway.report(db_id, 3)).renewed == [db_id]
+    checkout = await gateway.connect()
+    assert checkout.writer_term == before.writer_term
+    # Nobody is there any more, and nobody says so: now it sleeps.
+    sessions.count = 0
+    for _ in range(8):  # its lease, its idle timeout, and the grace of the connect
+        await house.advance(10)
+        await agent.heartbeat()
+    await house.reaches(db_id, "stopped")
+
+
+async def test_a_question_is_not_repeated_all_the_time(house: House) -> None:
+    agent, _, db_id, sessions = await start_busy(house, idle_timeout_seconds=1)
+    await house.advance(20)
+    await until(lambda: _asked(sessions), "it is asked")
+    await house.reaches(db_id, "ready", "idle")
+    for _ in range(10):
+        await house.advance(1)
+        await agent.heartbeat()
+    await house.reaches(db_id, "ready", "idle")
+    assert len(sessions.asked) == 1, "a compute in use counts as used for the time of a lease"
+
+
+async def test_a_client_that_comes_while_the_compute_is_asked_gets_the_same_writer(house: House) -> None:
+    agent, gateway, db_id, sessions = await start_busy(house)
+    before = await house.reaches(db_id, "ready")
+    await house.advance(50)
+    await agent.heartbeat()
+    await until(lambda: _asked(sessions), "it is asked")
+    checkout = await gateway.connect()
+    assert checkout.writer_term == before.writer_term
+    assert not sessions.cut
+
+
+async def test_a_stop_by_the_api_is_the_same_question(house: House) -> None:
+    _, gateway, db_id, sessions = await start_busy(house)
+    await house.advance(16)  # the Gateway is not heard of: its lease is over
+    await house.reaches(db_id, "idle")
+    op_id = await house.want_stopped(db_id)
+    await until(lambda: _asked(sessions), "it is asked")
+    await house.reaches(db_id, "ready", "idle")
+    assert not sessions.cut
+    async with house.store.transaction() as tx:
+        operation = await operations.find(tx, op_id)
+    assert operation is not None and operation.status == "failed" and operation.error is not None
+    assert "3 sessions are open." in operation.error["message"]
+    assert (await gateway.report(db_id, 3)).renewed == [db_id]
+
+
+async def test_deleting_stops_it_whoever_uses_it(house: House) -> None:
+    agent, _, db_id, sessions = await start_busy(house)
+    await house.delete(db_id, force=True)
+    await house.is_gone(db_id)
+    assert sessions.cut and not agent.running
+
+
+async def _asked(sessions: Sessions) -> bool:
+    return bool(sessions.asked)
+
+
+HOURS_2 = 7200.0
+
+
+@pytest.mark.parametrize("step_seconds", [HOURS_2, -HOURS_2])
+async def test_a_step_of_the_clock_stops_nobody(house: House, step_seconds: float, capsys: Any) -> None:
+    """Busy, idle and waiting databases; the wall clock steps by two hours either way while everybody is connected."""
+    agent, gateway, busy, sessions = await start_busy(house, idle_timeout_seconds=300)
+    idle = await house.create("quiet", idle_timeout_seconds=300)
+    await gateway.connect("quiet")
+    await gateway.report(idle.db_id, 0)
+    await house.reaches(idle.db_id, "idle")
+    terms = {db_id: (await house.reaches(db_id, "ready", "idle")).writer_term for db_id in (busy, idle.db_id)}
+
+    house.clock.step(seconds=step_seconds)
+    await house.advance(0)
+    await until(lambda: _is_retimed(house), "what was written before the step says nothing any more")
+    for _ in range(4):  # 12 seconds of a day like any other
+        await house.advance(3)
+        await agent.heartbeat()
+        await gateway.report(busy, 3)
+
+    assert not sessions.asked, "nobody was even asked: there is no reason to"
+    assert (await house.reaches(busy, "ready")).writer_term == terms[busy]
+    assert (await house.reaches(idle.db_id, "idle")).writer_term == terms[idle.db_id]
+    assert not agent.orders(TaskKind.COMPUTE_STOP)
+    logged = capsys.readouterr()
+    assert "the wall clock has stepped" in logged.out + logged.err
+
+    # And silence is silence again, no later than it would have been: the Gateway dies, and the database sleeps.
+    sessions.count = 0
+    for _ in range(34):
+        await house.advance(10)
+        await agent.heartbeat()
+    await house.reaches(busy, "stopped")
+    await house.reaches(idle.db_id, "stopped")
+
+
+@pytest.mark.parametrize("step_seconds", [HOURS_2, -HOURS_2])
+async def test_an_order_outlives_a_step_of_the_clock(house: House, step_seconds: float) -> None:
+    """An agent that is just away for a moment finds its order, and it expires no later than without the step."""
+    agent = await Agent.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    agent.kill()
+    await house.want_running(row.db_id)
+    await house.reaches(row.db_id, "booting")
+    house.clock.step(seconds=step_seconds)
+    await house.advance(0)
+    await until(lambda: _is_retimed(house), "orders got their time anew")
+    await house.reaches(row.db_id, "booting")
+    agent.start()
+    await house.reaches(row.db_id, "ready", "idle")
+
+    agent.kill()
+    await agent.heartbeat()
+    other = await house.create("other")
+
+    async def ordered() -> Any:
+        return await house.sql("select task_id from node_tasks where db_id = %s", other.db_id)
+
+    await until(ordered, "it is ordered")
+    await house.advance(61)
+    await agent.heartbeat()
+    assert (await house.reaches(other.db_id, "error")).state_reason is not None, "nobody took this order in time"
+
+
+async def test_nobody_takes_a_nodes_name_because_the_clock_stepped(house: House) -> None:
+    agent = await Agent.enroll(house)
+    await agent.heartbeat()
+    house.clock.step(seconds=HOURS_2)
+    with pytest.raises(Conflict, match="is alive"):
+        await Agent.enroll(house, start=False)
+    await agent.heartbeat()
+    await house.advance(31)
+    await Agent.enroll(house, start=False)  # it was not heard of for as long as that takes
+
+
+async def _is_retimed(house: House) -> bool:
+    reconciler = house.plane.life.reconciler
+    return reconciler.clock.steps == 1 and reconciler.is_hearing
