@@ -197,7 +197,7 @@ class _Servers:
     async def __aexit__(self, *_: object) -> None:
         for server, task, api in self._running:
             await api.http.aclose()
-            api.app.state.plane.wakeups.close()
+            api.app.state.plane.close()
             server.should_exit = True
             await task
 
