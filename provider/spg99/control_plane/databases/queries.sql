@@ -112,15 +112,15 @@ update databases d set reconcile_at = %(now)s
 with moved as (
     select db_id from databases
      where reconcile_at is not null or idle_since is not null or retry_at is not null
-        or wanted_until > %(now)s or last_used_at > %(now)s
+        or wanted_until > %(now)s::timestamptz or last_used_at > %(now)s::timestamptz
      order by db_id for no key update
 )
 update databases d
-   set reconcile_at = case when d.reconcile_at is not null then %(now)s end,
-       idle_since = case when d.idle_since is not null then %(now)s end,
-       retry_at = case when d.retry_at is not null then least(d.retry_at, %(now)s + interval '5 minutes') end,
-       wanted_until = case when d.wanted_until is not null then least(d.wanted_until, %(now)s + interval '1 minute') end,
-       last_used_at = case when d.last_used_at is not null then least(d.last_used_at, %(now)s) end
+   set reconcile_at = case when d.reconcile_at is not null then %(now)s::timestamptz end,
+       idle_since = case when d.idle_since is not null then %(now)s::timestamptz end,
+       retry_at = case when d.retry_at is not null then least(d.retry_at, %(now)s::timestamptz + interval '5 minutes') end,
+       wanted_until = case when d.wanted_until is not null then least(d.wanted_until, %(now)s::timestamptz + interval '1 minute') end,
+       last_used_at = case when d.last_used_at is not null then least(d.last_used_at, %(now)s::timestamptz) end
   from moved where moved.db_id = d.db_id;
 
 -- retime_leases

@@ -106,7 +106,7 @@ update node_tasks
 
 -- retime_tasks
 update node_tasks
-   set expires_at = %(expires_at)s, leased_until = case when status = 'dispatched' then %(leased_until)s end
+   set expires_at = %(expires_at)s, leased_until = case when status = 'dispatched' then %(leased_until)s::timestamptz end
  where status in ('queued', 'dispatched') and kind = %(kind)s;
 
 -- retime_nodes
