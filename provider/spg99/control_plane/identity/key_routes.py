@@ -112,15 +112,17 @@ async def update(call: Caller, key_id: str) -> Response:
 
 
 @router.delete(
-    "/keys/{key_id}", **documented("key.delete", 204, None, "The key no longer works", errors=(403,), conditional=True)
+    "/keys/{key_id}",
+    **documented("key.delete", 204, None, "The key no longer works", errors=(403, 409), conditional=True),
 )
 async def delete(call: Caller, key_id: str) -> Response:
-    """Revokes a key, at once and for good."""
+    """Revokes a key, at once and for good. 409 for the last one that can administer the platform."""
     call.need(Permission.CAN_MANAGE_KEYS)
     async with call.plane.store.transaction() as tx:
         row = await _find(tx, call, key_id, lock=True)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         _check_rights(call, row)
+        await keys.check_not_last_administrator(tx, row, call.plane.clock.now())
         await keys.revoke(tx, row, call.actor)
     return Answer(204).response()
 

@@ -9,8 +9,12 @@ from datetime import datetime, timedelta
 from spg99.control_plane.records import audit, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.store import Transaction
+from spg99.errors import Conflict
 from spg99.ids import new_id, random_word
-from spg99.resources import ApiKey, ApiKeySpec, Permission
+from spg99.resources import ApiKey, ApiKeySpec, Permission, Scope
+
+ADMINISTRATOR = frozenset({Permission.CAN_ADMIN_PLATFORM.value, Permission.CAN_MANAGE_KEYS.value})
+"""Who has these (and scope global) can give everybody everything; the platform must never be without."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,28 @@ async def rotate(
     return await tx.one(KeyRow, "key_by_id", key_id=row.key_id)
 
 
+async def check_not_last_administrator(tx: Transaction, row: KeyRow, now: datetime) -> None:
+    """Raises Conflict when nobody could administer the platform any more once this key is gone: neither now nor, because every
+    other such key ends some day, for good. Holds off who decides about another such key until this transaction ends."""
+    if row.scope != Scope.GLOBAL or not set(row.permissions) >= ADMINISTRATOR or not row.accepts(row.token_sha256, now):
+        return
+    await tx.value("hold_administrators")
+    others = await tx.many(
+        _Administrator, "other_administrators", key_id=row.key_id, permissions=sorted(ADMINISTRATOR), now=now
+    )
+    if any(other.expires_at is None for other in others):
+        return
+    if others and row.expires_at is not None:
+        return  # none of them is for good; who set them so knows
+    needed = f"scope global, {' and '.join(sorted(ADMINISTRATOR))}, without an end"
+    ends = f" The others end, the last of them ('{others[0].name}') at {others[0].expires_at}." if others else ""
+    raise Conflict(
+        f"API key '{row.name}' is the last that can administer this platform: without it nobody could, and nothing gives "
+        f"another.{ends} Make a second one first ({needed}).",
+        details={"key_id": row.key_id, "permissions": sorted(ADMINISTRATOR)},
+    )
+
+
 async def revoke(tx: Transaction, row: KeyRow, actor: Actor) -> None:
     """Ends a key at once."""
     await tx.execute("revoke_key", key_id=row.key_id)
@@ -203,6 +229,13 @@ def as_resource(row: KeyRow, *, token: str | None = None) -> ApiKey:
             "last_used_at": row.last_used_at,
         }
     )
+
+
+@dataclass(frozen=True)
+class _Administrator:
+    key_id: str
+    name: str
+    expires_at: datetime | None
 
 
 async def _publish(tx: Transaction, event_type: str, row: KeyRow) -> None:

@@ -6,9 +6,10 @@ values (%(key_id)s, %(org_id)s, %(tenant_id)s, %(name)s, %(scope)s, %(permission
         %(created_by)s);
 
 -- ensure_key
--- A key whose token is known beforehand (bootstrap); a second call changes nothing.
+-- A key whose token is known beforehand (bootstrap); a second call changes nothing. A token that was rotated away stays away.
 insert into api_keys (key_id, name, scope, permissions, token_sha256, created_by)
-values (%(key_id)s, %(name)s, 'global', %(permissions)s, %(token_sha256)s, 'system')
+select %(key_id)s, %(name)s, 'global', %(permissions)s, %(token_sha256)s, 'system'
+ where not exists (select from api_keys where previous_sha256 = %(token_sha256)s)
 on conflict (token_sha256) do nothing;
 
 -- key_by_token
@@ -31,6 +32,17 @@ select k.*, t.name as tenant
    and (%(after_name)s::text is null or (k.name collate "C", k.key_id) > (%(after_name)s::text, %(after_id)s::text))
    and (%(tenant_id)s::text is null or k.tenant_id = %(tenant_id)s)
  order by k.name collate "C", k.key_id limit %(limit)s offset %(offset)s;
+
+-- hold_administrators
+-- One at a time decides about a key that can administer the platform: of two who each revoke one, the second sees the first.
+select pg_advisory_xact_lock(7399014003);
+
+-- other_administrators
+-- Keys besides this one that can administer the platform and make further keys, and when each ends.
+select key_id, name, expires_at from api_keys
+ where key_id <> %(key_id)s and scope = 'global' and revoked_at is null and permissions @> %(permissions)s::text[]
+   and (expires_at is null or expires_at > %(now)s)
+ order by expires_at desc nulls first, key_id;
 
 -- rename_key
 update api_keys set name = %(name)s, version = version + 1 where key_id = %(key_id)s;
