@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import signal
-import sys
 
 from spg99 import log
 from spg99.config import CatalogueSettings
 from spg99.control_plane.catalogue import EmbeddedCatalogue
+from spg99.processes import say_ready, stop_ordered
 
 _log = log.get("catalogue")
 
@@ -20,10 +18,7 @@ def run(settings: CatalogueSettings) -> None:
 
 
 async def _run(settings: CatalogueSettings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_ordered()
     catalogue = EmbeddedCatalogue(settings.data_dir, settings.pg_bin, run_as=settings.run_as)
     stopping = asyncio.create_task(stop.wait())
     told = False
@@ -32,8 +27,7 @@ async def _run(settings: CatalogueSettings) -> None:
             # Started again here at once when it is killed; when it cannot start, this process ends with the reason.
             url = await catalogue.start()
             if not told:
-                sys.stdout.write(json.dumps({"ready": True, "process": "catalogue", "url": url}) + "\n")
-                sys.stdout.flush()
+                say_ready("catalogue", url=url)
                 told = True
             ending = asyncio.create_task(catalogue.wait_end())
             await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)

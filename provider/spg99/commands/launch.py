@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spg99.commands import parent
+from spg99.processes import read_ready
 
 
 class Launch:
@@ -61,10 +61,7 @@ class Launch:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            found: Any = None
-            with contextlib.suppress(ValueError):
-                found = json.loads(line)
-            if isinstance(found, dict) and found.get("ready") is True:
+            if (found := read_ready(line)) is not None:
                 self._tell(self._settle, self.ready, found)
             else:
                 with contextlib.suppress(OSError):  # the terminal is gone: read on, or the child would stall

@@ -19,8 +19,7 @@ from spg99 import log
 from spg99.client import InternalClient
 from spg99.clock import Clock, SystemClock
 from spg99.config import AgentSettings
-from spg99.errors import Spg99Error, TooManyRequests, Unauthorized, Unavailable
-from spg99.node import identity as identities
+from spg99.errors import Spg99Error, Unauthorized
 from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
 from spg99.node.handlers import Handlers
@@ -32,6 +31,7 @@ from spg99.postgres import find_binaries, prepare_account, socket_folder
 from spg99.postgres.locks import locked
 from spg99.processes import ClockSteps, Jobs, Loops, loop_failures, say_ready, serve_probes, stop_ordered
 from spg99.processes.health import pause_seconds
+from spg99.processes.identity import Applicant, introduce
 from spg99.protocol import Identity
 from spg99.protocol.node import HeartbeatAnswer, LeasedTasks, LeaseTasks, Task, TaskResult
 
@@ -96,6 +96,15 @@ class Agent:
         self._monotonic = monotonic
         self._clock_steps = ClockSteps(self._clock.now(), monotonic())
         self._identity: Identity | None = None
+        self._applicant = Applicant(
+            kind="node",
+            name=settings.name,
+            file=folder.identity_file,
+            enrolment_token=settings.enrolment_token,
+            enrol=client.enroll_node,
+            authenticate=client.authenticate,
+            greet=self._tell,
+        )
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._attempts: dict[int, int] = {}
         self._registry = CollectorRegistry()
@@ -131,32 +140,14 @@ class Agent:
 
     async def _introduce(self) -> None:
         """Enrols if need be, and is heard once."""
-        enrolled_now = False
-        pause = _Pause()
-        while True:
-            try:
-                if self._identity is None:
-                    self._identity = identities.read(self._folder)
-                if self._identity is None:
-                    self._identity, enrolled_now = await identities.enrol(self._folder, self._settings), True
-                    _log.info("enrolled", node_id=self._identity.identity_id)
-                self._client.authenticate(self._identity.bearer_token)
-                return await self._tell()
-            except Unauthorized:
-                if enrolled_now or self._identity is None:
-                    raise
-                # The Control Plane has forgotten us, or its catalogue is a new one: a token in our settings is a way back.
-                self._identity, enrolled_now = await identities.enrol(self._folder, self._settings), True
-            except (Unavailable, TooManyRequests) as error:
-                _log.warning("waiting for the Control Plane", reason=error.message)
-                await pause.take(error)
+        self._identity = await introduce(self._applicant, must_be_heard=True)
 
     async def _beat(self) -> float:
         """Tells what runs here, every few seconds and at once when something has ended by itself."""
         if (step := self._clock_steps.step(self._clock.now(), self._monotonic())) is not None:
             # Nothing here hangs on it: deadlines run on the monotonic clock, or on the Control Plane's.
             _log.warning("the wall clock of this node has stepped", by_seconds=round(step.total_seconds(), 1))
-        with _known():
+        with self._known():
             await self._tell()
         return self._heartbeat_seconds
 
@@ -184,7 +175,7 @@ class Agent:
             return 0.0
         held = sorted(self._attempts)
         ask = LeaseTasks(wait_seconds=LEASE_WAIT_SECONDS, max_tasks=free, held_task_ids=held)
-        with _known():
+        with self._known():
             answer = await self._client.lease_tasks(ask)
         now_there = self._clock_of(answer)
         for task in answer.tasks:
@@ -236,6 +227,16 @@ class Agent:
         self._metrics.show(self._computes.storage)
         return pause_seconds
 
+    @contextlib.contextmanager
+    def _known(self) -> Iterator[None]:
+        """Says what to do when the Control Plane does not know this node any more: no other try can help."""
+        try:
+            yield
+        except Unauthorized as error:
+            raise Unauthorized(
+                f"The Control Plane no longer knows this node. {self._applicant.how_to_enrol()}"
+            ) from error
+
     async def _finish(self) -> None:
         """Ends the work in hand; then everything goes on without us, or stops, as the settings say."""
         await self._jobs.finish(within_seconds=DRAIN_SECONDS)
@@ -258,15 +259,6 @@ class _Pause:
         self._failures += 1
         asked = float(error.retry_after_seconds or 0)
         await asyncio.sleep(pause_seconds(self._failures, chance=random.random(), asked_seconds=asked))  # noqa: S311
-
-
-@contextlib.contextmanager
-def _known() -> Iterator[None]:
-    """Says what to do when the Control Plane does not know this node any more: no other try can help."""
-    try:
-        yield
-    except Unauthorized as error:
-        raise Unauthorized(f"The Control Plane no longer knows this node. {identities.HOW_TO_ENROL}") from error
 
 
 async def _first(*tasks: asyncio.Task[Any]) -> None:

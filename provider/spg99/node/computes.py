@@ -44,6 +44,7 @@ class Compute:
     cluster: Cluster
     log_begin: int
     watch: asyncio.Task[None] | None = None
+    confining: asyncio.Task[None] | None = None
 
 
 class Computes:
@@ -109,7 +110,10 @@ class Computes:
             preload=preload,
             launcher=launcher(order.profile),
         )
-        self.confinement.confine(order.compute_id, order.profile, running.pid)
+        # Beside the wake, not before it: the kernel takes some 10 ms to move a process into a control group.
+        compute.confining = asyncio.create_task(
+            asyncio.to_thread(self.confinement.confine, order.compute_id, order.profile, running.pid)
+        )
         await self.storage.begin(timeline, order.profile, running.pid)
         faults.point("compute.start.before_result")
         self._register(compute, running)
@@ -226,7 +230,7 @@ class Computes:
         async def stop(compute: Compute) -> None:
             self._retire(compute)
             await compute.cluster.stop("fast", timeout_seconds=20)
-            self.confinement.release(compute.record.compute_id)
+            await self._release(compute)
             self._note_end(compute, reason)
 
         await asyncio.gather(*(stop(compute) for compute in self.running()))
@@ -258,7 +262,7 @@ class Computes:
     async def _watch(self, compute: Compute) -> None:
         end = await compute.cluster.wait_end()
         self._retire(compute)
-        self.confinement.release(compute.record.compute_id)
+        await self._release(compute)
         shutil.rmtree(compute.cluster.socket_dir, ignore_errors=True)
         self._note_end(
             compute, cause_of_end(read_since(compute.timeline.log_file, compute.log_begin)) or end.sentence()
@@ -272,6 +276,11 @@ class Computes:
         if compute.watch is not None and compute.watch is not asyncio.current_task():
             compute.watch.cancel()
 
+    async def _release(self, compute: Compute) -> None:
+        if compute.confining is not None:
+            await compute.confining
+        self.confinement.release(compute.record.compute_id)
+
     def _note_end(self, compute: Compute, reason: str) -> None:
         _log.warning("compute ended by itself", compute_id=compute.record.compute_id, reason=reason)
         self._ended[compute.record.compute_id] = compute.record.seen(compute.timeline.timeline_id, exit_reason=reason)
@@ -281,7 +290,7 @@ class Computes:
         compute = self._running.get(last.compute_id) or self._compute(timeline, last)
         self._retire(compute)
         await compute.cluster.stop(mode)
-        self.confinement.release(last.compute_id)
+        await self._release(compute)
         self._ended.pop(last.compute_id, None)
         writer.write_life(timeline, last.model_copy(update={"stopped": True}))
 

@@ -4,7 +4,7 @@ another (protocol/, client/).
 
 `loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `bell.py` wakes one who waits,
 `jobs.py` keeps work that ends; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
-`clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
+`identity.py` lets it be known to the Control Plane; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
 from spg99.processes.bell import Bell

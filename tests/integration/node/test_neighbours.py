@@ -361,7 +361,7 @@ async def test_groups_go_with_their_computes(node: Node) -> None:
         pytest.skip("no control groups may be made here")
     tenant = await Tenant.start(node)
     parents = list(node.computes.confinement._parents.values())
-    assert all((parent / tenant.started["compute_id"]).is_dir() for parent in parents)
+    await until(lambda: all((parent / tenant.started["compute_id"]).is_dir() for parent in parents), "groups are made")
     with tenant.connect() as session:
         session.execute("SELECT 1")
     order = {"compute_id": tenant.started["compute_id"], "timeline_id": tenant.timeline.timeline_id, "mode": "fast"}
