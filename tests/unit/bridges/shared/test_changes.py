@@ -99,3 +99,17 @@ def test_the_old_one_goes_first_only_when_the_name_stays() -> None:
     renamed = diff(TENANT, old_outputs=old, new_inputs=old | {"name": "b"})
     assert deletes_before_replace(TENANT, moved) and not deletes_before_replace(TENANT, renamed)
     assert not deletes_before_replace(API_KEY, [])
+
+
+def test_a_state_from_before_the_storage_limit_is_no_difference() -> None:
+    wrote = check(DATABASE, {"tenant": "acme", "name": "app"}).inputs
+    before = {name: value for name, value in wrote.items() if name != "storage_limit_bytes"}
+    answered = before | {"db_id": "db_1", "state": "stopped"}
+    for told in (answered, answered | {"storage_limit_bytes": None, "storage_state": "ok"}):
+        for written in (before, wrote, None):
+            assert diff(DATABASE, old_outputs=told, new_inputs=wrote, old_inputs=written) == [], (told, written)
+    limited = wrote | {"storage_limit_bytes": 1 << 30}
+    assert [c.field for c in diff(DATABASE, old_outputs=answered, new_inputs=limited, old_inputs=before)] == [
+        "storage_limit_bytes"
+    ]
+    assert not any(c.replaces for c in diff(DATABASE, old_outputs=answered, new_inputs=limited, old_inputs=before))
