@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from spg99.commands.door import Door, with_door
+from spg99.commands.connection import Connection, with_connection
 from spg99.commands.rendering import show_one
 
 
@@ -14,20 +14,22 @@ def account() -> None:
 
 
 @account.command("get")
-@with_door
-def get(door: Door) -> None:
+@with_connection
+def get(connection: Connection) -> None:
     """Shows the account."""
-    show_one(door.call(lambda client: client.call("GET", "/account")), as_json=door.as_json)
+    show_one(connection.call(lambda client: client.call("GET", "/account")), as_json=connection.as_json)
 
 
 @account.command("contact")
 @click.option("--email", help="Address of the person to write to.")
 @click.option("--name", help="Name of that person.")
 @click.option("--company", help="Company.")
-@with_door
-def contact(door: Door, **fields: str | None) -> None:
+@with_connection
+def contact(connection: Connection, **fields: str | None) -> None:
     """Sets whom to write to. What is not given stays as it is."""
     body = {name: value for name, value in fields.items() if value is not None}
     if not body:
         raise click.UsageError("Give at least one of --email, --name and --company.")
-    show_one(door.call(lambda client: client.call("POST", "/account/contact", json=body)), as_json=door.as_json)
+    show_one(
+        connection.call(lambda client: client.call("POST", "/account/contact", json=body)), as_json=connection.as_json
+    )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from spg99.commands.door import Door, with_door
+from spg99.commands.connection import Connection, with_connection
 from spg99.commands.recover import recover
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
@@ -28,7 +28,7 @@ def _action(
 ) -> click.Command:
     """A command that makes one call on one object and shows the answer. Its options are the body."""
 
-    def body(door: Door, human_id: dict[str, str], **given: Any) -> None:
+    def body(connection: Connection, human_id: dict[str, str], **given: Any) -> None:
         sent = {key: value for key, value in given.items() if value is not None}
 
         async def work(client: Any) -> Any:
@@ -36,17 +36,17 @@ def _action(
             is_operation = isinstance(answer, dict) and "op_id" in answer and "status" in answer
             return await finished(client, answer) if is_operation else answer
 
-        answer = door.call(work)
+        answer = connection.call(work)
         if isinstance(answer, dict):
-            show_secrets = secret_once or door.show_secrets
-            show_one(answer if show_secrets else hidden(answer), as_json=door.as_json)
+            show_secrets = secret_once or connection.show_secrets
+            show_one(answer if show_secrets else hidden(answer), as_json=connection.as_json)
 
     from spg99.commands.nouns import id_argument
 
     decorated: Any = body
     for option in reversed(options):
         decorated = option(decorated)
-    return click.command(name, help=help_text)(with_door(id_argument(kind)(decorated)))
+    return click.command(name, help=help_text)(with_connection(id_argument(kind)(decorated)))
 
 
 def hidden(answer: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import click
 
 from spg99 import __version__
 from spg99.commands.contents import CONTENTS, Entry, entries
-from spg99.commands.failures import INTERRUPTED, tell
+from spg99.commands.failures import INTERRUPTED, report
 
 
 class Root(click.Group):
@@ -64,7 +64,7 @@ class Root(click.Group):
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except Exception as error:  # noqa: BLE001 -- the edge: a user reads a sentence, never a traceback
-            sys.exit(tell(error))
+            sys.exit(report(error))
         sys.exit(result if isinstance(result, int) else 0)
 
 

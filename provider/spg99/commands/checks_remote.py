@@ -1,4 +1,4 @@
-"""The checks of `spg99 doctor` that knock at doors: ports, Control Plane and key, Gateway and its certificate."""
+"""The checks of `spg99 doctor` that go over the network: ports, Control Plane and key, Gateway and its certificate."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from spg99.commands.checks import Finding
+from spg99.commands.connection import Connection
 from spg99.commands.dev_folder import DevFolder, DevState
-from spg99.commands.door import Door
 from spg99.commands.ports import hold_port
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
 
-KNOCK_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 5.0
 _SAID: Final = ("SPG99_CP_URL", "CP_URL", "SPG99_API_KEY", "SPG99_TOKEN")
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
 
@@ -47,9 +47,9 @@ def port(subject: str, number: int, flag: str) -> Finding:
 
 def control_plane(data_dir: Path | None) -> Finding:
     """Does the Control Plane that a client here would use answer, and does it know the key?"""
-    door = Door(url=None, api_key=None, data_dir=data_dir)
+    connection = Connection(url=None, api_key=None, data_dir=data_dir)
     try:
-        settings = door.settings()
+        settings = connection.settings()
     except BadRequest as error:
         return Finding("fail", "Control Plane", "no usable address", error.message)
     except Spg99Error as error:
@@ -61,7 +61,7 @@ def control_plane(data_dir: Path | None) -> Finding:
         from spg99.client import Client
 
         async with Client(
-            settings.cp_url, settings.api_key, timeout_seconds=KNOCK_SECONDS, max_attempts=2, ca_file=settings.ca_file
+            settings.cp_url, settings.api_key, timeout_seconds=ANSWER_SECONDS, max_attempts=2, ca_file=settings.ca_file
         ) as client:
             account = await client.call("GET", "/account")
             return str(account.get("account_id") or account.get("name") or "")
@@ -105,7 +105,7 @@ def certificate_of(host: str, number: int, ca_file: str | None) -> str:
     Raises OSError, with ssl.SSLCertVerificationError for a certificate that is not what it should be.
     """
     context = ssl.create_default_context(cafile=ca_file)
-    with contextlib.closing(socket.create_connection((host, number), timeout=KNOCK_SECONDS)) as plain:
+    with contextlib.closing(socket.create_connection((host, number), timeout=ANSWER_SECONDS)) as plain:
         plain.sendall(_SSL_REQUEST)
         if (answer := plain.recv(1)) != b"S":
             raise ConnectionError(f"it does not offer TLS (answered {answer!r})")

@@ -86,7 +86,7 @@ class Child:
             await asyncio.wait({launch.exited})
         self._cleared(launch)
 
-    def hasten(self) -> None:
+    def end_at_once(self) -> None:
         """Ends it without grace."""
         if self._launch is not None:
             self._launch.send(signal.SIGKILL)

@@ -44,7 +44,7 @@ async def _run(supervisor: Supervisor) -> None:
 
     def asked_to_stop() -> None:
         if stop.is_set():
-            supervisor.hasten()
+            supervisor.end_at_once()
             return
         stop.set()
         with contextlib.suppress(OSError):  # a terminal that was closed sends SIGHUP and takes no more words

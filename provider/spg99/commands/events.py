@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from spg99.client import Client, Event
-from spg99.commands.door import Door, with_door
+from spg99.commands.connection import Connection, with_connection
 from spg99.commands.rendering import show_line
 
 
@@ -21,20 +21,22 @@ def events() -> None:
 @click.option("--tenant", help="Only what concerns this tenant.")
 @click.option("--last-event-id", metavar="ID", help="Begin after this event instead of now; the first column names it.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
-@with_door
-def watch(door: Door, types: tuple[str, ...], tenant: str | None, last_event_id: str | None, count: int | None) -> None:
+@with_connection
+def watch(
+    connection: Connection, types: tuple[str, ...], tenant: str | None, last_event_id: str | None, count: int | None
+) -> None:
     """Shows events without gap or repeat until it is interrupted."""
 
     async def work(client: Client) -> None:
         left = count
         async for event in client.events(last_event_id=last_event_id, tenant=tenant, types=list(types) or None):
-            show_line(line_of(event, whole=door.as_json), _COLUMNS, as_json=door.as_json)
+            show_line(line_of(event, whole=connection.as_json), _COLUMNS, as_json=connection.as_json)
             if left is not None:
                 left -= 1
                 if left == 0:
                     return
 
-    door.call(work)
+    connection.call(work)
 
 
 _COLUMNS = ("id", "occurred_at", "type", "subject", "payload")

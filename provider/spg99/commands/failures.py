@@ -14,7 +14,7 @@ FAILED = 1
 INTERRUPTED = 130
 
 
-def tell(error: BaseException) -> int:
+def report(error: BaseException) -> int:
     """Writes the error to stderr for people and answers the exit code. SPG99_DEBUG=1 adds the traceback."""
     if os.environ.get("SPG99_DEBUG") == "1" and not isinstance(error, click.exceptions.Exit | click.UsageError):
         traceback.print_exception(error)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from spg99.client import Client
-from spg99.commands.door import Door, with_reach
+from spg99.commands.connection import Connection, with_address
 from spg99.commands.nouns import NAMINGS
 from spg99.resources import Resource
 
@@ -47,9 +47,9 @@ def object_of(text: str) -> Named:
     help="Tool that will read it.  [default: terraform for an output ending in .tf, else pulumi]",
 )
 @click.argument("objects", nargs=-1, callback=_named, metavar="[NOUN:ID]...")
-@with_reach
+@with_address
 def import_file(
-    door: Door, objects: tuple[Named, ...], everything: bool, output: Path | None, tool: str | None
+    connection: Connection, objects: tuple[Named, ...], everything: bool, output: Path | None, tool: str | None
 ) -> None:
     """Writes a file with which existing objects are taken into a stack or state; also when that was lost.
 
@@ -59,7 +59,7 @@ def import_file(
     """
     if everything == bool(objects):
         raise click.UsageError("Name the objects (dbs:acme/app ...), or give --all.")
-    found = door.call(lambda client: _all(client) if everything else _read(client, objects))
+    found = connection.call(lambda client: _all(client) if everything else _read(client, objects))
     text = _text(found, tool or ("terraform" if output is not None and output.suffix == ".tf" else "pulumi"))
     if output is None:
         click.echo(text, nl=False)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from spg99.commands import verbs
-from spg99.commands.door import Door, with_door
+from spg99.commands.connection import Connection, with_connection
 from spg99.commands.fields import field_options
 from spg99.resources import ApiKey, Database, Mark, Resource, Tenant, TenantCredentials
 
@@ -76,30 +76,32 @@ def _id_values(kind: type[Resource], text: str) -> dict[str, str]:
 
 
 def _list(kind: type[Resource], naming: Naming) -> click.Command:
-    def body(door: Door, **given: Any) -> None:
+    def body(connection: Connection, **given: Any) -> None:
         where = {name: given.pop(name) for name in kind.path_fields()}
-        verbs.show_list(door, kind, where, given, nothing=f"There are no {naming.many}.")
+        verbs.show_list(connection, kind, where, given, nothing=f"There are no {naming.many}.")
 
     for name in reversed(kind.FILTERS):
         body = click.option(f"--{name.replace('_', '-')}", name, help=f"Only those with this {name}.")(body)
     for name in kind.path_fields():
         body = click.argument(name, metavar=name.upper())(body)
-    return click.command("list", help=f"List {naming.many}, ordered by name.")(with_door(body))
+    return click.command("list", help=f"List {naming.many}, ordered by name.")(with_connection(body))
 
 
 def _get(kind: type[Resource], naming: Naming) -> click.Command:
-    def body(door: Door, human_id: dict[str, str]) -> None:
-        verbs.show(door, kind, human_id)
+    def body(connection: Connection, human_id: dict[str, str]) -> None:
+        verbs.show(connection, kind, human_id)
 
-    return click.command("get", help=f"Show {naming.one}.")(with_door(id_argument(kind)(body)))
+    return click.command("get", help=f"Show {naming.one}.")(with_connection(id_argument(kind)(body)))
 
 
 def _create(kind: type[Resource], naming: Naming) -> click.Command:
     named = [name for name in kind.id_fields() if name in kind.inputs()]
 
-    def body(door: Door, human_id: dict[str, str] | None = None, *, wait: bool = False, **fields: Any) -> None:
+    def body(
+        connection: Connection, human_id: dict[str, str] | None = None, *, wait: bool = False, **fields: Any
+    ) -> None:
         values = {name: value for name, value in fields.items() if value is not None and value != ()}
-        verbs.create(door, kind, {**(human_id or {}), **values}, wait=wait, show_secrets=naming.secret_once)
+        verbs.create(connection, kind, {**(human_id or {}), **values}, wait=wait, show_secrets=naming.secret_once)
 
     decorated: Any = body
     if kind.SETTLED_STATES:
@@ -110,29 +112,29 @@ def _create(kind: type[Resource], naming: Naming) -> click.Command:
         decorated = option(decorated)
     if named:
         decorated = id_argument(kind)(decorated)
-    return click.command("create", help=f"Create {naming.one}.")(with_door(decorated))
+    return click.command("create", help=f"Create {naming.one}.")(with_connection(decorated))
 
 
 def _update(kind: type[Resource], naming: Naming) -> click.Command:
-    def body(door: Door, human_id: dict[str, str], **fields: Any) -> None:
+    def body(connection: Connection, human_id: dict[str, str], **fields: Any) -> None:
         changes = {name: value for name, value in fields.items() if value is not None and value != ()}
         if not changes:
             raise click.UsageError("Nothing to change was given. --help lists what can be changed in place.")
-        verbs.update(door, kind, human_id, changes)
+        verbs.update(connection, kind, human_id, changes)
 
     decorated: Any = body
     for option in reversed(field_options(kind.SPEC, leave_out=kind.marked(Mark.IMMUTABLE))):
         decorated = option(decorated)
-    return click.command("update", help=f"Change {naming.one} in place.")(with_door(id_argument(kind)(decorated)))
+    return click.command("update", help=f"Change {naming.one} in place.")(with_connection(id_argument(kind)(decorated)))
 
 
 def _delete(kind: type[Resource], naming: Naming) -> click.Command:
-    def body(door: Door, human_id: dict[str, str], *, yes: bool, wait: bool = False, **query: bool) -> None:
+    def body(connection: Connection, human_id: dict[str, str], *, yes: bool, wait: bool = False, **query: bool) -> None:
         name = kind.id_of(human_id)
         if not yes:
             what = naming.ending.format(f"the {kind.NOUN.replace('_', ' ')} {name}")
             click.confirm(f"{what}?", abort=True, err=True)
-        verbs.delete(door, kind, human_id, {key: value for key, value in query.items() if value}, wait=wait)
+        verbs.delete(connection, kind, human_id, {key: value for key, value in query.items() if value}, wait=wait)
 
     decorated: Any = click.option("--wait/--no-wait", default=True, help="Wait until it is gone.  [default: wait]")(
         body
@@ -140,17 +142,19 @@ def _delete(kind: type[Resource], naming: Naming) -> click.Command:
     decorated = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(decorated)
     for name, text in naming.deletions:
         decorated = click.option(f"--{name}", is_flag=True, help=text)(decorated)
-    return click.command("delete", help=f"{naming.ending.format(naming.one)}.")(with_door(id_argument(kind)(decorated)))
+    return click.command("delete", help=f"{naming.ending.format(naming.one)}.")(
+        with_connection(id_argument(kind)(decorated))
+    )
 
 
 def _watch(kind: type[Resource], naming: Naming) -> click.Command:
-    def body(door: Door, human_id: dict[str, str]) -> None:
+    def body(connection: Connection, human_id: dict[str, str]) -> None:
         from spg99.commands.watch import watch_one
 
-        watch_one(door, kind, human_id)
+        watch_one(connection, kind, human_id)
 
     return click.command("watch", help=f"Show {naming.one}, and again whenever it changes. Ends when it is deleted.")(
-        with_door(id_argument(kind)(body))
+        with_connection(id_argument(kind)(body))
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from spg99.commands.door import Door, with_door
+from spg99.commands.connection import Connection, with_connection
 from spg99.commands.rendering import show_one
 
 
@@ -22,11 +22,11 @@ def operations() -> None:
     help="Wait so many seconds for its end (at most 60).",
 )
 @click.argument("op_id")
-@with_door
-def get(door: Door, op_id: str, wait_seconds: int) -> None:
+@with_connection
+def get(connection: Connection, op_id: str, wait_seconds: int) -> None:
     """Shows one operation."""
     from urllib.parse import quote
 
     params = {"wait": wait_seconds} if wait_seconds else None
-    answer = door.call(lambda client: client.call("GET", f"/operations/{quote(op_id, safe='')}", params=params))
-    show_one(answer, as_json=door.as_json)
+    answer = connection.call(lambda client: client.call("GET", f"/operations/{quote(op_id, safe='')}", params=params))
+    show_one(answer, as_json=connection.as_json)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
 
-from spg99.commands.door import Door, with_reach
+from spg99.commands.connection import Connection, with_address
 from spg99.errors import BadRequest, Forbidden, Unavailable
 
 NO_PSQL = (
@@ -22,8 +22,8 @@ NO_PSQL = (
 @click.option("--psql", "program", help="The program.  [default: psql on the PATH]")
 @click.argument("human_id", metavar="TENANT/DB")
 @click.argument("arguments", metavar="[PSQL ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
-@with_reach
-def psql(door: Door, human_id: str, arguments: tuple[str, ...], program: str | None) -> None:
+@with_address
+def psql(connection: Connection, human_id: str, arguments: tuple[str, ...], program: str | None) -> None:
     """Opens a database in psql, with the tenant's credentials and the certificate checked.
 
     A sleeping database wakes. What follows TENANT/DB goes to psql, with or without a `--` between:
@@ -38,8 +38,8 @@ def psql(door: Door, human_id: str, arguments: tuple[str, ...], program: str | N
         id_values = Database.id_values(human_id)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
-    database = door.call(lambda client: client.read(Database, id_values))
-    environment = os.environ | variables(database.connection_string, ca_file=_ca_file(door))
+    database = connection.call(lambda client: client.read(Database, id_values))
+    environment = os.environ | variables(database.connection_string, ca_file=_ca_file(connection))
     # psql itself would take everything behind a `--` for names of a database and a user.
     given = arguments[1:] if arguments[:1] == ("--",) else arguments
     os.execve(found, [found, *given], environment)  # noqa: S606 -- psql takes over this process and its terminal
@@ -70,10 +70,10 @@ def variables(connection_string: str, *, ca_file: Path | None) -> dict[str, str]
     return found | {"PGSSLMODE": parse_qs(parts.query).get("sslmode", ["require"])[0]}
 
 
-def _ca_file(door: Door) -> Path | None:
+def _ca_file(connection: Connection) -> Path | None:
     """The CA of the dev that runs here, when it is the one that is talked to."""
-    folder = door.folder()
+    folder = connection.folder()
     if not folder.is_locked():
         return None
     state = folder.read()
-    return state.ca_file if state.cp_url == door.settings().cp_url else None
+    return state.ca_file if state.cp_url == connection.settings().cp_url else None

@@ -57,10 +57,10 @@ class Supervisor:
             await _cancelled(stopping)
             await self._stop()
 
-    def hasten(self) -> None:
+    def end_at_once(self) -> None:
         """The user is impatient: live connections no longer delay the end."""
         if (gateway := self._children.get("gateway")) is not None:
-            gateway.hasten()
+            gateway.end_at_once()
 
     async def _start(self) -> None:
         settings, folder = self._settings, self.folder

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from spg99.client import Client
-from spg99.commands.door import Door
+from spg99.commands.connection import Connection
 from spg99.commands.rendering import columns_of, show_many, show_one, values_of
 from spg99.errors import NotFound, Unavailable
 from spg99.resources import Resource
@@ -17,40 +17,47 @@ WAIT_SECONDS = 50
 
 
 def show_list(
-    door: Door, kind: type[Resource], where: dict[str, Any], filters: dict[str, Any], *, nothing: str
+    connection: Connection, kind: type[Resource], where: dict[str, Any], filters: dict[str, Any], *, nothing: str
 ) -> None:
     """All objects of a collection."""
 
     async def work(client: Client) -> list[dict[str, Any]]:
-        return [values_of(thing, show_secrets=door.show_secrets) async for thing in client.list(kind, where, **filters)]
+        return [
+            values_of(thing, show_secrets=connection.show_secrets)
+            async for thing in client.list(kind, where, **filters)
+        ]
 
-    show_many(door.call(work), columns_of(kind), as_json=door.as_json, nothing=nothing)
+    show_many(connection.call(work), columns_of(kind), as_json=connection.as_json, nothing=nothing)
 
 
-def show(door: Door, kind: type[Resource], id_values: dict[str, str]) -> None:
+def show(connection: Connection, kind: type[Resource], id_values: dict[str, str]) -> None:
     """One object."""
-    thing = door.call(lambda client: client.read(kind, id_values))
-    show_one(values_of(thing, show_secrets=door.show_secrets), as_json=door.as_json)
+    thing = connection.call(lambda client: client.read(kind, id_values))
+    show_one(values_of(thing, show_secrets=connection.show_secrets), as_json=connection.as_json)
 
 
-def create(door: Door, kind: type[Resource], values: dict[str, Any], *, wait: bool, show_secrets: bool) -> None:
+def create(
+    connection: Connection, kind: type[Resource], values: dict[str, Any], *, wait: bool, show_secrets: bool
+) -> None:
     """Creates an object and shows it once it is settled."""
 
     async def work(client: Client) -> Resource:
         made = await client.create(kind, values)
         return await settled(client, kind, made) if wait else made
 
-    made = door.call(work)
-    show_one(values_of(made, show_secrets=show_secrets or door.show_secrets), as_json=door.as_json)
+    made = connection.call(work)
+    show_one(values_of(made, show_secrets=show_secrets or connection.show_secrets), as_json=connection.as_json)
 
 
-def update(door: Door, kind: type[Resource], id_values: dict[str, str], changes: dict[str, Any]) -> None:
+def update(connection: Connection, kind: type[Resource], id_values: dict[str, str], changes: dict[str, Any]) -> None:
     """Changes an object and shows it."""
-    thing = door.call(lambda client: client.update(kind, id_values, changes))
-    show_one(values_of(thing, show_secrets=door.show_secrets), as_json=door.as_json)
+    thing = connection.call(lambda client: client.update(kind, id_values, changes))
+    show_one(values_of(thing, show_secrets=connection.show_secrets), as_json=connection.as_json)
 
 
-def delete(door: Door, kind: type[Resource], id_values: dict[str, str], query: dict[str, Any], *, wait: bool) -> None:
+def delete(
+    connection: Connection, kind: type[Resource], id_values: dict[str, str], query: dict[str, Any], *, wait: bool
+) -> None:
     """Deletes an object; waits for the operation when there is one."""
 
     async def work(client: Client) -> dict[str, Any]:
@@ -59,8 +66,8 @@ def delete(door: Door, kind: type[Resource], id_values: dict[str, str], query: d
             return {"deleted": kind.id_of(id_values)}
         return await finished(client, operation) if wait else operation
 
-    answer = door.call(work)
-    if door.as_json:
+    answer = connection.call(work)
+    if connection.as_json:
         show_one(answer, as_json=True)
     else:
         click.echo(

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from spg99.client import Client
-from spg99.commands.door import Door
+from spg99.commands.connection import Connection
 from spg99.commands.rendering import columns_of, show_line, values_of
 from spg99.errors import NotFound
 from spg99.resources import Resource
 
 
-def watch_one(door: Door, kind: type[Resource], id_values: dict[str, str]) -> None:
+def watch_one(connection: Connection, kind: type[Resource], id_values: dict[str, str]) -> None:
     """Shows the object now and after every event about it, until it is gone."""
     columns = [*columns_of(kind), *(name for name in ("state_reason",) if name in kind.model_fields)]
 
@@ -38,10 +38,10 @@ def watch_one(door: Door, kind: type[Resource], id_values: dict[str, str]) -> No
             if uid is not None and found != uid:
                 click.echo(f"{kind.id_of(id_values)} was deleted and created again.", err=True)
             uid = found
-            shown = values_of(thing, show_secrets=door.show_secrets)
-            line = shown if door.as_json else {name: shown.get(name) for name in columns}
+            shown = values_of(thing, show_secrets=connection.show_secrets)
+            line = shown if connection.as_json else {name: shown.get(name) for name in columns}
             if line != last:
-                show_line(line, columns, as_json=door.as_json)
+                show_line(line, columns, as_json=connection.as_json)
                 last = line
 
-    door.call(work)
+    connection.call(work)

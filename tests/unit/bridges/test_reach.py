@@ -10,7 +10,7 @@ from spg99.bridges.pulumi.dynamic import connection
 from spg99.bridges.pulumi.native.settings import check_config
 from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.terraform.configuration import configured
-from spg99.commands.door import Door
+from spg99.commands.connection import Connection
 from spg99.errors import BadRequest
 from spg99.prepared import PACKAGE
 from spg99.reach import bad_url, client_settings
@@ -74,7 +74,7 @@ def test_every_door_refuses_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(BadRequest) as dynamic:
         connection.settings_from({"spg99:url": FAR, "spg99:apiKey": "geheim"})
     with pytest.raises(BadRequest) as command:
-        Door(url=FAR, api_key="geheim", data_dir=None).settings()
+        Connection(url=FAR, api_key="geheim", data_dir=None).settings()
     monkeypatch.setenv("SPG99_CP_URL", FAR)
     with pytest.raises(BadRequest) as environment:
         client_settings(api_key="geheim")

@@ -27,7 +27,7 @@ Body = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Door:
+class Connection:
     """What every command that looks or changes is told."""
 
     url: str | None
@@ -77,12 +77,12 @@ class Door:
         return asyncio.run(run())
 
 
-def with_reach(body: Body) -> Body:
-    """Adds the flags that say where the Control Plane is; hands a Door first."""
+def with_address(body: Body) -> Body:
+    """Adds the flags that say where the Control Plane is; hands a Connection first."""
 
     def run(url: str | None, api_key: str | None, data_dir: Path | None, ca_file: str | None, **given: Any) -> Any:
         as_json, show_secrets = given.pop("as_json", False), given.pop("show_secrets", False)
-        return body(Door(url, api_key, data_dir, ca_file, as_json, show_secrets), **given)
+        return body(Connection(url, api_key, data_dir, ca_file, as_json, show_secrets), **given)
 
     run.__doc__, run.__name__ = body.__doc__, body.__name__
     run.__click_params__ = getattr(body, "__click_params__", [])  # type: ignore[attr-defined]
@@ -101,9 +101,9 @@ def with_reach(body: Body) -> Body:
     return decorated
 
 
-def with_door(body: Body) -> Body:
+def with_connection(body: Body) -> Body:
     """The same, and the flags that say how to answer."""
     secrets = click.option("--show-secrets", is_flag=True, help="Show passwords and tokens.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
-    decorated: Body = as_json(secrets(with_reach(body)))
+    decorated: Body = as_json(secrets(with_address(body)))
     return decorated
