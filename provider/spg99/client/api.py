@@ -100,6 +100,11 @@ class Client:
         answer = await self._create(noun, dict(spec), idempotency_key)
         return Made(checked(noun, answer.value), answer.was_repeated)
 
+    async def acknowledge(self, idempotency_keys: Sequence[str]) -> None:
+        """Tells that the answers under these keys arrived: they are not told again as new objects (Conflict, with their ids)."""
+        body = {"keys": list(idempotency_keys)}
+        await self._transport.send("PUT", "/idempotency-keys/acknowledged", json=body)
+
     async def _create(self, noun: Any, values: Mapping[str, Any], idempotency_key: str) -> Answer:
         path = _collection(noun).format(**_quoted(values))
         body = {name: value for name, value in values.items() if name not in noun.path_fields()}

@@ -51,6 +51,8 @@ class Plane:
         self.events_refused = False
         self.streams = 0
         self.url = ""
+        self.acknowledged: set[str] = set()
+        """Keys whose answers a client has told to have received."""
         self._answers: dict[str, tuple[str, int, Any]] = {}
         self._events: list[dict[str, Any]] = []
         self._news = asyncio.Condition()
@@ -173,6 +175,9 @@ class Plane:
         try:
             if headers.get("authorization") != f"Bearer {API_KEY}":
                 raise Refused(401, "Unauthorized", "The API key is wrong.")
+            if path.endswith("/idempotency-keys/acknowledged"):
+                self.acknowledged |= set(json.loads(body)["keys"])
+                return 204, None
             for noun in self.nouns:
                 if (found := _match("/v2" + noun.COLLECTION_PATH, path)) is not None and (
                     method == "POST" or (method == "GET" and noun.COLLECTION_PATH != noun.ITEM_PATH)
@@ -190,8 +195,10 @@ class Plane:
     def _once(self, key: str, path: str, body: bytes, work: Callable[[], tuple[int, Any]]) -> tuple[int, Any]:
         digest = hashlib.sha256(path.encode() + b"\0" + body).hexdigest()
         if key in self._answers:
+            first = {name: value for name, value in self._answers[key][2].items() if name.endswith("_id")}
+            if key in self.acknowledged:
+                raise Refused(409, "Conflict", "The answer was received.", first=first, acknowledged=True)
             if self._answers[key][0] != digest:
-                first = {name: value for name, value in self._answers[key][2].items() if name.endswith("_id")}
                 raise Refused(409, "Conflict", "The Idempotency-Key was used with another body.", first=first)
             return self._answers[key][1:]
         status, answer = work()

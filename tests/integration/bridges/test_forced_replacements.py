@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 
 from integration.bridges.host_driver import running as host_running
@@ -74,6 +75,10 @@ class Run:
         properties, old_inputs = struct(entry.outputs), struct(entry.inputs)
         request = pb.DeleteRequest(id=entry.id, urn=urn, type=type_, properties=properties, old_inputs=old_inputs)
         self._stub.Delete(request, timeout=60)
+
+    def end(self) -> None:
+        """What the real CLI calls when a run is over, and at Ctrl-C. A run that is killed has no end."""
+        self._stub.Cancel(empty_pb2.Empty(), timeout=60)
 
     def up(self, noun: type[Resource], name: str, props: Mapping[str, Any]) -> Entry:
         """A new resource."""
@@ -183,6 +188,47 @@ def test_an_agreed_replacement_destroys_only_when_the_old_one_goes_first(
         with pytest.raises(grpc.RpcError) as error:
             run.replace(Database, "app", agreed, app, first=first)
     assert refused(error, bridge) and uid(plane) == was
+
+
+@pytest.mark.parametrize("first", ["create", "delete"])
+def test_what_an_ended_run_has_recorded_is_never_answered_as_new(bridge: Bridge, plane: Plane, first: str) -> None:
+    with bridge.run() as run:
+        run.up(Tenant, "acme", ACME)
+        app = run.up(Database, "app", APP)
+        run.end()
+    was = uid(plane)
+    assert len(plane.acknowledged) == 2
+    with bridge.run() as run:
+        inputs = run.check(Database, "app", APP, None)
+        with pytest.raises(grpc.RpcError) as error:
+            run.create(Database, "app", inputs) if first == "create" else run.delete(Database, "app", app)
+    assert refused(error, bridge) and uid(plane) == was
+    if first == "create":
+        assert "import" in (error.value.details() or ""), "a state may have been lost as well"
+
+
+def test_a_new_life_after_an_ended_run_is_a_create(bridge: Bridge, plane: Plane) -> None:
+    with bridge.run() as run:
+        run.up(Tenant, "acme", ACME)
+        app = run.up(Database, "app", APP)
+        run.end()
+    with bridge.run() as run:
+        run.delete(Database, "app", app)
+        run.end()
+    with bridge.run() as run:
+        again = run.up(Database, "app", APP)
+    assert again.outputs["dbId"] == uid(plane) != app.outputs["dbId"]
+    with bridge.run() as run:  # that answer was lost: the run had no end
+        assert run.up(Database, "app", APP).outputs["dbId"] == uid(plane)
+
+
+def test_a_replaced_key_of_an_ended_run_is_a_new_one(bridge: Bridge, plane: Plane) -> None:
+    with bridge.run() as run:
+        old = run.up(ApiKey, "ci", {"name": "ci"})
+        run.end()
+    with bridge.run() as run:
+        new = run.replace(ApiKey, "ci", {"name": "ci"}, old, first="create")
+    assert [human_id for noun, human_id in plane.objects if noun == "api_key"] == [new.id] != [old.id]
 
 
 def test_what_the_refusal_left_in_the_state_is_dropped_and_nothing_is_deleted(

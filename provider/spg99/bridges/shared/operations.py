@@ -10,6 +10,7 @@ with the same name and another uid is somebody else's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -33,7 +34,7 @@ from spg99.bridges.shared.objects import (
     words_of,
 )
 from spg99.bridges.shared.settling import Progress as Progress
-from spg99.bridges.shared.settling import Settling
+from spg99.bridges.shared.settling import Settling, no_progress
 from spg99.bridges.shared.values import canonical
 from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import ANY_TOOL, Words
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
 
 GENERATIONS_MAX = 1000
+ACKNOWLEDGED_MAX = 1000
+"""Keys that one call takes."""
+ACKNOWLEDGE_SECONDS_MAX = 2.0
+"""Pulumi kills a provider 5 s after it asked it to stop."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,6 @@ class Found:
     """What a user would have to write to get it."""
 
 
-def no_progress(_sentence: str) -> None:
-    """Reports nothing."""
-
-
 class Operations:
     """What bridges do with one Control Plane. Lives in one event loop; many calls at once."""
 
@@ -68,6 +69,8 @@ class Operations:
         self._words = words
         self._waiter = Waiter(client)
         self._settling = Settling(self._look, self._waiter, words)
+        self._answered: list[str] = []
+        """Keys of the creates that were answered and not acknowledged yet."""
 
     async def aclose(self) -> None:
         """Ends the event stream and closes all connections."""
@@ -77,6 +80,18 @@ class Operations:
     def interrupt(self) -> None:
         """Ends all waits; what was created is told as Unfinished, what was not begun is not begun."""
         self._waiter.interrupt()
+
+    async def acknowledge(self) -> None:
+        """Tells the Control Plane that what was created is known to the tool, which has ended its run in order.
+
+        From then on no create of the same declaration is answered that object as new. Nothing is raised: without it a lost
+        answer is told again, for a day.
+        """
+        keys, self._answered = self._answered[:ACKNOWLEDGED_MAX], []
+        with contextlib.suppress(Spg99Error, TimeoutError):
+            async with asyncio.timeout(ACKNOWLEDGE_SECONDS_MAX):
+                if keys:
+                    await self._client.acknowledge(keys)
 
     async def create(
         self,
@@ -108,9 +123,11 @@ class Operations:
                 not held.may_be_replaced or (noun.has_name() and held.human_id == noun.id_of(body))
             ):
                 raise Conflict(self._not_twice(noun, held.human_id))
-            made, now, was_there = await self._create_or_find(noun, body, declaration, held, deadline, progress)
+            made, now, was_there, key = await self._create_or_find(noun, body, declaration, held, deadline, progress)
             values = keep_secrets(noun, now, made)
             settled = await self._settling.settled(noun, values, "created", deadline, progress)
+            if declaration is not None:
+                self._answered.append(key)
             return Created(noun.id_of(values), settled, was_there)
 
     async def _stands(self, noun: Noun, held: Held) -> bool:
@@ -128,8 +145,8 @@ class Operations:
 
     async def _create_or_find(
         self, noun: Noun, body: Values, declaration: str | None, held: Held | None, deadline: float, progress: Progress
-    ) -> tuple[Values, Values, bool]:
-        """What the create answered (only it tells some secrets), the object as it is now, and whether it was there before."""
+    ) -> tuple[Values, Values, bool, str]:
+        """What the create answered (only it tells some secrets), the object as it is now, whether it was there before, its key."""
         generation = 0
         while generation < GENERATIONS_MAX:
             if self._waiter.interrupted:
@@ -138,9 +155,13 @@ class Operations:
             try:
                 made = await self._client.make(noun, body, idempotency_key=key)
             except Conflict as conflict:
+                if conflict.details.get("acknowledged"):
+                    await self._is_not_new(noun, body, conflict)
+                    generation += 1
+                    continue
                 if "first" in conflict.details:
                     if (mine := await self._mine_before_the_edit(noun, body, conflict)) is not None:
-                        return mine, mine, True
+                        return mine, mine, True, key
                     generation += 1
                     continue
                 await self._wait_for_the_name(noun, body, conflict, deadline, progress)
@@ -148,13 +169,30 @@ class Operations:
             now = await self._look_at_made(noun, made.values, declaration)
             is_alive = now is not None and is_same(noun, made.values, now) and not is_going(noun, now)
             if now is not None and is_alive and (held is None or now.get(noun.uid_field) != held.uid):
-                return made.values, now, made.was_there
+                return made.values, now, made.was_there, key
             # The answer was kept from an object that is gone, or from the one that is to be replaced: this declaration was
             # created before. Its next life has a key of its own.
             generation += 1
         raise Conflict(
             f"This {words_of(noun)} was created and deleted {GENERATIONS_MAX} times in a day. Wait or rename it."
         )
+
+    async def _is_not_new(self, noun: Noun, body: Values, conflict: Conflict) -> None:
+        """An earlier run of this declaration has made an object and recorded it. Raises Conflict while its name is taken by it."""
+        now = await self._look(noun, noun.id_of(body)) if noun.has_name() else None
+        first = conflict.details.get("first") or {}
+        if now is None or is_going(noun, now) or now.get(noun.uid_field) != first.get(noun.uid_field):
+            return
+        human_id = noun.id_of(body)
+        raise Conflict(
+            f"The {words_of(noun)} '{human_id}' exists: this resource has made it, and an earlier run has recorded it. Nothing was "
+            f"changed. {how_to_replace(noun, self._words)} If the state was lost, {self._adopt(noun, human_id)}.",
+            request_id=conflict.request_id,
+        ) from conflict
+
+    def _adopt(self, noun: Noun, human_id: str) -> str:
+        collection = noun.collection_path.rpartition("/")[2]
+        return self._words.adopt.format(id=human_id, noun=noun.noun, title=noun.title, collection=collection)
 
     async def _look_at_made(self, noun: Noun, made: Values, declaration: str | None) -> Values | None:
         """What was just made, as it is now. Raises Unfinished when it cannot be looked at (a right was withdrawn), so that
@@ -211,9 +249,7 @@ class Operations:
                 raise conflict
             await self._settling.gone(noun, human_id, there, deadline, progress)
             return
-        adopt = self._words.adopt.format(
-            id=human_id, noun=noun.noun, title=noun.title, collection=noun.collection_path.rpartition("/")[2]
-        )
+        adopt = self._adopt(noun, human_id)
         raise Conflict(
             f"{a(words_of(noun)).capitalize()} '{human_id}' exists already and was not made by this resource. To manage it here, {adopt}; "
             f"{self._words.moved}; or choose another name.",

@@ -20,6 +20,10 @@ Progress = Callable[[str], None]
 Look = Callable[[Noun, str], Awaitable[Values | None]]
 
 
+def no_progress(_sentence: str) -> None:
+    """Reports nothing."""
+
+
 class Settling:
     """The waits of one process. `look` reads an object by its human id; None: it is not there."""
 

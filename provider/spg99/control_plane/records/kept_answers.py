@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -52,6 +53,24 @@ async def keep(
         response_encrypted=body_encrypted,
         expires_at=now + KEPT_FOR,
     )
+
+
+async def acknowledge(tx: Transaction, scope_id: str, key: str, now: datetime) -> None:
+    """Notes that the answer under this key arrived where it belongs. Twice is once; a key that nobody used may be noted too."""
+    mark = _mark(key)
+    if await claim(tx, scope_id, mark, now) is None:
+        await keep(tx, scope_id, mark, request_sha256="", status=204, headers={}, body_encrypted=b"", now=now)
+
+
+async def is_acknowledged(tx: Transaction, scope_id: str, key: str) -> bool:
+    """Whether the answer under this key was noted to have arrived."""
+    mark = _mark(key)
+    return await tx.one_or_none(KeptAnswer, "find_idempotency_key", scope_id=scope_id, idempotency_key=mark) is not None
+
+
+def _mark(key: str) -> str:
+    """The row that notes it: beside the answer's, of a key that no client can send (it has a control character)."""
+    return "received\x1f" + hashlib.sha256(key.encode()).hexdigest()
 
 
 async def forget_before(tx: Transaction, now: datetime) -> int:

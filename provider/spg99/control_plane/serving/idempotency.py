@@ -53,6 +53,15 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
     async with plane.store.transaction() as tx:
         kept = await kept_answers.claim(tx, scope_id, key, now)
         if kept is not None:
+            if await kept_answers.is_acknowledged(tx, scope_id, key):
+                raise Conflict(
+                    "The answer under this Idempotency-Key was received (PUT /v2/idempotency-keys/acknowledged), so it is "
+                    "not told again. Use a fresh key for another object.",
+                    details={
+                        "acknowledged": True,
+                        "first": _ids_in(plane.box.decrypt(kept.response_encrypted, bound_to)),
+                    },
+                )
             if kept.request_sha256 != fingerprint:
                 raise Conflict(
                     "This Idempotency-Key was used before for another request. Use a fresh one for each new request.",

@@ -186,3 +186,33 @@ async def test_another_body_is_refused_and_names_what_the_first_one_made(api: An
     first = refused.json()["details"]["first"]
     assert first["db_id"] == made.json()["db_id"]
     assert all(name.endswith("_id") for name in first)
+
+
+async def test_an_answer_that_was_received_is_not_told_again_as_a_new_object(api: Any) -> None:
+    made = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("k"))
+    for _ in range(2):  # it may be told twice, together with keys that nobody used
+        told = await api.call("PUT", "/idempotency-keys/acknowledged", {"keys": ["k", "never-used"]})
+        assert (told.status_code, told.content) == (204, b"")
+    for body in ({"name": "acme"}, {"name": "acme", "project": "p"}):
+        again = await api.call("POST", "/tenants", body, headers=idem("k"))
+        assert again.status_code == 409
+        details = again.json()["details"]
+        assert details["acknowledged"] is True and details["first"]["tenant_id"] == made.json()["tenant_id"]
+    assert "topsecret" not in again.text and "pg_password" not in again.text
+    fresh = await api.call("POST", "/tenants", {"name": "other"}, headers=idem("never-used"))
+    assert fresh.status_code == 201, "a key that nobody has used has no answer that could be told"
+
+
+async def test_only_the_key_that_sent_it_can_acknowledge(api: Any) -> None:
+    other = (await api.ok("POST", "/keys", {"name": "other"}))["token"]
+    first = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("k"))
+    told = await api.call("PUT", "/idempotency-keys/acknowledged", {"keys": ["k"]}, token=other)
+    assert told.status_code == 204
+    again = await api.call("POST", "/tenants", {"name": "acme"}, headers=idem("k"))
+    assert (again.status_code, again.content) == (201, first.content)
+
+
+@pytest.mark.parametrize("keys", [[], [""], ["k" * 256], ["k"] * 1001, "k", None])
+async def test_a_bad_acknowledgement_is_refused_on_its_field(api: Any, keys: Any) -> None:
+    refused = await api.call("PUT", "/idempotency-keys/acknowledged", {"keys": keys})
+    assert refused.status_code == 400 and any(name.startswith("keys") for name in refused.json()["details"]["fields"])

@@ -47,10 +47,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def interrupt() -> None:
-    """Ends all waits."""
+    """Pulumi ends the run, at its end or before: ends all waits, and acknowledges what was created."""
     for connection in list(_open.values()):
         with contextlib.suppress(RuntimeError):
             background.call(connection.interrupt)
+    for connection in list(_open.values()):
+        with contextlib.suppress(RuntimeError):
+            background.run(connection.acknowledge())
 
 
 async def _connect(settings: ClientSettings) -> Operations:

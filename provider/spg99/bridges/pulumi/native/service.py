@@ -343,6 +343,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         """Ends all waits now, and what does not end by itself a moment later."""
         # The answer leaves first: with many waits to end it would be the last to get its turn.
         asyncio.get_running_loop().call_soon(self.calls.cancel)
+        await self.connection.acknowledge()
         return message("Empty")()
 
     # ---- carrying out ------------------------------------------------------------------------------------------------

@@ -120,6 +120,11 @@ class Connection:
         if self._operations is not None:
             self._operations.interrupt()
 
+    async def acknowledge(self) -> None:
+        """Tells the Control Plane that Pulumi has what was created."""
+        if self._operations is not None:
+            await self._operations.acknowledge()
+
     async def operations(self) -> Operations:
         """The operations on the Control Plane; connects at the first call. Raises Unauthorized with a sentence."""
         async with self._opening:
