@@ -53,6 +53,15 @@ RESERVE_LOOK_SECONDS: Final = 1.0
 _SETTINGS_SINCE_18: Final = {"io_method": "sync"}
 
 
+def short_of_disk(data_dir: Path) -> str | None:
+    """None unless an embedded catalogue lies in this data folder and its reserve is given up; else a sentence for /readyz."""
+    folder = data_dir.expanduser().absolute() / "catalogue"
+    reserve = Reserve(folder / "reserve")
+    if not folder.is_dir() or not reserve.is_missed(disk := disk_of(folder)):
+        return None
+    return f"The disk of the catalogue is nearly full ({disk.free_bytes >> 20} MB free), its reserve is given up. Make room."
+
+
 class EmbeddedCatalogue:
     """The catalogue of one data folder. Whoever starts it first stops it; anybody else in that folder just uses it."""
 

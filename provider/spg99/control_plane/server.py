@@ -10,6 +10,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from spg99 import __version__, log
 from spg99.clock import Clock, SystemClock
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import background, bootstrap, routes
-from spg99.control_plane.catalogue import EmbeddedCatalogue
+from spg99.control_plane.catalogue import EmbeddedCatalogue, short_of_disk
 from spg99.control_plane.databases import requests, rows
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import nodes
@@ -29,9 +30,10 @@ from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import http_server
 from spg99.control_plane.serving.edge import Edge
 from spg99.control_plane.serving.feed import Feed
+from spg99.control_plane.serving.interfaces import Missing
 from spg99.control_plane.serving.metrics import Metrics
 from spg99.control_plane.serving.plane import Plane
-from spg99.control_plane.store import Store, Wakeups, migrate
+from spg99.control_plane.store import Store, Transaction, Wakeups, migrate
 from spg99.control_plane.tenants import passwords, visible
 from spg99.errors import Spg99Error
 from spg99.processes import Loops, WatchedClock
@@ -68,7 +70,7 @@ def create_app(
         keys=known_keys,
         tenant_of=visible.named,
         databases_of_tenants=requests.OfTenants(),
-        missing=(nodes.missing, nodes.short_of_disk),
+        missing=(nodes.missing, nodes.short_of_disk, _catalogue_disk(settings)),
         databases_by_state=rows.count_by_state,
         metrics_in_api=settings.metrics_address is None and is_loopback(settings.host),
         databases_by_storage_state=rows.count_by_storage_state,
@@ -202,6 +204,13 @@ async def _keep(catalogue: EmbeddedCatalogue) -> None:
         how = await catalogue.wait_end()
         _log.error("the catalogue ended; starting it again", how=how)
         await catalogue.start()
+
+
+def _catalogue_disk(settings: ControlPlaneSettings) -> Missing:
+    async def missing(_: Transaction, __: datetime) -> str | None:
+        return await asyncio.to_thread(short_of_disk, settings.data_dir)
+
+    return missing
 
 
 async def _check_key(store: Store, box: SecretBox) -> None:

@@ -76,6 +76,11 @@ def low_water_bytes(total_bytes: int) -> int:
     return min(total_bytes // 3, max(192 * MB, min(total_bytes // 20, 8 * GB)))
 
 
+def new_timeline_bytes_min(total_bytes: int) -> int:
+    """Free space below which no new database is made: what is there must be able to go on. Databases that grow stop well above it."""
+    return min(128 * MB, low_water_bytes(total_bytes) // 2)
+
+
 def is_short(disk: Disk) -> bool:
     """Whether the node has no room left to deal out."""
     return disk.free_bytes <= low_water_bytes(disk.total_bytes)

@@ -12,13 +12,12 @@ from spg99 import faults
 from spg99.errors import Internal
 from spg99.node import access
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.storage_rules import new_timeline_bytes_min
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.durable import sync_folder
+from spg99.postgres.reserve import disk_of
 from spg99.protocol.tasks import TimelineCreate
-
-FREE_BYTES_MIN = 128 << 20
-"""No new timeline below this: what is there must be able to go on."""
 
 
 class Timelines:
@@ -36,7 +35,8 @@ class Timelines:
         if home.root.exists():
             return
         statements = access.tenant_sql(database_name=order.database_name, pg_user=order.pg_user)
-        if shutil.disk_usage(self._folder.timelines_dir).free < FREE_BYTES_MIN:
+        disk = disk_of(self._folder.timelines_dir)
+        if disk.free_bytes < new_timeline_bytes_min(disk.total_bytes):
             raise Internal(
                 "The disk of the node is full: there is no room for a new database. Free some, or add a node."
             )

@@ -66,6 +66,10 @@ class Reserve:
         self.is_given_up = not self._path.exists()
         return True
 
+    def is_missed(self, disk: Disk) -> bool:
+        """Whether it is not there for want of room. For who does not keep it."""
+        return not self._path.exists() and is_needed(disk, is_there=False)
+
     def _make(self, size: int) -> None:
         try:
             _allocate(self._path, size)

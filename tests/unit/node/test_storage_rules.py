@@ -15,6 +15,7 @@ from spg99.node.storage_rules import (
     grants,
     is_short,
     low_water_bytes,
+    new_timeline_bytes_min,
     sentence,
     words,
 )
@@ -98,9 +99,16 @@ def test_the_reserve_takes_real_disk_goes_and_comes_back(tmp_path: Path) -> None
     assert reserve.keep(Disk(total, total)) and not reserve.is_given_up
     assert path.stat().st_blocks * 512 >= reserve_bytes(total) == 10 * MB
     assert not reserve.keep(Disk(total, 20 * MB)) and path.exists()
+    assert not reserve.is_missed(Disk(total, 20 * MB))
     assert reserve.keep(Disk(total, 5 * MB)) and reserve.is_given_up and not path.exists()
+    assert reserve.is_missed(Disk(total, 15 * MB)) and not reserve.is_missed(Disk(total, 31 * MB))
     assert not reserve.keep(Disk(total, 20 * MB)) and reserve.is_given_up
     assert reserve.keep(Disk(total, 31 * MB)) and not reserve.is_given_up
+
+
+@given(st.integers(200 * MB, 1000 * GB))
+def test_databases_stop_growing_long_before_new_ones_are_refused(total: int) -> None:
+    assert reserve_bytes(total) <= new_timeline_bytes_min(total) <= low_water_bytes(total) // 2
 
 
 @given(st.integers(0, 1 << 46), st.sampled_from([256 * MB, GB]), st.integers(200 * MB, 1000 * GB))
