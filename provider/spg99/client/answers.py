@@ -145,8 +145,10 @@ E = TypeVar("E", bound=BaseException)
 
 
 def _cause(error: BaseException | None, kind: type[E]) -> E | None:
-    while error is not None:
+    seen: list[BaseException] = []  # whoever raised it may have chained it to a ring
+    while error is not None and not any(error is one for one in seen):
         if isinstance(error, kind):
             return error
+        seen.append(error)
         error = error.__cause__ or error.__context__
     return None

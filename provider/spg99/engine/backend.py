@@ -123,7 +123,7 @@ class StackFile:
             raw = json.loads(self.file.read_bytes())
         except OSError as error:
             raise _cannot(self.file, "be read", error) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadRequest(
                 f"The state {self.file} is damaged ({error}); {self.file.name}.bak beside it is the one before."
             ) from error

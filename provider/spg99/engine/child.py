@@ -3,7 +3,8 @@ its own. Not here: anything of the engine.
 
     child.py LIFELINE program SETTINGS        child.py LIFELINE host MODULE ARGS...        child.py LIFELINE watch COMMAND ARGS...
 
-It runs with the program's own interpreter, so it imports nothing of spg99. LIFELINE is the read end of a pipe whose other
+It runs with the program's own interpreter, so it imports nothing of spg99; and each of its three parts imports only what it needs
+itself, because a provider host and a watcher are started for every run and the first line of each comes after these imports. LIFELINE is the read end of a pipe whose other
 end the engine holds and never writes to: when it closes, the engine is gone and so must the child be.
 """
 

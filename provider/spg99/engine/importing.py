@@ -17,7 +17,7 @@ from spg99.engine.failure import StepFailed
 from spg99.engine.operations import running
 from spg99.engine.providers import Providers
 from spg99.engine.run import Options, Run
-from spg99.engine.state import Resource, now, unseal
+from spg99.engine.state import Resource, check_depth, now, unseal
 from spg99.engine.urns import DYNAMIC_PACKAGES, STACK_TYPE, make, package_of
 from spg99.engine.values import Props, keep_secrecy, lower
 from spg99.engine.workspace import Workspace
@@ -44,9 +44,10 @@ def parse(text: str) -> list[Entry]:
     """The entries of an import file. Raises BadRequest that names the entry that is wrong."""
     try:
         raw = json.loads(text)
+        check_depth(raw, "The import file")
         table: dict[str, str] = raw.get("nameTable") or {}
         resources = raw["resources"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequest("An import file is a JSON object with a list `resources`.") from error
     entries = []
     for number, item in enumerate(resources):

@@ -28,7 +28,7 @@ def held(stack: StackFile) -> Iterator[list[str]]:
     Raises Conflict that names the owner and the age of a lock somebody else holds.
     """
     file = stack.lock_folder / f"{uuid.uuid4()}.json"
-    notes = _look(stack)
+    notes = _refuse_when_held(stack)
     content = {
         "pid": os.getpid(),
         "username": _username(),
@@ -42,7 +42,7 @@ def held(stack: StackFile) -> Iterator[list[str]]:
         raise Unavailable(f"The lock {file} cannot be written: {error.strerror}.") from error
     try:
         # Two that came at once see each other here, and both step back: nobody works unlocked.
-        _look(stack, own=file)
+        _refuse_when_held(stack, own=file)
         yield notes
     finally:
         file.unlink(missing_ok=True)
@@ -83,7 +83,7 @@ def _remove(file: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def _look(stack: StackFile, own: Path | None = None) -> list[str]:
+def _refuse_when_held(stack: StackFile, own: Path | None = None) -> list[str]:
     notes: list[str] = []
     held_by: list[str] = []
     for file, content in locks(stack):

@@ -150,7 +150,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
             if current.type == STACK_TYPE:
                 run.whole = True  # every SDK comes here at the end of the program, and only then
                 run.result.outputs = outputs
-                run.tell(Outputs(before, outputs))
+                run.publish(Outputs(before, outputs))
             if outputs != current.outputs and not run.dry_run:
                 changed = copy(current, outputs=outputs)
                 run.snapshot.end(marked=(current, changed), write=False)
@@ -187,7 +187,7 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
             elif severity == "error":
                 text = nodejs.sentence(text, self.run.project.program_folder)
         message = Message(severity, text, urn, request.ephemeral)
-        self.run.tell(message)
+        self.run.publish(message)
         if message.severity == "error" and not urn and not message.ephemeral:
             self.run.fail(message.text)
         return empty_pb2.Empty()

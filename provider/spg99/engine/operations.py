@@ -51,7 +51,7 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
             cwd=workspace.cwd,
         )
         for text in notes:
-            run.tell(Message("warning", text))
+            run.publish(Message("warning", text))
         run.dirty = bool(deployment.operations)
         run.result.outputs = deployment.outputs()
         monitor = Monitor(run)
@@ -61,7 +61,7 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
         stack.callback(providers.close)
 
         def first() -> None:
-            run.tell(Message("warning", "Stopping: what is in flight is ended. Interrupt again to kill it."))
+            run.publish(Message("warning", "Stopping: what is in flight is ended. Interrupt again to kill it."))
             run.cancel()
             providers.cancel()
 
@@ -117,7 +117,7 @@ def _tell_that_nothing_is_deleted(run: Run, doomed: Sequence[Resource]) -> None:
     ended = "The program ended itself before its end (`sys.exit`, `os._exit`, `process.exit`)."
     unseen = [name_of(r.urn) for r in doomed if not r.delete and not is_default_provider(r.urn)]
     if not unseen:
-        run.tell(Message("warning", f"{ended} What it registered is done."))
+        run.publish(Message("warning", f"{ended} What it registered is done."))
         return
     named = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
     run.fail(
@@ -160,7 +160,7 @@ def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _
             if options.targets is None:
                 _name_what_may_be_left(run)
             if old_outputs and not run.result.failures:
-                run.tell(Outputs(old_outputs, {}))
+                run.publish(Outputs(old_outputs, {}))
             if options.targets is None and not run.result.failures:
                 run.result.outputs = {}
     return run.result

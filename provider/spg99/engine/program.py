@@ -39,7 +39,7 @@ def run_program(run: Run, providers: Providers, workspace: Workspace) -> bool:
         command,
         cwd=run.project.program_folder,
         environment=run.environment | config_environment(run.config) | environment,
-        on_line=lambda line: run.tell(Message("info", line)),
+        on_line=lambda line: run.publish(Message("info", line)),
     )
     program.follow_output()
     program.announce_end()
@@ -85,7 +85,7 @@ def _wait(program: Child, run: Run) -> int | None:
             run.heard_at = time.monotonic()
         elif time.monotonic() - quiet_since >= QUIET_SECONDS and run.registered:
             told_at = time.monotonic()
-            run.tell(
+            run.publish(
                 Message(
                     "warning",
                     f"Everything the program has asked for is done; for {told_at - run.heard_at:.0f} s it has been waiting for "

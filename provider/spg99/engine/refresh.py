@@ -30,7 +30,7 @@ def refresh_all(run: Run, providers: Providers) -> None:
     resources = run.snapshot.resources()
     wanted = [r for r in resources if _readable(r) and run.targeted(r.urn)]
     with ThreadPoolExecutor(run.options.parallel, thread_name_prefix="refresh") as pool:
-        seen = {id(s.old): s for s in pool.map(lambda r: _look(run, providers, r), wanted) if s is not None}
+        seen = {id(s.old): s for s in pool.map(lambda r: _refresh_one(run, providers, r), wanted) if s is not None}
     if run.result.failures or run.stop.is_set():
         return
     kept: list[Resource] = []
@@ -54,7 +54,7 @@ def _readable(resource: Resource) -> bool:
     return resource.custom and not resource.pending_replacement and (resource.managed or resource.external)
 
 
-def _look(run: Run, providers: Providers, old: Resource) -> Seen | None:
+def _refresh_one(run: Run, providers: Providers, old: Resource) -> Seen | None:
     try:
         with run.slots:
             run.ensure_going()
@@ -79,7 +79,7 @@ def read_back(run: Run, provider: Provider, old: Resource) -> Seen:
     except PartlyFailed as partial:
         found = partial.id or old.id, partial.inputs or None, partial.properties
         reasons = partial.reasons
-        run.tell(Message("warning", "\n".join(["It is unhealthy:", *reasons]), old.urn))
+        run.publish(Message("warning", "\n".join(["It is unhealthy:", *reasons]), old.urn))
     if found is None:
         return Seen(old, None)
     id_, inputs, outputs = found

@@ -84,7 +84,7 @@ class Run:
         """Whether nothing may be changed."""
         return self.options.dry_run
 
-    def tell(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:
         """Passes an event on; messages that stay are kept for the result."""
         if isinstance(event, Message) and not event.ephemeral:
             with self.lock:
@@ -132,7 +132,7 @@ class Run:
             detail = "".join(traceback.format_exception(error))
             self.fail(f"The embedded engine failed here, which is its own fault: {error!r}", urn)
         if detail and detail != str(error):
-            self.tell(Message("debug", detail, urn))
+            self.publish(Message("debug", detail, urn))
 
     def cancel(self) -> None:
         """The user asked to stop."""
@@ -160,7 +160,7 @@ class Run:
         with self.lock:
             self._steps_begun += 1
         if begins and not is_default_provider(urn):
-            self.tell(StepStarted(kind, urn))
+            self.publish(StepStarted(kind, urn))
         error: str | None = None
         try:
             yield outcome
@@ -184,7 +184,7 @@ class Run:
             if not is_default_provider(urn):
                 with self.lock:
                     self.result.steps.append(ended)
-                self.tell(ended)
+                self.publish(ended)
 
 
 @dataclass

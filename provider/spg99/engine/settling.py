@@ -48,11 +48,11 @@ def settle_interrupted(run: Run, providers: Providers) -> None:
     for answer in answers:
         urn = answer.operation.resource.urn
         if answer.open:
-            run.tell(Message("warning", answer.sentence, urn))
+            run.publish(Message("warning", answer.sentence, urn))
             continue
         with run.step(Kind.REFRESH, urn, begins=False) as outcome:
             outcome.old, outcome.new = answer.held, answer.made or answer.seen
-        run.tell(Message("info", answer.sentence, urn))
+        run.publish(Message("info", answer.sentence, urn))
     resources, gone = settled(run.snapshot.resources(), answers)
     run.snapshot.rewrite(without(resources, gone))
     run.snapshot.keep_unresolved([a.operation for a in answers if a.open])

@@ -64,7 +64,7 @@ def import_(workspace: Workspace, text: str, *, force: bool) -> int:
     """Replaces the state by an exported one; answers how many resources it has. Raises BadRequest."""
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"That is no exported stack: {error}") from error
     if not isinstance(raw, dict) or "deployment" not in raw:
         raise BadRequest("That is no exported stack: it has no `deployment`.")

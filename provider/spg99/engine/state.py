@@ -23,6 +23,8 @@ from spg99.errors import BadRequest
 ENGINE_VERSION = "v3.260.0"
 DEPLOYMENT_VERSION = 3
 _NEWEST_READABLE = 4
+DEPTH_MAX = 200
+"""Values nested deeper than this are nobody's: Pulumi's own wire ends at about fifty. Every walk along a value may rely on it."""
 _FLOAT = "8ad145fe-0d11-4827-bfd7-1abcbf086f5c"
 
 Encrypt = Callable[[str], str]
@@ -213,8 +215,25 @@ def load_deployment(raw: dict[str, Any] | None, decrypt: Decrypt) -> Deployment:
     return Deployment(resources, operations, raw.pop("secrets_providers", None), raw)
 
 
+def check_depth(raw: Any, where: str) -> None:
+    """Refuses what is nested too deeply to be walked along. Raises BadRequest."""
+    level, depth = [raw], 0
+    while level:
+        if depth > DEPTH_MAX:
+            raise BadRequest(f"{where} is nested more than {DEPTH_MAX} levels deep, which no state is: it is damaged.")
+        level = [item for each in level for item in _items(each)]
+        depth += 1
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
 def check_version(raw: dict[str, Any], where: str) -> None:
-    """Refuses by name what a newer Pulumi wrote and this engine would lose. Raises BadRequest."""
+    """Refuses by name what a newer Pulumi wrote and this engine would lose, and what nobody wrote. Raises BadRequest."""
+    check_depth(raw, where)
     version, features = raw.get("version"), raw.get("features") or []
     if not isinstance(version, int) or version < DEPLOYMENT_VERSION:
         raise BadRequest(

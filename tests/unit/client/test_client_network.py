@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from spg99.client import Client, retry
+from spg99.client import Client, answers, retry
 from spg99.errors import (
     BadRequest,
     Conflict,
@@ -239,3 +239,10 @@ async def test_events_that_may_not_be_seen_are_refused_not_waited_for() -> None:
         with pytest.raises(Spg99Error, match="No"):
             await anext(aiter(client.events()))
     assert len(script.seen) == 1
+
+
+def test_the_search_for_a_cause_ends_in_a_ring_of_causes() -> None:
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert answers._cause(one, ConnectionError) is None
+    assert answers._cause(one, ValueError) is one

@@ -19,6 +19,7 @@ from spg99.engine.crypt import Crypter, find_passphrase
 from spg99.engine.decide import Kind
 from spg99.engine.display import duration, shown, summary
 from spg99.engine.events import Failure, Result, StepEnded
+from spg99.engine.importing import parse as parse_import_file
 from spg99.engine.project import (
     StackSettings,
     check_stack_name,
@@ -447,3 +448,17 @@ def test_the_summary_uses_pulumis_words() -> None:
     assert planned[:3] == ["+ 2 to create", "~ 1 to update", "+-1 to replace"]
     assert [duration(s) for s in (0.2, 59.5, 61, 3600)] == ["1s", "1m0s", "1m1s", "1h0m0s"]
     assert shown(secret("x")) == "[secret]" and shown(UNKNOWN) == "output<string>" and shown("ä") == '"ä"'
+
+
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_what_is_nested_without_end_is_refused_by_a_sentence(stack: StackFile, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    text = (
+        f'{{"version":3,"checkpoint":{{"latest":{{"resources":[{{"urn":"u","type":"t","inputs":{{"a":{deep}}}}}]}}}}}}'
+    )
+    stack.file.parent.mkdir(parents=True, exist_ok=True)
+    stack.file.write_text(text)
+    with pytest.raises(BadRequest, match="damaged"):
+        stack.read()
+    with pytest.raises(BadRequest, match="nested more than|JSON object"):
+        parse_import_file(f'{{"resources": [{{"type": "t", "name": "n", "id": "1", "inputs": {{"a": {deep}}}}}]}}')
