@@ -472,9 +472,10 @@ def test_cancel_ends_64_waits_at_once_and_loses_nothing(own_plugin: Plugin, serv
 
 def test_cancel_does_not_wait_for_an_answer_that_does_not_come(own_plugin: Plugin, server: Server) -> None:
     server.on("POST", "", seconds=8)
-    inputs = own_plugin.inputs("lamp", LAMP)
+    # Another name than other tests use: the request is carried out in the end, while one of them runs.
+    inputs = own_plugin.inputs("late", LAMP | {"name": "late"})
     with ThreadPoolExecutor(1) as pool:
-        create = pool.submit(own_plugin.create, "lamp", inputs)
+        create = pool.submit(own_plugin.create, "late", inputs)
         wait_for("the create to arrive", lambda: server.count("POST", ""))
         began = time.perf_counter()
         own_plugin.stub.Cancel(empty_pb2.Empty())

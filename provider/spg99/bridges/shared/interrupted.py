@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from spg99.bridges.shared.objects import Values, idempotency_key, inputs_of, is_going, is_same, keep_secrets
+from spg99.bridges.shared.objects import Values, body_of, idempotency_key, inputs_of, is_going, is_same, keep_secrets
 from spg99.bridges.shared.operations import Found, Operations
 from spg99.client.shaped import checked
 from spg99.errors import Conflict, NotFound
@@ -40,7 +40,7 @@ async def was_made(
 async def _made(
     client: Client, noun: Noun, inputs: Mapping[str, Any], declaration: str, withdraw: bool
 ) -> Values | None:
-    body = {field.name: inputs[field.name] for field in noun.inputs if inputs.get(field.name) is not None}
+    body = body_of(noun, inputs)
     path = noun.collection_path.format(**{name: quote(str(value), safe="") for name, value in body.items()})
     sent = {name: value for name, value in body.items() if name not in noun.path_fields()}
     headers = {REPLAY_ONLY: "withdraw" if withdraw else "look"}

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from spg99.bridges.shared.values import canonical
 from spg99.ids import new_id
 from spg99.shapes import Noun
 
@@ -31,6 +32,15 @@ class Created(NamedTuple):
     values: Values
     was_there: bool
     """An earlier run of the same declaration had made it, and its answer was lost or is asked for again."""
+
+
+def body_of(noun: Noun, inputs: Mapping[str, Any]) -> Values:
+    """What a create sends, by field, in the one form of what means the same: a repetition must be the same request."""
+    return {
+        field.name: canonical(field.type, inputs[field.name])
+        for field in noun.inputs
+        if inputs.get(field.name) is not None
+    }
 
 
 def idempotency_key(declaration: str | None, noun: Noun, body: Mapping[str, Any], generation: int) -> str:

@@ -25,6 +25,7 @@ from spg99.bridges.shared.objects import (
     Created,
     Held,
     Values,
+    body_of,
     idempotency_key,
     inputs_of,
     is_going,
@@ -35,7 +36,6 @@ from spg99.bridges.shared.objects import (
 )
 from spg99.bridges.shared.settling import Progress as Progress
 from spg99.bridges.shared.settling import Settling, no_progress
-from spg99.bridges.shared.values import canonical
 from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import ANY_TOOL, Words
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, Unavailable
@@ -112,11 +112,7 @@ class Operations:
         """
         deadline = _deadline(seconds_max or noun.seconds.create)
         with self._patient(deadline, progress):
-            body = {
-                field.name: canonical(field.type, inputs[field.name])
-                for field in noun.inputs
-                if inputs.get(field.name) is not None
-            }
+            body = body_of(noun, inputs)
             if held is not None and not await self._stands(noun, held):
                 held = None
             if held is not None and (

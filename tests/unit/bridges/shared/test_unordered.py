@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spg99.bridges.shared.objects import body_of, idempotency_key
 from spg99.bridges.shared.values import canonical, same
 from spg99.bridges.terraform import planning
 from spg99.bridges.terraform.schema import tables
@@ -73,3 +74,14 @@ def test_terraform_plans_nothing_for_another_order(state: list[str], written: li
     assert plan.replaces == () and plan.state == prior
     less = planning.change(block, prior, config | {"permissions": ["can_scale"]})
     assert less.replaces == ("permissions",)
+
+
+def test_a_repetition_of_a_create_is_the_same_request() -> None:
+    noun = PACKAGE.noun_named("api_key")
+    assert noun is not None
+    one, other = (body_of(noun, {"name": "ci", "permissions": list(text)}) for text in (UNSORTED, UNSORTED[::-1]))
+    assert one == other == {"name": "ci", "permissions": ["can_create_db", "can_scale"]}
+    assert idempotency_key("urn:ci", noun, one, 0) == idempotency_key("urn:ci", noun, other, 0)
+
+
+UNSORTED = ("can_scale", "can_create_db", "can_scale")
