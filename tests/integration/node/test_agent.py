@@ -192,7 +192,11 @@ def test_a_heartbeat_tells_process_start_socket_and_disk_also_of_what_was_adopte
 
     first.end(signal.SIGKILL)
     agent(heartbeat_seconds=0.2).start()
-    assert told() == seen
+    again = told()
+    # Not to the byte: a new agent has walked through the files, the former had counted what the server told.
+    assert again.storage is not None and seen.storage is not None
+    assert (again.storage.limit_bytes, again.storage.held_by) == (seen.storage.limit_bytes, seen.storage.held_by)
+    assert again.model_copy(update={"storage": None}) == seen.model_copy(update={"storage": None})
 
 
 def test_what_stands_where_the_socket_goes_is_told_and_the_start_works_once_it_is_gone(
