@@ -159,7 +159,9 @@ def test_import_by_an_import_file(stack: Stack, house: House, tenant: str) -> No
         env={**house.env, "PATH": "/usr/bin:/bin"},
         check=True,
     )
-    stack.run("import", "--file", str(file), "--yes").ok()
+    # Pulumi's CLI would write code for what it imports, and there is no schema of a dynamic provider to write it from.
+    told = [] if stack.program[0].endswith("/spg99") else ["--generate-code=false"]
+    stack.run("import", "--file", str(file), "--yes", *told).ok()
     entries = {r["id"]: r["urn"].rsplit("::", 1)[1] for r in stack.resources().values() if r.get("id")}
     database, owner = entries[f"{tenant}/app"], entries[tenant]
     stack.write(f"""

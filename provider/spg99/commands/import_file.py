@@ -53,7 +53,7 @@ def import_file(
 ) -> None:
     """Writes a file with which existing objects are taken into a stack or state; also when that was lost.
 
-    `spg99 import-file dbs:acme/app tenants:acme -o import.json`, then `pulumi import --file import.json`. Secrets are
+    `spg99 import-file dbs:acme/app tenants:acme -o import.json`, then `pulumi import --file import.json --generate-code=false`. Secrets are
     left out; the next refresh reads them into the state, encrypted. `spg99 import-file --all -o import.tf` writes Terraform's `import`
     blocks with their resources, then `terraform apply`.
     """

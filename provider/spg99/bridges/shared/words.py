@@ -38,7 +38,7 @@ PULUMI_DYNAMIC = Words(
     refresh="Run `pulumi refresh`",
     time_limit="its time limit (option custom_timeouts)",
     adopt="write an import file (`spg99 import-file {collection}:{id} -o import.json`) and take it in "
-    "(`pulumi import --file import.json`, or `spg99 import`)",
+    "(`pulumi import --file import.json --generate-code=false`, or `spg99 import`)",
     moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
     replace=_PULUMI_REPLACE.format(option="delete_before_replace", agree="{agree}"),
 )
