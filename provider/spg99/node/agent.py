@@ -1,4 +1,4 @@
-"""The agent of a node: pulls orders, tells results, tells what runs. It only asks; nobody connects to it.
+"""The agent of a node: pulls orders, delivers results, reports what runs. It only asks; nobody connects to it.
 
 Here: the loops, and what they do while the Control Plane is away (go on). Not here: carrying orders out (handlers.py).
 """
@@ -103,7 +103,7 @@ class Agent:
             enrolment_token=settings.enrolment_token,
             enrol=client.enroll_node,
             authenticate=client.authenticate,
-            greet=self._tell,
+            greet=self._send_heartbeat,
         )
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._attempts: dict[int, int] = {}
@@ -148,17 +148,17 @@ class Agent:
             # Nothing here hangs on it: deadlines run on the monotonic clock, or on the Control Plane's.
             _log.warning("the wall clock of this node has stepped", by_seconds=round(step.total_seconds(), 1))
         with self._known():
-            await self._tell()
+            await self._send_heartbeat()
         return self._heartbeat_seconds
 
-    async def _tell(self) -> None:
+    async def _send_heartbeat(self) -> None:
         beat = self._observer.heartbeat()
         answer = await self._client.heartbeat(beat)
-        self._computes.told(beat.computes)
-        self._observer.told(beat)
-        self._obey(answer)
+        self._computes.acknowledged(beat.computes)
+        self._observer.acknowledged(beat)
+        self._apply(answer)
 
-    def _obey(self, answer: HeartbeatAnswer) -> None:
+    def _apply(self, answer: HeartbeatAnswer) -> None:
         self._heartbeat_seconds = min(self._settings.heartbeat_seconds, float(answer.heartbeat_seconds))
         for timeline_id, limit_bytes in answer.storage_limits_bytes.items():
             self._computes.storage.configure(timeline_id, limit_bytes)
@@ -243,7 +243,7 @@ class Agent:
         if self._settings.stop_computes_on_exit:
             await self._computes.stop_all("The agent of its node was told to stop.")
             with contextlib.suppress(Spg99Error, TimeoutError):
-                await asyncio.wait_for(self._tell(), 2.0)
+                await asyncio.wait_for(self._send_heartbeat(), 2.0)
         await self._computes.leave()
         socket_folder.release(self._settings.data_dir)
         _log.info("agent ended")

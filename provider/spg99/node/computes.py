@@ -190,7 +190,7 @@ class Computes:
         ]
         return running + list(self._ended.values())
 
-    def told(self, seen: list[ComputeSeen]) -> None:
+    def acknowledged(self, seen: list[ComputeSeen]) -> None:
         """The Control Plane has answered: ends among these need not be told again, also not by a later agent."""
         for compute in seen:
             if not compute.running and self._ended.pop(compute.compute_id, None) is not None:

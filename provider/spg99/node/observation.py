@@ -17,7 +17,7 @@ from spg99.protocol.node import Heartbeat
 
 MEASURE_SECONDS = 60.0
 """A running database's files are measured this often, a sleeping one's once."""
-TELL_ALL_SECONDS = 60.0
+REPORT_ALL_SECONDS = 60.0
 """Sizes that have not changed are told this often: a node may hold a hundred thousand of them."""
 
 
@@ -39,14 +39,14 @@ class Observer:
         self._computes = computes
         self._sizes: dict[str, int] = {}
         self._measured_at: dict[str, float] = {}
-        self._told: dict[str, int] = {}
-        self._told_all_at = 0.0
+        self._reported: dict[str, int] = {}
+        self._all_reported_at = 0.0
 
     def heartbeat(self) -> Heartbeat:
         """The node as it is now; of sizes those that are news."""
-        if time.monotonic() - self._told_all_at > TELL_ALL_SECONDS:
-            self._told.clear()
-        news = {name: size for name, size in self._sizes.items() if self._told.get(name) != size}
+        if time.monotonic() - self._all_reported_at > REPORT_ALL_SECONDS:
+            self._reported.clear()
+        news = {name: size for name, size in self._sizes.items() if self._reported.get(name) != size}
         disk = shutil.disk_usage(self._folder.timelines_dir)
         return Heartbeat(
             computes=self._computes.seen(self.connections()),
@@ -61,11 +61,11 @@ class Observer:
         """Clients per socket folder."""
         return connections_of(self._computes.running())
 
-    def told(self, beat: Heartbeat) -> None:
+    def acknowledged(self, beat: Heartbeat) -> None:
         """The Control Plane has heard this."""
-        if not self._told:
-            self._told_all_at = time.monotonic()
-        self._told |= beat.timelines
+        if not self._reported:
+            self._all_reported_at = time.monotonic()
+        self._reported |= beat.timelines
 
     async def measure(self) -> None:
         """Brings sizes up to date: new and running timelines, and once more those that have just stopped."""
@@ -90,5 +90,5 @@ class Observer:
     def forget(self, timeline_id: str) -> None:
         """It is not there any more."""
         self._sizes.pop(timeline_id, None)
-        self._told.pop(timeline_id, None)
+        self._reported.pop(timeline_id, None)
         self._measured_at.pop(timeline_id, None)

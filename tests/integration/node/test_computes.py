@@ -133,7 +133,7 @@ async def test_a_crashed_session_ends_the_compute_and_the_reason_is_told(node: N
         assert await node.computes.ended.wait_for(5.0)
     (seen,) = node.computes.seen({})
     assert "terminated by signal 9" in (seen.exit_reason or "")
-    node.computes.told([seen])
+    node.computes.acknowledged([seen])
     assert node.computes.seen({}) == []
 
 
@@ -150,7 +150,7 @@ async def test_the_next_agent_adopts_what_runs_and_tells_what_ended(node: Node) 
     assert seen[running["compute_id"]].running and seen[running["compute_id"]].pid == running["pid"]
     assert seen[running["compute_id"]].started_at is not None
     assert not seen[dead["compute_id"]].running
-    node.computes.told(list(seen.values()))
+    node.computes.acknowledged(list(seen.values()))
     node.fresh_agent()
     await node.computes.adopt()
     assert [compute.compute_id for compute in node.computes.seen({})] == [running["compute_id"]], "told once, not again"
@@ -224,7 +224,7 @@ async def test_connections_and_sizes_are_seen(node: Node) -> None:
     assert 10_000_000 < beat.timelines[timeline.timeline_id] < 40_000_000
     assert 0 < beat.disk_free_bytes < beat.disk_total_bytes
     assert node.observer.heartbeat().timelines == beat.timelines, "not answered: told again"
-    node.observer.told(beat)
+    node.observer.acknowledged(beat)
     assert node.observer.heartbeat().timelines == {}, "no news"
 
 
