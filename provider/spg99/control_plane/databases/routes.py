@@ -115,8 +115,13 @@ async def list_all(
             state=state.value if state else None,
             name_prefix=name_prefix,
         )
+    password = tenants.visible_password(call, owner)  # once, not for every row
     return pages.answer(
-        found, page, list_id, key=lambda row: (row.name, row.db_id), item=lambda row: _resource(call, owner, row)
+        found,
+        page,
+        list_id,
+        key=lambda row: (row.name, row.db_id),
+        item=lambda row: _resource(call, owner, row, password),
     ).response()
 
 
@@ -285,13 +290,13 @@ def _permissions_to_change(body: dict[str, Any]) -> list[Permission]:
     return needed + ([Permission.CAN_CREATE_DB] if body.keys() - _SIZES or not body else [])
 
 
-def _resource(call: Call, owner: tenants.TenantRow, row: DatabaseRow) -> Database:
+def _resource(call: Call, owner: tenants.TenantRow, row: DatabaseRow, password: str | None) -> Database:
     settings = call.plane.settings
     return resource.as_resource(
         row,
         tenant_name=owner.name,
         pg_user=owner.pg_user,
-        password=tenants.visible_password(call, owner),
+        password=password,
         gateway_host=settings.gateway_host,
         gateway_port=settings.gateway_port,
         now=call.plane.clock.now(),
@@ -299,7 +304,8 @@ def _resource(call: Call, owner: tenants.TenantRow, row: DatabaseRow) -> Databas
 
 
 def _answer(call: Call, owner: tenants.TenantRow, row: DatabaseRow, status: int) -> Answer:
-    return answers.of_model(status, _resource(call, owner, row), etag=_etag(row))
+    shown = _resource(call, owner, row, tenants.visible_password(call, owner))
+    return answers.of_model(status, shown, etag=_etag(row))
 
 
 def _etag(row: DatabaseRow) -> str:

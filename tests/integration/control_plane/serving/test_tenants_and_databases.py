@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from spg99.control_plane.records.secret_box import SecretBox
+
 Policy = Callable[..., Awaitable[None]]
 
 
@@ -324,3 +326,27 @@ async def test_a_delete_that_names_an_id_spares_whoever_has_the_name_now(api: An
     kept = await api.ok("GET", "/tenants/acme/dbs/app")
     assert (kept["db_id"], kept["state"]) == (new["db_id"], "creating")
     assert (await api.call("DELETE", "/tenants/acme?cascade=true&uid=ten_other")).status_code == 404
+
+
+async def test_a_password_is_decrypted_for_who_may_read_it_and_once_a_list(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.tenant()
+    for number in range(5):
+        await api.database(name=f"d{number}")
+    blind = await api.key("can_scale")
+    decrypted: list[str] = []
+    real = SecretBox.decrypt
+
+    def counted(self: SecretBox, sealed: bytes, bound_to: str) -> bytes:
+        decrypted.append(bound_to)
+        return real(self, sealed, bound_to)
+
+    monkeypatch.setattr(SecretBox, "decrypt", counted)
+    shown = (await api.ok("GET", "/tenants/acme/dbs"))["items"]
+    assert len(shown) == 5 and len({one["connection_string"].split("@")[0] for one in shown}) == 1
+    assert len(decrypted) == 1
+    decrypted.clear()
+    await api.ok("GET", "/tenants/acme/dbs", token=blind)
+    await api.ok("GET", "/tenants", token=blind)
+    assert decrypted == []
