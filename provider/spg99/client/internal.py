@@ -15,6 +15,7 @@ from spg99.client.transport import Transport
 from spg99.errors import Internal
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity, Message
 from spg99.protocol.gateway import (
+    CancelForward,
     Change,
     Checkout,
     ConnectRequest,
@@ -107,6 +108,10 @@ class InternalClient:
         """Renews all leases in one call. Not repeated here when the answer is lost: the gateway's next report says what is
         so by then, and tells the same bytes again under their number, so that they count once."""
         return await self._post("/gateways/leases", report, LeaseAnswer)
+
+    async def forward_cancel(self, forward: CancelForward) -> None:
+        """Has every Gateway look for the session of a cancel key. Twice is once: the query is cancelled or over."""
+        await self._send("/gateways/cancel", forward, is_repeatable=True)
 
     async def changes(
         self, after: int | None, *, on_open: Callable[[], None] | None = None

@@ -1,11 +1,13 @@
 """Cancel keys of our own, and what Ctrl-C in psql becomes. Here: the keys this worker gave out, cancelling at a compute.
 
-Not here: finding the worker that owns a key (registry.py asks them all: a key says nothing about where it came from).
+Not here: finding the worker, or the Gateway, that owns a key (registry.py asks them all: a key says nothing about where it
+came from).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +35,7 @@ class CancelKeys:
 
     def __init__(self) -> None:
         self._targets: dict[tuple[int, bytes], CancelTarget] = {}
+        self._by_hash: dict[str, CancelTarget] = {}
 
     def give(self, target: CancelTarget, *, long: bool) -> tuple[int, bytes]:
         """A fresh key. The pid stays the compute's, so that a client finds itself in pg_stat_activity."""
@@ -40,15 +43,26 @@ class CancelKeys:
             key = (target.pid, secrets.token_bytes(LONG_KEY_BYTES if long else SHORT_KEY_BYTES))
             if key not in self._targets:
                 self._targets[key] = target
+                self._by_hash[hash_of(*key)] = target
                 return key
 
     def take_back(self, key: tuple[int, bytes]) -> None:
         """The session has ended."""
         self._targets.pop(key, None)
+        self._by_hash.pop(hash_of(*key), None)
 
     def find(self, pid: int, secret: bytes) -> CancelTarget | None:
         """The session a key stands for."""
         return self._targets.get((pid, secret))
+
+    def find_by_hash(self, key_hash: str) -> CancelTarget | None:
+        """The session a key stands for that another Gateway was given."""
+        return self._by_hash.get(key_hash)
+
+
+def hash_of(pid: int, secret: bytes) -> str:
+    """What Gateways say to each other in place of a key."""
+    return hashlib.sha256(b"cancel" + pid.to_bytes(4) + secret).hexdigest()
 
 
 async def cancel(target: CancelTarget) -> None:

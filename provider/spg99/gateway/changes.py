@@ -40,6 +40,8 @@ class ChangeFeed:
     credentials: CredentialsCache
     checkouts: Checkouts
     monotonic: Callable[[], float]
+    on_cancel: Callable[[str], object] = lambda key_hash: None
+    """Called with the hash of a cancel key that another Gateway was given."""
     position: int | None = None
     _failures: int = 0
 
@@ -64,6 +66,9 @@ class ChangeFeed:
 
     def apply(self, change: Change) -> None:
         """One change."""
+        if change.kind == "cancel":
+            self.on_cancel(change.cancel_key_hash or "")
+            return
         if change.kind == "tenant":
             self.credentials.forget_tenant(change.tenant_id)
         self.checkouts.changed(change)

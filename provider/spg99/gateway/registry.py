@@ -7,21 +7,37 @@ Not here: sockets of clients (worker.py and below), asking the Control Plane (ch
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from spg99 import faults, log
 from spg99.errors import Spg99Error, TooManyConnections
+from spg99.gateway.cancel import hash_of
 from spg99.gateway.channel import Channel, Handler
 from spg99.gateway.checkouts import Checkouts
 from spg99.gateway.credentials import CredentialsCache
 from spg99.gateway.leases import Leases
 from spg99.gateway.login_backoff import LoginBackOff
 from spg99.gateway.metrics import Metrics
+from spg99.protocol.gateway import CancelForward
 
 COLLECT_SECONDS_MAX: Final = 2.0
+FORWARD_SECONDS: Final = 0.1
+"""Cancel requests with unknown keys are handed on no oftener than this, after a burst."""
+FORWARD_BURST: Final = 20
+FORWARD_SECONDS_MAX: Final = 2.0
+
+
+class CancelApi(Protocol):
+    """The part of InternalClient that is used here."""
+
+    async def forward_cancel(self, forward: CancelForward) -> None:
+        """Has every Gateway look for a key."""
+        ...
 
 
 @dataclass(slots=True)
@@ -47,7 +63,9 @@ class SessionRegistry:
     half_open: dict[int, int] = field(default_factory=dict)
     _sessions: dict[int, dict[int, Session]] = field(default_factory=dict)
     _tenants: Counter[str] = field(default_factory=Counter)
+    api: CancelApi | None = None
     _backoff: LoginBackOff = field(default_factory=LoginBackOff)
+    _forwards_from: float = -math.inf
 
     @property
     def session_count(self) -> int:
@@ -147,14 +165,35 @@ class SessionRegistry:
             self.leases.closed(entry.db_id)
 
     async def _cancel(self, pid: int, secret: str) -> None:
-        async def ask(worker: Channel) -> None:
-            try:
-                if await worker.call("cancel", pid=pid, secret=secret):
-                    self.metrics.cancels.inc()
-            except Spg99Error:
-                return  # that worker has just ended, and its sessions with it
+        if not await self._ask_workers("cancel", pid=pid, secret=secret):
+            await self._forward_cancel(hash_of(pid, bytes.fromhex(secret)))
 
-        await asyncio.gather(*(ask(worker) for worker in list(self.workers.values())))
+    async def _forward_cancel(self, key_hash: str) -> None:
+        """Behind a balancer the request may have landed here though another Gateway has the session."""
+        now = self.monotonic()
+        if self.api is None or now < self._forwards_from:
+            return
+        # Anybody may send keys that are nobody's: they must not become a load on all Gateways.
+        self._forwards_from = max(self._forwards_from, now - FORWARD_BURST * FORWARD_SECONDS) + FORWARD_SECONDS
+        with contextlib.suppress(Spg99Error, TimeoutError):
+            async with asyncio.timeout(FORWARD_SECONDS_MAX):
+                await self.api.forward_cancel(CancelForward(key_hash=key_hash))
+
+    async def cancel_forwarded(self, key_hash: str) -> None:
+        """Another Gateway, or this one, was asked to cancel what may run here."""
+        await self._ask_workers("cancel_forwarded", key_hash=key_hash)
+
+    async def _ask_workers(self, call: str, **arguments: Any) -> bool:
+        async def ask(worker: Channel) -> bool:
+            try:
+                return bool(await worker.call(call, **arguments))
+            except Spg99Error:
+                return False  # that worker has just ended, and its sessions with it
+
+        found = any(await asyncio.gather(*(ask(worker) for worker in list(self.workers.values()))))
+        if found:
+            self.metrics.cancels.inc()
+        return found
 
     async def collect(self) -> None:
         """Fetches from every worker what it has counted since the last time."""

@@ -107,7 +107,15 @@ class _Gateway:
             settings, registry, mock_secret=mac(me.bearer_token.encode(), b"mock credentials"), clock=self._clock
         )
         port = workers.bind()
-        feed = ChangeFeed(feed_api, passwords, checkouts, time.monotonic)
+        registry.api = api
+        cancelling: set[asyncio.Task[None]] = set()
+
+        def on_cancel(key_hash: str) -> None:
+            task = asyncio.get_running_loop().create_task(registry.cancel_forwarded(key_hash))
+            cancelling.add(task)
+            task.add_done_callback(cancelling.discard)
+
+        feed = ChangeFeed(feed_api, passwords, checkouts, time.monotonic, on_cancel)
         self._loops.keep("changes", feed.run)
         self._loops.keep("leases", leases.run)
         self._loops.repeat("certificate", _CertificateWatch(self._certificates, files, workers).turn)

@@ -54,6 +54,7 @@ class Worker:
             {
                 "begin": self._begin,
                 "cancel": self._cancel_here,
+                "cancel_forwarded": self._cancel_forwarded,
                 "counters": self._counters,
                 "tls": self._tls,
                 "drain": self._drain,
@@ -100,6 +101,13 @@ class Worker:
     async def _cancel_here(self, pid: int, secret: str) -> bool:
         assert self._context is not None
         target = self._context.cancel_keys.find(pid, bytes.fromhex(secret))
+        if target is not None:
+            await cancel(target)
+        return target is not None
+
+    async def _cancel_forwarded(self, key_hash: str) -> bool:
+        assert self._context is not None
+        target = self._context.cancel_keys.find_by_hash(key_hash)
         if target is not None:
             await cancel(target)
         return target is not None

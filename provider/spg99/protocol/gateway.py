@@ -3,6 +3,7 @@
 POST /gateways/credentials   CredentialsQuery -> Credentials | 404
 POST /gateways/connect       ConnectRequest   -> Checkout | NotFound 3D000 | CannotWake 57P03 (long poll)
 POST /gateways/leases        LeaseReport      -> LeaseAnswer   (renews all leases of this gateway in one call)
+POST /gateways/cancel        CancelForward    -> 204           (every Gateway reads a Change of kind `cancel`)
 GET  /gateways/changes?after=N  -> text/event-stream of Change (id = position); 409 `Conflict` when N is too old
 """
 
@@ -107,11 +108,20 @@ class LeaseAnswer(Message):
 
 
 class Change(Message):
-    """Something a gateway may have cached is no longer true."""
+    """Something a gateway may have cached is no longer true; or one of them is asked to cancel what a client runs."""
 
-    kind: Literal["tenant", "database"]
-    tenant_id: str
+    kind: Literal["tenant", "database", "cancel"]
+    tenant_id: str = ""
     db_id: str | None = None
     lease_control_epoch: int | None = None
     reason: str
-    """`credentials.rotated`, `tenant.deleting`, `database.deleting`, `compute.changed`, `freeze`."""
+    """`credentials.rotated`, `tenant.deleting`, `database.deleting`, `compute.changed`, `freeze`, `cancel.forwarded`."""
+    cancel_key_hash: str | None = None
+    """Of a key that one of the Gateways may have given out; kind `cancel` only, kept nowhere."""
+
+
+class CancelForward(Message):
+    """A cancel request whose key is of no session here: behind a balancer it may have landed at the wrong Gateway."""
+
+    key_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Not the key itself: nobody who reads it on the way can cancel with it at a Gateway's port."""

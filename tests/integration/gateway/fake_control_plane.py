@@ -25,6 +25,7 @@ from spg99.errors import CannotWake, NotFound, Spg99Error, Unauthorized
 from spg99.postgres import Cluster, find_binaries, service_account
 from spg99.protocol import INTERNAL_PREFIX
 from spg99.protocol.gateway import (
+    CancelForward,
     Change,
     Checkout,
     ConnectRequest,
@@ -216,6 +217,7 @@ class FakeControlPlane:
                     ("POST", "/gateways/credentials", self._credentials),
                     ("POST", "/gateways/connect", self._connect),
                     ("POST", "/gateways/leases", self._leases),
+                    ("POST", "/gateways/cancel", self._cancel),
                     ("GET", "/gateways/changes", self._follow),
                 )
             ]
@@ -316,6 +318,13 @@ class FakeControlPlane:
         lost = [use.db_id for use in report.leases if use.db_id not in known]
         answer = LeaseAnswer(renewed=renewed, lost=lost, renew_seconds=max(1, self.lease_seconds // 3))
         return JSONResponse(answer.model_dump(mode="json"))
+
+    async def _cancel(self, request: Request) -> Response:
+        forward = CancelForward.model_validate(await request.json())
+        self._changes.append(Change(kind="cancel", reason="cancel.forwarded", cancel_key_hash=forward.key_hash))
+        for queue in self._listeners:
+            queue.put_nowait(None)
+        return Response(status_code=204)
 
     async def _follow(self, request: Request) -> Response:
         if not self.feed_open:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from spg99.control_plane.fleet import changes, gateways, nodes
@@ -19,6 +19,7 @@ from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.store import Store, Wakeups
 from spg99.processes import WatchedClock
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity
+from spg99.protocol.gateway import CancelForward
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 
@@ -42,6 +43,12 @@ def router(store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Iden
     async def enroll_gateway(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await gateways.enroll(tx, enrolment, clock.now())
+
+    @routes.post("/gateways/cancel", status_code=204)
+    async def forward_cancel(forward: CancelForward, _: GatewayRow = Depends(identities.gateway)) -> Response:
+        async with store.transaction() as tx:
+            await changes.forward_cancel(tx, forward.key_hash)
+        return Response(status_code=204)
 
     @routes.get("/gateways/changes")
     async def stream_changes(

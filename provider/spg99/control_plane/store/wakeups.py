@@ -22,6 +22,7 @@ from spg99.errors import Unavailable
 from spg99.processes import Bell
 
 CHANNELS = (
+    "spg99_cancel",
     "spg99_database",
     "spg99_keys",
     "spg99_operation",

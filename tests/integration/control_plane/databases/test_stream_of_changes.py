@@ -47,6 +47,22 @@ async def test_a_rotation_is_heard_at_once(house: House) -> None:
     await stream.aclose()
 
 
+async def test_a_forwarded_cancel_is_heard_by_every_stream(house: House) -> None:
+    begin = await changes.begin(house.store, None)
+    streams = [changes.stream(house.store, house.plane.life.wakeups, begin) for _ in range(2)]
+    for stream in streams:
+        await anext(stream)
+    waits = [asyncio.create_task(anext(stream)) for stream in streams]
+    await until(lambda: _streams(house), "the streams wait")
+    async with house.store.transaction() as tx:
+        await changes.forward_cancel(tx, "ab" * 32)
+    for part in await asyncio.wait_for(asyncio.gather(*waits), 5):
+        change = Change.model_validate_json(part.decode().strip().removeprefix("data: "))
+        assert (change.kind, change.cancel_key_hash) == ("cancel", "ab" * 32)
+    for stream in streams:
+        await stream.aclose()
+
+
 async def test_a_broken_stream_goes_on_where_it_broke(house: House) -> None:
     agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
     row = await house.create()
