@@ -145,5 +145,5 @@ def test_django(house: House, tools: Path, tmp_path: Path) -> None:
     for _ in range(2):  # the kept database is used again
         assert "OK" in run(tools, tmp_path, house, test, *django, "test", "--keepdb", "--noinput")
     (tmp_path / "settings.py").write_text(DJANGO.replace('"TEST": {"NAME": url.path[1:]},', ""))
-    refused = run(tools, tmp_path, house, real, *django, "test", "--noinput", code=1)
+    refused = run(tools, tmp_path, house, real, *django, "test", "--noinput", code=2)
     assert "permission denied to create database" in refused  # the reason why the page has a recipe
