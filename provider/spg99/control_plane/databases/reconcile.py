@@ -119,10 +119,6 @@ class Reconciler:
         """Whether the last turn was a good one, with nothing to put right before the next."""
         return self._hears
 
-    def concludes_from_silence(self) -> bool:
-        """Whether time that has passed without a word says anything: not after a start, an outage or a step of the clock."""
-        return self.now() >= self._lease_grace_until
-
     async def turn(self) -> float:
         """Looks at all that is due; answers the seconds until the next moment. After a turn that failed (the catalogue
         may have been away), and after a step of the clock, Gateways get the time of one lease to report before a lease

@@ -77,7 +77,8 @@ class Reports:
             forget = await storage.timelines_to_forget(tx, list(heartbeat.timelines))
 
         def is_missing(age: timedelta) -> bool:
-            return age > MISSING_AFTER and self._reconciler.concludes_from_silence()
+            # The agent has looked: only how young the compute is may be wrong, just after a step of the clock.
+            return age > MISSING_AFTER and not self._reconciler.clock.has_stepped_within(MISSING_AFTER)
 
         for compute in expected.values():
             report = seen.get(compute.compute_id)
