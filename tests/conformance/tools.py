@@ -97,6 +97,8 @@ class Tool(ABC):
     """One bridge under one engine, with one stack or folder."""
 
     name: str
+    ends_at_the_first_error = False
+    """What else would be refused is then not heard of in the same run."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url

@@ -1,0 +1,8 @@
+"""The suite through the dynamic Pulumi provider under Pulumi's real CLI. Here: which tool. Not here: the tests (suite.py)."""
+
+from __future__ import annotations
+
+from conformance.real_cli import CliDynamic
+from conformance.suite import *  # noqa: F403
+
+TOOL = CliDynamic
