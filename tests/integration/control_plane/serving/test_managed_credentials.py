@@ -236,9 +236,9 @@ async def test_a_bridge_lives_a_whole_life_with_them(api: Any, tenant: Any) -> N
     bridge = Operations(Client(f"{api.base_url}/v2", api.admin_token))
     try:
         inputs = {"tenant": "acme", "rotation_trigger": "1", "pg_password": OWN}
-        human_id, made = await bridge.create(noun, inputs, declaration="urn")
-        assert (human_id, made["password"], made["state"]) == ("acme", OWN, "managed")
-        assert await bridge.create(noun, inputs, declaration="urn") == (human_id, made)
+        human_id, made, was_there = await bridge.create(noun, inputs, declaration="urn")
+        assert (human_id, made["password"], made["state"], was_there) == ("acme", OWN, "managed", False)
+        assert await bridge.create(noun, inputs, declaration="urn") == (human_id, made, True)
         with pytest.raises(Conflict, match="exists already"):
             await bridge.create(noun, inputs, declaration="another urn")
         found = await bridge.read(noun, "acme", old=made, old_inputs=inputs)
@@ -252,7 +252,7 @@ async def test_a_bridge_lives_a_whole_life_with_them(api: Any, tenant: Any) -> N
         await bridge.delete(noun, "acme", old=now)
         await bridge.delete(noun, "acme", old=now)
         assert await bridge.read(noun, "acme", old=now, old_inputs=inputs) is None
-        _, again = await bridge.create(noun, {"tenant": "acme"}, declaration="urn")
+        _, again, _ = await bridge.create(noun, {"tenant": "acme"}, declaration="urn")
         assert again["credentials_id"] != made["credentials_id"]
         assert again["password"] == now["password"]
     finally:
@@ -265,7 +265,7 @@ async def test_a_key_without_the_right_to_read_declares_rotates_and_releases(api
     bridge = Operations(Client(f"{api.base_url}/v2", await api.key("can_create_tenant", name="blind")))
     try:
         inputs = {"tenant": "acme", "rotation_trigger": "1", "pg_password": OWN}
-        _, made = await bridge.create(noun, inputs, declaration="urn")
+        _, made, _ = await bridge.create(noun, inputs, declaration="urn")
         assert (made["password"], made["state"]) == (None, "managed")
         assert OWN not in str(made) and is_verifier_of(url, OWN)
         assert ":" not in made["dsn_template"].split("@")[0].removeprefix("postgres://")
@@ -283,9 +283,9 @@ async def test_a_key_without_the_right_to_read_declares_rotates_and_releases(api
 
 async def test_credentials_released_meanwhile_are_declared_at_once(api: Any, tenant: Any) -> None:
     class ReleasedMeanwhile(Client):
-        async def create(self, *ask: Any, **more: Any) -> Any:
+        async def make(self, *ask: Any, **more: Any) -> Any:
             try:
-                return await super().create(*ask, **more)
+                return await super().make(*ask, **more)
             except Conflict:
                 await api.ok("DELETE", PATH)
                 raise
@@ -296,7 +296,7 @@ async def test_credentials_released_meanwhile_are_declared_at_once(api: Any, ten
     bridge = Operations(ReleasedMeanwhile(f"{api.base_url}/v2", api.admin_token))
     try:
         async with asyncio.timeout(10):
-            _, made = await bridge.create(noun, {"tenant": "acme"}, declaration="urn")
+            _, made, _ = await bridge.create(noun, {"tenant": "acme"}, declaration="urn")
             assert made["state"] == "managed"
             await api.ok("DELETE", PATH)
             await bridge.delete(noun, "acme", old={})  # only the name is known, as after an import
