@@ -67,12 +67,12 @@ async def test_what_was_made_is_kept_when_it_cannot_be_looked_at(server: Server,
 async def test_a_control_plane_that_is_away_after_the_create_is_asked_again_by_the_next_run(server: Server) -> None:
     operations = Operations(Client(server.url, API_KEY, max_attempts=1))
     try:
-        server.on("GET", "/gadgets/lamp$", status=503, times=2)
-        with pytest.raises(Unavailable):
-            await lamp(operations)  # not Unfinished: Terraform would call it tainted and replace it
+        server.on("GET", "/gadgets/lamp$", status=503, times=1000)
+        with pytest.raises(Unavailable):  # not Unfinished: Terraform would call it tainted and replace it
+            await operations.create(GADGET, wanted(), declaration="urn:lamp", seconds_max=1.0)
         server.remove("gadget", "top/lamp")
-        with pytest.raises(Unfinished):
-            await operations.create(GADGET, wanted(), declaration=None)  # nothing would find this one again
+        with pytest.raises(Unfinished):  # nothing would find this one again
+            await operations.create(GADGET, wanted(), declaration=None, seconds_max=1.0)
     finally:
         await operations.aclose()
 

@@ -257,7 +257,7 @@ def test_a_named_port_that_is_taken_is_refused_in_a_sentence(house: House) -> No
         command = [BIN / "spg99", "dev", "--data-dir", house.data_dir, "--api-port", "0", "--gateway-port", str(port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
-    assert f"Port {port} of 127.0.0.1 cannot be used" in done.stderr
+    assert f"Port {port} of localhost cannot be used" in done.stderr
     nothing_left(house)
 
 

@@ -182,10 +182,12 @@ def test_a_program_that_waits_for_ever_is_said_to(house: Any, monkeypatch: pytes
     house.up('Box("first", text="a")\nBox("second", text="b")')
     go = house.folder / "go"
     program = f"""
-    import pathlib, time
+    import asyncio, pathlib, pulumi
     Box("first", text="a")
-    while not pathlib.Path({str(go)!r}).exists():
-        time.sleep(0.02)
+    async def for_ever():
+        while not pathlib.Path({str(go)!r}).exists():
+            await asyncio.sleep(0.02)
+    pulumi.export("never", pulumi.Output.from_input(for_ever()))
     """
 
     class Watch(list):  # type: ignore[type-arg]

@@ -108,7 +108,7 @@ async def test_a_full_database_recovers_from_a_kill(node: Node) -> None:
         before = session.execute("SELECT count(*) FROM filler").fetchone()
     for process in [*psutil.Process(tenant.started["pid"]).children(), psutil.Process(tenant.started["pid"])]:
         process.kill()
-    await asyncio.wait_for(node.computes.ended.wait(), 10)
+    assert await node.computes.ended.wait_for(10)
     again = await Tenant.start(node, limit=LIMIT, timeline=tenant.timeline, term=2)
     with again.connect() as session:
         assert session.execute("SELECT count(*) FROM filler").fetchone() == before

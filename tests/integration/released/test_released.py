@@ -106,7 +106,11 @@ def test_the_catalogue_goes_forward_and_back_and_no_row_is_lost(version: Path) -
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
     def applied() -> list[str]:
-        return [line.split()[0] for line in migrate("status").splitlines()[1:] if "missing" not in line]
+        return [
+            line.split()[0]
+            for line in migrate("status").splitlines()
+            if re.match(r"\d{4}\s", line) and "missing" not in line
+        ]
 
     try:
         then = applied()

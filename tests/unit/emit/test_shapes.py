@@ -91,7 +91,12 @@ def test_a_shape_says_what_the_class_says(noun: type[Resource]) -> None:
     assert [field.name for field in shape.outputs] == list(noun.outputs())
     for field in (*shape.inputs, *shape.outputs):
         info = noun.outputs().get(field.name) or noun.inputs()[field.name]
-        marks = {Mark.IMMUTABLE: field.immutable, Mark.SECRET: field.secret, Mark.VOLATILE: field.volatile}
+        marks = {
+            Mark.IMMUTABLE: field.immutable,
+            Mark.SECRET: field.secret,
+            Mark.VOLATILE: field.volatile,
+            Mark.UNORDERED: field.type.unordered,
+        }
         assert {mark for mark, is_set in marks.items() if is_set} == marks_of(info), field.name
         assert field.description, f"{field.name} has no description"
     assert set(shape.id_fields()) <= {field.name for field in shape.outputs}

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 from spg99.bridges.shared.objects import Values, body_of, idempotency_key, inputs_of, is_going, is_same, keep_secrets
 from spg99.bridges.shared.operations import Found, Operations
-from spg99.client.shaped import checked
 from spg99.errors import Conflict, NotFound
 from spg99.shapes import Noun
 
@@ -58,6 +57,8 @@ async def _made(
             if now is not None and now.get(noun.uid_field) == uid and not is_going(noun, now):
                 return now
         else:
+            from spg99.client.shaped import checked  # brings httpx along, which a bridge needs only once it connects
+
             made = checked(noun, answer)
             now = await _now(client, noun, noun.id_of(made))
             if now is not None and is_same(noun, made, now) and not is_going(noun, now):
