@@ -7,6 +7,9 @@ import asyncio
 from contextlib import suppress
 from types import TracebackType
 
+PAYLOADS_MAX = 1000
+"""One who does not look for so long is told only that something rang: it has to look at everything then."""
+
 
 class Bell:
     """Rings when something one waits for may have changed. It says "look again", never what is there.
@@ -17,18 +20,23 @@ class Bell:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._forgot = False
         self.payloads: set[str] = set()
         """What rang since the last `clear`; empty when it is not known: then look at everything."""
 
     def ring(self, payload: str = "") -> None:
         """Wakes the one who waits."""
-        if payload:
+        if payload and not self._forgot:
             self.payloads.add(payload)
+        if len(self.payloads) > PAYLOADS_MAX:
+            self._forgot = True
+            self.payloads.clear()
         self._event.set()
 
     def clear(self) -> set[str]:
         """Forgets past rings, answers their payloads; call it before looking."""
         self._event.clear()
+        self._forgot = False
         rung, self.payloads = self.payloads, set()
         return rung
 

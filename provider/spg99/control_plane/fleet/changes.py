@@ -1,14 +1,16 @@
-"""The stream that tells Gateways what they may no longer believe. Here: events -> Changes, resuming. Not here: who may read it."""
+"""The stream that tells Gateways what they may no longer believe. Here: events -> Changes, where it
+begins. Not here: who may read it, how a stream is written and ends (serving/sse.py)."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from spg99 import log
 from spg99.control_plane.records import outbox
 from spg99.control_plane.records.outbox import Event
+from spg99.control_plane.serving import sse
+from spg99.control_plane.serving.sse import Batch, Message
 from spg99.control_plane.store import Store, Transaction, Wakeups
-from spg99.errors import Conflict, Unavailable
+from spg99.errors import Conflict
 from spg99.protocol.gateway import Change
 
 REASONS = {
@@ -18,7 +20,6 @@ REASONS = {
     "database.compute_changed": "compute.changed",
 }
 """Types of events that void something a Gateway may have cached, and the reason it reads."""
-KEEPALIVE_SECONDS = 15.0
 PAGE = 500
 _CANCEL = "cancel:"
 """Tells a forwarded cancel from the other payloads that ring the same bell."""
@@ -27,11 +28,10 @@ _CANCEL = "cancel:"
 async def begin(store: Store, after: int | None) -> int:
     """The position after which a stream begins. Raises Conflict when events after `after` may be gone already."""
     async with store.transaction() as tx:
-        last = await outbox.last_position(tx)
-        first = await outbox.first_position(tx)
+        kept = await outbox.kept(tx)
     if after is None:
-        return last
-    if after > last or (first > 0 and after < first - 1):
+        return kept.last
+    if after > kept.last or kept.has_gap_after(after):
         raise Conflict("This position is too old (or from another catalogue). Forget what is cached and begin anew.")
     return after
 
@@ -41,27 +41,26 @@ async def forward_cancel(tx: Transaction, key_hash: str) -> None:
     await tx.notify("spg99_cancel", _CANCEL + key_hash)
 
 
-async def stream(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[bytes, None]:
+def stream(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[bytes, None]:
     """Server-Sent Events of everything after `position`, for ever; ends when the process or the catalogue does."""
-    # The position goes out first: a stream that breaks before its first change still knows where to go on.
-    yield f"id: {position}\n: open\n\n".encode()
+    return sse.stream(_batches(store, wakeups, position), position, is_closing=lambda: wakeups.closing)
+
+
+async def _batches(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[Batch, None]:
+    # Reads the catalogue itself, not the process's feed: while the catalogue is away a Gateway must hear nothing, not silence.
     with wakeups.waiter(("spg99_published", None), ("spg99_cancel", None)) as bell:
-        while not wakeups.closing:
-            for payload in bell.clear():
-                if payload.startswith(_CANCEL):
-                    yield f"data: {_cancel(payload.removeprefix(_CANCEL)).model_dump_json()}\n\n".encode()
-            try:
-                async with store.transaction() as tx:
-                    last = await outbox.last_position(tx)
-                    events = await outbox.since(tx, position, upto=last, limit=PAGE, event_types=list(REASONS))
-            except Unavailable:
-                log.get("api").warning("a stream of changes ends: the catalogue is away")
-                return
-            for event in events:
-                yield f"id: {event.position}\ndata: {_change(event).model_dump_json()}\n\n".encode()
+        while True:
+            payloads = bell.clear()
+            cancels = [_cancel(payload.removeprefix(_CANCEL)) for payload in payloads if payload.startswith(_CANCEL)]
+            if cancels:
+                yield Batch(position, [Message(cancel.model_dump_json()) for cancel in cancels])
+            async with store.transaction() as tx:
+                last = await outbox.last_position(tx)
+                events = await outbox.since(tx, position, upto=last, limit=PAGE, event_types=list(REASONS))
             position = events[-1].position if len(events) == PAGE else last
-            if len(events) < PAGE and not await bell.wait_for(KEEPALIVE_SECONDS):
-                yield f"id: {position}\n: still here\n\n".encode()
+            yield Batch(position, [Message(_change(event).model_dump_json(), event.position) for event in events])
+            if len(events) < PAGE:
+                await bell.wait_for(sse.KEEP_ALIVE_SECONDS)
 
 
 def _cancel(key_hash: str) -> Change:

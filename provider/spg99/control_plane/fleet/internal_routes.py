@@ -16,6 +16,7 @@ from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.polls import Polls
+from spg99.control_plane.serving import sse
 from spg99.control_plane.store import Store, Wakeups
 from spg99.processes import WatchedClock
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity
@@ -58,8 +59,6 @@ def router(store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Iden
     ) -> StreamingResponse:
         request.state.waits = True
         begin = await changes.begin(store, after)
-        return StreamingResponse(
-            changes.stream(store, wakeups, begin), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        return sse.answer(changes.stream(store, wakeups, begin))
 
     return routes

@@ -1,6 +1,6 @@
 """The outbox: an event is a row written with the change it tells of; the relay gives it its place in the order readers see.
 
-Here: publishing, numbering, reading, forgetting. Not here: who listens (serving/events.py, fleet/changes.py).
+Here: publishing, numbering, reading, forgetting. Not here: who listens (serving/events.py, fleet/changes.py: both through serving/sse.py).
 Why the relay: numbers drawn while transactions run come out of order at commit, so a reader who remembers "up to 17" could
 miss a 16 that commits later. One relay at a time (an advisory lock) numbers only what is committed; `position` therefore
 appears in order, and "everything after the position I know" never misses or repeats a row.
@@ -50,6 +50,18 @@ class Lag:
 
     pending: int
     oldest_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The positions that can still be read, both inclusive; 0 before the first event."""
+
+    first: int
+    last: int
+
+    def has_gap_after(self, position: int) -> bool:
+        """Whether events between this position and the first that is kept are gone."""
+        return position < self.first - 1
 
 
 async def publish(
@@ -115,9 +127,9 @@ async def last_position(tx: Transaction) -> int:
     return int(await tx.value("last_event_position"))
 
 
-async def first_position(tx: Transaction) -> int:
-    """The oldest position still kept; 0 before the first event."""
-    return int(await tx.value("first_event_position"))
+async def kept(tx: Transaction) -> Kept:
+    """Which positions can still be read."""
+    return Kept(int(await tx.value("first_event_position")), await last_position(tx))
 
 
 async def lag(tx: Transaction) -> Lag:

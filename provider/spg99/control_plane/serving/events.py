@@ -1,4 +1,5 @@
-"""`GET /events`: what happens, as Server-Sent Events, without gap or repeat. Here: one stream. Not here: the feed (feed.py).
+"""`GET /events`: what happens, as Server-Sent Events, without gap or repeat. Here: one stream. Not here: the feed
+(feed.py), how a stream is written and ends (sse.py).
 
 A stream reads the catalogue from the position its reader knows up to where the feed was when it subscribed, and goes on
 with the feed. A slow reader that fell behind does the same again.
@@ -7,23 +8,24 @@ with the feed. A slow reader that fell behind does the same again.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
-from spg99 import log
 from spg99.control_plane.records import outbox
 from spg99.control_plane.records.outbox import Event
+from spg99.control_plane.serving import sse
 from spg99.control_plane.serving.call import Call, Caller
 from spg99.control_plane.serving.openapi import documented
-from spg99.errors import BadRequest, Conflict, Spg99Error, Unavailable
+from spg99.control_plane.serving.sse import Batch, Message
+from spg99.control_plane.store import Transaction
+from spg99.errors import BadRequest, Conflict, Spg99Error
 
 router = APIRouter(prefix="/v2", tags=["events"])
-KEEP_ALIVE_SECONDS = 15.0
 _PAGE = 500
 
 _document = documented("events.read", 200, None, "A stream that does not end", errors=(409,))
@@ -72,40 +74,37 @@ async def read(
             tenant_id = (await call.plane.tenant_of(tx, call, tenant)).tenant_id
         position = await _start(tx, last_event_id)
     names = frozenset(name.strip() for given in type or [] for name in given.split(",") if name.strip())
-    stream = _while_there(_stream(call, Filter(call.org_id, tenant_id, names), position))
-    return StreamingResponse(
-        stream, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    batches = _batches(call, Filter(call.org_id, tenant_id, names), position)
+    return sse.answer(
+        sse.stream(
+            batches, position, is_closing=lambda: call.plane.feed.closing, is_allowed=partial(_is_key_valid, call)
+        )
     )
 
 
-async def _start(tx: Any, last_event_id: str | None) -> int:
-    newest = await outbox.last_position(tx)
+async def _start(tx: Transaction, last_event_id: str | None) -> int:
+    kept = await outbox.kept(tx)
     if last_event_id is None:
-        return newest
-    if not (last_event_id.isascii() and last_event_id.isdigit()) or int(last_event_id) > newest:
+        return kept.last
+    if not (last_event_id.isascii() and last_event_id.isdigit()) or int(last_event_id) > kept.last:
         raise BadRequest("Last-Event-ID is not the id of an event.", fields={"Last-Event-ID": "is no id of an event"})
     position = int(last_event_id)
-    if position and position < await outbox.first_position(tx) - 1:
+    if position and kept.has_gap_after(position):  # 0 asks for all that is kept, whatever that is
         raise Conflict(
             "Events after this Last-Event-ID are no longer kept. Read what you follow anew, then open the stream without it.",
-            details={"first_position": await outbox.first_position(tx)},
+            details={"first_position": kept.first},
         )
     return position
 
 
-async def _while_there(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        async for line in stream:
-            yield line
-    except Unavailable:
-        log.get("api").warning("an event stream ends: the catalogue is away")  # its reader comes back and resumes
-
-
-async def _stream(call: Call, wanted: Filter, position: int) -> AsyncIterator[bytes]:
+async def _batches(call: Call, wanted: Filter, position: int) -> AsyncGenerator[Batch, None]:
     feed = call.plane.feed
-    yield f": connected\nid: {position}\n\n".encode()
+
+    def shown(events: list[Event]) -> list[Message]:
+        return [_message(event) for event in events if wanted.shows(event)]
+
     await feed.ready.wait()
-    while not feed.closing:
+    while True:
         with feed.subscribe() as subscriber:
             while position < subscriber.begins_after:
                 async with call.plane.store.transaction() as tx:
@@ -117,31 +116,16 @@ async def _stream(call: Call, wanted: Filter, position: int) -> AsyncIterator[by
                         org_id=wanted.org_id,
                         tenant_id=wanted.tenant_id,
                     )
-                for event in missed:
-                    position = event.position
-                    if wanted.shows(event):
-                        yield _line(event)
-                if len(missed) < _PAGE:
-                    position = subscriber.begins_after
-            said_at = time.monotonic()
-            while not subscriber.fell_behind and not feed.closing:
-                events = await subscriber.take(KEEP_ALIVE_SECONDS)
-                for event in events:
-                    if event.position > position:
-                        position = event.position
-                        if wanted.shows(event):
-                            yield _line(event)
-                # By the clock, not by silence: others' events may keep the feed busy for ever.
-                if time.monotonic() - said_at >= KEEP_ALIVE_SECONDS:
-                    said_at = time.monotonic()
-                    if not await _still_welcome(call):
-                        return
-                    # The position moves on for readers whose events are rare, so that they can always resume.
-                    yield f": keep-alive\nid: {position}\n\n".encode()
+                position = missed[-1].position if len(missed) == _PAGE else subscriber.begins_after
+                yield Batch(position, shown(missed))
+            while not subscriber.fell_behind:
+                events = [e for e in await subscriber.take(sse.KEEP_ALIVE_SECONDS) if e.position > position]
+                position = events[-1].position if events else position
+                yield Batch(position, shown(events))
 
 
-async def _still_welcome(call: Call) -> bool:
-    """Whether the key still opens the door; a stream may outlive it otherwise."""
+async def _is_key_valid(call: Call) -> bool:
+    """Whether the key that opened the stream still holds."""
     token = call.request.headers["authorization"].split(" ", 1)[1]
     try:
         await call.plane.keys.check(token)
@@ -150,7 +134,6 @@ async def _still_welcome(call: Call) -> bool:
     return True
 
 
-def _line(event: Event) -> bytes:
+def _message(event: Event) -> Message:
     data = event.envelope | {"subject": event.subject, "tenant_id": event.tenant_id}
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    return f"id: {event.position}\nevent: {event.event_type}\ndata: {text}\n\n".encode()
+    return Message(json.dumps(data, separators=(",", ":"), ensure_ascii=False), event.position, event.event_type)

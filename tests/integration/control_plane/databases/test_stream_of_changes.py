@@ -36,7 +36,7 @@ async def rotate(house: House) -> None:
 
 async def test_a_rotation_is_heard_at_once(house: House) -> None:
     stream = changes.stream(house.store, house.plane.life.wakeups, await changes.begin(house.store, None))
-    assert (await anext(stream)).startswith(b"id: ")
+    assert (await anext(stream)).startswith(b": connected\nid: ")
     waits = asyncio.create_task(heard(stream))
     await until(lambda: _streams(house), "the stream waits")
     began = time.monotonic()

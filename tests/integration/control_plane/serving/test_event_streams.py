@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from spg99.control_plane.serving import events as events_module
 from spg99.control_plane.serving import feed as feed_module
+from spg99.control_plane.serving import sse
 
 
 @dataclass
@@ -202,7 +202,7 @@ async def test_a_position_that_is_no_longer_kept_is_told(api: Any, url: str, eve
 
 
 async def test_a_stream_lives_on_in_silence_and_ends_with_its_key(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.1)
     made = await api.ok("POST", "/keys", {"name": "watcher"})
     async with stream(api, token=made["token"], type="nothing.*") as source:
         comments = [(await asyncio.wait_for(anext(source), 5)).comment for _ in range(3)]
