@@ -1,6 +1,6 @@
 """Where the writer of a database is: asked of the Control Plane once, kept while this gateway's lease is held.
 
-Here: the cache of checkouts, one question in request per database, what holds while the Control Plane is away. This is
+Here: the cache of checkouts, one question at a time per database, what holds while the Control Plane is away. This is
 also where a new checkout can be held back: a `freeze` makes the cached one unusable, so that every new client asks the
 Control Plane, whose answer may take until the handoff is over. Not here: counting use (leases.py), the connection to
 the compute (backend.py).
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from spg99 import log
@@ -26,6 +27,7 @@ from spg99.errors import (
     Unauthorized,
     Unavailable,
 )
+from spg99.processes import SingleFlight, StillUnderWay
 from spg99.protocol.gateway import Change, Checkout, ConnectRequest
 
 ASK_SECONDS_MAX: Final = 25.0
@@ -83,7 +85,7 @@ class Checkouts:
         self._ask_seconds = ask_seconds
         self._on_wake = on_wake
         self._held: dict[Key, Held] = {}
-        self._in_flight: dict[Key, asyncio.Task[Checkout]] = {}
+        self._requests: SingleFlight[Key, Checkout] = SingleFlight()
         self._releasing: dict[Key, asyncio.Event] = {}
         self.grace_seconds_seen = 0
 
@@ -117,20 +119,10 @@ class Checkouts:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _ask_once(self, key: Key, seconds: float) -> Checkout:
-        if (request := self._in_flight.get(key)) is None:
-            request = asyncio.get_running_loop().create_task(self._request(key))
-            self._in_flight[key] = request
-            request.add_done_callback(lambda done: self._request_done(key, done))
-        # A client that goes away, or runs out of time, leaves the question to those who still wait.
-        done, _ = await asyncio.wait({request}, timeout=max(seconds, 0))
-        if not done:
-            raise CannotWake("The database took too long to wake. Retry in a moment.")
-        return request.result()
-
-    def _request_done(self, key: Key, request: asyncio.Task[Checkout]) -> None:
-        self._in_flight.pop(key, None)
-        if not request.cancelled():
-            request.exception()  # retrieved, also when nobody waits any more
+        try:
+            return await self._requests.call(key, partial(self._request, key), wait_seconds=seconds)
+        except StillUnderWay:
+            raise CannotWake("The database took too long to wake. Retry in a moment.") from None
 
     async def _request(self, key: Key) -> Checkout:
         if (releasing := self._releasing.get(key)) is not None:

@@ -6,11 +6,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from spg99 import log
 from spg99.errors import NotFound, Spg99Error, Unavailable
 from spg99.gateway.checkouts import concerns_client
+from spg99.processes import SingleFlight, StillUnderWay
 from spg99.protocol.gateway import Credentials
 
 UNWATCHED_SECONDS: Final = 1.0
@@ -48,7 +50,7 @@ class CredentialsCache:
         self._api = api
         self._monotonic = monotonic
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._in_flight: dict[str, asyncio.Task[_Entry]] = {}
+        self._requests: SingleFlight[str, _Entry] = SingleFlight()
         self._changes = 0
         self.watched_since: float | None = None
         self.grace_seconds = GRACE_SECONDS
@@ -74,7 +76,7 @@ class CredentialsCache:
     def forget_tenant(self, tenant_id: str) -> None:
         """The tenant's credentials have changed."""
         self._changes += 1
-        self._in_flight.clear()  # who asks from now on gets an answer from after the change
+        self._requests.leave_behind()  # who asks from now on gets an answer from after the change
         for user in [u for u, e in self._entries.items() if e.credentials and e.credentials.tenant_id == tenant_id]:
             del self._entries[user]
 
@@ -87,20 +89,10 @@ class CredentialsCache:
         return entry.credentials is not None or age <= UNKNOWN_SECONDS
 
     async def _ask(self, pg_user: str, seconds: float) -> _Entry:
-        if (request := self._in_flight.get(pg_user)) is None:
-            request = asyncio.get_running_loop().create_task(self._request(pg_user))
-            self._in_flight[pg_user] = request
-            request.add_done_callback(lambda done: self._request_done(pg_user, done))
-        done, _ = await asyncio.wait({request}, timeout=seconds)
-        if not done:
-            raise Unavailable
-        return request.result()
-
-    def _request_done(self, pg_user: str, request: asyncio.Task[_Entry]) -> None:
-        if self._in_flight.get(pg_user) is request:
-            del self._in_flight[pg_user]
-        if not request.cancelled():
-            request.exception()  # retrieved, also when nobody waits any more
+        try:
+            return await self._requests.call(pg_user, partial(self._request, pg_user), wait_seconds=seconds)
+        except StillUnderWay:
+            raise Unavailable from None
 
     async def _request(self, pg_user: str) -> _Entry:
         asked_at, changes = self._monotonic(), self._changes

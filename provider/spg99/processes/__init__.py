@@ -3,7 +3,8 @@ them, stop orders, the ready line, probes, identity. Not here: what a loop does 
 another (protocol/, client/).
 
 `loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `bell.py` wakes one who waits,
-`jobs.py` keeps work that ends; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
+`jobs.py` keeps work that ends,
+`single_flight.py` work that several wait for; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
 `identity.py` lets it be known to the Control Plane; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
@@ -15,6 +16,7 @@ from spg99.processes.loops import Loops, Turn, loop_failures
 from spg99.processes.probes import serve_probes
 from spg99.processes.ready import read_ready, say_ready
 from spg99.processes.signals import stop_ordered
+from spg99.processes.single_flight import SingleFlight, StillUnderWay
 from spg99.processes.watched_clock import WatchedClock
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "ClockSteps",
     "Jobs",
     "Loops",
+    "SingleFlight",
+    "StillUnderWay",
     "Turn",
     "Unhealthy",
     "WatchedClock",

@@ -20,6 +20,7 @@ from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
+from spg99.processes import SingleFlight
 from spg99.protocol.gateway import Checkout, ConnectRequest
 from spg99.resources import DatabaseState as State
 
@@ -48,8 +49,8 @@ class Waker:
     def __init__(self, reconciler: Reconciler, policies: PolicyCache) -> None:
         self._reconciler = reconciler
         self._policies = policies
-        self._next: dict[_Key, asyncio.Task[_Look]] = {}
-        self._busy: dict[_Key, asyncio.Lock] = {}
+        # A look that has begun may not see the change that woke one who comes now.
+        self._looks: SingleFlight[_Key, _Look] = SingleFlight(joins_under_way=False)
 
     async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
         """Where the database's writer is, once it runs.
@@ -87,23 +88,13 @@ class Waker:
         `attempt_count` is what one who waits found when it came: after a later failure it wants no further attempt.
         """
         key = (gateway_id, request.tenant_id, request.database, attempt_count)
-        shared = self._next.get(key)
-        if shared is None:
-            shared = self._next[key] = asyncio.create_task(self._look_for_all(key, seconds_left))
-        return await asyncio.shield(shared)
+        return await self._looks.call(key, partial(self._look_for_all, key, seconds_left))
 
     async def _look_for_all(self, key: _Key, seconds_left: float) -> _Look:
-        busy = self._busy.setdefault(key, asyncio.Lock())
-        try:
-            async with busy:
-                del self._next[key]  # who comes from here on may have seen a change that this look does not see
-                async with self._reconciler.store.transaction() as tx:
-                    look = await self._look_once(tx, key, seconds_left)
-                    faults.point("wake.before_commit")
-                return look
-        finally:
-            if key not in self._next:
-                self._busy.pop(key, None)
+        async with self._reconciler.store.transaction() as tx:
+            look = await self._look_once(tx, key, seconds_left)
+            faults.point("wake.before_commit")
+        return look
 
     async def _look_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Look:
         gateway_id, tenant_id, name, attempt_count = key
