@@ -1,0 +1,182 @@
+"""The tools of the rounds as their users call them: the embedded engine, Pulumi's CLI, Terraform and OpenTofu.
+
+Here: one class a tool, with the commands that our documentation names after a kill. Not here: what is right (rounds.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from faults.rounds import Program, Tool, everything
+from house import BIN, House
+from kit.pulumi_cli import pulumi_environment
+
+
+class Pulumi(Tool):
+    """A Pulumi program under the embedded engine: a Python one on the dynamic provider, or a YAML one on the native plugin."""
+
+    engine: Path = BIN / "spg99"
+
+    def __init__(self, house: House, folder: Path, tenant: str, *, bridge: str) -> None:
+        super().__init__(house, folder, tenant)
+        self.bridge, self.name = bridge, f"{self.engine.name} {bridge}"
+        (folder / "state").mkdir()
+        self.write(Program(frozenset(), 60))
+        done = self.run(str(self.engine), "stack", "init", "dev")
+        assert done.code == 0, done.text
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ, **self.house.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            **pulumi_environment(self.folder, passphrase="rounds"),
+        }  # fmt: skip
+
+    def write(self, program: Program) -> None:
+        if self.bridge == "native":
+            resources: dict[str, Any] = {"tenant": {"type": "spg99:Tenant", "properties": {"name": self.tenant}}}
+            for name in sorted(program.databases):
+                properties = {"tenant": "${tenant.name}", "name": name, "idleTimeoutSeconds": program.idle}
+                resources[name] = {"type": "spg99:Database", "properties": properties}
+            text = json.dumps({"name": "rounds", "runtime": "yaml", "resources": resources})
+            (self.folder / "Pulumi.yaml").write_text(text)
+            return
+        (self.folder / "Pulumi.yaml").write_text("name: rounds\nruntime: python\n")
+        lines = [
+            "from spg99.dynamic import Database, Tenant",
+            f"tenant = Tenant('tenant', name={self.tenant!r})",
+            *(
+                f"Database({name!r}, tenant=tenant.name, name={name!r}, idle_timeout_seconds={program.idle})"
+                for name in sorted(program.databases)
+            ),
+        ]
+        (self.folder / "__main__.py").write_text("\n".join(lines) + "\n")
+
+    def command(self) -> list[str]:
+        return [str(self.engine), "up", "--yes", "--skip-preview", "--stack", "dev"]
+
+    def deployment(self) -> dict[str, Any]:
+        """The stack's state, as it lies in its file."""
+        path = self.folder / "state/.pulumi/stacks/rounds/dev.json"
+        return dict(json.loads(path.read_text())["checkpoint"].get("latest") or {})
+
+    def held(self) -> dict[str, str]:
+        found = {}
+        for each in self.deployment().get("resources") or []:
+            outputs = each.get("outputs") or {}
+            if uid := outputs.get("dbId") or outputs.get("tenantId"):
+                found[outputs["name"]] = uid
+        return found
+
+    def left_open(self) -> str:
+        state = self.deployment()
+        pending = [f"{each['type']} {each['resource']['urn']}" for each in state.get("pending_operations") or []]
+        going = [f"{each['urn']} is to be deleted" for each in state.get("resources") or [] if each.get("delete")]
+        return ", ".join(pending + going)
+
+    def differences(self) -> str:
+        done = self.run(str(self.engine), "preview", "--expect-no-changes", "--stack", "dev")
+        return "" if done.code == 0 and "warning:" not in done.text else done.text
+
+
+class PulumiCli(Pulumi):
+    """The same programs under Pulumi's own CLI."""
+
+    def __init__(self, house: House, folder: Path, tenant: str, *, engine: Path, bridge: str) -> None:
+        self.engine = engine  # type: ignore[misc]
+        super().__init__(house, folder, tenant, bridge=bridge)
+        if bridge == "native":
+            self.run(str(BIN / "spg99"), "plugin", "install", "--dir", str(folder / "home" / "plugins"))
+
+
+PROVIDER = 'terraform {\n  required_providers {\n    spg99 = { source = "spg99/spg99" }\n  }\n}\nprovider "spg99" {}\n'
+
+
+class Terraform(Tool):
+    """Terraform or OpenTofu, with the installed provider."""
+
+    def __init__(self, house: House, folder: Path, tenant: str, *, binary: Path) -> None:
+        super().__init__(house, folder, tenant)
+        self.binary, self.name = binary, binary.name
+        install = [str(BIN / "spg99"), "terraform", "install", "--dir", str(folder / "mirror")]
+        lines = subprocess.run(install, check=True, capture_output=True, text=True).stdout
+        (folder / "terraformrc").write_text(lines)
+        self.write(Program(frozenset(), 60))
+        done = self.run(str(binary), "init", "-input=false", "-no-color")
+        assert done.code == 0, done.text
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ, **self.house.env, "TF_CLI_CONFIG_FILE": str(self.folder / "terraformrc"),
+            "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1",
+        }  # fmt: skip
+
+    def write(self, program: Program) -> None:
+        databases = "".join(
+            f'resource "spg99_database" "{name}" {{\n  tenant = spg99_tenant.tenant.name\n  name = "{name}"\n'
+            f"  idle_timeout_seconds = {program.idle}\n}}\n"
+            for name in sorted(program.databases)
+        )
+        tenant = f'resource "spg99_tenant" "tenant" {{\n  name = "{self.tenant}"\n}}\n'
+        (self.folder / "main.tf").write_text(PROVIDER + tenant + databases)
+
+    def command(self) -> list[str]:
+        return [str(self.binary), "apply", "-auto-approve", "-input=false", "-no-color", "-lock-timeout=5s"]
+
+    def _state(self) -> list[dict[str, Any]]:
+        path = self.folder / "terraform.tfstate"
+        return list(json.loads(path.read_text())["resources"]) if path.exists() else []
+
+    def held(self) -> dict[str, str]:
+        found = {}
+        for each in self._state():
+            for instance in each["instances"]:
+                values = instance["attributes"]
+                found[values["name"]] = values["db_id" if each["type"] == "spg99_database" else "tenant_id"]
+        return found
+
+    def left_open(self) -> str:
+        return ", ".join(
+            f"{each['type']}.{each['name']} is {instance['status']}"
+            for each in self._state()
+            for instance in each["instances"]
+            if instance.get("status")
+        )
+
+    def before_the_next_run(self) -> str:
+        path = self.folder / "terraform.tfstate"
+        try:
+            json.loads(path.read_text()) if path.exists() else None
+        except ValueError:
+            return self._take_in_everything(path)
+        return ""
+
+    def _take_in_everything(self, state: Path) -> str:
+        """A state that was cut in its own write comes back object by object (docs/guides/import.md)."""
+        state.unlink()
+        objects = everything(self.house, self.tenant)
+        names = [f"tenants:{self.tenant}", *(f"dbs:{self.tenant}/{name}" for name in objects if name != self.tenant)]
+        if not objects:
+            return ""
+        (self.folder / "main.tf").write_text(PROVIDER)
+        taken_in = self.folder / "import.tf"
+        written = self.run(str(BIN / "spg99"), "import-file", *names, "--output", str(taken_in))
+        if written.code != 0:
+            return written.text
+        done = self.run()
+        if done.code != 0 or (left := self.differences()):
+            return f"what import-file wrote: {done.text if done.code else left}"
+        for name in objects:
+            of = "tenant" if name == self.tenant else "database"
+            label = "tenant" if name == self.tenant else name
+            there = self.tenant if name == self.tenant else f"{self.tenant}_{name}"
+            self.run(str(self.binary), "state", "mv", f"spg99_{of}.{there}", f"spg99_{of}.{label}")
+        taken_in.unlink()
+        return ""
+
+    def differences(self) -> str:
+        done = self.run(str(self.binary), "plan", "-detailed-exitcode", "-input=false", "-no-color")
+        return "" if done.code == 0 else done.text
