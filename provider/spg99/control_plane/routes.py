@@ -11,6 +11,7 @@ from spg99.control_plane.fleet import internal_routes as fleet_internal
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.identity import account_routes, key_routes
 from spg99.control_plane.serving import (
+    declaration_routes,
     downloads,
     events,
     health,
@@ -27,7 +28,7 @@ from spg99.control_plane.tenants import routes as tenants
 def install(app: FastAPI) -> None:
     """Puts the public API into an app."""
     for module in (
-        account_routes, operation_routes, idempotency_routes, key_routes, tenants, credential_routes, databases, downloads, events, health
+        account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, downloads, events, health
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

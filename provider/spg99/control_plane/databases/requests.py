@@ -14,7 +14,7 @@ from spg99.control_plane.databases import rows
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.rows import DatabaseRow, look, publish, save
 from spg99.control_plane.databases.states import Event
-from spg99.control_plane.records import audit, operations, policies
+from spg99.control_plane.records import audit, declarations, operations, policies
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Transaction, UniqueViolation
 from spg99.errors import Conflict, NotFound, WrongState
@@ -64,6 +64,7 @@ async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec,
     await audit.record(
         tx, actor, "database.create", db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, size=row.size
     )
+    await declare(tx, row, actor)
     await publish(tx, row, "database.creating")
     await tx.notify("spg99_reconcile", db_id)
     faults.point("create.before_commit")
@@ -79,6 +80,7 @@ async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], act
         raise WrongState("The database is being deleted.")
     unknown = set(changes) - CHANGEABLE
     assert not unknown, f"cannot be changed in place: {unknown}"
+    await declare(tx, row, actor)
     if not changes:
         return row
     changed = dataclasses.replace(
@@ -153,6 +155,7 @@ async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor:
     op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
     doomed = await apply(tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1)
     await save(tx, doomed)
+    await declarations.forget(tx, row.db_id)
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
@@ -174,6 +177,12 @@ class OfTenants:
             row = await rows.lock(tx, db_id)
             if row is not None:
                 await begin_delete(tx, row, force=force, actor=actor)
+
+
+async def declare(tx: Transaction, row: DatabaseRow, actor: Actor) -> None:
+    """Notes who declares a database, where the actor says."""
+    human_id = f"{row.tenant}/{row.name}"
+    await declarations.declared(tx, actor, "database", row.db_id, human_id, org_id=row.org_id, tenant_id=row.tenant_id)
 
 
 def _in_use(connections: int, advice: str) -> Conflict:

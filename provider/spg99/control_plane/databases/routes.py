@@ -11,6 +11,7 @@ from starlette.responses import Response
 from spg99.control_plane import tenants
 from spg99.control_plane.databases import limits, requests, resource, rows
 from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
 from spg99.control_plane.serving.answers import Answer, Operation
 from spg99.control_plane.serving.call import Call, Caller, is_id, is_name
@@ -65,7 +66,7 @@ class Scale(BaseModel):
     **documented(
         "database.create", 201, Database, "The database in state `creating`",
         body=creates(Database, extra=StartAtCreate.model_json_schema()["properties"]),
-        errors=(403, 409), idempotent=True, etag=True,
+        errors=(403, 409), idempotent=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def create(call: Caller, tenant: str) -> Response:
@@ -126,20 +127,24 @@ async def list_all(
 
 
 @router.get(
-    "/tenants/{tenant}/dbs/{db}", **documented("database.read", 200, Database, "The database", etag=True)
+    "/tenants/{tenant}/dbs/{db}", **documented("database.read", 200, Database, "The database", declared=True, etag=True)
 )  # fmt: skip
 async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wait: Wait = 0) -> Response:
     """Reads a database, at once or when it has reached a state. One that is being deleted is shown until it is gone."""
 
     async def look() -> tuple[tenants.TenantRow, DatabaseRow]:
         async with call.plane.store.transaction() as tx:
-            return await _find(tx, call, tenant, db)
+            owner, row = await _find(tx, call, tenant, db)
+            await declarations.seen(tx, call.actor, row.db_id)
+            return owner, row
 
     owner, row = await _seen(call, look, wait_for, wait)
     return _answer(call, owner, row, 200).response()
 
 
-@router.get("/dbs/{db_id}", **documented("database.read_by_id", 200, Database, "The database", etag=True))
+@router.get(
+    "/dbs/{db_id}", **documented("database.read_by_id", 200, Database, "The database", declared=True, etag=True)
+)
 async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: Wait = 0) -> Response:
     """Reads a database by its id."""
 
@@ -147,8 +152,9 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
         async with call.plane.store.transaction() as tx:
             row = await rows.by_id(tx, db_id) if is_id(db_id) else None
             owner = await tenants.tenant_by_id(tx, row.tenant_id) if row else None
-        if row is None or owner is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
-            raise NotFound(f"There is no database '{db_id[:100]}', or this API key may not see it.")
+            if row is None or owner is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
+                raise NotFound(f"There is no database '{db_id[:100]}', or this API key may not see it.")
+            await declarations.seen(tx, call.actor, row.db_id)
         return owner, row
 
     owner, row = await _seen(call, look, wait_for, wait)
@@ -159,7 +165,7 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
     "/tenants/{tenant}/dbs/{db}",
     **documented(
         "database.update", 200, Database, "The database",
-        body=changes(Database), errors=(403, 409), conditional=True, etag=True,
+        body=changes(Database), errors=(403, 409), conditional=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def update(call: Caller, tenant: str, db: str) -> Response:

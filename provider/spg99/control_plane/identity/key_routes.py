@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from spg99.control_plane.identity import keys
 from spg99.control_plane.identity.keys import KeyRow
-from spg99.control_plane.records import policies
+from spg99.control_plane.records import declarations, policies
 from spg99.control_plane.serving import answers, bodies, pages, preconditions
 from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call, Caller, is_id
@@ -34,7 +34,7 @@ class Rotation(BaseModel):
     "/keys",
     **documented(
         "key.create", 201, ApiKey, "The key with its token, which is never shown again",
-        body=creates(ApiKey), errors=(403, 409), idempotent=True, etag=True,
+        body=creates(ApiKey), errors=(403, 409), idempotent=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def create(call: Caller) -> Response:
@@ -82,18 +82,22 @@ async def list_all(call: Caller, page: pages.Page) -> Response:
     ).response()
 
 
-@router.get("/keys/{key_id}", **documented("key.read", 200, ApiKey, "The key, without its token", etag=True))
+@router.get(
+    "/keys/{key_id}", **documented("key.read", 200, ApiKey, "The key, without its token", declared=True, etag=True)
+)
 async def read(call: Caller, key_id: str) -> Response:
     """Reads a key."""
     async with call.plane.store.transaction() as tx:
-        return _answer(await _find(tx, call, key_id), 200).response()
+        row = await _find(tx, call, key_id)
+        await declarations.seen(tx, call.actor, row.key_id)
+    return _answer(row, 200).response()
 
 
 @router.patch(
     "/keys/{key_id}",
     **documented(
         "key.update", 200, ApiKey, "The key",
-        body=changes(ApiKey), errors=(403,), conditional=True, etag=True,
+        body=changes(ApiKey), errors=(403,), conditional=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def update(call: Caller, key_id: str) -> Response:
@@ -105,6 +109,7 @@ async def update(call: Caller, key_id: str) -> Response:
         shown = keys.as_resource(row).model_dump(mode="json")
         _, named = bodies.changes_of(ApiKey, body, {name: shown[name] for name in ApiKey.inputs()})
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        await keys.declare(tx, row, call.actor)
         if named.get("name", row.name) != row.name:
             row = await keys.rename(tx, row, named["name"], call.actor)
         answer = _answer(row, 200)

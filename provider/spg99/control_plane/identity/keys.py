@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from spg99.control_plane.records import audit, outbox
+from spg99.control_plane.records import audit, declarations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict
@@ -81,6 +81,7 @@ async def create(
     await audit.record(
         tx, actor, "key.create", key_id, org_id=org_id, name=row.name, scope=row.scope, permissions=row.permissions
     )
+    await declare(tx, row, actor)
     await _publish(tx, "key.created", row)
     return row
 
@@ -175,6 +176,7 @@ async def check_not_last_administrator(tx: Transaction, row: KeyRow, now: dateti
 async def revoke(tx: Transaction, row: KeyRow, actor: Actor) -> None:
     """Ends a key at once."""
     await tx.execute("revoke_key", key_id=row.key_id)
+    await declarations.forget(tx, row.key_id)
     await audit.record(tx, actor, "key.delete", row.key_id, org_id=row.org_id, name=row.name)
     await _publish(tx, "key.deleted", row)
     await tx.notify("spg99_keys", row.key_id)
@@ -228,6 +230,13 @@ def as_resource(row: KeyRow, *, token: str | None = None) -> ApiKey:
             "created_at": row.created_at,
             "last_used_at": row.last_used_at,
         }
+    )
+
+
+async def declare(tx: Transaction, row: KeyRow, actor: Actor) -> None:
+    """Notes who declares a key, where the actor says."""
+    await declarations.declared(
+        tx, actor, "api_key", row.key_id, row.key_id, org_id=row.org_id, tenant_id=row.tenant_id
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spg99.declarer import Declarer
+
 
 @dataclass(frozen=True)
 class Actor:
@@ -12,6 +14,8 @@ class Actor:
     id: str
     """`key_...`, `node_...`, `gw_...` or `system`."""
     request_id: str | None = None
+    declarer: Declarer | None = None
+    """The stack or state on whose behalf it acts, where the client says (records/declarations.py)."""
 
 
 SYSTEM = Actor("system")

@@ -129,3 +129,32 @@ values (%(scope_id)s, %(idempotency_key)s, %(request_sha256)s, %(response_status
 
 -- forget_idempotency_keys
 delete from idempotency_keys where expires_at <= %(now)s;
+
+-- keep_declaration
+-- Who makes an object declares it, and who changes it declares it from then on; one that nobody declared becomes theirs. The same stack or state again
+-- writes only what differs: the resource after a rename, say.
+insert into declarations as d (uid, noun, human_id, org_id, tenant_id, tool, state, resource, key_id)
+values (%(uid)s, %(noun)s, %(human_id)s, %(org_id)s, %(tenant_id)s, %(tool)s, %(state)s, %(resource)s, %(key_id)s)
+on conflict (uid) do update
+   set tool = excluded.tool, state = excluded.state, resource = excluded.resource, key_id = excluded.key_id,
+       also_known_to = null, also_known_at = null, declared_at = clock_timestamp()
+ where (d.tool, d.state, d.key_id) is distinct from (excluded.tool, excluded.state, excluded.key_id)
+    or d.resource is distinct from excluded.resource or d.also_known_to is not null;
+
+-- note_declaration_known
+update declarations set also_known_to = %(state)s, also_known_at = clock_timestamp()
+ where uid = %(uid)s and state <> %(state)s and also_known_to is distinct from %(state)s;
+
+-- forget_declaration
+delete from declarations where uid = %(uid)s;
+
+-- forget_declarations_of_tenant
+delete from declarations where tenant_id = %(tenant_id)s;
+
+-- page_of_declarations
+select * from declarations
+ where (org_id = %(org_id)s or (%(with_global)s and org_id is null))
+   and (%(state)s::text is null or state = %(state)s)
+   and (%(tenant_id)s::text is null or tenant_id = %(tenant_id)s)
+   and (%(after_name)s::text is null or (human_id collate "C", uid) > (%(after_name)s::text, %(after_id)s::text))
+ order by human_id collate "C", uid limit %(limit)s offset %(offset)s;

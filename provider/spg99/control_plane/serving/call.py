@@ -19,6 +19,7 @@ from spg99.control_plane.serving.bodies import suggestion
 from spg99.control_plane.serving.interfaces import Key
 from spg99.control_plane.serving.plane import Plane, plane_of
 from spg99.control_plane.serving.problems import request_id_of
+from spg99.declarer import HEADER, parsed
 from spg99.errors import BadRequest, Forbidden, Unauthorized
 from spg99.resources import Permission, Scope
 from spg99.resources.noun import NAME_PATTERN
@@ -42,8 +43,9 @@ class Call:
 
     @property
     def actor(self) -> Actor:
-        """Who acts, for the audit log."""
-        return Actor(self.key.key_id, request_id_of(self.request.scope))
+        """Who acts, for the audit log; and for which stack or state. Raises BadRequest when that header is malformed."""
+        told = self.request.headers.get(HEADER)
+        return Actor(self.key.key_id, request_id_of(self.request.scope), None if told is None else parsed(told))
 
     @property
     def scope(self) -> Scope:

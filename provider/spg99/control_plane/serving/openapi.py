@@ -19,6 +19,7 @@ from spg99 import __version__
 from spg99.control_plane.serving.answers import Problem
 from spg99.control_plane.serving.bodies import changeable
 from spg99.control_plane.serving.preconditions import IF_MATCH_LENGTH_MAX
+from spg99.declarer import HEADER, HEADER_LENGTH_MAX
 from spg99.resources import Resource
 
 _REF = "#/components/schemas/{model}"
@@ -34,6 +35,10 @@ _ERRORS = {
     500: "Internal: something failed inside; it was logged under the request id",
     503: "Unavailable: retry in a moment; see Retry-After",
 }
+DECLARED_TEXT = (
+    "The stack or state on whose behalf this is done, percent-encoded: `tool=...&state=...&resource=...` (`resource` may be "
+    "left out). Who makes or changes an object declares it (`GET /v2/declarations`); who reads it is noted beside that."
+)
 _ALWAYS = (400, 401, 404, 429, 500, 503)
 
 DESCRIPTION = """Serverless PostgreSQL: tenants own databases that sleep at no cost and wake on the first connection.
@@ -47,6 +52,7 @@ DESCRIPTION = """Serverless PostgreSQL: tenants own databases that sleep at no c
 - **Lists**: ordered by name; follow `next_cursor`. A cursor belongs to its list and filters.
 - **Changes**: a read answers an `ETag`; send it as `If-Match` with PATCH or DELETE to change only what you have read.
 - **Waiting**: `wait_for` and `wait` hold an answer back until it is true; `GET /v2/events` streams what happens.
+- **Declarations**: a tool says with `X-SPG99-Declared-By` which stack or state declares an object; `GET /v2/declarations` tells.
 - **Accounts**: a key of scope `global` acts for the account in `X-SPG99-Account`, else for `org_default`.
 - **Projects**: a project is made when a tenant names it for the first time.
 """
@@ -67,6 +73,7 @@ def documented(
     errors: tuple[int, ...] = (),
     idempotent: bool = False,
     conditional: bool = False,
+    declared: bool = False,
     etag: bool = False,
 ) -> dict[str, Any]:
     """What a route's decorator is told: name (`tenant.create`, also the audited action), answers, body, headers."""
@@ -77,6 +84,8 @@ def documented(
             _header("Idempotency-Key", "Makes a retry safe: the same key answers the first result for 24 hours.", 255)
         )
         errors = (*errors, 409, 413)
+    if declared:
+        parameters.append(_header(HEADER, DECLARED_TEXT, HEADER_LENGTH_MAX))
     if conditional:
         parameters.append(
             _header("If-Match", "ETag of what was read; another version answers 412.", IF_MATCH_LENGTH_MAX)

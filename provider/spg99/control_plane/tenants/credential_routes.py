@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, preconditions
 from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call, Caller, is_name
@@ -32,13 +33,15 @@ class CredentialsAnswer(TenantCredentials):
 
 @router.get(
     "/tenants/{tenant}/credentials",
-    **documented("tenant.read_credentials", 200, CredentialsAnswer, "User, password and DSN", etag=True),
+    **documented("tenant.read_credentials", 200, CredentialsAnswer, "User, password and DSN", declared=True, etag=True),
 )
 async def read(call: Caller, tenant: str) -> Response:
     """Reads what a PostgreSQL client needs, and who manages it. Keys that may not read credentials see the passwords as
     null and a DSN without one."""
     async with call.plane.store.transaction() as tx:
         row = await visible.named(tx, call, tenant)
+        if row.credentials_id is not None:
+            await declarations.seen(tx, call.actor, row.credentials_id)
     return _answer(call, row).response()
 
 
@@ -66,7 +69,7 @@ async def rotate(call: Caller, tenant: str) -> Response:
     "/tenants/{tenant}/credentials",
     **documented(
         "credentials.create", 201, CredentialsAnswer, "The credentials, managed from now on",
-        body=creates(TenantCredentials), errors=(403, 409), idempotent=True, etag=True,
+        body=creates(TenantCredentials), errors=(403, 409), idempotent=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def create(call: Caller, tenant: str) -> Response:
@@ -100,7 +103,7 @@ async def create(call: Caller, tenant: str) -> Response:
     "/tenants/{tenant}/credentials",
     **documented(
         "credentials.update", 200, CredentialsAnswer, "The credentials",
-        body=changes(TenantCredentials), errors=(403,), conditional=True, etag=True,
+        body=changes(TenantCredentials), errors=(403,), conditional=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def update(call: Caller, tenant: str) -> Response:
@@ -115,6 +118,7 @@ async def update(call: Caller, tenant: str) -> Response:
     async with call.plane.store.transaction() as tx:
         row = await _managed(tx, call, tenant)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        await rows.declare_credentials(tx, row, call.actor)
         is_triggered = "rotation_trigger" in named and spec.rotation_trigger != row.rotation_trigger
         if is_triggered:
             row = await rows.set_rotation_trigger(tx, row, spec.rotation_trigger, call.actor)

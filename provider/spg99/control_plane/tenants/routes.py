@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, pages, preconditions
 from spg99.control_plane.serving.answers import Answer, Operation
 from spg99.control_plane.serving.call import Call, Caller
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/v2", tags=["tenants"])
     "/tenants",
     **documented(
         "tenant.create", 201, Tenant, "The tenant, with its credentials for keys that may read them",
-        body=creates(Tenant), errors=(403, 409), idempotent=True, etag=True,
+        body=creates(Tenant), errors=(403, 409), idempotent=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def create(call: Caller) -> Response:
@@ -73,11 +74,12 @@ async def list_all(
     ).response()
 
 
-@router.get("/tenants/{tenant}", **documented("tenant.read", 200, Tenant, "The tenant", etag=True))
+@router.get("/tenants/{tenant}", **documented("tenant.read", 200, Tenant, "The tenant", declared=True, etag=True))
 async def read(call: Caller, tenant: str) -> Response:
     """Reads a tenant by its name or its id. One that is being deleted is shown until it is gone."""
     async with call.plane.store.transaction() as tx:
         row = await visible.named_or_id(tx, call, tenant)
+        await declarations.seen(tx, call.actor, row.tenant_id)
     return _answer(call, row, 200).response()
 
 
@@ -85,7 +87,7 @@ async def read(call: Caller, tenant: str) -> Response:
     "/tenants/{tenant}",
     **documented(
         "tenant.update", 200, Tenant, "The tenant",
-        body=changes(Tenant), errors=(403,), conditional=True, etag=True,
+        body=changes(Tenant), errors=(403,), conditional=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def update(call: Caller, tenant: str) -> Response:
@@ -96,6 +98,7 @@ async def update(call: Caller, tenant: str) -> Response:
         row = await visible.named(tx, call, tenant)
         bodies.changes_of(Tenant, body, {"name": row.name, "project": row.project})
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
+        await rows.declare(tx, row, call.actor)
     return _answer(call, row, 200).response()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from spg99.control_plane import identity
-from spg99.control_plane.records import audit, operations, outbox
+from spg99.control_plane.records import audit, declarations, operations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving.pages import end_of_prefix
@@ -61,6 +61,7 @@ async def create(
         raise Conflict(f"A tenant called '{spec.name}' exists already.", details={"tenant": spec.name}) from error
     row = await tx.one(TenantRow, "tenant_by_id", tenant_id=tenant_id)
     await audit.record(tx, actor, "tenant.create", tenant_id, org_id=org_id, name=spec.name, project=spec.project)
+    await declare(tx, row, actor)
     await _publish(tx, "tenant.created", row)
     return row
 
@@ -142,7 +143,9 @@ async def rotate_to(tx: Transaction, row: TenantRow, password: PasswordPair, box
 
 async def manage_credentials(tx: Transaction, row: TenantRow, trigger: str | None, actor: Actor) -> TenantRow:
     """Leaves the credentials to a declaration, which gets an id of its own. They must be unmanaged."""
-    return await _manage(tx, row, new_id("crd"), trigger, actor, "create")
+    row = await _manage(tx, row, new_id("crd"), trigger, actor, "create")
+    await declare_credentials(tx, row, actor)
+    return row
 
 
 async def set_rotation_trigger(tx: Transaction, row: TenantRow, trigger: str | None, actor: Actor) -> TenantRow:
@@ -152,6 +155,7 @@ async def set_rotation_trigger(tx: Transaction, row: TenantRow, trigger: str | N
 
 async def release_credentials(tx: Transaction, row: TenantRow, actor: Actor) -> TenantRow:
     """Ends the management; the password stays."""
+    await declarations.forget(tx, str(row.credentials_id))
     return await _manage(tx, row, None, None, actor, "delete")
 
 
@@ -180,6 +184,7 @@ async def begin_delete(tx: Transaction, row: TenantRow, actor: Actor, *, cascade
     op_id = await operations.start(tx, "tenant.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=None)
     await tx.execute("mark_tenant_deleting", tenant_id=row.tenant_id)
     await identity.revoke_keys_of_tenant(tx, row.tenant_id)
+    await declarations.forget_of_tenant(tx, row.tenant_id)
     await audit.record(tx, actor, "tenant.delete", row.tenant_id, org_id=row.org_id, name=row.name, cascade=cascade)
     await _publish(tx, "tenant.deleting", row)
     await tx.notify("spg99_tenant", row.tenant_id)
@@ -220,6 +225,21 @@ def as_resource(row: TenantRow, *, password: str | None, gateway_host: str, gate
             "created_at": row.created_at,
             "updated_at": row.updated_at,
         }
+    )
+
+
+async def declare(tx: Transaction, row: TenantRow, actor: Actor) -> None:
+    """Notes who declares a tenant, where the actor says."""
+    await declarations.declared(
+        tx, actor, "tenant", row.tenant_id, row.name, org_id=row.org_id, tenant_id=row.tenant_id
+    )
+
+
+async def declare_credentials(tx: Transaction, row: TenantRow, actor: Actor) -> None:
+    """Notes who declares managed credentials, where the actor says."""
+    uid = str(row.credentials_id)
+    await declarations.declared(
+        tx, actor, "tenant_credentials", uid, row.name, org_id=row.org_id, tenant_id=row.tenant_id
     )
 
 

@@ -42,6 +42,8 @@ insert into operations (op_id, kind) values ('op_a', 'database.create');
 insert into idempotency_keys values ('org_a', 'k', 'h', 201, '{}', 'x', now(), now());
 insert into outbox_events (event_id, event_type, subject, envelope) values ('evt_a', 't', 's', '{}');
 insert into audit_logs (actor, action) values ('system', 'x');
+insert into declarations (uid, noun, human_id, org_id, tenant_id, tool, state, key_id)
+  values ('db_a', 'database', 'acme/app', 'org_a', 'ten_a', 'terraform', 'terraform:x', 'key_a');
 insert into policy_values (key, scope, value) values ('limits.tenants_max', 'global', '5');
 """
 

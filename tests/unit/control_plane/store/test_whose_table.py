@@ -27,6 +27,7 @@ OWNER = {
     "nodes": "fleet",
     "timelines": "storage",
     "audit_logs": "records",
+    "declarations": "records",
     "idempotency_keys": "records",
     "operations": "records",
     "outbox_events": "records",

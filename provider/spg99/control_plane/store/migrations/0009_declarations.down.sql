@@ -1,0 +1,2 @@
+-- Forgets who declares what; no object changes.
+drop table declarations;
