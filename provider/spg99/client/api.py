@@ -18,6 +18,7 @@ from spg99.client import patience
 from spg99.client.events import Event, follow
 from spg99.client.shaped import checked
 from spg99.client.transport import Answer, Transport
+from spg99.declarer import HEADER, Declarer
 from spg99.errors import BadRequest, Internal
 from spg99.ids import new_id
 from spg99.shapes import Noun
@@ -95,9 +96,11 @@ class Client:
         values = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json", exclude_unset=True)
         return _parsed(noun, (await self._create(noun, values, idempotency_key or new_id("idem"))).value)
 
-    async def make(self, noun: Noun, spec: Mapping[str, Any], *, idempotency_key: str) -> Made:
-        """Creates an object, and says whether an earlier call with this key had made it."""
-        answer = await self._create(noun, dict(spec), idempotency_key)
+    async def make(
+        self, noun: Noun, spec: Mapping[str, Any], *, idempotency_key: str, declarer: Declarer | None = None
+    ) -> Made:
+        """Creates an object that `declarer` declares, and says whether an earlier call with this key had made it."""
+        answer = await self._create(noun, dict(spec), idempotency_key, declarer)
         return Made(checked(noun, answer.value), answer.was_repeated)
 
     async def acknowledge(self, idempotency_keys: Sequence[str]) -> None:
@@ -105,26 +108,53 @@ class Client:
         body = {"keys": list(idempotency_keys)}
         await self._transport.send("PUT", "/idempotency-keys/acknowledged", json=body)
 
-    async def _create(self, noun: Any, values: Mapping[str, Any], idempotency_key: str) -> Answer:
+    async def _create(
+        self, noun: Any, values: Mapping[str, Any], idempotency_key: str, declarer: Declarer | None = None
+    ) -> Answer:
         path = _collection(noun).format(**_quoted(values))
         body = {name: value for name, value in values.items() if name not in noun.path_fields()}
-        return await self._transport.exchange("POST", path, json=body, headers={"Idempotency-Key": idempotency_key})
+        return await self._transport.exchange(
+            "POST", path, json=body, headers={"Idempotency-Key": idempotency_key} | _told(declarer)
+        )
 
     @overload
     async def read(
-        self, noun: type[R], values: Mapping[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
+        self,
+        noun: type[R],
+        values: Mapping[str, Any],
+        *,
+        wait_for: str | None = None,
+        wait_seconds: int = 0,
+        declarer: Declarer | None = None,
     ) -> R: ...
     @overload
     async def read(
-        self, noun: Noun, values: Mapping[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
+        self,
+        noun: Noun,
+        values: Mapping[str, Any],
+        *,
+        wait_for: str | None = None,
+        wait_seconds: int = 0,
+        declarer: Declarer | None = None,
     ) -> dict[str, Any]: ...
     async def read(
-        self, noun: Any, values: Mapping[str, Any], *, wait_for: str | None = None, wait_seconds: int = 0
+        self,
+        noun: Any,
+        values: Mapping[str, Any],
+        *,
+        wait_for: str | None = None,
+        wait_seconds: int = 0,
+        declarer: Declarer | None = None,
     ) -> Any:
-        """Reads the object with these id values; with `wait_for` the answer may take `wait_seconds` (at most 60)."""
+        """Reads the object with these id values; with `wait_for` the answer may take `wait_seconds` (at most 60).
+
+        `declarer` reads it as one of its own: an import, a refresh.
+        """
         params = {"wait_for": wait_for, "wait": wait_seconds} if wait_for else None
-        path = _item(noun).format(**_quoted(values))
-        return _parsed(noun, await self._transport.send("GET", path, params=params, wait_seconds=wait_seconds))
+        path, headers = _item(noun).format(**_quoted(values)), _told(declarer)
+        return _parsed(
+            noun, await self._transport.send("GET", path, params=params, headers=headers, wait_seconds=wait_seconds)
+        )
 
     @overload
     async def read_by_uid(self, noun: type[R], uid: str) -> R: ...
@@ -137,17 +167,35 @@ class Client:
 
     @overload
     async def update(
-        self, noun: type[R], values: Mapping[str, Any], changes: Mapping[str, Any], *, if_match: str | None = None
+        self,
+        noun: type[R],
+        values: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        declarer: Declarer | None = None,
     ) -> R: ...
     @overload
     async def update(
-        self, noun: Noun, values: Mapping[str, Any], changes: Mapping[str, Any], *, if_match: str | None = None
+        self,
+        noun: Noun,
+        values: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        declarer: Declarer | None = None,
     ) -> dict[str, Any]: ...
     async def update(
-        self, noun: Any, values: Mapping[str, Any], changes: Mapping[str, Any], *, if_match: str | None = None
+        self,
+        noun: Any,
+        values: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        declarer: Declarer | None = None,
     ) -> Any:
-        """Merges `changes` into the object with these id values."""
-        headers = {"If-Match": if_match} if if_match else None
+        """Merges `changes` into the object with these id values, which `declarer` declares from then on."""
+        headers = ({"If-Match": if_match} if if_match else {}) | _told(declarer)
         path = _item(noun).format(**_quoted(values))
         return _parsed(noun, await self._transport.send("PATCH", path, json=dict(changes), headers=headers))
 
@@ -226,6 +274,10 @@ class Client:
         return await self._transport.send(
             method, path, json=json, params=_query(params), headers=sent, wait_seconds=float(wait)
         )
+
+
+def _told(declarer: Declarer | None) -> dict[str, str]:
+    return {} if declarer is None else {HEADER: declarer.header()}
 
 
 def _collection(noun: type[Resource] | Noun) -> str:

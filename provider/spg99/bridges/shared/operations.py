@@ -38,6 +38,7 @@ from spg99.bridges.shared.settling import Progress as Progress
 from spg99.bridges.shared.settling import Settling, no_progress
 from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import ANY_TOOL, Words
+from spg99.declarer import Declarer
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, Unavailable
 from spg99.shapes import Noun
 
@@ -99,6 +100,7 @@ class Operations:
         inputs: Mapping[str, Any],
         *,
         declaration: str | None,
+        declarer: Declarer | None = None,
         held: Held | None = None,
         seconds_max: float | None = None,
         progress: Progress = no_progress,
@@ -107,6 +109,7 @@ class Operations:
 
         `declaration` names it (Pulumi's URN, a token that Terraform keeps): asked again for the same one, after a lost
         answer or a kill, it finds the object of the first time instead of making a second. None: every call makes one.
+        `declarer` is who the Control Plane notes it for (`spg99 orphans`).
         `held` is the object that the tool's state has for the declaration: that one is never answered as the new one.
         Raises Unfinished when the object exists but is not settled, Conflict when `held` would have to go first.
         """
@@ -119,7 +122,9 @@ class Operations:
                 not held.may_be_replaced or (noun.has_name() and held.human_id == noun.id_of(body))
             ):
                 raise Conflict(self._not_twice(noun, held.human_id))
-            made, now, was_there, key = await self._create_or_find(noun, body, declaration, held, deadline, progress)
+            made, now, was_there, key = await self._create_or_find(
+                noun, body, declaration, declarer, held, deadline, progress
+            )
             values = keep_secrets(noun, now, made)
             settled = await self._settling.settled(noun, values, "created", deadline, progress)
             if declaration is not None:
@@ -140,7 +145,14 @@ class Operations:
         )
 
     async def _create_or_find(
-        self, noun: Noun, body: Values, declaration: str | None, held: Held | None, deadline: float, progress: Progress
+        self,
+        noun: Noun,
+        body: Values,
+        declaration: str | None,
+        declarer: Declarer | None,
+        held: Held | None,
+        deadline: float,
+        progress: Progress,
     ) -> tuple[Values, Values, bool, str]:
         """What the create answered (only it tells some secrets), the object as it is now, whether it was there before, its key."""
         generation = 0
@@ -149,7 +161,7 @@ class Operations:
                 raise Interrupted
             key = idempotency_key(declaration, noun, body, generation)
             try:
-                made = await self._client.make(noun, body, idempotency_key=key)
+                made = await self._client.make(noun, body, idempotency_key=key, declarer=declarer)
             except Conflict as conflict:
                 if conflict.details.get("acknowledged"):
                     await self._is_not_new(noun, body, conflict)
@@ -259,6 +271,7 @@ class Operations:
         *,
         old: Mapping[str, Any],
         old_inputs: Mapping[str, Any] | None = None,
+        declarer: Declarer | None = None,
         seconds_max: float | None = None,
     ) -> Found | None:
         """The object as it is now; None when it is gone or another has taken its name.
@@ -266,19 +279,21 @@ class Operations:
         `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote. Raises Unavailable when it
         takes longer than `seconds_max`, Internal when the answer is not what the noun's shape says.
         """
-        now = await self.look_up(noun, human_id, seconds_max=seconds_max)
+        now = await self.look_up(noun, human_id, declarer=declarer, seconds_max=seconds_max)
         if now is None or is_going(noun, now) or not is_same(noun, old, now):
             return None
         values = keep_secrets(noun, now, old)
         return Found(noun.id_of(values), values, inputs_of(noun, values, old, old_inputs))
 
-    async def look_up(self, noun: Noun, human_id: str, *, seconds_max: float | None = None) -> Values | None:
+    async def look_up(
+        self, noun: Noun, human_id: str, *, declarer: Declarer | None = None, seconds_max: float | None = None
+    ) -> Values | None:
         """The values of an object that others manage (a data source, a function), whatever its state; None: there is none."""
         limit = seconds_max or noun.seconds.read
         try:
             with self._patient(_deadline(limit), no_progress):
                 async with asyncio.timeout(limit):
-                    return await self._look(noun, human_id)
+                    return await self._look(noun, human_id, declarer)
         except TimeoutError:
             raise Unavailable(
                 f"Reading the {words_of(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
@@ -314,6 +329,7 @@ class Operations:
         old: Mapping[str, Any],
         new_inputs: Mapping[str, Any],
         old_inputs: Mapping[str, Any] | None = None,
+        declarer: Declarer | None = None,
         seconds_max: float | None = None,
         progress: Progress = no_progress,
     ) -> Values:
@@ -334,7 +350,7 @@ class Operations:
             values = keep_secrets(noun, now, old)
             changes = diff(noun, old_outputs=values, new_inputs=new_inputs, old_inputs=old_inputs)
             if body := patch(noun, changes):
-                answer = await self._client.update(noun, _id_values(noun, human_id), body)
+                answer = await self._client.update(noun, _id_values(noun, human_id), body, declarer=declarer)
                 values = keep_secrets(noun, answer, values)
             return await self._settling.settled(noun, values, "changed", deadline, progress)
 
@@ -377,9 +393,9 @@ class Operations:
         """Inside, an outage of the Control Plane is waited out until the resource's own time limit."""
         return self._client.patient(deadline, progress, lambda: self._waiter.interrupted)
 
-    async def _look(self, noun: Noun, human_id: str) -> Values | None:
+    async def _look(self, noun: Noun, human_id: str, declarer: Declarer | None = None) -> Values | None:
         try:
-            return await self._client.read(noun, _id_values(noun, human_id))
+            return await self._client.read(noun, _id_values(noun, human_id), declarer=declarer)
         except NotFound:
             return None
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from spg99.bridges.shared.unknown import Unknown
 from spg99.bridges.terraform.json_values import Values
-from spg99.bridges.terraform.schema import SECRETS_IN_STATE
+from spg99.bridges.terraform.schema import SECRETS_IN_STATE, STATE_NAME
 from spg99.reach import bad_url
 from spg99.shapes import Field, Package
 
@@ -35,6 +35,8 @@ class Configuration(NamedTuple):
     ca_file: str = ""
     """File with CA certificates; empty: those the machine trusts."""
     secrets_in_state: bool = True
+    state_name: str = ""
+    """What the state is called; empty: what state_names.py finds."""
     terraform_version: str = ""
     unknown: tuple[str, ...] = ()
 
@@ -65,6 +67,7 @@ def configured(
         found.get("api_key", ""),
         found.get("ca_file", ""),
         in_state,
+        str(name) if isinstance(name := block.get(STATE_NAME), str) else "",
         terraform_version=terraform_version,
         unknown=unknown,
     )

@@ -65,9 +65,11 @@ class ResourceCalls(Session):
         if state is None or self.is_unknown:
             return {"new_state": request["current_state"], **kept}
         noun, human_id = noun_of(block), state["id"]
-        limit = limit_of(block, state, "read")
+        limit, declarer = limit_of(block, state, "read"), self.declarer()
         found = self.reach().run(
-            lambda operations: operations.read(noun, human_id, old=told(block, state), seconds_max=limit)
+            lambda operations: operations.read(
+                noun, human_id, old=told(block, state), declarer=declarer, seconds_max=limit
+            )
         )
         if found is None:
             return {"new_state": encoded(block.type, None), **kept}
@@ -146,7 +148,12 @@ class ResourceCalls(Session):
                 try:
                     made = self.reach().run(
                         lambda operations: operations.create(
-                            noun, wanted, declaration=declaration, seconds_max=limit, progress=progress
+                            noun,
+                            wanted,
+                            declaration=declaration,
+                            declarer=self.declarer(),
+                            seconds_max=limit,
+                            progress=progress,
                         )
                     )
                 except Unfinished as unfinished:
@@ -202,6 +209,7 @@ class ResourceCalls(Session):
                     old=told(block, prior),
                     new_inputs=wanted,
                     old_inputs=sending(block, prior, None),
+                    declarer=self.declarer(),
                     seconds_max=limit,
                     progress=progress,
                 )

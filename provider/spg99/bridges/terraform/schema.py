@@ -28,6 +28,7 @@ ALLOW_REPLACEMENT = "allow_replacement"
 TIMEOUTS = "timeouts"
 WRITE_ONLY, VERSION = "_wo", "_wo_version"
 SECRETS_IN_STATE = "secrets_in_state"
+STATE_NAME = "state_name"
 CALLS = ("create", "read", "update", "delete")
 RESERVED = frozenset({"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner", "connection"})
 """Words that Terraform keeps for itself in a resource block."""
@@ -344,7 +345,7 @@ def _configuration(package: Package) -> tuple[Attribute, ...]:
             role="argument", description=f"{describe(field)} {_environment_text(field)}".strip()
         )
         for field in package.configuration
-        if field.name != SECRETS_IN_STATE
+        if field.name not in (SECRETS_IN_STATE, STATE_NAME)
     ]
     in_state = Attribute(
         SECRETS_IN_STATE,
@@ -355,7 +356,17 @@ def _configuration(package: Package) -> tuple[Attribute, ...]:
         f"Environment: `{package.name.upper()}_{SECRETS_IN_STATE.upper()}`.",
         optional=True,
     )
-    return (*settings, in_state)
+    state_name = Attribute(
+        STATE_NAME,
+        "string",
+        "argument",
+        "What this state is called for `spg99 orphans`, which finds objects that it made and does not hold. It is no secret, stays "
+        "from run to run, and is no other state's. Default: where the backend keeps the state, and the workspace (a given name holds "
+        'in every workspace: `"shop-${terraform.workspace}"`). '
+        "Needed for a state in a local file that is not always in the same folder. Environment: `SPG99_STATE_NAME`.",
+        optional=True,
+    )
+    return (*settings, in_state, state_name)
 
 
 def _environment_text(field: Field) -> str:

@@ -23,6 +23,7 @@ from tfplugin.interface import error
 from tfplugin.msgpack import BadValue
 
 if TYPE_CHECKING:
+    from spg99.declarer import Declarer
     from tfplugin.interface import Call, Diagnostic, Message
 
 
@@ -36,6 +37,7 @@ class Session:
         self.handed_over = HandedOver(environment)
         self._lock = allocate_lock()
         self._reach: Reach | None = None
+        self._declarer: Declarer | None = None
         self._tables: Tables | None = None
 
     @property
@@ -50,6 +52,16 @@ class Session:
         """Whether secrets that the system makes may stand in the state."""
         return self.configuration.secrets_in_state
 
+    def declarer(self) -> Declarer:
+        """Who declares the objects of this run: the state, by its name."""
+        if self._declarer is None:
+            from spg99.bridges.terraform import state_names  # a plan of new objects needs it not
+
+            self._declarer = state_names.declarer_of(
+                self.configuration.state_name, state_names.program(), self.environment, os.getcwd()
+            )
+        return self._declarer
+
     @property
     def is_unknown(self) -> bool:
         """The configuration waits for values that are known after apply: nothing can be asked of a Control Plane yet."""
@@ -60,7 +72,7 @@ class Session:
         found, complaints = configured(self.package, dict(block), self.environment, terraform_version=terraform_version)
         if self._reach is not None and (found != self.configuration or self._reach.is_interrupted):
             self._reach = None
-        self.configuration = found
+        self.configuration, self._declarer = found, None
         self.handed_over = HandedOver(self.environment)
         return [error(each.summary, each.detail, (each.attribute,) if each.attribute else ()) for each in complaints]
 

@@ -25,6 +25,7 @@ from pulumi.runtime import rpc
 from spg99 import pending
 from spg99.bridges.pulumi.dynamic import connection, host, wire
 from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY
+from spg99.bridges.pulumi.shared.declarers import declarer_of
 from spg99.bridges.pulumi.shared.naming import told, wire_path
 from spg99.bridges.pulumi.shared.replacements import Replacements
 from spg99.bridges.shared import background, changes, inputs
@@ -33,6 +34,7 @@ from spg99.bridges.shared.objects import Values
 from spg99.bridges.shared.operations import Operations, Progress, Unfinished
 from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.shared.words import PULUMI_DYNAMIC
+from spg99.declarer import Declarer
 from spg99.emit.names import camel
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error
 from spg99.prepared import PACKAGE
@@ -139,6 +141,7 @@ class Provider:
             self.noun,
             wanted,
             declaration=call.urn,
+            declarer=_declarer(call),
             held=_replacements.before_create(self.noun, call.urn),
             seconds_max=call.seconds_max,
             progress=_progress(call),
@@ -159,6 +162,7 @@ class Provider:
             old=old,
             new_inputs=wanted,
             old_inputs=wrote,
+            declarer=_declarer(call),
             seconds_max=call.seconds_max,
             progress=_progress(call),
         )
@@ -191,7 +195,9 @@ class Provider:
         is_refresh = self.noun.uid_field in old
         wrote = self._old_inputs(call, "inputs") if is_refresh else None
         found = connection.run(
-            self._operations().read(self.noun, human_id, old=old if is_refresh else {}, old_inputs=wrote)
+            self._operations().read(
+                self.noun, human_id, old=old if is_refresh else {}, old_inputs=wrote, declarer=_declarer(call)
+            )
         )
         if found is None:
             if is_refresh:
@@ -247,6 +253,10 @@ class Provider:
                 message=str(unfinished),
             )
             raise
+
+
+def _declarer(call: host.Call) -> Declarer | None:
+    return declarer_of("pulumi-dynamic", call.urn, os.environ)
 
 
 def _progress(call: host.Call) -> Progress:

@@ -5,6 +5,7 @@ Each takes a request's property values and answers such; Unfinished passes throu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,11 +22,13 @@ from spg99.bridges.pulumi.native.properties import (
     planned_outputs,
 )
 from spg99.bridges.pulumi.native.wire import revealed
+from spg99.bridges.pulumi.shared.declarers import declarer_of
 from spg99.bridges.pulumi.shared.naming import from_wire, wire_path
 from spg99.bridges.shared import changes
 from spg99.bridges.shared.inputs import check_fields
 from spg99.bridges.shared.objects import Created, Held
 from spg99.bridges.shared.operations import Operations, Progress
+from spg99.declarer import Declarer
 from spg99.emit.names import camel
 from spg99.errors import BadRequest, Conflict
 from spg99.shapes import Noun
@@ -63,6 +66,7 @@ async def create(
         noun,
         inputs_from(noun, properties),
         declaration=urn,
+        declarer=_declarer(urn),
         held=held,
         seconds_max=seconds_max,
         progress=progress,
@@ -82,6 +86,7 @@ async def update(
     noun: Noun,
     human_id: str,
     *,
+    urn: str,
     olds: Properties,
     old_inputs: Properties,
     news: Properties,
@@ -97,6 +102,7 @@ async def update(
         old=old,
         new_inputs=wanted,
         old_inputs=wrote,
+        declarer=_declarer(urn),
         seconds_max=seconds_max,
         progress=progress,
     )
@@ -120,6 +126,7 @@ async def read(
     noun: Noun,
     human_id: str,
     *,
+    urn: str,
     state: Properties,
     inputs: Properties,
     seconds_max: float | None,
@@ -132,7 +139,12 @@ async def read(
     is_refresh = noun.uid_field in old
     wrote = inputs_from(noun, inputs) if is_refresh and inputs else None
     found = await operations.read(
-        noun, human_id, old=old if is_refresh else {}, old_inputs=wrote, seconds_max=seconds_max
+        noun,
+        human_id,
+        old=old if is_refresh else {},
+        old_inputs=wrote,
+        declarer=_declarer(urn),
+        seconds_max=seconds_max,
     )
     if found is None:
         return None
@@ -174,6 +186,10 @@ async def find(operations: Operations, noun: Noun, query: Properties, limit: int
     found = await operations.find_all(noun, path, given)
     named = [(noun.id_of(item), _name_of(noun, item)) for item in found]
     return named[:limit] if limit > 0 else named
+
+
+def _declarer(urn: str) -> Declarer | None:
+    return declarer_of("pulumi-native", urn, os.environ)
 
 
 def _name_of(noun: Noun, values: Mapping[str, Any]) -> str:
