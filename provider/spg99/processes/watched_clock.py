@@ -17,6 +17,8 @@ from spg99.processes.clock_steps import ClockSteps
 
 _log = log.get("clock")
 
+STEPS_MAX = 100
+
 
 class WatchedClock:
     """A clock that knows whether it has stepped. `monotonic` answers seconds that only grow."""
@@ -25,7 +27,7 @@ class WatchedClock:
         self._clock = clock
         self._monotonic = monotonic
         self._steps = ClockSteps(clock.now(), monotonic())
-        self._stepped_at: float | None = None
+        self._stepped: list[tuple[float, timedelta]] = []  # when, on the monotonic clock, and by how much
         self.steps = 0
         """How often it has stepped since the process began."""
 
@@ -34,7 +36,7 @@ class WatchedClock:
         now, monotonic = self._clock.now(), self._monotonic()
         step = self._steps.step(now, monotonic)
         if step is not None:
-            self._stepped_at = monotonic
+            self._stepped = [*self._stepped[-(STEPS_MAX - 1) :], (monotonic, step)]
             self.steps += 1
             _log.warning(
                 "the wall clock has stepped; nothing is concluded from it for the time of a lease",
@@ -45,4 +47,10 @@ class WatchedClock:
     def has_stepped_within(self, grace: timedelta) -> bool:
         """Whether the clock has stepped so lately that the time which seems to have passed proves nothing."""
         self.now()
-        return self._stepped_at is not None and self._monotonic() - self._stepped_at < grace.total_seconds()
+        return bool(self._stepped) and self._monotonic() - self._stepped[-1][0] < grace.total_seconds()
+
+    def unstepped(self, grace: timedelta) -> datetime:
+        """The moment in UTC that this clock would show if it had not stepped within `grace`; `now()` where it has not. Steps
+        there and back again are none."""
+        now, monotonic = self.now(), self._monotonic()
+        return now - sum((by for at, by in self._stepped if monotonic - at < grace.total_seconds()), timedelta())

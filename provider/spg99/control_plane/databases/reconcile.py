@@ -21,7 +21,7 @@ from spg99.control_plane.databases.carry_out import carry_out
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.observe import view_of
 from spg99.control_plane.databases.rows import DatabaseRow
-from spg99.control_plane.records import policies
+from spg99.control_plane.records import kept_answers, policies
 from spg99.control_plane.store import Store, Transaction
 from spg99.control_plane.store.wakeups import Wakeups
 from spg99.errors import Unavailable
@@ -141,6 +141,8 @@ class Reconciler:
                 await schedule.retime(tx, now, lease_seconds=self._lease_seconds)
             async with self.store.transaction() as tx:
                 await fleet.retime(tx, now)
+            async with self.store.transaction() as tx:
+                await kept_answers.retime(tx, now)
             self._is_retimed = True
         self._lease_grace_until = now + timedelta(seconds=self._lease_seconds)
 

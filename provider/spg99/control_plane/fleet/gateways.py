@@ -11,6 +11,7 @@ from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.errors import Unauthorized
 from spg99.ids import new_id
+from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.gateway import Egress
 
@@ -23,9 +24,9 @@ class GatewayRow:
     name: str
 
 
-async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
     """Trades a single-use token for an identity; a known name keeps its id."""
-    await tokens.use(tx, enrolment.enrolment_token, "gateway", now)
+    await tokens.use(tx, enrolment.enrolment_token, "gateway", clock)
     bearer_token = tokens.new_bearer_token("gateway")
     row = await tx.one(
         GatewayRow,
@@ -34,7 +35,7 @@ async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identi
         name=enrolment.name,
         hostname=enrolment.hostname,
         token_sha256=tokens.hash_of(bearer_token),
-        now=now,
+        now=clock.now(),
     )
     await audit.record(tx, SYSTEM, "gateway.enroll", row.gateway_id, name=enrolment.name)
     return Identity(identity_id=row.gateway_id, bearer_token=bearer_token)

@@ -32,8 +32,7 @@ def router(store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Iden
     @routes.post("/nodes/enroll")
     async def enroll_node(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
-            known = not clock.has_stepped_within(nodes.NODE_SILENT_AFTER)
-            return await nodes.enroll(tx, enrolment, clock.now(), silence_is_known=known)
+            return await nodes.enroll(tx, enrolment, clock)
 
     @routes.post("/nodes/tasks/lease")
     async def lease_tasks(ask: LeaseTasks, request: Request, node: NodeRow = Depends(identities.node)) -> LeasedTasks:
@@ -43,7 +42,7 @@ def router(store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Iden
     @routes.post("/gateways/enroll")
     async def enroll_gateway(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
-            return await gateways.enroll(tx, enrolment, clock.now())
+            return await gateways.enroll(tx, enrolment, clock)
 
     @routes.post("/gateways/cancel", status_code=204)
     async def forward_cancel(forward: CancelForward, _: GatewayRow = Depends(identities.gateway)) -> Response:

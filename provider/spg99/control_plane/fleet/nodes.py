@@ -12,6 +12,7 @@ from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict, Unauthorized
 from spg99.ids import new_id
+from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,13 +43,12 @@ class NodeRow:
         return bool(self.observed.get("disk_is_short"))
 
 
-async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool = True) -> Identity:
+async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
 
-    Raises Conflict while an agent of this name is alive, and for any known name while nobody can tell (`silence_is_known`
-    False: the clock has just stepped).
+    Raises Conflict while an agent of this name is alive, and for any known name while nobody can tell: the clock has just stepped.
     """
-    await tokens.use(tx, enrolment.enrolment_token, "node", now)
+    await tokens.use(tx, enrolment.enrolment_token, "node", clock)
     bearer_token = tokens.new_bearer_token("node")
     row = await tx.one_or_none(
         NodeRow,
@@ -58,7 +58,7 @@ async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silenc
         hostname=enrolment.hostname,
         region=enrolment.region,
         token_sha256=tokens.hash_of(bearer_token),
-        silent_before=now - NODE_SILENT_AFTER if silence_is_known else _NEVER,
+        silent_before=_NEVER if clock.has_stepped_within(NODE_SILENT_AFTER) else clock.now() - NODE_SILENT_AFTER,
     )
     if row is None:
         raise Conflict(

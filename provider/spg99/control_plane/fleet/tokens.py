@@ -6,7 +6,7 @@ Not here: who has which (nodes.py, gateways.py).
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
@@ -15,6 +15,7 @@ from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.errors import Unauthorized
 from spg99.ids import random_word
+from spg99.processes import WatchedClock
 
 ENROLMENT_MINUTES = 15
 
@@ -38,8 +39,10 @@ async def forget_before(tx: Transaction, moment: datetime) -> int:
     return await tx.execute("forget_enrolment_tokens", moment=moment)
 
 
-async def use(tx: Transaction, token: str, kind: Literal["node", "gateway"], now: datetime) -> None:
-    """Uses up an enrolment token. Raises Unauthorized when it is unknown, used, expired or for something else."""
+async def use(tx: Transaction, token: str, kind: Literal["node", "gateway"], clock: WatchedClock) -> None:
+    """Uses up an enrolment token. Raises Unauthorized when it is unknown, used, expired or for something else. A step forward
+    of the wall clock (a machine that boots and hears of the time) ends none."""
+    now = min(clock.now(), clock.unstepped(timedelta(minutes=ENROLMENT_MINUTES)))
     if await tx.value("use_enrolment_token", token_sha256=hash_of(token), kind=kind, now=now) is None:
         raise Unauthorized(
             f"The enrolment token of this {kind} is unknown, used up or older than 15 minutes. Make a new one."

@@ -127,7 +127,7 @@ async def delete(call: Caller, key_id: str) -> Response:
         row = await _find(tx, call, key_id, lock=True)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         _check_rights(call, row)
-        await keys.check_not_last_administrator(tx, row, call.plane.clock.now())
+        await keys.check_not_last_administrator(tx, row, call.plane.clock)
         await keys.revoke(tx, row, call.actor)
     return Answer(204).response()
 

@@ -11,10 +11,14 @@ from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict
 from spg99.ids import new_id, random_word
+from spg99.processes import WatchedClock
 from spg99.resources import ApiKey, ApiKeySpec, Permission, Scope
 
 ADMINISTRATOR = frozenset({Permission.CAN_ADMIN_PLATFORM.value, Permission.CAN_MANAGE_KEYS.value})
 """Who has these (and scope global) can give everybody everything; the platform must never be without."""
+
+GRACE_AFTER_A_STEP = timedelta(minutes=5)
+"""For so long a step forward of the wall clock ends no key: time to see the warning and to put the clock right."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ class KeyRow:
             and self.previous_valid_until is not None
             and self.previous_valid_until > now
         )
+
+
+def earliest_now(clock: WatchedClock) -> datetime:
+    """The moment by which keys end. The wall clock is the truth of a date that somebody gave, but not just after it has stepped
+    forward: then its time before the step goes on for `GRACE_AFTER_A_STEP`. Nothing is lost if that is wrong: a key that has
+    ended opens again when the clock is put right."""
+    return min(clock.now(), clock.unstepped(GRACE_AFTER_A_STEP))
+
+
+def latest_now(clock: WatchedClock) -> datetime:
+    """The moment by which others must still be there to be relied on: the later one of before and after a step."""
+    return max(clock.now(), clock.unstepped(GRACE_AFTER_A_STEP))
 
 
 def new_token() -> str:
@@ -151,14 +167,20 @@ async def rotate(
     return await tx.one(KeyRow, "key_by_id", key_id=row.key_id)
 
 
-async def check_not_last_administrator(tx: Transaction, row: KeyRow, now: datetime) -> None:
+async def check_not_last_administrator(tx: Transaction, row: KeyRow, clock: WatchedClock) -> None:
     """Raises Conflict when nobody could administer the platform any more once this key is gone: neither now nor, because every
     other such key ends some day, for good. Holds off who decides about another such key until this transaction ends."""
-    if row.scope != Scope.GLOBAL or not set(row.permissions) >= ADMINISTRATOR or not row.accepts(row.token_sha256, now):
+    if row.scope != Scope.GLOBAL or not set(row.permissions) >= ADMINISTRATOR:
+        return
+    if not row.accepts(row.token_sha256, earliest_now(clock)):
         return
     await tx.value("hold_administrators")
     others = await tx.many(
-        _Administrator, "other_administrators", key_id=row.key_id, permissions=sorted(ADMINISTRATOR), now=now
+        _Administrator,
+        "other_administrators",
+        key_id=row.key_id,
+        permissions=sorted(ADMINISTRATOR),
+        now=latest_now(clock),
     )
     if any(other.expires_at is None for other in others):
         return

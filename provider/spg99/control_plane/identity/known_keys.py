@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from spg99.clock import Clock
 from spg99.control_plane.identity import keys, organizations
 from spg99.control_plane.identity.keys import KeyRow
 from spg99.control_plane.records import policies
@@ -19,6 +18,7 @@ from spg99.control_plane.serving.interfaces import Key
 from spg99.control_plane.serving.rates import Bucket
 from spg99.control_plane.store import Store
 from spg99.errors import NotFound, TooManyRequests, Unauthorized, Unavailable
+from spg99.processes import WatchedClock
 
 REMEMBERED_SECONDS = 1.0
 KEYS_MAX = 10_000
@@ -36,7 +36,7 @@ class KnownKey:
 class KnownKeys:
     """The keys this process knows."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: WatchedClock) -> None:
         self._store = store
         self._clock = clock
         self._known: dict[str, KnownKey] = {}
@@ -49,10 +49,9 @@ class KnownKeys:
         known = self._known.get(token_sha256)
         if known is None or time.monotonic() - known.read_at > REMEMBERED_SECONDS:
             known = await self._read(token_sha256)
-        now = self._clock.now()
-        if known is None or not known.row.accepts(token_sha256, now):
+        if known is None or not known.row.accepts(token_sha256, keys.earliest_now(self._clock)):
             raise Unauthorized
-        self._note_use(known.row.key_id, now)
+        self._note_use(known.row.key_id, self._clock.now())
         return known
 
     async def admit(self, token: str) -> KeyRow:

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spg99.control_plane.store import Transaction
+from spg99.processes import WatchedClock
 
 KEPT_FOR = timedelta(hours=24)
+"""At least; after a step of the wall clock for as long again: nobody knows how old an answer is then."""
+
+
+def earliest_now(clock: WatchedClock) -> datetime:
+    """The moment by which answers end: a step forward, however far, has made none of them older."""
+    return min(clock.now(), clock.unstepped(KEPT_FOR))
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,13 @@ class KeptAnswer:
     response_encrypted: bytes
 
 
-async def claim(tx: Transaction, scope_id: str, key: str, now: datetime) -> KeptAnswer | None:
+async def claim(tx: Transaction, scope_id: str, key: str, clock: WatchedClock) -> KeptAnswer | None:
     """Waits until nobody else works under this key, then answers what was kept; None: the caller is the first.
 
     Held until the transaction ends. An answer past its time is forgotten here.
     """
     await tx.execute("lock_idempotency_key", lock_name=f"idempotency:{scope_id}:{key}")
-    await tx.execute("expire_idempotency_key", scope_id=scope_id, idempotency_key=key, now=now)
+    await tx.execute("expire_idempotency_key", scope_id=scope_id, idempotency_key=key, now=earliest_now(clock))
     return await tx.one_or_none(KeptAnswer, "find_idempotency_key", scope_id=scope_id, idempotency_key=key)
 
 
@@ -40,7 +47,7 @@ async def keep(
     status: int,
     headers: dict[str, str],
     body_encrypted: bytes,
-    now: datetime,
+    clock: WatchedClock,
 ) -> None:
     """Keeps an answer in the transaction of the change it tells of."""
     await tx.execute(
@@ -51,15 +58,15 @@ async def keep(
         response_status=status,
         response_headers=headers,
         response_encrypted=body_encrypted,
-        expires_at=now + KEPT_FOR,
+        expires_at=clock.now() + KEPT_FOR,
     )
 
 
-async def acknowledge(tx: Transaction, scope_id: str, key: str, now: datetime) -> None:
+async def acknowledge(tx: Transaction, scope_id: str, key: str, clock: WatchedClock) -> None:
     """Notes that the answer under this key arrived where it belongs. Twice is once; a key that nobody used may be noted too."""
     mark = _mark(key)
-    if await claim(tx, scope_id, mark, now) is None:
-        await keep(tx, scope_id, mark, request_sha256="", status=204, headers={}, body_encrypted=b"", now=now)
+    if await claim(tx, scope_id, mark, clock) is None:
+        await keep(tx, scope_id, mark, request_sha256="", status=204, headers={}, body_encrypted=b"", clock=clock)
 
 
 async def is_acknowledged(tx: Transaction, scope_id: str, key: str) -> bool:
@@ -71,6 +78,11 @@ async def is_acknowledged(tx: Transaction, scope_id: str, key: str) -> bool:
 def _mark(key: str) -> str:
     """The row that notes it: beside the answer's, of a key that no client can send (it has a control character)."""
     return "received\x1f" + hashlib.sha256(key.encode()).hexdigest()
+
+
+async def retime(tx: Transaction, now: datetime) -> int:
+    """After a step of the wall clock: every answer is kept from now on as if it had just been given. Twice is as good as once."""
+    return await tx.execute("retime_idempotency_keys", expires_at=now + KEPT_FOR)
 
 
 async def forget_before(tx: Transaction, now: datetime) -> int:

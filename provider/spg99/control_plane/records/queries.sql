@@ -127,6 +127,10 @@ insert into idempotency_keys (scope_id, idempotency_key, request_sha256, respons
 values (%(scope_id)s, %(idempotency_key)s, %(request_sha256)s, %(response_status)s, %(response_headers)s,
         %(response_encrypted)s, %(expires_at)s);
 
+-- retime_idempotency_keys
+-- What a step back has made too late is brought back too: it would be kept for years.
+update idempotency_keys set expires_at = %(expires_at)s where expires_at <> %(expires_at)s;
+
 -- forget_idempotency_keys
 delete from idempotency_keys where expires_at <= %(now)s;
 

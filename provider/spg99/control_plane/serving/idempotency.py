@@ -49,9 +49,8 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
     # Of the API key, not of the account: two people with the same program must not adopt each other's objects.
     scope_id, bound_to = call.key.key_id, f"idempotency:{key}"
     fingerprint = request_sha256(call, body)
-    now = plane.clock.now()
     async with plane.store.transaction() as tx:
-        kept = await kept_answers.claim(tx, scope_id, key, now)
+        kept = await kept_answers.claim(tx, scope_id, key, plane.clock)
         if kept is not None:
             if await kept_answers.is_acknowledged(tx, scope_id, key):
                 raise Conflict(
@@ -80,7 +79,7 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
                     status=WITHDRAWN.http_status,
                     headers={},
                     body_encrypted=plane.box.encrypt(json.dumps(WITHDRAWN.envelope()).encode(), bound_to),
-                    now=now,
+                    clock=plane.clock,
                 )
             return problems.response_to(
                 NotFound("Nothing was made under this Idempotency-Key."), problems.request_id_of(call.request.scope)
@@ -94,7 +93,7 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
             status=answer.status,
             headers=answer.headers,
             body_encrypted=plane.box.encrypt(answer.body_bytes(), bound_to),
-            now=now,
+            clock=plane.clock,
         )
         faults.point("api.before_commit")
     faults.point("api.after_commit")

@@ -43,5 +43,5 @@ async def acknowledge(call: Caller) -> Response:
     keys = bodies.shape_of(Acknowledgement, await bodies.json_object(call.request)).keys
     async with call.plane.store.transaction() as tx:
         for key in sorted(set(keys)):  # everybody locks in one order
-            await kept_answers.acknowledge(tx, call.key.key_id, key, call.plane.clock.now())
+            await kept_answers.acknowledge(tx, call.key.key_id, key, call.plane.clock)
     return Response(None, 204)
