@@ -34,6 +34,8 @@ ASK_SECONDS_MAX: Final = 25.0
 ASK_SECONDS_IN_GRACE: Final = 2.0
 """While a cached checkout would still do, the Control Plane gets this long to give a fresh one."""
 RETRY_SECONDS: Final = 0.25
+ANSWER_SECONDS: Final = 1.0
+"""Of a client's time: for the answer to come, so that the Control Plane's reason is told rather than our guess."""
 
 Key = tuple[str, str]
 """(tenant_id, database)"""
@@ -122,7 +124,10 @@ class Checkouts:
         try:
             return await self._requests.call(key, partial(self._request, key), wait_seconds=seconds)
         except StillUnderWay:
-            raise CannotWake("The database took too long to wake. Retry in a moment.") from None
+            # Whether it wakes or nobody heard us is not known: the Control Plane gives a reason when it has one.
+            raise CannotWake(
+                "The database cannot be reached right now: the Control Plane has not answered in time. Retry in a moment."
+            ) from None
 
     async def _request(self, key: Key) -> Checkout:
         if (releasing := self._releasing.get(key)) is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -23,6 +22,7 @@ from spg99.gateway.credentials import CredentialsCache
 from spg99.gateway.leases import Leases
 from spg99.gateway.login_backoff import LoginBackOff
 from spg99.gateway.metrics import Metrics
+from spg99.gateway.places import Limits, Places, refusal
 from spg99.protocol.gateway import CancelForward
 
 COLLECT_SECONDS_MAX: Final = 2.0
@@ -45,9 +45,18 @@ class Session:
     """One client that is connecting or connected."""
 
     tenant_id: str
+    database: str
     db_id: str | None = None
     """Set once it holds a place in the leases."""
     asking: asyncio.Task[Any] | None = None
+
+
+@dataclass(slots=True)
+class WorkerSessions:
+    """Those of one worker process."""
+
+    sessions: dict[int, Session] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
 
 
 @dataclass(slots=True)
@@ -61,8 +70,9 @@ class SessionRegistry:
     leases: Leases | None = None
     workers: dict[int, Channel] = field(default_factory=dict)
     half_open: dict[int, int] = field(default_factory=dict)
-    _sessions: dict[int, dict[int, Session]] = field(default_factory=dict)
-    _tenants: Counter[str] = field(default_factory=Counter)
+    _workers: dict[int, WorkerSessions] = field(default_factory=dict)
+    worker_connections_max: int = 5000
+    _places: Places = field(default_factory=Places)
     api: CancelApi | None = None
     _backoff: LoginBackOff = field(default_factory=LoginBackOff)
     _forwards_from: float = -math.inf
@@ -70,17 +80,17 @@ class SessionRegistry:
     @property
     def session_count(self) -> int:
         """Sessions over all workers."""
-        return sum(self._tenants.values())
+        return self._places.of_tenant.total()
 
     def open_for(self, worker: int) -> dict[str, Handler]:
         """What this worker may ask."""
-        self._sessions[worker] = {}
+        mine = self._workers[worker] = WorkerSessions()
 
         async def connect(**ask: Any) -> Any:
-            return await self._connect(self._sessions[worker], **ask)
+            return await self._connect(mine, **ask)
 
         async def closed(session: int) -> None:
-            self._closed(self._sessions[worker], session)
+            self._closed(mine, session)
 
         return {
             "credentials": self._credentials,
@@ -92,9 +102,9 @@ class SessionRegistry:
 
     def worker_ended(self, worker: int) -> None:
         """All its sessions have ended with it."""
-        sessions = self._sessions.pop(worker, {})
-        for session in list(sessions):
-            self._closed(sessions, session)
+        ended = self._workers.pop(worker, WorkerSessions())
+        for session in list(ended.sessions):
+            self._closed(ended, session)
         self.workers.pop(worker, None)
         self.half_open.pop(worker, None)
 
@@ -108,7 +118,7 @@ class SessionRegistry:
 
     async def _connect(
         self,
-        sessions: dict[int, Session],
+        worker: WorkerSessions,
         *,
         session: int,
         request_id: str,
@@ -117,19 +127,21 @@ class SessionRegistry:
         tenant_id: str,
         database: str,
         connections_max: int,
+        database_connections_max: int,
         seconds: float,
         failed_compute_id: str | None,
     ) -> dict[str, Any]:
         log.bind_request(request_id)  # every call of a worker is a task of its own
         self._backoff.succeeded(address, pg_user, now=self.monotonic())
-        entry = sessions.get(session)
+        entry = worker.sessions.get(session)
         if entry is None:
-            if self._tenants[tenant_id] >= connections_max:
-                raise TooManyConnections(
-                    f"Too many connections: this tenant may hold {connections_max} through one gateway."
-                )
-            entry = sessions[session] = Session(tenant_id)
-            self._tenants[tenant_id] += 1
+            limits = Limits(connections_max, database_connections_max, self.worker_connections_max)
+            refused = refusal(limits, tenant_id, database, gateway=self._places, worker=worker.places)
+            if refused is not None:
+                raise TooManyConnections(refused)
+            entry = worker.sessions[session] = Session(tenant_id, database)
+            for places in (self._places, worker.places):
+                places.take(tenant_id, database)
         entry.asking = asyncio.current_task()
         try:
             checkout = await self.checkouts.take(
@@ -152,13 +164,12 @@ class SessionRegistry:
         entry.db_id = db_id
         self.leases.opened(db_id)
 
-    def _closed(self, sessions: dict[int, Session], session: int) -> None:
-        entry = sessions.pop(session, None)
+    def _closed(self, worker: WorkerSessions, session: int) -> None:
+        entry = worker.sessions.pop(session, None)
         if entry is None:
             return
-        self._tenants[entry.tenant_id] -= 1
-        if not self._tenants[entry.tenant_id]:
-            del self._tenants[entry.tenant_id]
+        for places in (self._places, worker.places):
+            places.give_back(entry.tenant_id, entry.database)
         if entry.asking is not None:
             entry.asking.cancel()
         if entry.db_id is not None and self.leases is not None:

@@ -19,7 +19,7 @@ from spg99.config import GatewaySettings
 from spg99.errors import Spg99Error
 from spg99.gateway import tls
 from spg99.gateway.changes import ChangeFeed
-from spg99.gateway.checkouts import ASK_SECONDS_MAX, Checkouts
+from spg99.gateway.checkouts import ANSWER_SECONDS, ASK_SECONDS_MAX, Checkouts
 from spg99.gateway.credentials import CredentialsCache
 from spg99.gateway.event_loop import run_loop
 from spg99.gateway.leases import Leases
@@ -86,11 +86,15 @@ class _Gateway:
         checkouts = Checkouts(
             api,
             monotonic=time.monotonic,
-            ask_seconds=min(ASK_SECONDS_MAX, settings.connect_seconds),
+            ask_seconds=min(
+                ASK_SECONDS_MAX, max(settings.connect_seconds - ANSWER_SECONDS, settings.connect_seconds / 2)
+            ),
             on_wake=figures.woke,
         )
         passwords = CredentialsCache(api, monotonic=time.monotonic)
-        registry = SessionRegistry(passwords, checkouts, figures, time.monotonic)
+        registry = SessionRegistry(
+            passwords, checkouts, figures, time.monotonic, worker_connections_max=settings.connections_max
+        )
         leases = registry.leases = Leases(api, checkouts, time.monotonic, registry.collect)
         applicant = Applicant(
             kind="gateway",

@@ -142,6 +142,7 @@ class Session:
                 tenant_id=credentials.tenant_id,
                 database=database,
                 connections_max=credentials.max_connections,
+                database_connections_max=credentials.max_connections_of_database,
                 seconds=deadline - self._loop.time(),
                 failed_compute_id=failed_compute_id,
             )

@@ -10,11 +10,16 @@ GET  /gateways/changes?after=N  -> text/event-stream of Change (id = position); 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from spg99.protocol import Message
+
+CHANGES_KEEP_ALIVE_SECONDS: Final = 4.0
+"""How often the stream of changes says at least that it stands; two such times may pass between two words."""
+CHANGES_SILENCE_SECONDS: Final = 12.0
+"""A stream of changes that was silent for so long is dead: while it is believed, a password that was changed elsewhere goes on."""
 
 
 class CredentialsQuery(Message):
@@ -34,6 +39,8 @@ class Credentials(Message):
     credential_version: int
     max_connections: int
     """Connections this tenant may hold through one gateway (policy `gateway.tenant_connections_max`)."""
+    max_connections_of_database: int = 600
+    """Connections one of its databases may (policy `gateway.database_connections_max`)."""
 
 
 class ConnectRequest(Message):

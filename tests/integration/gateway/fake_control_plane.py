@@ -47,6 +47,7 @@ SETTINGS = {
     "max_wal_senders": "4",
 }
 T = TypeVar("T")
+KEEPALIVE_SECONDS = 3.0
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Tenant:
     pg_user: str
     password: str
     max_connections: int = 50
+    max_connections_of_database: int = 600
     version: int = 1
 
     @property
@@ -71,6 +73,7 @@ class Tenant:
             scram_verifier=build_verifier(self.password),
             credential_version=self.version,
             max_connections=self.max_connections,
+            max_connections_of_database=self.max_connections_of_database,
         )
 
 
@@ -341,7 +344,9 @@ class FakeControlPlane:
                 for change in self._changes[position:]:
                     position += 1
                     yield f"id: {position}\ndata: {json.dumps(change.model_dump(mode='json'))}\n\n"
-                await queue.get()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(queue.get(), KEEPALIVE_SECONDS)
+                yield ": still here\n\n"
         finally:
             self._listeners.discard(queue)
 

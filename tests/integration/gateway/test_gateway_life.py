@@ -301,41 +301,6 @@ def test_deleted_database(start_gateway: Callable[..., Gateway], plane: FakeCont
         plane.databases[tenant.tenant_id, "app"] = database
 
 
-def test_too_many_connections_of_a_tenant(
-    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
-) -> None:
-    """Over all workers of the gateway; a place that is left can be taken again."""
-    tenant.max_connections = 3
-    gateway = start_gateway()
-    held = [gateway.connect(tenant, "app") for _ in range(3)]
-    with pytest.raises(psycopg.OperationalError, match="Too many connections"):
-        gateway.connect(tenant, "app")
-    assert gateway.errors_seen("53300") == 1
-    assert told(gateway, tenant) == "53300"
-    assert gateway.errors_seen("53300") == 2
-    held.pop().close()
-
-    def fits() -> bool:
-        with contextlib.suppress(psycopg.OperationalError):
-            gateway.connect(tenant, "app").close()
-            return True
-        return False
-
-    wait_for("a place", fits, seconds=3)
-    for connection in held:
-        connection.close()
-
-
-def test_too_many_connections_in_all(start_gateway: Callable[..., Gateway], tenant: Tenant) -> None:
-    gateway = start_gateway(workers=1, connections_max=2)
-    held = [gateway.connect(tenant, "app") for _ in range(2)]
-    with pytest.raises(psycopg.OperationalError, match="Too many connections"):
-        gateway.connect(tenant, "app")
-    assert gateway.errors_seen("53300") == 1
-    for connection in held:
-        connection.close()
-
-
 def test_worker_killed(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
     gateway = start_gateway(workers=1)
     with contextlib.suppress(psycopg.OperationalError), gateway.connect(tenant, "app") as live:

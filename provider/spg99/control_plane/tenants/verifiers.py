@@ -22,6 +22,7 @@ async def of_user(tx: Transaction, pg_user: str) -> Credentials:
         scram_verifier=row.scram_verifier,
         credential_version=row.credential_version,
         max_connections=await policies.value(tx, "gateway.tenant_connections_max", org_id=row.org_id),
+        max_connections_of_database=await policies.value(tx, "gateway.database_connections_max", org_id=row.org_id),
     )
 
 
