@@ -43,11 +43,12 @@ async def follow(
     params: dict[str, Any],
     last_event_id: str | None,
     resume_param: str | None = None,
+    silence_seconds: float = SILENCE_SECONDS,
 ) -> AsyncIterator[Event | None]:
     """Events from `path`, without end; None each time a connection stands and its past has been asked for.
 
     A broken connection is opened again after the last event seen (header Last-Event-ID, and `resume_param` where the
-    path takes it as a parameter). Raises the Control Plane's error when it refuses, Unreachable when it stays away.
+    path takes it as a parameter), and so is one that was silent for `silence_seconds`. Raises the Control Plane's error when it refuses, Unreachable when it stays away.
     """
     import httpx_sse
 
@@ -60,7 +61,7 @@ async def follow(
         asked = params | ({resume_param: last_event_id} if resume_param else {})
         try:
             async with transport.stream(
-                path, params=asked, headers=headers, silence_seconds=SILENCE_SECONDS
+                path, params=asked, headers=headers, silence_seconds=silence_seconds
             ) as response:
                 if response.status_code != 200 or "text/event-stream" not in response.headers.get("content-type", ""):
                     await response.aread()

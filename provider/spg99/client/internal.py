@@ -15,6 +15,7 @@ from spg99.client.transport import Transport
 from spg99.errors import Internal
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity, Message
 from spg99.protocol.gateway import (
+    CHANGES_SILENCE_SECONDS,
     CancelForward,
     Change,
     Checkout,
@@ -123,7 +124,14 @@ class InternalClient:
         """
         start = None if after is None else str(after)
         path = "/gateways/changes"
-        async for event in follow(self._transport, path, params={}, last_event_id=start, resume_param="after"):
+        async for event in follow(
+            self._transport,
+            path,
+            params={},
+            last_event_id=start,
+            resume_param="after",
+            silence_seconds=CHANGES_SILENCE_SECONDS,
+        ):
             if event is not None:
                 yield int(event.id), _parsed(Change, event.data)
             elif on_open is not None:

@@ -11,7 +11,7 @@ from spg99.control_plane.serving import sse
 from spg99.control_plane.serving.sse import Batch, Message
 from spg99.control_plane.store import Store, Transaction, Wakeups
 from spg99.errors import Conflict
-from spg99.protocol.gateway import Change
+from spg99.protocol.gateway import CHANGES_KEEP_ALIVE_SECONDS, Change
 
 REASONS = {
     "tenant.credentials_rotated": "credentials.rotated",
@@ -43,7 +43,12 @@ async def forward_cancel(tx: Transaction, key_hash: str) -> None:
 
 def stream(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[bytes, None]:
     """Server-Sent Events of everything after `position`, for ever; ends when the process or the catalogue does."""
-    return sse.stream(_batches(store, wakeups, position), position, is_closing=lambda: wakeups.closing)
+    return sse.stream(
+        _batches(store, wakeups, position),
+        position,
+        is_closing=lambda: wakeups.closing,
+        keep_alive_seconds=CHANGES_KEEP_ALIVE_SECONDS,
+    )
 
 
 async def _batches(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[Batch, None]:
@@ -60,7 +65,7 @@ async def _batches(store: Store, wakeups: Wakeups, position: int) -> AsyncGenera
             position = events[-1].position if len(events) == PAGE else last
             yield Batch(position, [Message(_change(event).model_dump_json(), event.position) for event in events])
             if len(events) < PAGE:
-                await bell.wait_for(sse.KEEP_ALIVE_SECONDS)
+                await bell.wait_for(CHANGES_KEEP_ALIVE_SECONDS)
 
 
 def _cancel(key_hash: str) -> Change:

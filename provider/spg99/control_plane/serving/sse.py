@@ -59,10 +59,11 @@ async def stream(
     *,
     is_closing: Callable[[], bool],
     is_allowed: Callable[[], Awaitable[bool]] = _always,
+    keep_alive_seconds: float | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream that begins after `position`.
 
-    `batches` has to answer within `KEEP_ALIVE_SECONDS`, with an empty batch where there is nothing. `is_allowed` is asked
+    `batches` has to answer within `keep_alive_seconds` (default: `KEEP_ALIVE_SECONDS`), with an empty batch where there is nothing. `is_allowed` is asked
     with each keep-alive: a stream may outlive the key that opened it.
     """
     yield f": connected\nid: {position}\n\n".encode()
@@ -73,7 +74,8 @@ async def stream(
                 batch = await anext(batches)
                 for message in batch.messages:
                     yield framed(message)
-                if time.monotonic() - said_at >= KEEP_ALIVE_SECONDS:
+                due = KEEP_ALIVE_SECONDS if keep_alive_seconds is None else keep_alive_seconds
+                if time.monotonic() - said_at >= due:
                     said_at = time.monotonic()
                     if not await is_allowed():
                         return
