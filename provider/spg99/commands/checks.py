@@ -47,6 +47,7 @@ def all_checks(data_dir: Path, *, pg_bin: Path | None, run_as: str | None) -> li
         *reachable(data_dir, run_as),
         disk(data_dir),
         storage_limits(),
+        tenant_rules(),
         confinement(),
         *remote_checks(data_dir),
         program("psql", ["--version"], needed_for="`spg99 psql`", advice="Install PostgreSQL's client."),
@@ -162,6 +163,20 @@ def storage_limits() -> Finding:
         "Storage limits",
         "held by watching: a fast writer passes its limit for some seconds (no library was built)",
         "Install a C compiler and run provider/storage_limit/build.",
+    )
+
+
+def tenant_rules() -> Finding:
+    """Will a password that a tenant changes past us be refused?"""
+    from spg99.node.template import TENANT_RULES
+
+    if TENANT_RULES.is_file():
+        return Finding("ok", "Tenant rules", "ALTER ROLE ... PASSWORD is refused, by a library in each server")
+    return Finding(
+        "warn",
+        "Tenant rules",
+        "ALTER ROLE ... PASSWORD answers ALTER ROLE and changes nothing at the Gateway (no library was built)",
+        "Install a C compiler and run provider/tenant_rules/build; databases have it from their next start.",
     )
 
 

@@ -224,7 +224,7 @@ class Agent:
     async def _hold(self) -> float:
         """Keeps what runs here within its bounds."""
         pause_seconds = await self._computes.hold(self._observer.connections)
-        self._metrics.show(self._computes.storage)
+        self._metrics.show(self._computes.storage, tenant_rules_are_held=self._computes.tenant_rules_are_held)
         return pause_seconds
 
     @contextlib.contextmanager

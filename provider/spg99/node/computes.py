@@ -17,7 +17,7 @@ from spg99.node.confinement import Confinement, launcher, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.in_use import Use
 from spg99.node.memory import Eater, MemoryWatch
-from spg99.node.profiles import compute_settings
+from spg99.node.profiles import TENANT_RULES_NAME, compute_settings
 from spg99.node.storage import Storage
 from spg99.node.writer import Writer
 from spg99.postgres import Account, Binaries, Cluster, Running
@@ -71,6 +71,11 @@ class Computes:
         self._ended: dict[str, ComputeSeen] = {}
         self.ended = Bell()
         """Rings when a compute has ended by itself, for whoever tells the Control Plane."""
+
+    @property
+    def tenant_rules_are_held(self) -> bool:
+        """Whether servers started from now on refuse what rights cannot (ALTER ROLE ... PASSWORD)."""
+        return (self._extensions_dir / TENANT_RULES_NAME).is_file()
 
     async def start(self, order: ComputeStart) -> ComputeStarted:
         """Starts a compute. The same one running is a success; a writer of a lower term on these files is stopped first."""

@@ -30,7 +30,13 @@ class NodeMetrics:
         self._free = Gauge("spg99_disk_free_bytes", "Free disk of this node.", registry=registry)
         self._given_up = Gauge("spg99_reserve_given_up", "1 while the reserve of disk is in use.", registry=registry)
 
-    def show(self, storage: Storage) -> None:
+        self._rules = Gauge(
+            "spg99_tenant_rules_held",
+            "1 where servers refuse what rights cannot (ALTER ROLE ... PASSWORD), 0 without the library for it.",
+            registry=registry,
+        )
+
+    def show(self, storage: Storage, *, tenant_rules_are_held: bool) -> None:
         """Takes over what was seen last."""
         seen: Sequence[StorageSeen] = storage.all_seen()
         for by in StorageHeldBy:
@@ -40,3 +46,4 @@ class NodeMetrics:
                 self._limited.labels(state.value).set(sum(one.state is state for one in seen))
         self._free.set(storage.disk.free_bytes)
         self._given_up.set(storage.reserve_is_given_up)
+        self._rules.set(tenant_rules_are_held)

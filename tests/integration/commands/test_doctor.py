@@ -294,3 +294,25 @@ def test_programs_on_the_path(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["pulumi"]["observed"] == f"{data_dir / 'pulumi'} does not run"
     assert found["pulumi"]["advice"] == "`spg99 up` works without it."
     assert found["terraform"]["observed"] == "not on the PATH (needed for Terraform)"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "subject", "build"),
+    [
+        ("spg99.node.storage", "LIBRARY", "Storage limits", "provider/storage_limit/build"),
+        ("spg99.node.template", "TENANT_RULES", "Tenant rules", "provider/tenant_rules/build"),
+    ],
+)
+def test_a_library_that_was_not_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, name: str, subject: str, build: str
+) -> None:
+    """Each library of ours in a server: what holds without it, and how to get it."""
+    library = tmp_path / "library.so"
+    monkeypatch.setattr(f"{module}.{name}", library)
+    code, found = looked()
+    assert (code, found[subject]["verdict"]) == (0, "warn")
+    assert "no library was built" in found[subject]["observed"]
+    assert build in found[subject]["advice"]
+    assert (Path(checks.__file__).parents[3] / build).is_file(), "what it says to run is there"
+    library.touch()
+    assert looked()[1][subject]["verdict"] == "ok"

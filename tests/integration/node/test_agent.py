@@ -25,6 +25,7 @@ from integration.node.fake_plane import FakePlane
 from spg99.ids import new_id
 from spg99.node.folder import NodeFolder
 from spg99.node.storage import LIBRARY
+from spg99.node.template import TENANT_RULES
 from spg99.postgres import Account, Binaries
 from spg99.protocol.node import ComputeSeen, HeartbeatAnswer, TaskResult
 from spg99.protocol.tasks import TimelineCreate
@@ -289,6 +290,8 @@ def test_tells_and_counts_what_holds_the_storage_limits_and_obeys_another(plane:
         )
 
     plane.wait("that it counts the compute", is_counted)
+    rules = f"spg99_tenant_rules_held {float(TENANT_RULES.exists())}"
+    assert rules in httpx.get(f"http://127.0.0.1:{ready['metrics_port']}/metrics").text
 
     def limit_told() -> int | None:
         seen = plane.seen(compute["compute_id"])
