@@ -129,4 +129,4 @@ def test_clients_that_wait_for_a_wake_up_hold_places_too(
         assert fits(gateway, neighbour)
         sentences = [str(each.exception()) for each in waiting]
     assert sum("Too many connections" in sentence for sentence in sentences) == 3, sentences
-    assert sum("has not answered in time" in sentence for sentence in sentences) == 5, sentences
+    assert sum("the Control Plane " in sentence for sentence in sentences) == 5, sentences
