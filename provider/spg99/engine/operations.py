@@ -76,17 +76,26 @@ def running(workspace: Workspace, options: Options, listener: Listener) -> Itera
             yield run, providers
         except Spg99Error as error:
             run.fail(error.message)
-        if not options.dry_run and run.dirty:
-            try:
-                snapshot.save()
-                if snapshot.has_secrets:
-                    workspace.settings.remember_salt(workspace.crypter)
-            except Spg99Error as error:
-                if error.message not in {f.message for f in run.result.failures}:
-                    run.fail(error.message)
+        if not options.dry_run and _saved(run, workspace):
+            providers.cancel()  # as Pulumi does when it ends in order: they may forget what the state holds now
         if run.result.cancelled and not run.result.failures:
             run.fail("The run was interrupted. What was done until then is in the state.")
         run.result.seconds = time.perf_counter() - run.began
+
+
+def _saved(run: Run, workspace: Workspace) -> bool:
+    """Writes the state where anything has changed in it, and whether the file is known to hold all of it now."""
+    if not run.dirty:
+        return not run.result.failures  # what could not be written in the middle of the run is a failure
+    try:
+        run.snapshot.save()
+        if run.snapshot.has_secrets:
+            workspace.settings.remember_salt(workspace.crypter)
+    except Spg99Error as error:
+        if error.message not in {f.message for f in run.result.failures}:
+            run.fail(error.message)
+        return False
+    return True
 
 
 def need_passphrase_if_kept(workspace: Workspace) -> None:

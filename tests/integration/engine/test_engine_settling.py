@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from spg99.engine.backend import StackFile
+from spg99.errors import Spg99Error
+
 BOX = 'Box("box", text="a", size=1)'
 OTHER = 'Box("other", text="o", size=1)'
 
@@ -133,3 +136,19 @@ def test_what_cannot_be_asked_stays_open_and_is_said(house: Any) -> None:
     assert [op["type"] for op in _open(house)] == ["creating", "deleting"]
     house.behave()
     assert house.up().ok and not _open(house), "made again, under the same name"
+
+
+def test_providers_hear_of_the_end_of_a_run_that_is_in_the_state(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pulumi's Cancel: what they have kept for the case of a lost answer may go. Not in a preview, which writes nothing, and not
+    while the state could not be written."""
+    house.preview(BOX)
+    assert "cancel" not in house.journal()
+    house.up()
+    assert house.journal()[-1] == "cancel"
+
+    def full(_file: StackFile, _deployment: bytes | None) -> None:
+        raise Spg99Error("There is no room on the disk.")
+
+    monkeypatch.setattr(StackFile, "write", full)
+    assert "no room on the disk" in house.why(house.up(BOX + "\n" + OTHER, ok=False))
+    assert "cancel" not in house.journal()

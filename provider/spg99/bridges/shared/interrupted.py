@@ -30,7 +30,7 @@ async def was_made(
 
     None: it made none, and with `withdraw` it never will.
     """
-    values = await _made(operations._client, noun, inputs, declaration, withdraw)
+    values = await _made(operations.client, noun, inputs, declaration, withdraw)
     if values is None:
         return None
     return Found(noun.id_of(values), values, inputs_of(noun, values, values, dict(inputs))), _unfinished(noun, values)

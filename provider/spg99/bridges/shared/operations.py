@@ -73,6 +73,11 @@ class Operations:
         self._answered: list[str] = []
         """Keys of the creates that were answered and not acknowledged yet."""
 
+    @property
+    def client(self) -> Client:
+        """The connection, for who asks what changes nothing (interrupted.py)."""
+        return self._client
+
     async def aclose(self) -> None:
         """Ends the event stream and closes all connections."""
         await self._waiter.aclose()
