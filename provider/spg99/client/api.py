@@ -21,6 +21,7 @@ from spg99.client.transport import Answer, Transport
 from spg99.declarer import HEADER, Declarer
 from spg99.errors import BadRequest, Internal
 from spg99.ids import new_id
+from spg99.reach import ClientSettings
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
@@ -65,6 +66,25 @@ class Client:
             user_agent=user_agent,
             ca_file=ca_file,
             transport=transport,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        settings: ClientSettings,
+        *,
+        timeout_seconds: float = 30,
+        max_attempts: int = 6,
+        user_agent: str | None = None,
+    ) -> Self:
+        """A client of the Control Plane that was found (`reach.client_settings`)."""
+        return cls(
+            settings.cp_url,
+            settings.api_key,
+            ca_file=settings.ca_file,
+            timeout_seconds=timeout_seconds,
+            max_attempts=max_attempts,
+            user_agent=user_agent,
         )
 
     async def __aenter__(self) -> Self:
@@ -257,13 +277,16 @@ class Client:
         self,
         method: str,
         path: str,
+        values: Mapping[str, Any] | None = None,
         *,
         json: Any = None,
         params: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
-        """Any other call (`/account`, `/keys/{id}/rotate`, ...): the JSON value of the answer.
+        """Any other call (`/account`, `/keys/{key_id}/rotate`, ...): the JSON value of the answer.
+
+        `path` is written as the API's documentation writes it; `values` go into its braces, quoted.
 
         A POST without a key is given one, so that a lost answer can be asked for again.
         """
@@ -272,7 +295,12 @@ class Client:
             sent["Idempotency-Key"] = idempotency_key or new_id("idem")
         wait = (params or {}).get("wait", 0)
         return await self._transport.send(
-            method, path, json=json, params=_query(params), headers=sent, wait_seconds=float(wait)
+            method,
+            path.format(**_quoted(values or {})),
+            json=json,
+            params=_query(params),
+            headers=sent,
+            wait_seconds=float(wait),
         )
 
 
@@ -306,14 +334,6 @@ def _parsed(noun: Any, value: Any) -> Any:
 
 
 def _typed(noun: type[R], value: Any) -> R:
-    from pydantic import ValidationError
+    from spg99.client.typed import understood  # start time: brings pydantic along, which bridges never need
 
-    try:
-        return noun.model_validate(value)
-    except ValidationError as error:
-        # Names of fields only: pydantic would quote the values, and some are secrets.
-        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "(all)" for e in error.errors(include_input=False)}))
-        raise Internal(
-            f"The Control Plane answered a {noun.NOUN} that this version does not understand (fields: {fields}). "
-            "Client and Control Plane should have the same version."
-        ) from None
+    return understood(noun, noun.NOUN, value)

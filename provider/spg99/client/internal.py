@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import ValidationError
 
 from spg99 import log
 from spg99.client.events import follow
 from spg99.client.transport import Transport
-from spg99.errors import Internal
+from spg99.client.typed import understood
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity, Message
 from spg99.protocol.gateway import (
     CHANGES_SILENCE_SECONDS,
@@ -133,14 +132,16 @@ class InternalClient:
             silence_seconds=CHANGES_SILENCE_SECONDS,
         ):
             if event is not None:
-                yield int(event.id), _parsed(Change, event.data)
+                yield int(event.id), _understood(Change, event.data)
             elif on_open is not None:
                 on_open()
 
     async def _post(
         self, path: str, message: Message, kind: type[M], *, wait_seconds: float = 0.0, is_repeatable: bool = False
     ) -> M:
-        return _parsed(kind, await self._send(path, message, wait_seconds=wait_seconds, is_repeatable=is_repeatable))
+        return _understood(
+            kind, await self._send(path, message, wait_seconds=wait_seconds, is_repeatable=is_repeatable)
+        )
 
     async def _send(self, path: str, message: Message, *, wait_seconds: float = 0.0, is_repeatable: bool) -> Any:
         body = message.model_dump(mode="json")
@@ -149,11 +150,5 @@ class InternalClient:
         )
 
 
-def _parsed(kind: type[M], value: Any) -> M:
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "(all)" for e in error.errors(include_input=False)}))
-        raise Internal(
-            f"The Control Plane answered a {kind.__name__} that is not understood (fields: {fields})."
-        ) from None
+def _understood(kind: type[M], value: Any) -> M:
+    return understood(kind, kind.__name__, value)

@@ -32,7 +32,7 @@ def _action(
         sent = {key: value for key, value in given.items() if value is not None}
 
         async def work(client: Any) -> Any:
-            answer = await client.call(method, kind.item_path(human_id) + path, json=sent or None)
+            answer = await client.call(method, kind.ITEM_PATH + path, human_id, json=sent or None)
             is_operation = isinstance(answer, dict) and "op_id" in answer and "status" in answer
             return await finished(client, answer) if is_operation else answer
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from spg99.commands.checks import Finding
-from spg99.commands.connection import Connection
+from spg99.commands.connection import Connection, ask
 from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.ports import hold_port
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
@@ -57,24 +57,19 @@ def control_plane(data_dir: Path | None) -> Finding:
         is_meant = any(os.environ.get(name) for name in _SAID)
         return Finding("fail" if is_meant else "warn", "Control Plane", "no address or no key", error.message)
 
-    async def ask() -> str:
-        from spg99.client import Client
-
-        async with Client(
-            settings.cp_url, settings.api_key, timeout_seconds=ANSWER_SECONDS, max_attempts=2, ca_file=settings.ca_file
-        ) as client:
-            account = await client.call("GET", "/account")
-            return str(account.get("account_id") or account.get("name") or "")
-
-    import asyncio
-
     try:
-        known_as = asyncio.run(ask())
+        account = ask(
+            settings, lambda client: client.call("GET", "/account"), timeout_seconds=ANSWER_SECONDS, max_attempts=2
+        )
     except Unauthorized as error:
         return Finding("fail", "Control Plane", f"{settings.cp_url} answers, the key is refused", error.message)
     except Spg99Error as error:
         return Finding("fail", "Control Plane", f"{settings.cp_url}: {error.message}", "Start it, or set SPG99_CP_URL.")
-    return Finding("ok", "Control Plane", f"{settings.cp_url}, key of account {known_as}")
+    return Finding(
+        "ok",
+        "Control Plane",
+        f"{settings.cp_url}, key of account {account.get('account_id') or account.get('name') or ''}",
+    )
 
 
 def gateway(state: DevState | None) -> Finding:

@@ -66,15 +66,19 @@ class Connection:
 
     def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Runs `work` with an open client."""
-        settings = self.settings()
+        return ask(self.settings(), work)
 
-        async def run() -> T:
-            from spg99.client import Client
 
-            async with Client(settings.cp_url, settings.api_key, ca_file=settings.ca_file) as client:
-                return await work(client)
+def ask(settings: ClientSettings, work: Callable[[Client], Awaitable[T]], **patience: Any) -> T:
+    """Runs `work` with a client of this Control Plane. `patience`: `timeout_seconds` and `max_attempts` of `Client.of`."""
 
-        return asyncio.run(run())
+    async def run() -> T:
+        from spg99.client import Client
+
+        async with Client.of(settings, **patience) as client:
+            return await work(client)
+
+    return asyncio.run(run())
 
 
 def with_address(body: Body) -> Body:

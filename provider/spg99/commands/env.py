@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 from pathlib import Path
 
 import click
 
+from spg99.commands.connection import ask
 from spg99.commands.dev_folder import DevFolder
 from spg99.errors import Spg99Error, Unauthorized
-from spg99.reach import CA_FILE_VARIABLE
+from spg99.reach import CA_FILE_VARIABLE, ClientSettings
 
 ASK_SECONDS = 5.0
 
@@ -41,22 +41,9 @@ def env(data_dir: Path | None, as_json: bool) -> None:
 def refuse_a_dead_key(folder: DevFolder, values: dict[str, str]) -> None:
     """Raises Unauthorized, with the way out, when the running dev does not know the admin key any more. A dev that cannot
     answer at this moment proves nothing."""
-    # Loaded here: the rest of the command is files.
-    from spg99.client import Client
-
-    async def ask() -> None:
-        ca_file = values.get(CA_FILE_VARIABLE)
-        async with Client(
-            values["SPG99_CP_URL"],
-            values["SPG99_API_KEY"],
-            ca_file=ca_file,
-            timeout_seconds=ASK_SECONDS,
-            max_attempts=2,
-        ) as client:
-            await client.call("GET", "/account")
-
+    settings = ClientSettings(values["SPG99_CP_URL"], values["SPG99_API_KEY"], values.get(CA_FILE_VARIABLE))
     try:
-        asyncio.run(ask())
+        ask(settings, lambda client: client.call("GET", "/account"), timeout_seconds=ASK_SECONDS, max_attempts=2)
     except Unauthorized:
         raise Unauthorized(
             f"The admin key in {folder.admin_key_file} was revoked or has expired, so nothing is printed. "

@@ -25,8 +25,6 @@ def operations() -> None:
 @with_connection
 def get(connection: Connection, op_id: str, wait_seconds: int) -> None:
     """Shows one operation."""
-    from urllib.parse import quote
-
     params = {"wait": wait_seconds} if wait_seconds else None
-    answer = connection.call(lambda client: client.call("GET", f"/operations/{quote(op_id, safe='')}", params=params))
+    answer = connection.call(lambda client: client.call("GET", "/operations/{op_id}", {"op_id": op_id}, params=params))
     show_one(answer, as_json=connection.as_json)

@@ -94,7 +94,7 @@ async def finished(client: Client, operation: dict[str, Any]) -> dict[str, Any]:
     """Waits for an operation. Raises Unavailable with its reason when it failed."""
     while operation.get("status") == "running":
         try:
-            operation = await client.call("GET", f"/operations/{operation['op_id']}", params={"wait": WAIT_SECONDS})
+            operation = await client.call("GET", "/operations/{op_id}", operation, params={"wait": WAIT_SECONDS})
         except NotFound:
             return operation | {"status": "succeeded"}
     if operation.get("status") == "failed":

@@ -101,11 +101,6 @@ class Resource(BaseModel):
         return cls.COLLECTION_PATH.format(**values)
 
     @classmethod
-    def item_path(cls, values: dict[str, Any]) -> str:
-        """The API path (without `/v2`) of the object with these field values."""
-        return cls.ITEM_PATH.format(**values)
-
-    @classmethod
     def path_fields(cls) -> frozenset[str]:
         """Spec fields that stand in the collection's path and therefore not in the body."""
         return frozenset(name for _, name, _, _ in Formatter().parse(cls.COLLECTION_PATH) if name)

@@ -98,8 +98,14 @@ async def test_429_for_an_hour_is_told_not_waited_for() -> None:
 
 async def test_a_post_without_a_key_gets_one() -> None:
     async with serve(answer("204 No Content")) as script, Client(script.url, KEY) as client:
-        await client.call("POST", "/keys/key_1/rotate", json={})
+        await client.call("POST", "/keys/{key_id}/rotate", {"key_id": "key_1"}, json={})
     assert len(keys_of(script.seen)) == 1
+
+
+async def test_a_value_with_a_slash_does_not_become_another_path() -> None:
+    async with serve(answer("204 No Content")) as script, Client(script.url, KEY) as client:
+        await client.call("GET", "/tenants/{tenant}/credentials", {"tenant": "../keys?x=1"})
+    assert script.seen[0].split()[1] == b"/v2/tenants/..%2Fkeys%3Fx%3D1/credentials"
 
 
 async def test_a_lost_answer_under_if_match_is_not_asked_for_again() -> None:

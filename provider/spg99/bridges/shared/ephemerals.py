@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from spg99.dsn import parse_dsn
 from spg99.errors import Forbidden, Internal, NotFound
@@ -37,7 +36,7 @@ async def open_tenant_dsn(client: Client, inputs: Mapping[str, Any]) -> Opened:
     if database is not None:
         dsn = _text(await _database(client, name, str(database)), "connection_string")
     else:
-        dsn = _text(await client.call("GET", f"/tenants/{quote(name, safe='')}/credentials"), "dsn_template")
+        dsn = _text(await client.call("GET", "/tenants/{tenant}/credentials", {"tenant": name}), "dsn_template")
     try:
         parts = parse_dsn(dsn)
     except FunctionFault as fault:
@@ -77,7 +76,7 @@ async def open_api_key(client: Client, inputs: Mapping[str, Any]) -> Opened:
 async def close_api_key(client: Client, private: Mapping[str, Any]) -> None:
     """Revokes the key. One that is gone is fine."""
     try:
-        await client.call("DELETE", f"/keys/{quote(str(private['key_id']), safe='')}")
+        await client.call("DELETE", "/keys/{key_id}", private)
     except NotFound:
         return
 
@@ -85,19 +84,19 @@ async def close_api_key(client: Client, private: Mapping[str, Any]) -> None:
 async def _tenant_name(client: Client, tenant: str) -> str:
     if not _TENANT_ID.fullmatch(tenant):
         return tenant
-    return _text(await client.call("GET", f"/tenants/{tenant}"), "name")
+    return _text(await client.call("GET", "/tenants/{tenant}", {"tenant": tenant}), "name")
 
 
 async def _database(client: Client, tenant: str, database: str) -> Any:
     """The database of this name or id, if it is the tenant's. Raises NotFound."""
     if _DATABASE_ID.fullmatch(database):
         try:
-            found = await client.call("GET", f"/dbs/{database}")
+            found = await client.call("GET", "/dbs/{db_id}", {"db_id": database})
         except NotFound:
             found = None  # then it is a name after all
         if found is not None and _text(found, "tenant") == tenant:
             return found
-    return await client.call("GET", f"/tenants/{quote(tenant, safe='')}/dbs/{quote(database, safe='')}")
+    return await client.call("GET", "/tenants/{tenant}/dbs/{name}", {"tenant": tenant, "name": database})
 
 
 def _text(answer: Any, name: str) -> str:

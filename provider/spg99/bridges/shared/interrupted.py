@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from spg99.bridges.shared.objects import Values, body_of, idempotency_key, inputs_of, is_going, is_same, keep_secrets
 from spg99.bridges.shared.operations import Found, Operations
@@ -40,13 +39,14 @@ async def _made(
     client: Client, noun: Noun, inputs: Mapping[str, Any], declaration: str, withdraw: bool
 ) -> Values | None:
     body = body_of(noun, inputs)
-    path = noun.collection_path.format(**{name: quote(str(value), safe="") for name, value in body.items()})
     sent = {name: value for name, value in body.items() if name not in noun.path_fields()}
     headers = {REPLAY_ONLY: "withdraw" if withdraw else "look"}
     for life in range(LIVES_MAX):
         key = idempotency_key(declaration, noun, body, life)
         try:
-            answer = await client.call("POST", path, json=sent, headers=headers, idempotency_key=key)
+            answer = await client.call(
+                "POST", noun.collection_path, body, json=sent, headers=headers, idempotency_key=key
+            )
         except NotFound:
             return None
         except Conflict as conflict:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPTS_MAX = 10
-"""About half a minute: a Control Plane that is being restarted comes back in less."""
-
 
 class Reach:
     """Operations on the configured Control Plane, for any thread."""
@@ -30,7 +27,7 @@ class Reach:
         self._configuration = configuration
         self._version = version
         self._lock = allocate_lock()
-        self._open: tuple[Client, Operations] | None = None
+        self._open: Operations | None = None
         self.is_interrupted = False
         """All waits were ended; a new configuration makes a new connection."""
 
@@ -38,13 +35,13 @@ class Reach:
         """Carries out `work` in the event loop and waits for it in this thread."""
         from spg99.bridges.shared import background
 
-        return background.run(work(self._connected()[1]))
+        return background.run(work(self._connected()))
 
     def run_client(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         """The same, for work that needs the client itself."""
         from spg99.bridges.shared import background
 
-        return background.run(work(self._connected()[0]))
+        return background.run(work(self._connected().client))
 
     def interrupt(self) -> None:
         """Ends all waits, those to come too. Returns at once."""
@@ -52,29 +49,26 @@ class Reach:
         if self._open is not None:
             from spg99.bridges.shared import background
 
-            background.call(self._open[1].interrupt)
+            background.call(self._open.interrupt)
 
-    def _connected(self) -> tuple[Client, Operations]:
+    def _connected(self) -> Operations:
         from spg99.bridges.shared import background
 
         with self._lock:
             if self._open is None:
                 self._open = background.run(self._connect())
                 if self.is_interrupted:
-                    background.call(self._open[1].interrupt)
+                    background.call(self._open.interrupt)
             return self._open
 
-    async def _connect(self) -> tuple[Client, Operations]:
-        from spg99.bridges.shared.operations import Operations
+    async def _connect(self) -> Operations:
+        from spg99.bridges.shared.connecting import connected
         from spg99.bridges.shared.words import TERRAFORM
-        from spg99.client import Client
+        from spg99.reach import ClientSettings
 
-        settings = self._configuration
-        client = Client(
-            settings.url,
-            settings.api_key,
-            ca_file=settings.ca_file or None,
-            max_attempts=ATTEMPTS_MAX,
-            user_agent=user_agent(self._version, settings.terraform_version, os.environ),
+        given = self._configuration
+        return connected(
+            ClientSettings(given.url, given.api_key, given.ca_file or None),
+            TERRAFORM,
+            user_agent=user_agent(self._version, given.terraform_version, os.environ),
         )
-        return client, Operations(client, TERRAFORM)

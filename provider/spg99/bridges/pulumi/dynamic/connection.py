@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPTS_MAX = 10
-"""About half a minute: a Control Plane that is being restarted comes back in less."""
-
 _lock = threading.Lock()
 _open: dict[ClientSettings, Operations] = {}
 
@@ -57,10 +54,7 @@ def interrupt() -> None:
 
 
 async def _connect(settings: ClientSettings) -> Operations:
-    from spg99.bridges.shared.operations import Operations
+    from spg99.bridges.shared.connecting import connected
     from spg99.bridges.shared.words import PULUMI_DYNAMIC
-    from spg99.client import Client
 
-    return Operations(
-        Client(settings.cp_url, settings.api_key, ca_file=settings.ca_file, max_attempts=ATTEMPTS_MAX), PULUMI_DYNAMIC
-    )
+    return connected(settings, PULUMI_DYNAMIC)

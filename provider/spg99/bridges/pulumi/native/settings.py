@@ -28,8 +28,6 @@ from spg99.shapes import Field, Package
 if TYPE_CHECKING:
     from spg99.bridges.shared.operations import Operations
 
-ATTEMPTS_MAX = 10
-"""About half a minute: a Control Plane that is being restarted comes back in less."""
 _PULUMIS_OWN = {"version", "pluginDownloadURL", "parameterization"}
 """Keys of a provider's inputs that are meant for the engine."""
 
@@ -137,13 +135,11 @@ class Connection:
 
 
 def _connect(given: Mapping[str, Any]) -> Operations:
-    from spg99.bridges.shared.operations import Operations
-    from spg99.client import Client
+    from spg99.bridges.shared.connecting import connected
     from spg99.reach import client_settings
 
-    settings = client_settings(url=given.get("url"), api_key=given.get("api_key"), ca_file=given.get("ca_file"))
-    return Operations(
-        Client(settings.cp_url, settings.api_key, ca_file=settings.ca_file, max_attempts=ATTEMPTS_MAX), PULUMI
+    return connected(
+        client_settings(url=given.get("url"), api_key=given.get("api_key"), ca_file=given.get("ca_file")), PULUMI
     )
 
 
