@@ -5,7 +5,6 @@ Here: files. Not here: starting what they speak of (supervisor.py). dev.json hol
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import stat
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from spg99.atomic_write import make_folders, write_file
 from spg99.errors import Conflict, Unavailable
 
 
@@ -57,7 +57,7 @@ class DevFolder:
 
     def prepare(self) -> None:
         """Makes the folder. Root's PostgreSQL runs as another user, who must be able to walk through it (not read it)."""
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        make_folders(self.data_dir)
         seen = self.data_dir.stat()
         if os.geteuid() == 0 and seen.st_uid == 0 and not seen.st_mode & stat.S_IXOTH:
             self.data_dir.chmod(stat.S_IMODE(seen.st_mode) | stat.S_IXOTH)
@@ -109,7 +109,7 @@ class DevFolder:
 
     def write(self, state: DevState) -> None:
         """Replaces dev.json as a whole."""
-        replace_file(self.state_file, state.model_dump_json(indent=2) + "\n", mode=0o644)
+        write_file(self.state_file, state.model_dump_json(indent=2) + "\n", mode=0o644)
 
     def running(self) -> DevState:
         """The state of the dev that runs here. Raises Unavailable with what to do when none does or it is not up yet."""
@@ -125,7 +125,7 @@ class DevFolder:
         if not files:
             self.ca_bundle_file.unlink(missing_ok=True)
             return None
-        replace_file(self.ca_bundle_file, "".join(file.read_text() for file in files), mode=0o644)
+        write_file(self.ca_bundle_file, "".join(file.read_text() for file in files), mode=0o644)
         return self.ca_bundle_file
 
     def admin_key(self) -> str:
@@ -134,20 +134,3 @@ class DevFolder:
             return self.admin_key_file.read_text().strip()
         except OSError as error:
             raise Unavailable(f"The admin key {self.admin_key_file} cannot be read: {error.strerror}.") from error
-
-
-def replace_file(path: Path, text: str, *, mode: int) -> None:
-    """Writes a file as a whole: a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(handle, "w") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spg99 import log
+from spg99.atomic_write import write_file
 from spg99.commands.child import Child, Plan
-from spg99.commands.dev_folder import DevFolder, DevState, replace_file
+from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.endpoints import api_endpoint, certificate_names
 from spg99.commands.installation import Installation
 from spg99.commands.leftovers import end_databases, end_former
@@ -113,7 +114,7 @@ class Supervisor:
         self.state = self.state.model_copy(update=reachable)
         self._note()
         if settings.ready_file is not None:
-            replace_file(settings.ready_file, self.state.model_dump_json(indent=2) + "\n", mode=0o644)
+            write_file(settings.ready_file, self.state.model_dump_json(indent=2) + "\n", mode=0o644)
 
     def _hold(self, wanted: int | None, used_last: int | None, usual: int, flag: str) -> Hold:
         hold = hold_first(self._settings.host, candidates(wanted, used_last=used_last, usual=usual), flag=flag)

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from spg99 import log
+from spg99.atomic_write import write_file
 from spg99.control_plane.store import setup
 from spg99.errors import BadRequest, CannotWake, Conflict
 from spg99.postgres import Cluster, find_binaries, prepare_account
@@ -155,8 +156,7 @@ class EmbeddedCatalogue:
             rules, names = "local all all peer map=spg99\n", f'spg99 "{me}" {OWNER}\nspg99 "{me}" {ADMIN}\n'
         for name, text in (("pg_hba.conf", rules), ("pg_ident.conf", names)):
             path = self._folder / name
-            path.write_text("# Written by SPG99 at each start.\n" + text)
-            path.chmod(0o644)
+            write_file(path, "# Written by SPG99 at each start.\n" + text, mode=0o644)
 
     def _url(self, role: str, database: str) -> str:
         host = quote(str(self._cluster.socket_dir), safe="")

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from urllib.parse import unquote
 import yaml
 
 from spg99 import faults
+from spg99.atomic_write import make_folders, write_file
 from spg99.engine.project import Project, check_stack_name
 from spg99.engine.state import DEPLOYMENT_VERSION, check_version
 from spg99.errors import BadRequest, Conflict, NotFound, Unavailable
@@ -66,8 +65,8 @@ class Backend:
                 return
             if any((self.pulumi / "stacks").glob("*.json")):
                 raise BadRequest(f"{self.pulumi} has Pulumi's old layout; run `pulumi state upgrade` first.")
-            self.pulumi.mkdir(parents=True, exist_ok=True)
-            _replace(meta, b"version: 1\n")
+            make_folders(self.pulumi)
+            write_file(meta, b"version: 1\n")
         except yaml.YAMLError as error:
             raise BadRequest(f"{meta} cannot be read: {error}") from error
         except OSError as error:
@@ -136,8 +135,12 @@ class StackFile:
         head = f'{{"version":{DEPLOYMENT_VERSION},"checkpoint":{{"stack":{json.dumps(self.qualified_name)}'.encode()
         body = b"" if deployment is None else b',"latest":' + deployment
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self.file, head + body + b"}}\n")
+            make_folders(self.file.parent)
+            write_file(
+                self.file,
+                head + body + b"}}\n",
+                before_rename=lambda: faults.point("engine.state.before_rename"),
+            )
         except OSError as error:
             raise _cannot(self.file, "be written", error) from error
 
@@ -145,7 +148,7 @@ class StackFile:
         """Keeps the checkpoint of before this run."""
         if self.file.is_file():
             try:
-                shutil.copyfile(self.file, self.file.with_name(self.file.name + ".bak"))
+                write_file(self.file.with_name(self.file.name + ".bak"), self.file.read_bytes())
             except OSError as error:
                 raise _cannot(self.file, "be copied", error) from error
 
@@ -155,20 +158,6 @@ class StackFile:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.file.parent.rmdir()
-
-
-def _replace(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())  # a rename may reach the disk before the content does
-        faults.point("engine.state.before_rename")
-        os.replace(temporary, file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _cannot(file: Path, what: str, error: OSError) -> Unavailable:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from spg99.atomic_write import write_file
 from spg99.engine.backend import StackFile
 from spg99.errors import Conflict, Unavailable
 
@@ -37,7 +38,8 @@ def held(stack: StackFile) -> Iterator[list[str]]:
     }
     try:
         stack.lock_folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content))
+        # In there every file counts as a lock, a draft too.
+        write_file(file, json.dumps(content), durable=False, draft_folder=stack.lock_folder.parent)
     except OSError as error:
         raise Unavailable(f"The lock {file} cannot be written: {error.strerror}.") from error
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from spg99.atomic_write import make_folders, write_file
 from spg99.engine.crypt import Crypter
 from spg99.engine.urns import DYNAMIC_PACKAGES
 from spg99.engine.values import reveal, secret
@@ -178,13 +179,10 @@ class StackSettings:
             self.save()
 
     def save(self) -> None:
-        """Writes the file, atomically."""
-        temporary = self.file.with_suffix(".yaml.tmp")
+        """Writes the file, atomically and durably: the salt in it decrypts every secret of the stack. Raises Unavailable."""
         try:
-            temporary.write_text(yaml.safe_dump(self.raw, sort_keys=False, allow_unicode=True))
-            os.replace(temporary, self.file)
+            write_file(self.file, yaml.safe_dump(self.raw, sort_keys=False, allow_unicode=True))
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise Unavailable(f"{self.file} cannot be written: {error.strerror}.") from error
 
 
@@ -251,8 +249,8 @@ def select_stack(project: Project, stack: str | None, backend_url: str) -> None:
         stacks[backend_url] = f"organization/{project.name}/{check_stack_name(stack)}"
     raw["stacks"] = stacks
     file = _selection_file(project)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(raw, indent=4))
+    make_folders(file.parent)
+    write_file(file, json.dumps(raw, indent=4))
 
 
 def _selection(project: Project) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spg99 import faults, log
+from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, in_use, writer
 from spg99.node.confinement import Confinement, launcher, oom_environment
@@ -22,7 +23,6 @@ from spg99.node.storage import Storage
 from spg99.node.writer import Writer
 from spg99.postgres import Account, Binaries, Cluster, Running
 from spg99.postgres.cluster import StopMode
-from spg99.postgres.durable import replace_file
 from spg99.postgres.logfile import cause_of_end, read_since
 from spg99.processes import Bell
 from spg99.protocol.node import ComputeSeen
@@ -100,7 +100,7 @@ class Computes:
         )
         writer.write_fence(timeline, record)
         rules = access.hba_rules(database_name=order.database_name, pg_user=order.pg_user)
-        replace_file(timeline.hba_file, rules, mode=0o644, durable=False)
+        write_file(timeline.hba_file, rules, mode=0o644, durable=False)
         settings = compute_settings(
             order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir,
             within=self.storage.bounds(order.profile, order.storage_limit_bytes),

@@ -7,7 +7,6 @@ runs without the library. Not here: the rules (storage_rules.py), the page (stor
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from spg99 import log
+from spg99.atomic_write import write_file, write_if_changed
 from spg99.node import sessions
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.profiles import PROFILES
@@ -31,7 +31,7 @@ from spg99.node.storage_rules import (
     sentence,
 )
 from spg99.postgres import Account
-from spg99.postgres.durable import replace_file
+from spg99.postgres.accounts import make_folder
 from spg99.postgres.preload import Preload
 from spg99.postgres.reserve import Disk, Reserve, disk_of
 from spg99.protocol.node import StorageHeldBy, StorageSeen
@@ -241,7 +241,7 @@ class Storage:
     def _make_read_only(self, held: _Held, read_only: bool) -> None:
         # The one file that PostgreSQL reads again and that no tenant can change: ALTER SYSTEM is off.
         path = held.timeline.data_dir / "postgresql.auto.conf"
-        replace_file(path, _READ_ONLY if read_only else _NOTHING, mode=0o600, durable=False)
+        write_file(path, _READ_ONLY if read_only else _NOTHING, mode=0o600, durable=False)
         if self._account is not None:
             os.chown(path, self._account.uid, self._account.gid)
         sessions.read_settings_again(held.postmaster_pid)
@@ -260,20 +260,14 @@ def _watch_seconds(held: _Held) -> float:
 
 
 def _shared(library: Path, folder: NodeFolder) -> Path | None:
-    """The library where the account that runs PostgreSQL can read it; None when none was built. A copy in use stays as it is."""
+    """The library where the account that runs PostgreSQL can read it; None when none was built. A copy in use stays as it is,
+    and one that is not what was built is replaced."""
     try:
         text = library.read_bytes()
     except OSError:
         return None
     target = folder.lib_dir / f"storage_limit-{hashlib.sha256(text).hexdigest()[:12]}.so"
-    if not target.exists():
-        folder.lib_dir.mkdir(mode=0o755, exist_ok=True)
-        folder.lib_dir.chmod(0o755)
-        draft = target.with_suffix(".draft")
-        draft.write_bytes(text)
-        draft.chmod(0o755)
-        draft.rename(target)
-        with contextlib.suppress(OSError):
-            for old in folder.lib_dir.glob("*.draft"):
-                old.unlink()
+    make_folder(folder.lib_dir, mode=0o755)
+    # Never by its name alone: an empty library is loaded without a word, and then no limit holds.
+    write_if_changed(target, text, mode=0o755)
     return target

@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 
 from spg99 import log
+from spg99.atomic_write import sync_file_system, sync_folder, write_if_changed
 from spg99.errors import BadRequest
 from spg99.node.access import TEMPLATE_REVISION, TEMPLATE_SQL
 from spg99.node.folder import NodeFolder
 from spg99.node.profiles import TENANT_RULES_NAME
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
-from spg99.postgres.durable import sync_folder
 from spg99.postgres.locks import locked
 
 MAJOR_MIN = 18
@@ -44,12 +44,12 @@ async def prepare_template(folder: NodeFolder, binaries: Binaries, account: Acco
         if not home.exists():
             draft = folder.template_dir / f".draft-{home.name}"
             shutil.rmtree(draft, ignore_errors=True)
-            make_folder(draft, mode=0o755)
+            make_folder(draft, mode=0o755, durable=False)
             cluster = Cluster(draft / "pgdata", folder.run_dir / "template", binaries, account)
             # Without segments kept for later the template, and with it every sleeping database, is 6 MB smaller.
             await cluster.init({"wal_recycle": "off", "min_wal_size": "2MB"})
             await cluster.single_user(TEMPLATE_SQL)
-            draft.rename(home)
+            draft.rename(home)  # its content lasts since single_user
             sync_folder(home.parent)
     return home / "pgdata"
 
@@ -69,21 +69,21 @@ def prepare_extensions(folder: NodeFolder, binaries: Binaries, *, tenant_rules: 
         _log.warning("no library of tenant rules: a password changed by ALTER ROLE will be accepted without effect")
     key = hashlib.sha256("\n".join(texts.values()).encode() + library).hexdigest()[:8]
     home = folder.extensions_dir / f"{binaries.version}-{key}"
-    if home.exists():
-        return home
-    draft = folder.extensions_dir / f".draft-{home.name}"
-    shutil.rmtree(draft, ignore_errors=True)
-    make_folder(draft / "extension", mode=0o755)
-    for name, text in texts.items():
-        (draft / "extension" / f"{name}.control").write_text(trusted(text))
+    make_folder(home / "extension", mode=0o755)
+    files = {Path("extension", f"{name}.control"): trusted(text).encode() for name, text in texts.items()}
+    for name in texts:
         for script in controls[name].parent.glob(f"{name}--*.sql"):
-            shutil.copyfile(script, draft / "extension" / script.name)
-    for path in (draft / "extension").iterdir():
-        path.chmod(0o644)
+            files[Path("extension", script.name)] = script.read_bytes()
     if library:
-        (draft / TENANT_RULES_NAME).write_bytes(library)
-        (draft / TENANT_RULES_NAME).chmod(0o755)
-    draft.rename(home)
+        files[Path(TENANT_RULES_NAME)] = library
+    # Each start looks into each file: with an empty library, as a power cut may leave it, no database starts.
+    written = [
+        write_if_changed(home / name, content, mode=0o755 if name.suffix == ".so" else 0o644, durable=False)
+        for name, content in files.items()
+    ]
+    if any(written):
+        sync_file_system(home)
+        sync_folder(folder.extensions_dir)
     return home
 
 

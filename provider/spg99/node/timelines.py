@@ -9,13 +9,13 @@ import shutil
 from pathlib import Path
 
 from spg99 import faults
+from spg99.atomic_write import sync_folder
 from spg99.errors import Internal
 from spg99.node import access
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.storage_rules import new_timeline_bytes_min
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
-from spg99.postgres.durable import sync_folder
 from spg99.postgres.reserve import disk_of
 from spg99.protocol.tasks import TimelineCreate
 
@@ -42,12 +42,12 @@ class Timelines:
             )
         await asyncio.to_thread(_remove, draft.root)
         try:
-            make_folder(draft.root, mode=0o755)
+            make_folder(draft.root, mode=0o755, durable=False)
             cluster = Cluster(draft.data_dir, self._folder.run_dir / "never", self._binaries, self._account)
             await cluster.create_from(self._template)
             await cluster.single_user(statements)
             faults.point("timeline.create.before_rename")
-            draft.root.rename(home.root)
+            draft.root.rename(home.root)  # its content lasts since single_user
             sync_folder(home.root.parent)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(_remove, draft.root))

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from spg99.atomic_write import write_file
 from spg99.errors import Conflict, Internal
 from spg99.node.folder import TimelineFolder
-from spg99.postgres.durable import replace_file
 from spg99.protocol.node import ComputeSeen
 from spg99.protocol.tasks import ComputeStart
 from spg99.resources import Size
@@ -71,12 +71,12 @@ def read(folder: TimelineFolder) -> Writer | None:
 
 def write_fence(folder: TimelineFolder, record: Writer) -> None:
     """From here on this compute is the writer, whatever happens to the machine."""
-    replace_file(folder.writer_file, record.model_dump_json(exclude=_LIFE - {"compute_id"}), mode=0o600, durable=True)
+    write_file(folder.writer_file, record.model_dump_json(exclude=_LIFE - {"compute_id"}), mode=0o600, durable=True)
 
 
 def write_life(folder: TimelineFolder, record: Writer) -> None:
     """What became of the writer."""
-    replace_file(folder.life_file, record.model_dump_json(include=_LIFE), mode=0o600, durable=False)
+    write_file(folder.life_file, record.model_dump_json(include=_LIFE), mode=0o600, durable=False)
 
 
 def admit(last: Writer | None, order: ComputeStart) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spg99 import log
+from spg99.atomic_write import sync_folder
 from spg99.errors import BadRequest, Internal
 
 DEFAULT_ACCOUNT: Final = "spg99"
@@ -161,11 +162,11 @@ def _may_enter(status: os.stat_result, account: Account) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
-def make_folder(folder: Path, *, mode: int, owner: Account | None = None) -> None:
+def make_folder(folder: Path, *, mode: int, owner: Account | None = None, durable: bool = True) -> None:
     """Makes `folder` with exactly this mode whatever the umask, owned by `owner`, and missing parents open for walking.
-    Folders that exist stay as they are."""
+    `durable`: its name lasts through a power cut. Folders that exist stay as they are."""
     if not folder.parent.exists():
-        make_folder(folder.parent, mode=0o755)
+        make_folder(folder.parent, mode=0o755, durable=durable)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -175,3 +176,5 @@ def make_folder(folder: Path, *, mode: int, owner: Account | None = None) -> Non
     if owner is not None:
         os.chown(folder, owner.uid, owner.gid)
     folder.chmod(mode)
+    if durable:
+        sync_folder(folder.parent)

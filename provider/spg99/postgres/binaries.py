@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -12,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from spg99.atomic_write import install_folder
 from spg99.errors import BadRequest, Internal
 from spg99.postgres.accounts import Account, blocking_folder, make_folder
 
@@ -113,31 +115,47 @@ def _described(bin_dir: Path) -> Binaries:
 
 
 def _copy_once(package: Path, prefix: Path, copy_to: Path) -> Path:
-    """A copy of the installation under `copy_to`, named by the package's version, complete or not there at all."""
+    """A copy of the installation under `copy_to`, named by the package's version, complete or not there at all; one that is damaged is replaced."""
     home = copy_to / f"{WHEEL_NAME}-{importlib.metadata.version(WHEEL_NAME)}-{prefix.name}"
-    copied = home / package.name / prefix.name
-    if copied.is_dir():
-        return copied
+    # Linux wheels keep their libraries beside the package, macOS wheels inside it; programs find them by relative path.
+    libraries = (package.parent / f"{package.name}.libs", package / ".dylibs")
+    parts = [prefix, *(folder for folder in libraries if folder.is_dir())]
+    copies = {part: home / part.relative_to(package.parent) for part in parts}
+    if all(_is_copy(part, copy) for part, copy in copies.items()):
+        return copies[prefix]
     try:
         make_folder(copy_to, mode=0o755)
-        draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=copy_to))
-        try:
-            shutil.copytree(prefix, draft / package.name / prefix.name, symlinks=True, ignore=_NOT_COPIED)
-            # Linux wheels keep their libraries beside the package, macOS wheels inside it; programs find them by relative path.
-            for libraries in (package.parent / f"{package.name}.libs", package / ".dylibs"):
-                if libraries.is_dir():
-                    shutil.copytree(libraries, draft / libraries.relative_to(package.parent), symlinks=True)
+        with tempfile.TemporaryDirectory(prefix=".copy-", dir=copy_to, ignore_cleanup_errors=True) as scratch:
+            draft = Path(scratch) / "draft"
+            for part in parts:
+                shutil.copytree(part, draft / part.relative_to(package.parent), symlinks=True, ignore=_NOT_COPIED)
             _open_to_all(draft)
+            # What runs from a damaged copy keeps its open files.
+            with contextlib.suppress(FileNotFoundError):
+                home.rename(Path(scratch) / "damaged")
             try:
-                draft.rename(home)
+                install_folder(draft, home)
             except OSError:
-                if not copied.is_dir():  # else another process was first, with the same files
+                if not all(_is_copy(part, copy) for part, copy in copies.items()):  # else another process was first
                     raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise Internal(f"PostgreSQL's programs could not be copied to {copy_to}: {error.strerror or error}.") from error
-    return copied
+    return copies[prefix]
+
+
+def _is_copy(original: Path, copy: Path) -> bool:
+    """Whether every file is there at its length: a power cut soon after a copy leaves names of empty files."""
+    for folder, folders, files in os.walk(original):
+        ignored = _NOT_COPIED(folder, [*folders, *files])
+        folders[:] = [name for name in folders if name not in ignored]
+        for name in set(files) - ignored:
+            path = Path(folder, name)
+            try:
+                if (copy / path.relative_to(original)).lstat().st_size != path.lstat().st_size:
+                    return False
+            except FileNotFoundError:
+                return False
+    return True
 
 
 def _open_to_all(draft: Path) -> None:

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from spg99.errors import CannotWake, Conflict, Internal
+from spg99 import faults
+from spg99.atomic_write import install_folder, sync_file_system
+from spg99.errors import BadRequest, CannotWake, Conflict, Internal
 from spg99.postgres import processes
 from spg99.postgres.accounts import Account, make_folder, require_reachable, take_over
 from spg99.postgres.binaries import Binaries
-from spg99.postgres.durable import sync_file_system
 from spg99.postgres.locks import locked
 from spg99.postgres.logfile import complaint_in, last_words, read_since
 from spg99.postgres.preload import Preload
@@ -29,6 +30,8 @@ from spg99.postgres.socket_folder import SOCKET_PATH_BYTES_MAX
 
 ADMIN_ROLE: Final = "spg99_admin"
 """The bootstrap superuser of every cluster of ours."""
+_PARTS: Final = ("PG_VERSION", "global/pg_control")
+"""Without these PostgreSQL does not start. initdb writes the first of them first, the other one near its end."""
 StopMode = Literal["fast", "immediate"]
 _STOP_SIGNAL: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 START_SECONDS: Final = 600.0
@@ -59,32 +62,38 @@ class Cluster:
 
     @property
     def exists(self) -> bool:
-        """Whether the data folder holds a cluster (initdb writes PG_VERSION)."""
-        return (self.data_dir / "PG_VERSION").is_file()
+        """Whether the data folder holds a cluster: all of it has its name at once, so these two stand for the rest."""
+        return not self._missing()
 
     async def init(self, settings: Mapping[str, str] | None = None) -> None:
         """Makes an empty cluster: UTF-8, an order of text that does not hang on the machine's libc, small WAL segments.
 
-        `settings` hold from its first moment and are written into its postgresql.conf.
+        `settings` hold from its first moment and are written into its postgresql.conf. Whole or not there, also after a
+        power cut. Raises BadRequest, and touches nothing, where other files stand in its place.
         """
         async with self._only_one():
             if self.exists:
                 return
-            self._make_data_dir()
+            draft = self._make_draft()
             await self._run(
-                "initdb", "--pgdata", self.data_dir, "--username", ADMIN_ROLE, "--auth", "trust", "--encoding", "UTF8",
+                "initdb", "--pgdata", draft, "--username", ADMIN_ROLE, "--auth", "trust", "--encoding", "UTF8",
                 "--wal-segsize", "1", "--no-instructions", "--no-sync", *_locale_options(self.binaries.major),
                 *(word for name, value in (settings or {}).items() for word in ("-c", f"{name}={value}")),
             )  # fmt: skip
-            await asyncio.to_thread(sync_file_system, self.data_dir)
+            faults.point("cluster.init.before_rename")
+            await asyncio.to_thread(install_folder, draft, self.data_dir)
 
     async def create_from(self, template: Path) -> None:
-        """Makes the cluster as a copy of a stopped one; shares the blocks where the file system can (XFS, btrfs, APFS)."""
+        """Makes the cluster as a copy of a stopped one; shares the blocks where the file system can (XFS, btrfs, APFS).
+
+        Whole or not there; it lasts through a power cut once `single_user` has returned. Raises BadRequest as `init` does.
+        """
         async with self._only_one():
             if self.exists:
                 return
-            self._make_data_dir()
-            await asyncio.to_thread(self._copy, template)
+            draft = self._make_draft()
+            await asyncio.to_thread(self._copy, template, draft)
+            draft.rename(self.data_dir)
 
     async def single_user(self, statements: list[str]) -> None:
         """Runs SQL as superuser on the stopped cluster without opening it to anyone, and makes the whole of it durable.
@@ -115,8 +124,11 @@ class Cluster:
 
         Raises CannotWake with PostgreSQL's own reason when it does not, Conflict when it runs already.
         """
-        if not self.exists:
-            raise CannotWake(f"The database's files are missing or damaged: {self.data_dir} holds no cluster.")
+        if missing := self._missing():
+            raise CannotWake(
+                f"The database's files are missing or damaged: {self.data_dir} holds no whole cluster "
+                f"({' and '.join(missing)} missing or empty)."
+            )
         async with self._only_one():
             require_reachable(self.data_dir.parent, self.account)
             await self._clear_the_way(port)
@@ -185,20 +197,41 @@ class Cluster:
             make_folder(self.data_dir.parent, mode=0o755)
         return locked(self.data_dir.with_name(self.data_dir.name + ".lock"))
 
-    def _make_data_dir(self) -> None:
-        require_reachable(self.data_dir.parent, self.account)
-        if self.data_dir.exists():
-            shutil.rmtree(self.data_dir)  # no PG_VERSION in it: an attempt that was cut short
-        make_folder(self.data_dir, mode=0o700, owner=self.account)
+    def _missing(self) -> list[str]:
+        """Those of the files that no cluster can do without that are not there, or empty."""
+        missing = []
+        for name in _PARTS:
+            try:
+                if (self.data_dir / name).stat().st_size > 0:
+                    continue
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            missing.append(name)
+        return missing
 
-    def _copy(self, template: Path) -> None:
+    def _make_draft(self) -> Path:
+        require_reachable(self.data_dir.parent, self.account)
+        if self.data_dir.exists() and next(self.data_dir.iterdir(), None) is not None:
+            # Perhaps an initdb that was cut short (before drafts), perhaps the only copy of somebody's data.
+            raise BadRequest(
+                f"{self.data_dir} is not empty and holds no whole cluster: {' and '.join(self._missing())} missing or empty. "
+                "Nothing in it was changed. If it held data, put the missing files, or the whole folder, back from a backup. "
+                "If nothing was ever kept in it (a first start that was cut short), remove the folder. Then start again."
+            )
+        draft = self.data_dir.with_name(f".draft-{self.data_dir.name}")
+        if draft.exists():
+            shutil.rmtree(draft)  # an attempt that was cut short; nothing ever ran in it
+        make_folder(draft, mode=0o700, owner=self.account, durable=False)
+        return draft
+
+    def _copy(self, template: Path, draft: Path) -> None:
         command = ["cp", "-a", "--reflink=auto"] if sys.platform == "linux" else ["cp", "-Rpc"]
-        copy = subprocess.run([*command, f"{template}/.", self.data_dir], capture_output=True, text=True, check=False)
+        copy = subprocess.run([*command, f"{template}/.", draft], capture_output=True, text=True, check=False)
         if copy.returncode != 0:
             # Some cp know none of these flags; if it was the disk, the plain copy says so.
-            shutil.copytree(template, self.data_dir, symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(template, draft, symlinks=True, dirs_exist_ok=True)
         if self.account is not None and template.stat().st_uid != self.account.uid:
-            for folder, folders, files in os.walk(self.data_dir):
+            for folder, folders, files in os.walk(draft):
                 for name in (".", *folders, *files):
                     os.chown(os.path.join(folder, name), self.account.uid, self.account.gid, follow_symlinks=False)
 
@@ -219,7 +252,7 @@ class Cluster:
             pid_file.unlink(missing_ok=True)
         if self.socket_dir.exists():
             shutil.rmtree(self.socket_dir)
-        make_folder(self.socket_dir, mode=0o700, owner=self.account)
+        make_folder(self.socket_dir, mode=0o700, owner=self.account, durable=False)
         require_reachable(self.socket_dir, self.account)
 
     def _spawn(

@@ -45,7 +45,7 @@ def socket_folder(data_dir: Path) -> Path:
             _make_private(target)
             return target.resolve()
     elif is_short_enough(link):
-        make_folder(link, mode=0o755)
+        make_folder(link, mode=0o755, durable=False)
         return link
     target = runtime_folder(data_dir)
     _make_private(target)
@@ -79,7 +79,7 @@ def _runtime_places() -> list[Path]:
 def _make_private(folder: Path) -> None:
     """Makes the folder, or sees that the one that is there is ours: in a folder for temporary files anybody may have been
     faster. Root's is open for walking, because another account runs PostgreSQL in there."""
-    make_folder(folder, mode=0o711 if os.geteuid() == 0 else 0o700)
+    make_folder(folder, mode=0o711 if os.geteuid() == 0 else 0o700, durable=False)
     seen = folder.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
         raise Internal(
@@ -90,7 +90,7 @@ def _make_private(folder: Path) -> None:
 
 def _point(link: Path, target: Path) -> None:
     """Lets `<data>/run` lead to the short folder. A folder there is one of sockets, from before the data folder moved."""
-    make_folder(link.parent, mode=0o755)
+    make_folder(link.parent, mode=0o755, durable=False)
     if link.is_dir() and not link.is_symlink():
         before = link.with_name(f".run-{secrets.token_hex(4)}")
         link.rename(before)

@@ -6,10 +6,8 @@ Here: getting in and being known again. Not here: what is said with the identity
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spg99 import log
+from spg99.atomic_write import make_folders, write_file
 from spg99.errors import BadRequest, Internal, Spg99Error, TooManyRequests, Unauthorized, Unavailable
 from spg99.processes.health import pause_seconds
 from spg99.protocol import Enrolment, Identity
@@ -122,14 +121,5 @@ def read(applicant: Applicant) -> Identity | None:
 
 def write(file: Path, identity: Identity) -> None:
     """Keeps an identity: whole or not at all, readable by this user only from its first moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w") as opened:
-            opened.write(identity.model_dump_json())
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(draft, file)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    make_folders(file.parent)
+    write_file(file, identity.model_dump_json(), mode=0o600)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from spg99 import log
+from spg99.atomic_write import make_folders, write_file
 from spg99.errors import BadRequest, Unavailable
 
 CA_LIFE: Final = timedelta(days=3650)
@@ -63,7 +62,7 @@ def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG
     Raises Unavailable when a certificate is needed and the key of the CA that clients trust is lost: a new CA in its place
     would lock every client out without a word.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    make_folders(folder, mode=0o755)
     files = CertificateFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
     with _locked(folder / ".lock"):
         ca_cert, ca_key = _ensure_ca(folder, now, subject)
@@ -76,8 +75,8 @@ def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG
             key = _read_key(files.key) or ec.generate_private_key(ec.SECP256R1())
             cert = _server_certificate(key, ca_cert, ca_key, names, now, subject)
             # The key does not change when a certificate is renewed, so no reader ever sees a pair that does not fit.
-            _write(files.key, _key_pem(key), 0o600)
-            _write(files.cert, _cert_pem(cert) + _cert_pem(ca_cert), 0o644)
+            write_file(files.key, _key_pem(key), mode=0o600)
+            write_file(files.cert, _cert_pem(cert) + _cert_pem(ca_cert), mode=0o644)
     return files
 
 
@@ -119,8 +118,8 @@ def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certific
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write(key_path, _key_pem(key), 0o600)
-    _write(cert_path, _cert_pem(cert), 0o644)
+    write_file(key_path, _key_pem(key), mode=0o600)
+    write_file(cert_path, _cert_pem(cert), mode=0o644)
     return cert, key
 
 
@@ -205,21 +204,6 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _cert_pem(cert: x509.Certificate) -> bytes:
     return cert.public_bytes(serialization.Encoding.PEM)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all, and never readable by others for a moment."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

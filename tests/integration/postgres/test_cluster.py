@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import signal
@@ -77,6 +78,38 @@ async def test_a_copy_has_what_the_original_had(cluster: Cluster, binaries: Bina
     await copy.stop()
 
 
+async def test_a_first_start_that_is_killed_at_any_moment_is_made_good_by_the_next(data_dir: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom spg99.postgres import Cluster, find_binaries, service_account\n"
+        "home = Path(sys.argv[1])\n"
+        "binaries = find_binaries(None, copy_to=home / 'pg', account=service_account(None))\n"
+        "cluster = Cluster(home / 'c' / 'pg', home / 'run', binaries, service_account(None))\n"
+        "print('ready', flush=True)\nasyncio.run(cluster.init())\n"
+    )
+    binaries = find_binaries(None, copy_to=data_dir / "pg", account=service_account(None))
+    cluster = Cluster(data_dir / "c" / "pg", data_dir / "run", binaries, service_account(None))
+    killed = 0
+    for sixteenth in range(1, 9):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(data_dir)], stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(sixteenth / 16)  # the moments of the kill: initdb takes half a second
+        killed += child.returncode is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        assert cluster.exists == cluster.data_dir.exists()
+    assert killed
+    await cluster.init()
+    await cluster.start(SETTINGS)
+    with connect(cluster) as db:
+        assert db.execute("select 1").fetchone() == (1,)
+    await cluster.stop()
+
+
 async def test_an_error_in_single_user_mode_is_raised(cluster: Cluster) -> None:
     with pytest.raises(Internal, match='role "a" already exists'):
         await cluster.single_user(["create role a", "create role a"])
@@ -145,7 +178,7 @@ async def test_a_path_too_long_for_a_socket_is_a_sentence(binaries: Binaries, cl
 
 
 async def test_a_folder_without_a_cluster_is_a_sentence(binaries: Binaries, data_dir: Path) -> None:
-    with pytest.raises(CannotWake, match="holds no cluster"):
+    with pytest.raises(CannotWake, match="holds no whole cluster"):
         await Cluster(data_dir / "nothing", data_dir / "run" / "n", binaries, service_account(None)).start(SETTINGS)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from spg99.node.handlers import sentence_of
 from spg99.node.in_use import connections_in
 from spg99.node.template import trusted
 from spg99.node.writer import Writer, admit
-from spg99.postgres.durable import replace_file
 from spg99.protocol.tasks import ComputeStart
 from spg99.resources import Size
 
@@ -80,14 +78,6 @@ def test_a_damaged_life_is_forgotten_and_a_damaged_fence_is_told(tmp_path: Path,
     folder.writer_file.write_text(damage)
     with pytest.raises(Internal, match="damaged"):
         writer.read(folder)
-
-
-def test_a_replaced_file_has_its_mode_from_the_first_moment(tmp_path: Path) -> None:
-    path = tmp_path / "identity.json"
-    replace_file(path, "one", mode=0o600, durable=True)
-    replace_file(path, "two", mode=0o600, durable=False)
-    assert path.read_text() == "two" and stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["identity.json"]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ written beside them and the hash in `.terraform.lock.hcl` stays true.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import sysconfig
 from pathlib import Path
 
+from spg99.atomic_write import make_folders, write_if_changed
 from spg99.bridges.terraform.launch import SCHEMA_FILE, sources_now
 
 SOURCE = "spg99/spg99"
@@ -66,16 +66,11 @@ def install(mirror: Path, version: str, *, names: tuple[str, ...] = ("terraform"
     written = []
     for name in names:
         folder = mirror / REGISTRIES[name] / SOURCE / version / platform_name()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         written.append(folder / executable_name(version))
         for file, raw in content.items():
-            target = folder / file
-            if target.exists() and target.read_bytes() == raw:
-                continue
-            fresh = mirror / f".{file}.{os.getpid()}"  # outside: a half-written file would change the package's hash
-            fresh.write_bytes(raw)
-            fresh.chmod(0o644 if file == SCHEMA_FILE else 0o755)
-            fresh.replace(target)
+            # Outside of the package: a draft in it would change its hash.
+            write_if_changed(folder / file, raw, mode=0o644 if file == SCHEMA_FILE else 0o755, draft_folder=mirror)
     return written
 
 

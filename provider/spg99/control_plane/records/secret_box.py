@@ -9,13 +9,13 @@ import base64
 import binascii
 import hmac
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from spg99.atomic_write import create_file, make_folders, write_file
 from spg99.errors import BadRequest, Internal
 
 _FORMAT = b"\x01"
@@ -73,27 +73,12 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        draft = _draft(path, make())
-        try:
-            os.link(draft, path)  # fails when another process was first: then its file counts
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        make_folders(path.parent, mode=0o700)
+        create_file(path, make() + "\n", mode=0o600)  # when another process was first, its file counts
         return path.read_text().strip()
 
 
 def write_secret(path: Path, text: str) -> None:
     """Puts `text` into a secret file (0600), in the place of what it held: a reader sees the one or the other."""
-    _draft(path, text).replace(path)
-
-
-def _draft(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
+    make_folders(path.parent, mode=0o700)
+    write_file(path, text + "\n", mode=0o600)
