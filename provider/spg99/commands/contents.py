@@ -51,6 +51,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("cancel", _ENGINE + "[cancel]", "Free a stack from the lock of a run that died."),
             Entry("import", _ENGINE + "[import]", "Take what exists into a stack."),
             Entry("import-file", "spg99.commands.import_file:import_file", "Write the import file for what exists."),
+            Entry("orphans", "spg99.commands.orphans.command:orphans", "What a stack or state made and does not hold."),
             Entry("plugin", "spg99.commands.plugin:plugin", "Pulumi's native plugin: install it, pack it."),
             Entry("terraform", "spg99.commands.terraform:terraform", "The Terraform provider: install it."),
         ),
