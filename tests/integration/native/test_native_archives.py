@@ -18,6 +18,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 
 from integration.native.plugin_driver import running, struct, urn
+from kit.archives import unpack
 from proof import server as proof_server
 from spg99.bridges.pulumi.dynamic import reference
 from spg99.commands.plugin import plugin as command
@@ -58,8 +59,7 @@ def test_install_honours_pulumis_home_and_replaces_an_older_folder(
 def test_an_archive_runs_on_a_machine_without_spg99(archive: Path, tmp_path: Path) -> None:
     assert archive.name == f"pulumi-resource-spg99-v{PACKAGE.version}-{HERE}.tar.gz"
     folder = tmp_path / "unpacked"
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    unpack(archive, folder)
     # The interpreter that this environment was made from: it has none of our packages.
     bare = Path(sys.base_prefix) / "bin"
     environment = {"PATH": f"{bare}:/usr/bin:/bin"}
@@ -82,8 +82,7 @@ def test_an_archive_runs_on_a_machine_without_spg99(archive: Path, tmp_path: Pat
 
 
 def test_an_archive_says_which_python_it_wants(archive: Path, tmp_path: Path) -> None:
-    with tarfile.open(archive) as tar:
-        tar.extract("pulumi-resource-spg99", tmp_path, filter="data")
+    unpack(archive, tmp_path, "pulumi-resource-spg99")
     done = subprocess.run(
         ["/bin/sh", tmp_path / "pulumi-resource-spg99"], env={"PATH": str(tmp_path)}, capture_output=True, text=True
     )

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import pytest
 
 import terraform_cli
 from house import BIN, House
+from kit import archives
 from kit.pulumi_cli import find_pulumi, pulumi_environment
 from spg99.dsn import parse_dsn
 
@@ -36,9 +36,7 @@ def unpack(version: Path) -> Path:
     """The version's data folder, owners and rights included, in a fresh place."""
     folder = Path(tempfile.mkdtemp(prefix="spg99-"))
     folder.chmod(0o711)
-    trusted: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
-    with tarfile.open(version / "data-folder.tar.xz") as archive:
-        archive.extractall(folder, **trusted)
+    archives.unpack(version / "data-folder.tar.xz", folder)
     return folder
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from integration.sdk.sdk_project import ROOT, Project, changes
+from kit.archives import unpack
 from node_packages import node_modules
 from proof.server import API_KEY, SECRET, Server
 from spg99.engine.operations import run_destroy, run_preview, run_up
@@ -51,8 +51,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed")
     npm("pack", str(ROOT / "sdk" / "nodejs"), folder=folder)
     (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    unpack(archive, folder)
     return folder / "package"
 
 
