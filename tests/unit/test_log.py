@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from kit.scripts import Scripts
+
 START = "from spg99 import log; log.configure('gateway'); out = log.get('room')\n"
 TOKEN = "spg99_key_" + "a" * 8 + "_" + "z9" * 20
 DSN = "postgresql://tnt_acme:s3cr3t-pass@db.example:6543/app"
+running: Scripts
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts() -> Iterator[Scripts]:
+    """Each script is a process; they share what was imported, not what was configured."""
+    global running
+    with Scripts("import asyncio, spg99.log") as running:
+        yield running
 
 
 def to_a_pipe(script: str) -> list[dict[str, Any]]:
     """The lines that a process writes when nobody watches: each is JSON, all of it."""
-    done = subprocess.run(
-        [sys.executable, "-c", START + script], stderr=subprocess.PIPE, text=True, check=True, timeout=30
-    )
-    return [json.loads(line) for line in done.stderr.splitlines()]
+    return [json.loads(line) for line in running.to_a_file(START + script).splitlines()]
 
 
 def to_a_terminal(script: str) -> str:
     """What a person sees, without the colours."""
-    ours, its = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", START + script], stdin=its, stderr=its) as process:
-        os.close(its)
-        seen = b""
-        try:
-            while block := os.read(ours, 65536):
-                seen += block
-        except OSError as end:  # Linux says it like this when the other side of a terminal has gone
-            if end.errno != errno.EIO:
-                raise
-        finally:
-            os.close(ours)
-        assert process.wait(30) == 0
-    return ANSI.sub("", seen.decode()).replace("\r\n", "\n")
+    return ANSI.sub("", running.to_a_terminal(START + script))
 
 
 def test_a_pipe_gets_json_a_line() -> None:
@@ -66,8 +59,7 @@ def test_a_terminal_gets_lines_for_people() -> None:
 @pytest.mark.parametrize(("asked", "as_json"), [(True, True), (False, False)])
 def test_what_is_asked_for_beats_the_terminal(asked: bool, as_json: bool) -> None:
     script = f"log.configure('gateway', json={asked}); out.info('woken')"
-    done = subprocess.run([sys.executable, "-c", START + script], stderr=subprocess.PIPE, text=True, check=True)
-    for text in (done.stderr, to_a_terminal(script)):
+    for text in (running.to_a_file(START + script), to_a_terminal(script)):
         assert text.startswith("{") == as_json, text
 
 
