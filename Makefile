@@ -2,7 +2,11 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+# pytest may keep the byte code of what it rewrites, whatever the environment says: else each process rewrites all of hypothesis (3 s)
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+WORKERS ?= 2
+# whole files to a worker, the longest first (tests/kit/order.py), each file's tests in an order by chance
+BY_FILE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # ruff and mypy get no second chance
 .PHONY: failed-again help setup demo demo-terraform dev check test test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist cli-tools lock clean
@@ -23,15 +27,15 @@ dev: setup ## the platform on this machine, until Ctrl-C
 
 check: setup ## before every commit, in a minute: lint, types, import contracts, unit tests with few examples each
 	@$(MAKE) --no-print-directory lint
-	SPG99_EXAMPLES=few $(PYTEST) -q -n 2 --dist worksteal -m "not long and not slow" tests/unit
+	SPG99_EXAMPLES=few $(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not long and not slow" tests/unit
 
 test: setup ## lint, types, import contracts and all tests but the long ones
 	@scripts/test-packages
 	@$(MAKE) --no-print-directory lint
-	SPG99_OUTCOMES=first $(PYTEST) -n 2 --dist loadfile -m "not long" --junitxml=build/tests.xml tests || $(MAKE) --no-print-directory failed-again
+	SPG99_OUTCOMES=first $(PYTEST) $(BY_FILE) -m "not long" --junitxml=build/tests.xml tests || $(MAKE) --no-print-directory failed-again
 
 test-skipped: setup ## the tests that the last `make test` skipped, once more: after `make cli-tools` most of them run
-	@[ ! -s build/skipped.txt ] || SPG99_OUTCOMES=again $(PYTEST) -n 2 --dist loadfile --junitxml=build/tests-skipped.xml @build/skipped.txt || $(MAKE) --no-print-directory failed-again
+	@[ ! -s build/skipped.txt ] || SPG99_OUTCOMES=again $(PYTEST) $(BY_FILE) --junitxml=build/tests-skipped.xml @build/skipped.txt || $(MAKE) --no-print-directory failed-again
 
 failed-again:
 	@[ -n "$$CI" ] || exit 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import settings
 
 from kit.examples import few_are_enough
-from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401  - hooks are found here
+from kit.order import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401  - hooks are found here
+from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401
 
 if few_are_enough():
     settings.load_profile("few")
 
 # Tests write a program anew within the second in which it ran before: byte code that was kept would pass for the new one.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+# Not so here: rewriting the asserts of all tests takes some 15 s in each process of a run that may not keep what it rewrote.
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture
