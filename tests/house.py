@@ -13,8 +13,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,19 +23,10 @@ import httpx
 import psutil
 import psycopg
 
+from kit.waits import wait_for
+
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
-
-
-def wait_for(what: str, check: Callable[[], T], *, seconds: float = 30, every: float = 0.05) -> T:
-    """Waits until `check` answers something true and returns it; fails with `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if seen := check():
-            return seen
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what} (last seen: {seen!r})")
-        time.sleep(every)
 
 
 class House:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from integration.bridges.host_driver import Failed, Host, Stored, running
 from integration.bridges.plane_stub import API_KEY, Plane
+from kit.waits import wait_for
 from spg99.resources import ApiKey, Database, Tenant
 
 
@@ -22,13 +22,6 @@ def _tenant(request: pytest.FixtureRequest) -> None:
     if "host" in request.fixturenames:
         host: Host = request.getfixturevalue("host")
         host.create(Stored(Tenant, "acme"), name="acme")
-
-
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 def app(host: Host, name: str = "app", *, timeout: float = 0) -> Stored:
@@ -50,7 +43,7 @@ def test_an_up_killed_after_the_create_finds_its_object_again(plane: Plane, tmp_
         first.create(Stored(Tenant, "acme"), name="acme")
         with ThreadPoolExecutor(1) as pool:
             call = pool.submit(app, first)
-            until(lambda: ("database", "acme/app") in plane.objects)
+            wait_for("the database to be made", lambda: ("database", "acme/app") in plane.objects)
             first.process.kill()
             assert isinstance(call.exception(30), Failed)
     plane.settle()
@@ -65,7 +58,7 @@ def test_an_up_killed_after_the_create_and_then_edited_finds_its_object(plane: P
     with running(tmp_path, config) as first, ThreadPoolExecutor(1) as pool:
         first.create(Stored(Tenant, "acme"), name="acme")
         call = pool.submit(app, first)
-        until(lambda: ("database", "acme/app") in plane.objects)
+        wait_for("the database to be made", lambda: ("database", "acme/app") in plane.objects)
         first.process.kill()
         assert isinstance(call.exception(30), Failed)
     uid = plane.objects["database", "acme/app"]["db_id"]
@@ -91,7 +84,7 @@ def test_a_name_that_is_just_being_freed_is_waited_for(host: Host, plane: Plane)
     plane.delete_seconds = 0.5
     with ThreadPoolExecutor(1) as pool:
         deleting = pool.submit(host.delete, old)
-        until(lambda: plane.objects["database", "acme/app"]["state"] == "deleting")
+        wait_for("the deletion to begin", lambda: plane.objects["database", "acme/app"]["state"] == "deleting")
         new = host.create(Stored(Database, "again"), tenant="acme", name="app")
         deleting.result(30)
     assert new.outputs["dbId"] != old.outputs["dbId"]
@@ -126,7 +119,7 @@ def test_a_create_that_takes_too_long_is_kept_and_the_next_up_goes_on(host: Host
 def test_progress_stands_on_the_resource_while_it_waits(host: Host, plane: Plane) -> None:
     plane.settle_seconds = 2.2
     res = app(host)
-    until(lambda: len(host.engine.lines) >= 2)
+    wait_for("two lines of progress", lambda: len(host.engine.lines) >= 2)
     line = host.engine.lines[0]
     assert line.urn == res.urn and line.ephemeral
     assert line.message == "database acme/app is creating, waiting until it is settled, 1 s"
@@ -145,7 +138,9 @@ def test_an_error_that_heals_by_itself_is_no_error(host: Host, plane: Plane) -> 
     plane.fail_state_reason = "agent is away"
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(app, host)
-        until(lambda: plane.objects.get(("database", "acme/app"), {}).get("state") == "error")
+        wait_for(
+            "the database to fail", lambda: plane.objects.get(("database", "acme/app"), {}).get("state") == "error"
+        )
         plane.fail_state_reason = None
         plane.settle()
         assert call.result(30).outputs["state"] == "stopping"
@@ -156,7 +151,7 @@ def test_stopping_ends_all_waits_and_keeps_what_was_made(host: Host, plane: Plan
     plane.settle_seconds = -1
     with ThreadPoolExecutor(32) as pool:
         calls = [pool.submit(app, host, f"db{n}") for n in range(32)]
-        until(lambda: plane.posts == 33 and plane.streams >= 1)
+        wait_for("all creates to wait", lambda: plane.posts == 33 and plane.streams >= 1)
         began = time.monotonic()
         if how == "cancel":
             host.cancel()
@@ -190,7 +185,7 @@ def test_many_waits_are_one_stream(host: Host, plane: Plane) -> None:
     plane.settle_seconds = -1
     with ThreadPoolExecutor(64) as pool:
         calls = [pool.submit(app, host, f"db{n}") for n in range(64)]
-        until(lambda: plane.posts == 65 and plane.streams == 1)
+        wait_for("all creates to wait", lambda: plane.posts == 65 and plane.streams == 1)
         threading.Event().wait(2.5)  # the waits themselves: nothing may be asked meanwhile
         looks = plane.count("GET", "/dbs/db")
         plane.settle()

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,15 +130,6 @@ class House:
 
     def behave(self, **wishes: Mapping[str, str]) -> None:
         (self.shelf / "behave.json").write_text(json.dumps({k.replace("__", ":"): v for k, v in wishes.items()}))
-
-    @staticmethod
-    def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
-        """What the condition answers once it is true."""
-        deadline = time.monotonic() + seconds
-        while not (answer := condition()):
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.02)
-        return answer
 
     @staticmethod
     def why(result: Result) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from kit.waits import wait_for
+
 SLOW = 'Box("quick", text="q")\nBox("slow", text="s", opts=Opts(depends_on=[]))\npulumi.export("x", 1)'
 
 
@@ -20,9 +22,9 @@ def _start_slow(house: Any, how: str = "yes") -> Any:
     if not house.state_file.exists():
         assert house.call("stack", "init", "dev")[0] == 0
     process = house.command("up", "--yes", "--skip-preview", "-s", "dev")
-    house.wait_for(lambda: (house.shelf / "waiting-slow").exists() or process.poll() is not None)
+    wait_for("the provider to wait", lambda: (house.shelf / "waiting-slow").exists() or process.poll() is not None)
     assert process.poll() is None, process.communicate()
-    house.wait_for(lambda: "quick" in house.names())
+    wait_for("the quick one in the state", lambda: "quick" in house.names())
     return process
 
 
@@ -52,11 +54,13 @@ def test_ctrl_c_twice_ends_at_once_and_the_next_run_says_what_was_open(house: An
     process = _start_slow(house, "stubborn")
     family = _family(process)
     process.send_signal(signal.SIGINT)
-    house.wait_for(lambda: "cancel" in (house.shelf / "journal").read_text())
+    wait_for("the provider to hear of the cancel", lambda: "cancel" in (house.shelf / "journal").read_text())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "Traceback" not in err
-    house.wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    wait_for(
+        "the family to end", lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    )
     assert [op["type"] for op in house.state()["pending_operations"]] == ["creating"]
     house.check_integrity()
     code, _out, _ = house.call("refresh", "--yes", "--clear-pending-creates", "-s", "dev")
@@ -68,7 +72,9 @@ def test_kill_9_while_creating_then_up_again(house: Any) -> None:
     family = _family(process)
     process.kill()
     process.wait()
-    house.wait_for(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    wait_for(
+        "the family to end", lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    )
     state = house.state()
     assert [(op["type"], op["resource"]["urn"].endswith("::slow")) for op in state["pending_operations"]] == [
         ("creating", True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from kit.waits import wait_for
+
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -78,7 +80,7 @@ class Terminal:
     def wait(self, house: Any, condition: Callable[[str], bool]) -> str:
         """Waits until what was shown fulfils the condition."""
         try:
-            house.wait_for(lambda: condition(self.shown()))
+            wait_for("it to be shown", lambda: condition(self.shown()))
         except AssertionError:
             raise AssertionError(self.shown()) from None
         return self.shown()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kit.waits import wait_for
 from spg99.engine.values import UNKNOWN, is_secret
 
 
@@ -172,7 +173,7 @@ def test_an_interrupted_program_ends(house: Any, yaml: Any) -> None:
     house.behave(create__slow={"wait": "yes"})
     assert house.call("stack", "init", "dev")[0] == 0
     process = house.command("up", "--yes", "--skip-preview", "-s", "dev")
-    house.wait_for(lambda: (house.shelf / "waiting-slow").exists())
+    wait_for("the provider to wait", lambda: (house.shelf / "waiting-slow").exists())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 255 and "gave up waiting: cancelled" in out and "Traceback" not in out + err

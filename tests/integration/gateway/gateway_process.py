@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,15 +19,6 @@ from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
 
 T = TypeVar("T")
 START = "import sys; from spg99.config import GatewaySettings as G; from spg99.gateway.server import run; run(G.model_validate_json(sys.argv[1]))"
-
-
-def wait_for(what: str, check: Callable[[], T], *, seconds: float = 15) -> T:
-    """Polls until `check` answers something true."""
-    deadline = time.monotonic() + seconds
-    while not (seen := check()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.02)
-    return seen
 
 
 class Gateway:

@@ -15,8 +15,9 @@ from psycopg import errors
 
 from integration.gateway.balancer import balancer, version_1, version_2
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
-from integration.gateway.gateway_process import Gateway, wait_for
+from integration.gateway.gateway_process import Gateway
 from integration.gateway.test_gateway_bad_input import error_in, everything, plain, tls
+from kit.waits import wait_for
 from spg99.wire.proxy_protocol import SIGNATURE_V2
 
 OWN_ADDRESS = "select current_setting('spg99.client_addr')"

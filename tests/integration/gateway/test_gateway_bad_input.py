@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from integration.gateway.fake_control_plane import Tenant
-from integration.gateway.gateway_process import Gateway, wait_for
+from integration.gateway.gateway_process import Gateway
+from kit.waits import wait_for
 from spg99.wire.messages import error_fields
 from spg99.wire.startup import SSL_REQUEST, startup_message
 

@@ -12,7 +12,8 @@ import pytest
 from psycopg import errors
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
-from integration.gateway.gateway_process import Gateway, wait_for
+from integration.gateway.gateway_process import Gateway
+from kit.waits import wait_for
 from spg99.wire.startup import cancel_request
 
 

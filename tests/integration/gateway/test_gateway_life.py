@@ -21,7 +21,8 @@ import pytest
 from psycopg import errors
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
-from integration.gateway.gateway_process import Gateway, wait_for
+from integration.gateway.gateway_process import Gateway
+from kit.waits import wait_for
 from spg99.errors import LimitExceeded
 from spg99.protocol.gateway import Change
 from spg99.tls import certificates

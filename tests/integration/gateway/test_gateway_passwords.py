@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
-from integration.gateway.gateway_process import Gateway, wait_for
+from integration.gateway.gateway_process import Gateway
+from kit.waits import wait_for
 from spg99.errors import WrongPassword
 
 

@@ -13,17 +13,11 @@ import psycopg
 import pytest
 
 from integration.node.conftest import Node, dsn
+from kit.waits import until
 from spg99.ids import new_id
 from spg99.node import writer
 from spg99.protocol.tasks import ComputeStop, TimelineCreate, TimelineDelete
 from spg99.resources import Size
-
-
-async def until(what: str, check, *, seconds: float = 10) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.005)
 
 
 def files_of(folder: Path) -> list[str]:

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -16,6 +15,7 @@ import pytest_asyncio
 
 from integration.node.conftest import Node
 from integration.node.limits import FILL, MB, Tenant, held, small_disk
+from kit.waits import until
 from spg99.node.folder import NodeFolder
 from spg99.postgres import Account, Binaries
 from spg99.protocol.tasks import TimelineDelete
@@ -48,24 +48,16 @@ def fill_the_disk(path: Path) -> None:
             file.write(b"x" * MB)
 
 
-async def until(check: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        await asyncio.sleep(0.05)
-
-
 async def test_somebody_else_fills_the_disk(small_node: Node) -> None:
     storage = small_node.computes.storage
     busy, sleeper, doomed = await Tenant.start(small_node), await small_node.create(), await small_node.create()
     with busy.connect() as session:
         session.execute("CREATE TABLE rows (id serial, body text)")
     async with held(small_node):
-        await until(small_node.folder.reserve_file.exists, "the reserve is there")
+        await until("the reserve is there", small_node.folder.reserve_file.exists)
         foreign = small_node.folder.root / "somebody_elses.log"
         await asyncio.to_thread(fill_the_disk, foreign)
-        await until(lambda: storage.reserve_is_given_up, "the reserve is given up")
+        await until("the reserve is given up", lambda: storage.reserve_is_given_up)
         assert not small_node.folder.reserve_file.exists() and storage.is_short
         with busy.connect() as session:
             session.execute("CREATE TABLE filler (id int, body text)")
@@ -84,8 +76,8 @@ async def test_somebody_else_fills_the_disk(small_node: Node) -> None:
         stop = {"compute_id": woken.started["compute_id"], "timeline_id": sleeper.timeline_id, "mode": "fast"}
         assert (await small_node.do("compute.stop", stop)).succeeded
         foreign.unlink()
-        await until(lambda: not storage.reserve_is_given_up, "the reserve is there again")
-        await until(lambda: not storage.is_short, "it heals by itself")
+        await until("the reserve is there again", lambda: not storage.reserve_is_given_up)
+        await until("it heals by itself", lambda: not storage.is_short)
         with busy.connect() as session:
             session.execute("CREATE TABLE filler (id int, body text)")
             session.execute(FILL)

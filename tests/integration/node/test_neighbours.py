@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 
 from integration.node.conftest import Node
 from integration.node.limits import MB, Tenant, held
+from kit.waits import until
 from spg99.node.computes import trim_log
 from spg99.node.confinement import NICE, OOM_SERVER, OOM_SESSION, memory_bounds
 from spg99.node.storage import LIBRARY, LOG_BYTES_MAX
@@ -71,19 +72,11 @@ async def beside_a_neighbour(node: Node) -> AsyncIterator[Neighbour]:
         try:
             yield neighbour
             before = neighbour.rounds
-            await until(lambda: neighbour.rounds > before + 1, "the neighbour goes on")
+            await until("the neighbour goes on", lambda: neighbour.rounds > before + 1)
         finally:
             await asyncio.to_thread(neighbour.end)
     assert not neighbour.failures
     assert neighbour.slowest_seconds < LATE_SECONDS
-
-
-async def until(check: Callable[[], bool], what: str, *, seconds: float = 40) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        await asyncio.sleep(0.05)
 
 
 async def refused(session: psycopg.Connection, statement: str) -> str | None:
@@ -119,7 +112,7 @@ async def test_wal_and_a_forgotten_slot(node: Node) -> None:
                 session.execute("TRUNCATE churn")
             within = node.computes.storage.bounds(Size.L1, 256 * MB)
             await until(
-                lambda: greedy.seen().used_bytes < 60 * MB + 2 * within.wal_bytes, "WAL that only the slot wanted goes"
+                "WAL that only the slot wanted goes", lambda: greedy.seen().used_bytes < 60 * MB + 2 * within.wal_bytes
             )
             state = session.execute("SELECT wal_status FROM pg_replication_slots").fetchone()
             assert state in (("lost",), ("unreserved",)), state
@@ -234,7 +227,7 @@ async def test_memory_of_many_sessions(node: Node) -> None:
             for eater in eaters:
                 eater.start()
             await asyncio.to_thread(lambda: [eater.join(40) for eater in eaters])
-            await until(lambda: taken_by(greedy) <= bound, "the compute is below its bound")
+            await until("the compute is below its bound", lambda: taken_by(greedy) <= bound)
             assert sum(session.closed or session.info.transaction_status.value > 2 for session in sessions) >= 1
         with greedy.connect() as session:
             assert session.execute("SELECT 1").fetchone() == (1,)
@@ -361,11 +354,11 @@ async def test_groups_go_with_their_computes(node: Node) -> None:
         pytest.skip("no control groups may be made here")
     tenant = await Tenant.start(node)
     parents = list(node.computes.confinement._parents.values())
-    await until(lambda: all((parent / tenant.started["compute_id"]).is_dir() for parent in parents), "groups are made")
+    await until("groups are made", lambda: all((parent / tenant.started["compute_id"]).is_dir() for parent in parents))
     with tenant.connect() as session:
         session.execute("SELECT 1")
     order = {"compute_id": tenant.started["compute_id"], "timeline_id": tenant.timeline.timeline_id, "mode": "fast"}
     assert (await node.do("compute.stop", order)).succeeded
     await until(
-        lambda: not any((parent / tenant.started["compute_id"]).exists() for parent in parents), "groups are gone"
+        "groups are gone", lambda: not any((parent / tenant.started["compute_id"]).exists() for parent in parents)
     )

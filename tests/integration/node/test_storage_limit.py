@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Callable
 
 import psutil
 import psycopg
@@ -13,6 +11,7 @@ import pytest
 
 from integration.node.conftest import Node
 from integration.node.limits import FILL, MB, Tenant, fill, held
+from kit.waits import until
 from spg99.node.storage import LIBRARY, Storage
 from spg99.protocol.node import StorageHeldBy
 from spg99.resources import StorageState
@@ -165,14 +164,14 @@ async def test_without_the_library_a_watcher_holds_and_says_so(node: Node) -> No
         with tenant.connect() as session:
             refused = await asyncio.to_thread(fill, session, rounds=400)
             assert refused.sqlstate in ("57014", "25006"), refused
-            await wait_until(lambda: tenant.seen().state is StorageState.LIMIT_REACHED)
+            await until("the limit to be reached", lambda: tenant.seen().state is StorageState.LIMIT_REACHED)
         with tenant.connect() as session:
             assert session.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
             with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                 session.execute(FILL)
             session.execute("SET default_transaction_read_only = off")
             session.execute("TRUNCATE filler")
-            await wait_until(lambda: tenant.seen().state is StorageState.OK)
+            await until("room again", lambda: tenant.seen().state is StorageState.OK)
         with tenant.connect() as session:
             session.execute(FILL)
 
@@ -190,11 +189,3 @@ async def test_the_library_is_loaded_whatever_the_folder_is_called(node: Node) -
     storage._library = copy
     tenant = await Tenant.start(node, limit=LIMIT)
     assert tenant.seen().held_by is StorageHeldBy.LIBRARY
-
-
-async def wait_until(check: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "not in time"
-        await asyncio.sleep(0.05)

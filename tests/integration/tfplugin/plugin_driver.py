@@ -10,8 +10,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +24,6 @@ from tfplugin import handshake, messages
 
 PROGRAM = Path(sample_provider.__file__)
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    """Poll until `condition` is true; its value."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise AssertionError("it never came true")
 
 
 class Client:

@@ -13,8 +13,9 @@ import grpc
 import pytest
 
 from integration.tfplugin import sample_provider
-from integration.tfplugin.plugin_driver import Client, until
+from integration.tfplugin.plugin_driver import Client
 from integration.tfplugin.sample_provider import THING, SampleProvider
+from kit.waits import wait_for
 from tfplugin import handshake, messages, serving, values, workers
 from tfplugin.interface import Call, Diagnostic, error
 from tfplugin.serving import Attached
@@ -132,7 +133,11 @@ def test_a_stop_comes_through_while_every_worker_is_busy(serve: Serve) -> None:
     many = workers.THREADS_MAX + 20
     running = [client.begin("ApplyResourceChange", creation(f"n{n}", 60)) for n in range(many)]
     store = sample_provider.SampleProvider().store
-    until(lambda: store._path.exists() and store._path.read_text().count('"name"') >= workers.THREADS_MAX, 60)
+    wait_for(
+        "every worker to have written",
+        lambda: store._path.exists() and store._path.read_text().count('"name"') >= workers.THREADS_MAX,
+        seconds=60,
+    )
     began = time.monotonic()
     assert client.call("StopProvider") == {"Error": ""}
     assert time.monotonic() - began < 1
@@ -148,13 +153,13 @@ def test_a_stop_comes_through_while_every_worker_is_busy(serve: Serve) -> None:
 def test_a_call_that_nobody_waits_for_is_cancelled(serve: Serve) -> None:
     attached, client = serve()
     running = client.begin("ApplyResourceChange", creation("x", 60))
-    until(lambda: attached._server.dispatch.busy)
+    wait_for("the call to run", lambda: attached._server.dispatch.busy)
     running.cancel()
-    until(lambda: not attached._server.dispatch.busy, 5)
+    wait_for("the call to end", lambda: not attached._server.dispatch.busy, seconds=5)
     with pytest.raises(grpc.RpcError) as late:
         client.call("ApplyResourceChange", creation("y", 60), timeout=0.3)
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    until(lambda: not attached._server.dispatch.busy, 5)
+    wait_for("the call to end", lambda: not attached._server.dispatch.busy, seconds=5)
 
 
 def test_events_are_streamed_as_they_are_fetched(serve: Serve) -> None:
@@ -179,7 +184,7 @@ def test_events_are_streamed_as_they_are_fetched(serve: Serve) -> None:
     stream = method(messages.encode("ListResource.Request", {"limit": 1_000_000}), timeout=20)
     next(stream)
     stream.cancel()
-    until(lambda: not attached._server.dispatch.busy, 10)
+    wait_for("the call to end", lambda: not attached._server.dispatch.busy, seconds=10)
     assert 0 < len(made) < 1_000_000
 
 
@@ -236,7 +241,7 @@ def test_rubbish_on_the_socket_ends_that_connection_only(serve: Serve) -> None:
     planned = client.call("PlanResourceChange", {"type_name": "sample_thing", "proposed_new_state": THERE})
     assert planned["diagnostics"] == []
     # Only this client's connection is left: every other has ended with its socket.
-    until(lambda: len(attached._server._connections) == 1)
+    wait_for("one connection", lambda: len(attached._server._connections) == 1)
 
 
 def _recorded() -> bytes:

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from integration.tfplugin.plugin_driver import PROGRAM, Plugin, until
+from integration.tfplugin.plugin_driver import PROGRAM, Plugin
 from integration.tfplugin.sample_provider import THING
+from kit.waits import wait_for
 from tfplugin import values
 
 Start = Callable[..., Plugin]
@@ -71,7 +72,7 @@ def test_the_process_ends_with_its_only_connection(start: Start) -> None:
     client = plugin.client()
     client.call("GetProviderSchema")
     running = client.begin("ApplyResourceChange", creation("a", 60))
-    until(lambda: os.path.exists(plugin.environment["SAMPLE_STORE"]))
+    wait_for("the first thing", lambda: os.path.exists(plugin.environment["SAMPLE_STORE"]))
     plugin.hang_up()
     assert plugin.end()[0] == 0
     assert not plugin.folder.exists()
@@ -95,7 +96,7 @@ def test_a_termination_ends_what_runs_with_an_answer_and_then_the_process(start:
     plugin = start()
     client = plugin.client()
     running = client.begin("ApplyResourceChange", creation("a", 60))
-    until(lambda: os.path.exists(plugin.environment["SAMPLE_STORE"]))
+    wait_for("the first thing", lambda: os.path.exists(plugin.environment["SAMPLE_STORE"]))
     os.kill(plugin.process.pid, signal.SIGTERM)
     answer = running.result(timeout=10)
     assert [each["summary"] for each in answer["diagnostics"]] == ["Interrupted"]
@@ -106,7 +107,7 @@ def test_a_termination_ends_what_runs_with_an_answer_and_then_the_process(start:
         os.kill(plugin.process.pid, signal.SIGTERM)
         return plugin.process.poll() is not None
 
-    until(ended, 10)
+    wait_for("the plugin to end", ended, seconds=10)
     assert plugin.end()[0] == 0
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from integration.tfplugin.plugin_driver import Client, Workspace, until
+from integration.tfplugin.plugin_driver import Client, Workspace
+from kit.waits import wait_for
 from tfplugin.serving import Attached
 
 Serve = Callable[..., tuple[Attached, Client]]
@@ -190,7 +191,11 @@ def test_ctrl_c_with_every_worker_busy_keeps_every_object(workspace: Workspace) 
     workspace.write('resource "sample_thing" "a" {\n  count = 80\n  name = "n${count.index}"\n  seconds = 100\n}')
     terraform = workspace.start("apply", "-auto-approve", "-parallelism=60")
     try:
-        until(lambda: workspace.store.exists() and workspace.store.read_text().count('"name"') >= 60, 60)
+        wait_for(
+            "60 things",
+            lambda: workspace.store.exists() and workspace.store.read_text().count('"name"') >= 60,
+            seconds=60,
+        )
         os.killpg(terraform.pid, signal.SIGINT)
         said, _ = terraform.communicate(timeout=20)
     finally:
@@ -200,19 +205,19 @@ def test_ctrl_c_with_every_worker_busy_keeps_every_object(workspace: Workspace) 
     known = workspace.objects()
     assert {each["attributes"]["id"] for each in known} == set(workspace.things())
     assert len(known) >= 60 and all(each["status"] == "tainted" for each in known)
-    until(lambda: not plugins_of(workspace))
+    wait_for("the plugins to end", lambda: not plugins_of(workspace))
 
 
 def test_a_killed_terraform_leaves_no_plugin_behind(workspace: Workspace) -> None:
     workspace.write('resource "sample_thing" "a" {\n  name = "x"\n  seconds = 100\n}')
     terraform = workspace.start("apply", "-auto-approve")
     try:
-        until(lambda: workspace.things())
+        wait_for("a thing", lambda: workspace.things())
         assert plugins_of(workspace)
     finally:
         os.kill(terraform.pid, signal.SIGKILL)
         terraform.communicate()
-    until(lambda: not plugins_of(workspace))
+    wait_for("the plugins to end", lambda: not plugins_of(workspace))
 
 
 def test_its_log_lines_have_levels(workspace: Workspace) -> None:

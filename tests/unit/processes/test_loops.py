@@ -11,6 +11,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
+from kit.waits import until
 from spg99.clock import FrozenClock
 from spg99.errors import Unauthorized, Unavailable
 from spg99.processes import Bell, Loops, loop_failures
@@ -39,12 +40,6 @@ class House:
 
     def counted(self, name: str) -> float | None:
         return self.registry.get_sample_value("spg99_loop_failures_total", {"loop": name})
-
-
-async def until(condition: Callable[[], bool], *, within_seconds: float = 10.0) -> None:
-    async with asyncio.timeout(within_seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def cancelled_inside() -> None:
@@ -94,7 +89,9 @@ async def test_whatever_a_turn_raises_the_loop_goes_on_is_counted_and_told(kind:
         house.loops.keep("reconciler", turn)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as lines:
         async with house.loops:
-            await until(lambda: turns >= 3 and house.counted("reconciler") == turns)  # between two turns
+            await until(
+                "three failures", lambda: turns >= 3 and house.counted("reconciler") == turns
+            )  # between two turns
             assert house.loops.unhealthy() == [], "a moment is no reason to worry"
             house.advance(6)
             (told,) = house.loops.unhealthy()
@@ -102,7 +99,7 @@ async def test_whatever_a_turn_raises_the_loop_goes_on_is_counted_and_told(kind:
             assert "in a row" in told.reason
             broken = False
             before = turns
-            await until(lambda: turns > before)
+            await until("another turn", lambda: turns > before)
             house.advance(6)
             assert house.loops.unhealthy() == []
     assert house.counted("reconciler") == turns - 1
@@ -120,7 +117,7 @@ async def test_a_loop_that_comes_to_an_end_is_begun_again_and_told() -> None:
 
     house.loops.keep("wakeups", run)
     async with house.loops:
-        await until(lambda: runs >= 3)
+        await until("three runs", lambda: runs >= 3)
         house.advance(10)
         assert [told.loop for told in house.loops.unhealthy()] == ["wakeups"]
 
@@ -139,10 +136,10 @@ async def test_one_loop_that_fails_is_named_and_the_others_go_on() -> None:
     house.loops.repeat("well", well)
     house.loops.repeat("ill", ill)
     async with house.loops:
-        await until(lambda: house.counted("ill") == 2)
+        await until("two failures", lambda: house.counted("ill") == 2)
         house.advance(60)
         before = turns
-        await until(lambda: turns > before + 10)
+        await until("ten more turns", lambda: turns > before + 10)
         assert [told.loop for told in house.loops.unhealthy()] == ["ill"]
     assert house.counted("well") == 0
 
@@ -177,13 +174,13 @@ async def test_a_bell_wakes_a_loop_that_waits_and_not_one_that_pauses_after_a_fa
 
     house.loops.repeat("relay", turn, bell=bell)
     async with house.loops:
-        await until(lambda: turns == 1)
+        await until("the first turn", lambda: turns == 1)
         bell.ring()
-        await until(lambda: turns == 2)
+        await until("the second turn", lambda: turns == 2)
         broken = True
         began = asyncio.get_running_loop().time()
         bell.ring()
-        await until(lambda: turns >= 6)
+        await until("six turns", lambda: turns >= 6)
         # 0.05 + 0.1 + 0.2 s: without the pauses it would have been there in no time.
         assert asyncio.get_running_loop().time() - began >= 0.34
 
@@ -223,7 +220,7 @@ async def test_an_end_is_clean_even_for_a_turn_that_swallows_its_cancellation() 
     house.loops.repeat("stubborn", turn)
     with structlog.testing.capture_logs() as lines:
         async with house.loops:
-            await until(lambda: turns == 1)
+            await until("the first turn", lambda: turns == 1)
     assert turns == 1
     assert lines == []
     assert house.counted("stubborn") == 0
@@ -258,7 +255,7 @@ async def test_what_is_told_of_an_error_that_is_not_ours_is_its_class_only() -> 
 
     house.loops.repeat("relay", turn)
     async with house.loops:
-        await until(lambda: house.counted("relay") == 1)
+        await until("a failure", lambda: house.counted("relay") == 1)
         house.advance(10)
         (told,) = house.loops.unhealthy()
     assert told.reason == "failed once (ValueError)"

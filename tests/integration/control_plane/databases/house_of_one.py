@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import psycopg
 from fastapi import FastAPI
 from psycopg.rows import dict_row
 
+from kit.waits import until
 from spg99.client import InternalClient
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import bootstrap, routes
@@ -55,16 +56,6 @@ class MovableClock:
 
     def step(self, *, seconds: float) -> None:
         self.stepped += timedelta(seconds=seconds)
-
-
-async def until(condition: Callable[[], Awaitable[Any]], what: str, *, seconds: float = DEADLINE_SECONDS) -> Any:
-    """The first true value of `condition`; fails after `seconds`."""
-    ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
-        if value := await condition():
-            return value
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 class CuttableStore(Store):
@@ -224,7 +215,7 @@ class House:
             return row if row is not None and row.state in states else None
 
         try:
-            found: DatabaseRow = await until(there, "", seconds=seconds)
+            found: DatabaseRow = await until("", there, seconds=seconds)
         except AssertionError:
             raise AssertionError(f"{db_id} is {last} and not {states} after {seconds} s") from None
         return found
@@ -233,7 +224,7 @@ class House:
         async def gone() -> bool:
             return await self.row(db_id) is None
 
-        await until(gone, f"{db_id} is gone")
+        await until(f"{db_id} is gone", gone)
 
     async def sql(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """Rows straight from the catalogue, as its owner."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.protocol.node import ComputeSeen
 from spg99.protocol.tasks import TaskKind
 from spg99.resources import Size
@@ -53,7 +54,7 @@ async def test_a_compute_that_keeps_dying_ends_in_error_with_the_reason(house: H
     agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
     db_id = await in_use(house, gateway)
     for _ in range(3):
-        await until(lambda: _one_runs(house, agent, db_id), "a compute runs")
+        await until("a compute runs", lambda: _one_runs(house, agent, db_id))
         await agent.compute_dies("The server's memory is exhausted.")
     failed = await house.reaches(db_id, "error")
     assert failed.state_reason is not None

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict
@@ -62,7 +63,7 @@ async def test_the_lease_of_a_dead_gateway_ends_and_those_of_others_stay(house: 
         found = await house.sql("select gateway_id from leases")
         return [line["gateway_id"] for line in found] == [alive.identity.identity_id]
 
-    await until(only_the_living, "the dead gateway's lease is gone")
+    await until("the dead gateway's lease is gone", only_the_living)
     assert (await house.reaches(row.db_id, "ready")).active_connections == 1
     await house.advance(16)
     await agent.heartbeat()
@@ -86,7 +87,7 @@ async def test_a_control_plane_that_comes_back_does_not_stop_what_it_could_not_h
         found = await house.row(row.db_id)
         return found is not None and found.reconcile_at is None
 
-    await until(looked, "the reconciler has looked")
+    await until("the reconciler has looked", looked)
     assert (await house.reaches(row.db_id, "ready")).writer_term == 1
     assert (await gateway.report(row.db_id, 1)).renewed == [row.db_id]
     await house.advance(17)

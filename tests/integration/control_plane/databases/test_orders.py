@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent
+from kit.waits import until
 from spg99.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from spg99.protocol import Enrolment
 from spg99.protocol.node import LeaseTasks, Task, TaskResult
@@ -25,7 +26,7 @@ async def one_task(house: House, agent: Agent) -> Task:
     async def there() -> list[Task]:
         return await lease(agent)
 
-    (task,) = await until(there, "the order is queued")
+    (task,) = await until("the order is queued", there)
     assert task.payload["timeline_id"] == row.timeline_id
     return task  # type: ignore[no-any-return]
 
@@ -78,7 +79,7 @@ async def test_two_agents_of_one_identity_on_two_planes_never_get_the_same_task(
     async def all_queued() -> bool:
         return (await house.sql("select count(*) from node_tasks"))[0]["count"] == len(rows)
 
-    await until(all_queued, "all orders are queued")
+    await until("all orders are queued", all_queued)
     doors = [agent.client, other] * 8
     asks = [door.lease_tasks(LeaseTasks(wait_seconds=0, max_tasks=4)) for door in doors]
     got = [task.task_id for given in await asyncio.gather(*asks) for task in given.tasks]
@@ -125,7 +126,7 @@ async def test_an_order_nobody_takes_fails_and_is_given_again(house: House) -> N
     async def queued() -> list[object]:
         return list(await house.sql("select 1 from node_tasks where status = 'queued'"))
 
-    await until(queued, "the order is queued")
+    await until("the order is queued", queued)
     await house.advance(61)
     failed = await house.reaches(row.db_id, "error")
     assert failed.state_reason is not None and "did not answer in time" in failed.state_reason
@@ -144,7 +145,7 @@ async def test_a_waiting_agent_gets_an_order_at_once_and_nobody_polls(house: Hou
     async def waits() -> bool:
         return bell_set.waiting >= 2
 
-    await until(waits, "the agent waits")
+    await until("the agent waits", waits)
     began = time.monotonic()
     await house.create()
     assert len(await waiting) == 1
@@ -158,7 +159,7 @@ async def test_a_database_finds_no_node_and_says_so_until_one_comes(house: House
         found = await house.row(row.db_id)
         return found is not None and "No node has room" in (found.state_reason or "")
 
-    await until(told, "the reason is shown")
+    await until("the reason is shown", told)
     await Agent.enroll(house)
     made = await house.reaches(row.db_id, "stopped")
     assert made.state_reason is None

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.control_plane.databases import requests
 from spg99.control_plane.records import operations
 from spg99.control_plane.records.actors import SYSTEM
@@ -73,9 +74,9 @@ async def test_delete_before_the_agent_has_taken_the_order_withdraws_it(house: H
     async def withdrawn() -> bool:
         return bool(await house.sql("select 1 from node_tasks where kind = 'timeline.create' and status = 'failed'"))
 
-    await until(queued, "the order is queued")
+    await until("the order is queued", queued)
     await house.delete(row.db_id)
-    await until(withdrawn, "the order is withdrawn")
+    await until("the order is withdrawn", withdrawn)
     agent.start()
     await house.is_gone(row.db_id)
     assert agent.orders(TaskKind.TIMELINE_CREATE) == []

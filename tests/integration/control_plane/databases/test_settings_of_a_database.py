@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.control_plane.databases.resource import as_resource
 from spg99.control_plane.records import operations
 from spg99.errors import WrongState
@@ -125,7 +126,7 @@ async def test_a_start_that_fails_fails_its_operation_with_the_reason(house: Hou
     async def tried_again() -> bool:
         return len(agent.orders(TaskKind.COMPUTE_START)) == 2
 
-    await until(tried_again, "another attempt")
+    await until("another attempt", tried_again)
     await house.reaches(row.db_id, "error")
     stop = await house.want_stopped(row.db_id)
     await house.reaches(row.db_id, "stopped")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.control_plane.records import operations
 from spg99.errors import Conflict
 from spg99.protocol.node import Task, TaskResult
@@ -49,7 +50,7 @@ async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(hou
     for _ in range(11):
         await house.advance(10)
         await agent.heartbeat()
-    await until(lambda: _asked(sessions), "the compute is asked, because nobody else says anything")
+    await until("the compute is asked, because nobody else says anything", lambda: _asked(sessions))
     after = await house.reaches(db_id, "ready", "idle")
     assert not sessions.cut
     assert (after.compute_id, after.writer_term) == (before.compute_id, before.writer_term)
@@ -70,7 +71,7 @@ async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(hou
 async def test_a_question_is_not_repeated_all_the_time(house: House) -> None:
     agent, _, db_id, sessions = await start_busy(house, idle_timeout_seconds=1)
     await house.advance(20)
-    await until(lambda: _asked(sessions), "it is asked")
+    await until("it is asked", lambda: _asked(sessions))
     await house.reaches(db_id, "ready", "idle")
     for _ in range(10):
         await house.advance(1)
@@ -84,7 +85,7 @@ async def test_a_client_that_comes_while_the_compute_is_asked_gets_the_same_writ
     before = await house.reaches(db_id, "ready")
     await house.advance(50)
     await agent.heartbeat()
-    await until(lambda: _asked(sessions), "it is asked")
+    await until("it is asked", lambda: _asked(sessions))
     checkout = await gateway.connect()
     assert checkout.writer_term == before.writer_term
     assert not sessions.cut
@@ -95,7 +96,7 @@ async def test_a_stop_by_the_api_is_the_same_question(house: House) -> None:
     await house.advance(16)  # the Gateway is not heard of: its lease is over
     await house.reaches(db_id, "idle")
     op_id = await house.want_stopped(db_id)
-    await until(lambda: _asked(sessions), "it is asked")
+    await until("it is asked", lambda: _asked(sessions))
     await house.reaches(db_id, "ready", "idle")
     assert not sessions.cut
     async with house.store.transaction() as tx:
@@ -131,7 +132,7 @@ async def test_a_step_of_the_clock_stops_nobody(house: House, step_seconds: floa
 
     house.clock.step(seconds=step_seconds)
     await house.advance(0)
-    await until(lambda: _is_retimed(house), "what was written before the step says nothing any more")
+    await until("what was written before the step says nothing any more", lambda: _is_retimed(house))
     for _ in range(4):  # 12 seconds of a day like any other
         await house.advance(3)
         await agent.heartbeat()
@@ -164,7 +165,7 @@ async def test_an_order_outlives_a_step_of_the_clock(house: House, step_seconds:
     await house.reaches(row.db_id, "booting")
     house.clock.step(seconds=step_seconds)
     await house.advance(0)
-    await until(lambda: _is_retimed(house), "orders got their time anew")
+    await until("orders got their time anew", lambda: _is_retimed(house))
     await house.reaches(row.db_id, "booting")
     agent.start()
     await house.reaches(row.db_id, "ready", "idle")
@@ -176,7 +177,7 @@ async def test_an_order_outlives_a_step_of_the_clock(house: House, step_seconds:
     async def ordered() -> Any:
         return await house.sql("select task_id from node_tasks where db_id = %s", other.db_id)
 
-    await until(ordered, "it is ordered")
+    await until("it is ordered", ordered)
     await house.advance(61)
     await agent.heartbeat()
     assert (await house.reaches(other.db_id, "error")).state_reason is not None, "nobody took this order in time"

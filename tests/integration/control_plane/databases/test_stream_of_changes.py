@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.control_plane.fleet import changes
 from spg99.control_plane.records import outbox
 from spg99.control_plane.records.actors import SYSTEM
@@ -38,7 +39,7 @@ async def test_a_rotation_is_heard_at_once(house: House) -> None:
     stream = changes.stream(house.store, house.plane.life.wakeups, await changes.begin(house.store, None))
     assert (await anext(stream)).startswith(b": connected\nid: ")
     waits = asyncio.create_task(heard(stream))
-    await until(lambda: _streams(house), "the stream waits")
+    await until("the stream waits", lambda: _streams(house))
     began = time.monotonic()
     await rotate(house)
     _, change = await asyncio.wait_for(waits, 5)
@@ -53,7 +54,7 @@ async def test_a_forwarded_cancel_is_heard_by_every_stream(house: House) -> None
     for stream in streams:
         await anext(stream)
     waits = [asyncio.create_task(anext(stream)) for stream in streams]
-    await until(lambda: _streams(house), "the streams wait")
+    await until("the streams wait", lambda: _streams(house))
     async with house.store.transaction() as tx:
         await changes.forward_cancel(tx, "ab" * 32)
     for part in await asyncio.wait_for(asyncio.gather(*waits), 5):
@@ -97,7 +98,7 @@ async def test_a_position_that_is_too_old_or_from_elsewhere_is_refused(house: Ho
         async with house.store.transaction() as tx:
             return (await outbox.lag(tx)).pending == 0
 
-    await until(published, "all is published")
+    await until("all is published", published)
     async with house.store.transaction() as tx:
         last = await outbox.last_position(tx)
     await house.sql("delete from outbox_events where position < %s", last)

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House, until
+from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
 from spg99.errors import CannotWake, NotFound
 from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import TaskKind
@@ -47,7 +48,7 @@ async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is
     await house.reaches(row.db_id, "stopping")
 
     waiting = [asyncio.create_task(gateway.connect()) for _ in range(10)]
-    await until(lambda: _wanted(house, row.db_id), "somebody waits")
+    await until("somebody waits", lambda: _wanted(house, row.db_id))
     assert not any(connect.done() for connect in waiting)
     may_stop.set()
 
@@ -60,7 +61,7 @@ async def test_a_client_that_comes_while_the_database_is_created_is_served(house
     gateway = await Gateway.enroll(house)
     row = await house.create()
     connect = asyncio.create_task(gateway.connect())
-    await until(lambda: _wanted(house, row.db_id), "somebody waits")
+    await until("somebody waits", lambda: _wanted(house, row.db_id))
     agent = await Agent.enroll(house)
     assert (await connect).db_id == row.db_id
     assert len(agent.orders(TaskKind.COMPUTE_START)) == 1

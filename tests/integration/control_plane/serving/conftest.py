@@ -267,20 +267,3 @@ def policy(store: Store) -> Callable[..., Awaitable[None]]:
         await set_policy(store, key, value, **where)
 
     return set_it
-
-
-@pytest.fixture
-def eventually() -> Callable[..., Awaitable[Any]]:
-    """`await eventually(look)`: polls a condition with a deadline."""
-    return _eventually
-
-
-async def _eventually(look: Callable[[], Awaitable[Any]], *, seconds: float = 10) -> Any:
-    """What `look` answers as soon as it is true. Fails after `seconds`."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while True:
-        found = await look()
-        if found:
-            return found
-        assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from kit.waits import until
 from spg99.control_plane.serving import feed as feed_module
 from spg99.control_plane.serving import sse
 
@@ -76,9 +77,9 @@ async def relayed(url: str) -> bool:
         return connection.execute("select count(*) from outbox_events where position is null").fetchone() == (0,)
 
 
-async def test_a_stream_tells_what_happens_from_now_on(api: Any, url: str, eventually: Any) -> None:
+async def test_a_stream_tells_what_happens_from_now_on(api: Any, url: str) -> None:
     await api.tenant("before")
-    await eventually(lambda: relayed(url))
+    await until("all to be relayed", lambda: relayed(url))
     async with stream(api) as source:
         first = await anext(source)
         assert first.comment == "connected"
@@ -103,9 +104,9 @@ async def test_a_stream_resumes_where_it_was_left(api: Any) -> None:
             assert [found.id for found in await take(source, 4 - index)] == [found.id for found in every[index + 1 :]]
 
 
-async def test_the_first_line_of_an_idle_stream_can_be_resumed_from(api: Any, url: str, eventually: Any) -> None:
+async def test_the_first_line_of_an_idle_stream_can_be_resumed_from(api: Any, url: str) -> None:
     await api.tenant("before")
-    await eventually(lambda: relayed(url))
+    await until("all to be relayed", lambda: relayed(url))
 
     async def position() -> int:
         async with stream(api) as source:
@@ -189,10 +190,10 @@ async def test_a_made_up_position_is_refused(api: Any, last_event_id: str) -> No
     assert answer.status_code == 400
 
 
-async def test_a_position_that_is_no_longer_kept_is_told(api: Any, url: str, eventually: Any) -> None:
+async def test_a_position_that_is_no_longer_kept_is_told(api: Any, url: str) -> None:
     for number in range(4):
         await api.tenant(f"t{number}")
-    await eventually(lambda: relayed(url))
+    await until("all to be relayed", lambda: relayed(url))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("delete from outbox_events where position < (select max(position) from outbox_events)")
     answer = await api.call("GET", "/events", headers={"Last-Event-ID": "1"})

@@ -17,6 +17,7 @@ import httpx
 import psycopg
 import pytest
 
+from kit.waits import until
 from spg99.client import InternalClient
 from spg99.clock import SystemClock
 from spg99.control_plane import bootstrap
@@ -53,7 +54,7 @@ async def test_a_loop_that_fails_says_so_and_lives_on(
 
             await sql(f"alter table {table} rename column {column} to renamed_{column}")
             try:
-                told = await until(lambda: unhealthy(plane, loop, ring, sql), "readyz tells of it")
+                told = await until("readyz tells of it", lambda: unhealthy(plane, loop, ring, sql))
                 assert told.status_code == status, told.text
                 assert told.json()["status"] == ("not ready" if status == 503 else "degraded")
             finally:
@@ -67,7 +68,7 @@ async def test_a_loop_that_fails_says_so_and_lives_on(
             assert f"renamed_{column}" not in told.text, "what the catalogue said is for the log"
 
             await settles(plane.http, "after")
-            await until(lambda: healthy(plane, loop), "readyz is content again")
+            await until("readyz is content again", lambda: healthy(plane, loop))
         finally:
             agent.cancel()
             with suppress(asyncio.CancelledError):
@@ -90,15 +91,6 @@ async def settles(http: httpx.Client, name: str) -> None:
     await asyncio.to_thread(lambda: http.post("/tenants/acme/dbs", json={"name": name}).raise_for_status())
     answer = await asyncio.to_thread(lambda: http.get(f"/tenants/acme/dbs/{name}?wait_for=stopped&wait=15"))
     assert answer.json()["state"] == "stopped", answer.text
-
-
-async def until(condition: Callable[[], Awaitable[Any]], what: str, *, seconds: float = 30.0) -> Any:
-    ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
-        if found := await condition():
-            return found
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 async def answer_every_order(url: str, base_url: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from kit.waits import until
 from spg99.bridges.shared.operations import Operations
 from spg99.client import Client
 from spg99.errors import Conflict
@@ -161,14 +162,14 @@ async def test_rights(api: Any, tenant: Any) -> None:
     assert (await api.call("POST", "/tenants/bolt/credentials", {}, token=elsewhere)).status_code == 404
 
 
-async def test_it_ends_with_its_tenant(api: Any, tenant: Any, eventually: Any) -> None:
+async def test_it_ends_with_its_tenant(api: Any, tenant: Any) -> None:
     await api.ok("POST", PATH, {})
     await api.ok("DELETE", "/tenants/acme")
 
     async def is_gone() -> bool:
         return (await api.call("GET", PATH)).status_code == 404
 
-    await eventually(is_gone)
+    await until("it to be gone", is_gone)
     assert (await api.call("POST", PATH, {})).status_code == 404
 
 

@@ -14,7 +14,7 @@ from spg99.control_plane.records.secret_box import SecretBox
 Policy = Callable[..., Awaitable[None]]
 
 
-async def test_a_tenant_is_made_read_listed_and_deleted(api: Any, eventually: Any) -> None:
+async def test_a_tenant_is_made_read_listed_and_deleted(api: Any) -> None:
     made = await api.call("POST", "/tenants", {"name": "acme"})
     assert made.status_code == 201
     assert made.headers["location"] == "/v2/tenants/acme"
