@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from integration.control_plane.databases.house_of_one import MovableClock
+from kit.waits import until
 from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity import keys
 from spg99.control_plane.records import kept_answers
@@ -139,9 +140,7 @@ async def test_an_answer_is_told_again_after_a_step(
     assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_a_step_reaches_the_kept_answers_by_itself(
-    api: Any, url: str, movable: MovableClock, eventually: Any
-) -> None:
+async def test_a_step_reaches_the_kept_answers_by_itself(api: Any, url: str, movable: MovableClock) -> None:
     """A process that starts after the step does not know of it: what it goes by is what stands in the catalogue."""
     await api.call("POST", "/tenants", {"name": "acme"}, headers={"Idempotency-Key": "k"})
     movable.step(seconds=400 * DAY)
@@ -153,7 +152,7 @@ async def test_a_step_reaches_the_kept_answers_by_itself(
             row = await cursor.fetchone()
             return row is not None and bool(row[0] > movable.now() + timedelta(hours=23))
 
-    await eventually(kept)
+    await until("it is kept", kept)
 
 
 @pytest.mark.parametrize("step_seconds", [2 * HOUR, -2 * HOUR])
