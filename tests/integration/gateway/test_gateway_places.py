@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
-from integration.gateway.gateway_process import Gateway, wait_for
+from integration.gateway.gateway_process import Gateway
+from kit.waits import wait_for
 
 
 def told(gateway: Gateway, tenant: Tenant, database: str = "app") -> str:
