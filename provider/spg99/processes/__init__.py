@@ -2,13 +2,12 @@
 them, stop orders, the ready line, probes, identity. Not here: what a loop does (its own room), what a process says to
 another (protocol/, client/).
 
-`loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `bell.py` wakes one who waits,
+`loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `wakeup.py` wakes one who waits,
 `jobs.py` keeps work that ends,
 `single_flight.py` work that several wait for; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
 `identity.py` lets it be known to the Control Plane; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
-from spg99.processes.bell import Bell
 from spg99.processes.clock_steps import ClockSteps
 from spg99.processes.health import Unhealthy
 from spg99.processes.jobs import Jobs
@@ -17,6 +16,7 @@ from spg99.processes.probes import serve_probes
 from spg99.processes.ready import read_ready, say_ready
 from spg99.processes.signals import stop_ordered
 from spg99.processes.single_flight import SingleFlight, StillUnderWay
+from spg99.processes.wakeup import Bell
 from spg99.processes.watched_clock import WatchedClock
 
 __all__ = [

@@ -29,8 +29,8 @@ from prometheus_client import CollectorRegistry, Counter
 from spg99 import log
 from spg99.clock import Clock, SystemClock
 from spg99.errors import Spg99Error
-from spg99.processes.bell import Bell
 from spg99.processes.health import SETTLED_SECONDS, Course, Unhealthy, complaint, pause_seconds
+from spg99.processes.wakeup import Bell
 
 Turn = Callable[[], Awaitable[float]]
 """One turn of a loop; answers after how many seconds it looks again if nobody rings."""

@@ -10,7 +10,7 @@ import pytest
 from spg99.control_plane.serving import sse
 from spg99.control_plane.serving.sse import Batch, Message
 from spg99.errors import Unavailable
-from spg99.processes import bell
+from spg99.processes import wakeup as bell
 
 
 class Source:
