@@ -46,9 +46,9 @@ def sizes() -> list[tuple[str, int, int, int, int]]:
 def files() -> dict[Path, str]:
     """Every generated file and its right content."""
     docs = ROOT / "docs"
-    told = pulumi_schema.schema(package())
+    generated = pulumi_schema.schema(package())
     registries = pulumi_docs.pages(package()) | terraform_pages(package(), as_json(tables(package())))
-    sdks = {ROOT / "sdk" / "python": sdk_python.files(told), ROOT / "sdk" / "nodejs": sdk_nodejs.files(told)}
+    sdks = {ROOT / "sdk" / "python": sdk_python.files(generated), ROOT / "sdk" / "nodejs": sdk_nodejs.files(generated)}
     return {
         dynamic.OUTPUT: dynamic.module(),
         shapes.OUTPUT: shapes.prepared(package()),

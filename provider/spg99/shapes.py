@@ -144,8 +144,8 @@ class Noun(NamedTuple):
 
     def write_only(self) -> tuple[Field, ...]:
         """Secrets a user brings: inputs that the system never answers."""
-        told = {field.name for field in self.outputs}
-        return tuple(field for field in self.inputs if field.secret and field.name not in told)
+        answered = {field.name for field in self.outputs}
+        return tuple(field for field in self.inputs if field.secret and field.name not in answered)
 
     def id_fields(self) -> tuple[str, ...]:
         """Fields that make up the human id, in order."""

@@ -28,7 +28,7 @@ def tree(process: psutil.Process) -> float:
 
 def run(*, quick: bool = False) -> list[Table]:
     """The table of section 11: memory."""
-    table = Table("Memory of an idle house", ("what", "PSS", "processes", "goal"))
+    table = Table("Memory of an idle platform", ("what", "PSS", "processes", "goal"))
     count = 5 if quick else 20
     with a_house() as house:
         connections = []

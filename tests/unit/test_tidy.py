@@ -1,10 +1,11 @@
-"""The house's own rules about files, as a test: first lines, names, sizes, nothing of one machine in a commit."""
+"""The project's own rules about files, as a test: first lines, names, sizes, nothing of one machine in a commit."""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,45 @@ def test_a_file_says_what_lives_there_and_is_not_too_long(path: Path) -> None:
     if path not in GENERATED:
         assert len(text.splitlines()) <= LINES_MAX
     assert path.stem not in BANNED_NAMES
+
+
+OUR_PICTURES = {
+    "look",
+    "looks",
+    "looked",
+    "looking",
+    "tell",
+    "tells",
+    "told",
+    "door",
+    "doors",
+    "doorman",
+    "desk",
+    "doorstep",
+    "house",
+}
+OUR_PICTURES |= {"tally", "tallies", "wish", "wishes", "bell", "bells"}
+"""Words of ours for things that the field has a word for: no name is made of them (sentences may say that somebody looks)."""
+NAMED = [*SOURCES, *sorted((ROOT / "scripts").glob("*.py"))]
+
+
+def words_of(name: str) -> set[str]:
+    """The words of a name: `look_again`, `LookAgain` and `LOOK_AGAIN` are made of two each."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+@pytest.mark.parametrize("path", NAMED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_are_the_fields_words(path: Path) -> None:
+    with path.open() as source:
+        names = {token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.NAME}
+    assert {name for name in names | {path.stem} if words_of(name) & OUR_PICTURES} == set()
+
+
+def test_a_name_of_ours_would_be_seen() -> None:
+    assert all(
+        words_of(name) & OUR_PICTURES for name in ("look_again", "_Look", "LOOK_SECONDS", "forgetsWish", "_told")
+    )
+    assert not any(words_of(name) & OUR_PICTURES for name in ("LookupError", "lookup", "household", "untold"))
 
 
 def test_exceptions_are_caught_whole_only_at_the_edges() -> None:

@@ -1,4 +1,4 @@
-"""The only door to the Control Plane: typed HTTP, retries what may be retried. `Client` for users, `InternalClient` for our processes."""
+"""The only client of the Control Plane: typed HTTP, retries what may be retried. `Client` for users, `InternalClient` for our processes."""
 
 import importlib.util
 import sys

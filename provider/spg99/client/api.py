@@ -1,4 +1,4 @@
-"""Client: the public API, any noun. Here: which request stands for which wish. Not here: sending it (transport.py).
+"""Client: the public API, any noun. Here: which request stands for which call. Not here: sending it (transport.py).
 
 A noun is named by its class (`Database`: answers are of that class) or by its shape (`shapes.Noun`: answers are plain
 JSON values under our names). Bridges do the latter and never load the classes.
@@ -39,7 +39,7 @@ class Made(NamedTuple):
 
 
 class Client:
-    """A user's door to one Control Plane. Use it as `async with Client(url, api_key) as client:`.
+    """A user's client of one Control Plane. Use it as `async with Client(url, api_key) as client:`.
 
     `url` is the base URL with `/v2`; `ca_file` names the CAs (PEM) that may have signed its certificate, else those the
     machine trusts. Every method raises a class of spg99.errors; what may be retried was retried.
@@ -98,10 +98,10 @@ class Client:
         await self._transport.aclose()
 
     def patient(
-        self, until: float, tell: Callable[[str], None], interrupted: Callable[[], bool]
+        self, until: float, report: Callable[[str], None], interrupted: Callable[[], bool]
     ) -> AbstractContextManager[None]:
         """Requests of this task inside are tried until `until` (`time.monotonic()`), not a few times (patience.py)."""
-        return patience.patient(until, tell, interrupted)
+        return patience.patient(until, report, interrupted)
 
     @overload
     async def create(
@@ -134,7 +134,7 @@ class Client:
         path = _collection(noun).format(**_quoted(values))
         body = {name: value for name, value in values.items() if name not in noun.path_fields()}
         return await self._transport.exchange(
-            "POST", path, json=body, headers={"Idempotency-Key": idempotency_key} | _told(declarer)
+            "POST", path, json=body, headers={"Idempotency-Key": idempotency_key} | _declared_by(declarer)
         )
 
     @overload
@@ -171,7 +171,7 @@ class Client:
         `declarer` reads it as one of its own: an import, a refresh.
         """
         params = {"wait_for": wait_for, "wait": wait_seconds} if wait_for else None
-        path, headers = _item(noun).format(**_quoted(values)), _told(declarer)
+        path, headers = _item(noun).format(**_quoted(values)), _declared_by(declarer)
         return _parsed(
             noun, await self._transport.send("GET", path, params=params, headers=headers, wait_seconds=wait_seconds)
         )
@@ -215,7 +215,7 @@ class Client:
         declarer: Declarer | None = None,
     ) -> Any:
         """Merges `changes` into the object with these id values, which `declarer` declares from then on."""
-        headers = ({"If-Match": if_match} if if_match else {}) | _told(declarer)
+        headers = ({"If-Match": if_match} if if_match else {}) | _declared_by(declarer)
         path = _item(noun).format(**_quoted(values))
         return _parsed(noun, await self._transport.send("PATCH", path, json=dict(changes), headers=headers))
 
@@ -304,7 +304,7 @@ class Client:
         )
 
 
-def _told(declarer: Declarer | None) -> dict[str, str]:
+def _declared_by(declarer: Declarer | None) -> dict[str, str]:
     return {} if declarer is None else {HEADER: declarer.header()}
 
 

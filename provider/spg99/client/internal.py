@@ -30,7 +30,7 @@ M = TypeVar("M", bound=Message)
 
 
 class InternalClient:
-    """Our own processes' door. `cp_url` is the Control Plane's URL with `/v2`; `bearer_token` is the identity's;
+    """What our own processes call. `cp_url` is the Control Plane's URL with `/v2`; `bearer_token` is the identity's;
     `ca_file` as for Client.
 
     Retries are few: an agent and a Gateway have a loop of their own that decides what to do when nobody answers. A call is

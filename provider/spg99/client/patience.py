@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-TELL_SECONDS = 5.0
+REPORT_SECONDS = 5.0
 """Between two lines of progress of one caller."""
 SLICE_SECONDS = 0.25
 """So soon is an interruption heard."""
@@ -23,11 +23,11 @@ SLICE_SECONDS = 0.25
 class Patience:
     """The time that one caller has left."""
 
-    def __init__(self, until: float, tell: Callable[[str], None], interrupted: Callable[[], bool]) -> None:
+    def __init__(self, until: float, report: Callable[[str], None], interrupted: Callable[[], bool]) -> None:
         """`until` on `time.monotonic()`'s clock."""
-        self._until, self._tell, self._interrupted = until, tell, interrupted
+        self._until, self._report, self._interrupted = until, report, interrupted
         self._began: float | None = None
-        self._tell_at = 0.0
+        self._report_at = 0.0
 
     def seconds_left(self) -> float:
         """Until it must be given up; 0 when the user wants to stop."""
@@ -37,10 +37,10 @@ class Patience:
         """Waits before the next attempt; False when the user wants to stop."""
         now = time.monotonic()
         self._began = self._began or now
-        if now >= self._tell_at:
-            self._tell_at = now + TELL_SECONDS
+        if now >= self._report_at:
+            self._report_at = now + REPORT_SECONDS
             waited, all_ = now - self._began, self._until - self._began
-            self._tell(f"{why}; trying again, {waited:.0f} s of {all_:.0f} s")
+            self._report(f"{why}; trying again, {waited:.0f} s of {all_:.0f} s")
         ends = now + seconds
         while (left := ends - time.monotonic()) > 0:
             if self._interrupted():
@@ -50,7 +50,7 @@ class Patience:
 
     def answered(self) -> None:
         """The next silence is another one."""
-        self._began, self._tell_at = None, 0.0
+        self._began, self._report_at = None, 0.0
 
 
 _current: ContextVar[Patience | None] = ContextVar("spg99_patience", default=None)
@@ -63,10 +63,10 @@ def current() -> Patience | None:
 
 @contextmanager
 def patient(
-    until: float, tell: Callable[[str], None] = lambda _: None, interrupted: Callable[[], bool] = lambda: False
+    until: float, report: Callable[[str], None] = lambda _: None, interrupted: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-    """Requests of this task inside are tried until `until` (`time.monotonic()`), with a line to `tell` now and then."""
-    token = _current.set(Patience(until, tell, interrupted))
+    """Requests of this task inside are tried until `until` (`time.monotonic()`), with a line to `report` now and then."""
+    token = _current.set(Patience(until, report, interrupted))
     try:
         yield
     finally:

@@ -21,14 +21,14 @@ async def _run(settings: CatalogueSettings) -> None:
     stop = stop_ordered()
     catalogue = EmbeddedCatalogue(settings.data_dir, settings.pg_bin, run_as=settings.run_as)
     stopping = asyncio.create_task(stop.wait())
-    told = False
+    is_ready_said = False
     try:
         while not stop.is_set():
             # Started again here at once when it is killed; when it cannot start, this process ends with the reason.
             url = await catalogue.start()
-            if not told:
+            if not is_ready_said:
                 say_ready("catalogue", url=url)
-                told = True
+                is_ready_said = True
             ending = asyncio.create_task(catalogue.wait_end())
             await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if ending.done() and not stop.is_set():

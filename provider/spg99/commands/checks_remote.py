@@ -89,8 +89,8 @@ def gateway(state: DevState | None) -> Finding:
         reason = error.verify_message
         return Finding("fail", "Gateway", f"{where}: {reason}", "Set PGSSLROOTCERT to the CA of this Gateway.")
     except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or error
-        return Finding("fail", "Gateway", f"{where}: {told}", "Start it, or set SPG99_GATEWAY to host:port.")
+        reason = str(getattr(error, "strerror", None) or error)
+        return Finding("fail", "Gateway", f"{where}: {reason}", "Start it, or set SPG99_GATEWAY to host:port.")
     return Finding("ok", "Gateway", f"{where}, {text}")
 
 

@@ -57,7 +57,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
         ),
     ),
     Section(
-        "Look and change",
+        "Read and change",
         (
             Entry("tenants", _NOUNS + "[tenants]", "Tenants and their credentials."),
             Entry("dbs", _NOUNS + "[dbs]", "Databases: settings, state, start, stop, scale."),

@@ -1,4 +1,4 @@
-"""`spg99 dev`: the whole house in the foreground. Here: signals and what a person reads. Not here: supervising (supervisor.py)."""
+"""`spg99 dev`: the whole platform in the foreground. Here: signals and what a person reads. Not here: supervising (supervisor.py)."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class Launch:
 
     async def ready_or_exited(self, *, timeout_seconds: float | None = None) -> None:
         """Waits until one of the two is known."""
-        told: set[asyncio.Future[Any]] = {self.ready, self.exited}
-        await asyncio.wait(told, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {self.ready, self.exited}
+        await asyncio.wait(ends, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal; nothing when it has ended."""
@@ -62,17 +62,17 @@ class Launch:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if (found := read_ready(line)) is not None:
-                self._tell(self._settle, self.ready, found)
+                self._call_soon(self._settle, self.ready, found)
             else:
                 with contextlib.suppress(OSError):  # the terminal is gone: read on, or the child would stall
                     sys.stderr.write(f"{self._name}: {line.decode(errors='replace')}")
 
     def _reap(self) -> None:
-        self._tell(self._settle, self.exited, self._process.wait())
+        self._call_soon(self._settle, self.exited, self._process.wait())
         if self._process.stdin is not None:
             self._process.stdin.close()
 
-    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _call_soon(self, call: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(call, *arguments)
 

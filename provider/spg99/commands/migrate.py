@@ -28,7 +28,7 @@ def up(settings: MigrateSettings, to: int | None) -> None:
     from spg99.control_plane.store import migrate as steps
 
     done = _on_catalogue(settings, lambda url: steps.up(url, to=to))
-    _tell([f"applied {step}" for step in done], nothing="The schema is up to date.")
+    _print([f"applied {step}" for step in done], nothing="The schema is up to date.")
 
 
 @migrate.command("down")
@@ -44,7 +44,7 @@ def down(settings: MigrateSettings, to: int, yes: bool) -> None:
     if not yes:
         click.confirm(f"Take the catalogue back to version {to}? Data is lost.", abort=True, err=True)
     done = _on_catalogue(settings, lambda url: steps.down(url, to))
-    _tell([f"took back {step}" for step in done], nothing=f"The schema is at version {to} or before.")
+    _print([f"took back {step}" for step in done], nothing=f"The schema is at version {to} or before.")
 
 
 @migrate.command("status")
@@ -67,7 +67,7 @@ def status(settings: MigrateSettings) -> None:
         click.echo(line)
 
 
-def _tell(lines: list[str], *, nothing: str) -> None:
+def _print(lines: list[str], *, nothing: str) -> None:
     for line in lines or [nothing]:
         click.echo(line)
 

@@ -68,13 +68,13 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
         return DATABASES_JANITOR_SECONDS
 
     loops.keep("wakeups", wakeups.run)
-    loops.repeat("reconciler", life.reconciler.turn, bell=wakeups.waiter(("spg99_reconcile", None)))
-    loops.repeat("outbox-relay", relay, bell=wakeups.waiter(("spg99_outbox", None)))
-    loops.repeat("event-feed", follow_events, bell=wakeups.waiter(("spg99_published", None)))
-    loops.repeat("known-keys", forget_known_keys, bell=wakeups.waiter(("spg99_keys", None)))
+    loops.repeat("reconciler", life.reconciler.turn, wakeup=wakeups.waiter(("spg99_reconcile", None)))
+    loops.repeat("outbox-relay", relay, wakeup=wakeups.waiter(("spg99_outbox", None)))
+    loops.repeat("event-feed", follow_events, wakeup=wakeups.waiter(("spg99_published", None)))
+    loops.repeat("known-keys", forget_known_keys, wakeup=wakeups.waiter(("spg99_keys", None)))
     loops.repeat("last-used", write_last_used)
     loops.repeat(
-        "ended-tenants", remove_ended_tenants, bell=wakeups.waiter(("spg99_tenant", None), ("spg99_database", None))
+        "ended-tenants", remove_ended_tenants, wakeup=wakeups.waiter(("spg99_tenant", None), ("spg99_database", None))
     )
     loops.repeat("janitor", delete_old_records)
     loops.repeat("databases-janitor", delete_old_databases_records)

@@ -50,7 +50,7 @@ _SETTINGS: Final = {
     "log_min_error_statement": "panic",
 }
 WAL_BYTES_MAX: Final = 512 << 20
-RESERVE_LOOK_SECONDS: Final = 1.0
+RESERVE_CHECK_SECONDS: Final = 1.0
 _SETTINGS_SINCE_18: Final = {"io_method": "sync"}
 
 
@@ -142,7 +142,7 @@ class EmbeddedCatalogue:
     async def _keep_reserve(self) -> float:
         # Without it a full disk is the end of the catalogue: WAL that cannot be written stops PostgreSQL.
         await asyncio.to_thread(lambda: self._reserve.keep(disk_of(self._folder)))
-        return RESERVE_LOOK_SECONDS
+        return RESERVE_CHECK_SECONDS
 
     def _write_access_rules(self) -> None:
         """Only our own user may connect: not the one that runs PostgreSQL for tenants, not another one on this machine."""

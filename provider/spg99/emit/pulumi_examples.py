@@ -63,9 +63,9 @@ def example_of(package: Package, noun: Noun) -> Example:
     """The declaration of one such object and of those it needs."""
     found: dict[str, Declared] = {}
     declared = _declare(package, noun, found)
-    told = next((field for field in noun.outputs if field.secret and not field.nullable), None)
-    told = told or noun.output_named(noun.uid_field)
-    return Example(package, tuple(found.values()), Reference(declared.variable, told.name) if told else None)
+    shown = next((field for field in noun.outputs if field.secret and not field.nullable), None)
+    shown = shown or noun.output_named(noun.uid_field)
+    return Example(package, tuple(found.values()), Reference(declared.variable, shown.name) if shown else None)
 
 
 def _declare(package: Package, noun: Noun, found: dict[str, Declared]) -> Declared:

@@ -203,9 +203,9 @@ def _pure(package: Package, function: Function) -> dict[str, Any]:
     ]
     if function.returns.kind == "object":
         fields = function.returns.fields
-        told = function.returns.description
+        description = function.returns.description
     else:
-        fields, told = (Field("result", function.returns, function.summary, required=True),), ""
+        fields, description = (Field("result", function.returns, function.summary, required=True),), ""
     if function.returns_secret:
         fields = tuple(field._replace(secret=True) for field in fields)
     found: dict[str, Any] = {
@@ -213,7 +213,9 @@ def _pure(package: Package, function: Function) -> dict[str, Any]:
     }
     if given:
         found["inputs"] = object_of(package, given, f"What {camel(function.name)} is given.", is_input=True)
-    found["outputs"] = object_of(package, fields, told or f"What {camel(function.name)} answers.", is_input=False)
+    found["outputs"] = object_of(
+        package, fields, description or f"What {camel(function.name)} answers.", is_input=False
+    )
     return found
 
 

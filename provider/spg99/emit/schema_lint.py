@@ -312,14 +312,14 @@ def secrets_stay_secret(schema: Schema) -> Iterator[Finding]:
             if not outputs[name].get("secret"):
                 yield Finding(f"resources/{token}/properties/{name}", "is a secret as an input, but not as an output")
         title = token.rpartition(":")[2]
-        told = (
+        read_outputs = (
             schema.get("functions", {})
             .get(f"{schema['name']}:index:get{title}", {})
             .get("outputs", {})
             .get("properties", {})
         )
-        for name in sorted(secret & told.keys()):
-            if not told[name].get("secret"):
+        for name in sorted(secret & read_outputs.keys()):
+            if not read_outputs[name].get("secret"):
                 yield Finding(
                     f"functions/{schema['name']}:index:get{title}/outputs/{name}",
                     "is a secret of the resource, but not here",

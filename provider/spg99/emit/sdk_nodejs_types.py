@@ -177,7 +177,7 @@ def declared_functions(schema: Schema) -> str:
     for token, found in schema["functions"].items():
         name, result = title_of(token), f"{title_of(token)[:1].upper()}{title_of(token)[1:]}"
         items = properties(found.get("inputs", {}))
-        for suffix, options, told in (
+        for suffix, options, returned in (
             ("", "pulumi.InvokeOptions", f"Promise<{result}Result>"),
             ("Output", "pulumi.InvokeOutputOptions", f"pulumi.Output<{result}Result>"),
         ):
@@ -188,7 +188,7 @@ def declared_functions(schema: Schema) -> str:
                 parameters = []
             parameters.append(f"opts?: {options}")
             lines += _doc(summary(found["description"]))
-            lines += [f"export declare function {name}{suffix}({', '.join(parameters)}): {told};", ""]
+            lines += [f"export declare function {name}{suffix}({', '.join(parameters)}): {returned};", ""]
             if items:
                 lines += [
                     f"export interface {result}{suffix}Args {{",

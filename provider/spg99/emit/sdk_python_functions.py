@@ -65,19 +65,19 @@ def _function(schema: Schema, token: str, found: Spec, *, is_output: bool) -> li
     options = "Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]" if is_output else "pulumi.InvokeOptions"
     parameters.append(f"opts: Optional[{options}] = None")
     given = ", ".join(f'"{item.name}": {snake(item.name)}' for item in items)
-    told = f"pulumi.Output[{result}]" if is_output else result
+    returned = f"pulumi.Output[{result}]" if is_output else result
     call = "invoke_output" if is_output else "invoke"
-    lines = [f"def {name}{'_output' if is_output else ''}({', '.join(parameters)}) -> {told}:"]
+    lines = [f"def {name}{'_output' if is_output else ''}({', '.join(parameters)}) -> {returned}:"]
     said = summary(found["description"]) + (" Takes outputs, and runs when they are known." if is_output else "")
     lines += params_doc(" ".join(said.split()), items, 4)
     lines.append(f"    given: Dict[str, Any] = {{{given}}}")
     if is_output:
         lines.append(
-            f'    found: {told} = pulumi.runtime.invoke_output("{token}", given, opts=_package.invoke_options(opts), typ={result})'
+            f'    found: {returned} = pulumi.runtime.invoke_output("{token}", given, opts=_package.invoke_options(opts), typ={result})'
         )
     else:
         lines.append(
-            f'    found: {told} = pulumi.runtime.{call}("{token}", given, opts=_package.invoke_options(opts), typ={result}).value'
+            f'    found: {returned} = pulumi.runtime.{call}("{token}", given, opts=_package.invoke_options(opts), typ={result}).value'
         )
     return [*lines, "    return found"]
 

@@ -3,7 +3,7 @@
     cli, cli_stacks, cli_options   commands            display, difference   what people see
     operations                     one run             events                what a run tells
     program, nodejs, yaml_program  the user's program, in its language
-    monitor, wanted                the program's wishes, from the wire
+    monitor, wanted                the program's requests, from the wire
     registration, reading, deletion, refresh, importing      carrying them out
     decide, graph, paths, autonaming   pure rules      values, urns          words of Pulumi's protocols
     providers, provider, plugins   who does the work   processes, child, interrupt   processes and their end

@@ -79,7 +79,7 @@ class Display:
         self._lock = threading.Lock()
         self._in_flight: dict[str, tuple[Kind, float, str]] = {}
         self._outputs: Outputs | None = None
-        self._told: dict[str, float] = {}
+        self._printed_at: dict[str, float] = {}
         self._live = (
             Live(console=console, get_renderable=self._rows, refresh_per_second=8, transient=True)
             if console.is_terminal and not preview
@@ -141,8 +141,8 @@ class Display:
                 kind, began, _ = self._in_flight[event.urn]
                 self._in_flight[event.urn] = (kind, began, event.text)
                 now = time.monotonic()
-                if self._live is None and now - self._told.get(event.urn, -math.inf) >= _STATUS_SECONDS:
-                    self._told[event.urn] = now
+                if self._live is None and now - self._printed_at.get(event.urn, -math.inf) >= _STATUS_SECONDS:
+                    self._printed_at[event.urn] = now
                     self._line(kind, event.urn, event.text)
             return
         if event.severity == "error" and not event.urn:

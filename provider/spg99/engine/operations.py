@@ -116,12 +116,12 @@ def deploy(workspace: Workspace, options: Options, listener: Listener = _silent)
 def _delete_leftovers(run: Run, providers: Providers) -> None:
     doomed = leftovers(run)
     if not run.whole:
-        _tell_that_nothing_is_deleted(run, doomed)
+        _say_that_nothing_is_deleted(run, doomed)
     elif _targets_cover(run, doomed):
         delete_all(run, providers, doomed)
 
 
-def _tell_that_nothing_is_deleted(run: Run, doomed: Sequence[Resource]) -> None:
+def _say_that_nothing_is_deleted(run: Run, doomed: Sequence[Resource]) -> None:
     """The program ended itself, so nobody knows whether what it registered was all that it wants."""
     ended = "The program ended itself before its end (`sys.exit`, `os._exit`, `process.exit`)."
     unseen = [name_of(r.urn) for r in doomed if not r.delete and not is_default_provider(r.urn)]

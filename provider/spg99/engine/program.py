@@ -78,17 +78,17 @@ def _python(run: Run, address: str) -> list[str]:
 def _wait(program: Child, run: Run) -> int | None:
     """The program's exit code; None when it had to be ended."""
     # Once the run is stopping every request is answered, so the program ends by itself when what is in flight has ended.
-    told_at = 0.0
+    warned_at = 0.0
     while not program.ended.wait(0.1) and (run.in_flight() or not run.stop.is_set()):
-        quiet_since = max(run.heard_at, told_at)
+        quiet_since = max(run.heard_at, warned_at)
         if run.in_flight():
             run.heard_at = time.monotonic()
         elif time.monotonic() - quiet_since >= QUIET_SECONDS and run.registered:
-            told_at = time.monotonic()
+            warned_at = time.monotonic()
             run.publish(
                 Message(
                     "warning",
-                    f"Everything the program has asked for is done; for {told_at - run.heard_at:.0f} s it has been waiting for "
+                    f"Everything the program has asked for is done; for {warned_at - run.heard_at:.0f} s it has been waiting for "
                     "something of its own. Ctrl-C ends it: what is registered stays, and nothing is deleted.",
                 )
             )

@@ -94,7 +94,7 @@ def read_back(run: Run, provider: Provider, old: Resource) -> Seen:
 def _difference(provider: Provider, old: Resource, new: Resource) -> Difference:
     """What changed outside, as the provider sees it.
 
-    Asked backwards (what is now as the past, what was wanted as the wish), so that its Diff can tell drift from noise.
+    Asked backwards (what is now as the past, what was wanted as the desired state), so that its Diff can tell drift from noise.
     """
     if old.external:
         keys = changed_keys(old.outputs, new.outputs)

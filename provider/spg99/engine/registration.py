@@ -1,4 +1,4 @@
-"""A resource that the program registers, from wish to settled. Here: the order of things. Not here: rules (decide.py), the
+"""A resource that the program registers, from request to settled. Here: the order of things. Not here: rules (decide.py), the
 wire (monitor.py), deleting what is wanted no more (deletion.py)."""
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class _Custom:
         self._ensure_allowed(decision, old, new)
         if decision.kind is Kind.SAME:
             assert old is not None
-            return self._same(old, new, told=False)
+            return self._same(old, new, is_reported=False)
         if decision.kind is Kind.REPLACE:
             assert old is not None
             checked = self._check(None, wanted.inputs)
@@ -181,7 +181,7 @@ class _Custom:
         self._ensure_allowed(decision, found, new)
         self._take_over(found, instead_of=None if leaving is not None else old, leaving=leaving)
         if decision.kind is Kind.SAME:
-            return self._same(found, new, told=True)
+            return self._same(found, new, is_reported=True)
         return self._update(found, new, decision)
 
     def _check(self, old: Resource | None, inputs: Props) -> Props:
@@ -216,7 +216,7 @@ class _Custom:
         difference = self.provider.diff_config(after.urn, before, after.inputs)
         return difference is not None and bool(difference.replaces)
 
-    def _same(self, old: Resource, new: Resource, *, told: bool) -> Settled:
+    def _same(self, old: Resource, new: Resource, *, is_reported: bool) -> Settled:
         new = copy(
             new,
             id=old.id,
@@ -225,7 +225,7 @@ class _Custom:
             modified=old.modified,
             extra=old.extra,
         )
-        if not told:
+        if not is_reported:
             with self.run.step(Kind.SAME, self.wanted.urn, begins=False) as outcome:
                 outcome.old, outcome.new = old, new
         keep(self.run, old, new)

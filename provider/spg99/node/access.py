@@ -1,7 +1,7 @@
 """What a tenant may do in its own PostgreSQL. Here: role, rights, who may log in. Not here: files and processes.
 
 The superuser exists and can never log in: pg_hba.conf has no line for it, and what must be done as superuser is done in
-single-user mode while the cluster is stopped. So not even a Gateway that is fooled about the user name opens that door.
+single-user mode while the cluster is stopped. So not even a Gateway that is fooled about the user name lets a client in as that role.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def hba_rules(*, database_name: str, pg_user: str) -> str:
     return f"# Written at every start.\nlocal {database} {role} trust\nlocal replication {role} trust\n"
 
 
-def door_of(hba_text: str) -> tuple[str, str]:
+def allowed_by(hba_text: str) -> tuple[str, str]:
     """Database and role that `hba_rules` let in. Raises Internal for a text that is not ours."""
     found = re.search(r'^local "([^"]+)" "([^"]+)" trust$', hba_text, flags=re.MULTILINE)
     if found is None:

@@ -112,7 +112,7 @@ class Agent:
         self._metrics = NodeMetrics(self._registry)
         self._jobs = Jobs(failures=failures)
         self._loops = Loops(failures=failures, fatal=(Unauthorized,), clock=self._clock)
-        self._loops.repeat("heartbeat", self._beat, bell=computes.ended)
+        self._loops.repeat("heartbeat", self._beat, wakeup=computes.ended)
         self._loops.repeat("orders", self._pull, turn_seconds_max=PULL_SECONDS_MAX)
         self._loops.repeat("sizes", self._measure)
         self._loops.repeat("bounds", self._hold)
@@ -189,8 +189,8 @@ class Agent:
         a node may be hours off, and every order would come too late. A Control Plane that does not tell leaves us ours."""
         if answer.now is None:
             return self._clock.now
-        told, heard_at = answer.now, self._monotonic()
-        return lambda: told + timedelta(seconds=self._monotonic() - heard_at)
+        cp_now, heard_at = answer.now, self._monotonic()
+        return lambda: cp_now + timedelta(seconds=self._monotonic() - heard_at)
 
     async def _carry_out(self, task: Task, now_there: Callable[[], datetime]) -> None:
         assert self._identity is not None

@@ -24,7 +24,7 @@ from spg99.node.writer import Writer
 from spg99.postgres import Account, Binaries, Cluster, Running
 from spg99.postgres.cluster import StopMode
 from spg99.postgres.logfile import cause_of_end, read_since
-from spg99.processes import Bell
+from spg99.processes import Wakeup
 from spg99.protocol.node import ComputeSeen
 from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 
@@ -69,7 +69,7 @@ class Computes:
         self._memory = MemoryWatch()
         self._running: dict[str, Compute] = {}
         self._ended: dict[str, ComputeSeen] = {}
-        self.ended = Bell()
+        self.ended = Wakeup()
         """Rings when a compute has ended by itself, for whoever tells the Control Plane."""
 
     @property
@@ -149,7 +149,7 @@ class Computes:
         if (running := compute.cluster.adopt()) is None:
             await self._end(timeline, last, mode)
             return None
-        database, user = access.door_of(timeline.hba_file.read_text())
+        database, user = access.allowed_by(timeline.hba_file.read_text())
         with in_use.closed_socket(compute.cluster.socket_dir, last.backend_port) as socket:
             faults.point("compute.stop.door_closed")
             use = await in_use.use_of(socket, running.pid, user=user, database=database)
@@ -219,14 +219,14 @@ class Computes:
 
         `connections`: socket folder -> clients. One without clients takes no memory worth a look.
         """
-        seconds = await self.storage.look()
+        seconds = await self.storage.check()
         clients = connections() if self._running else {}
         eaters = [
             Eater(compute.record.compute_id, compute.record.profile, compute.record.pid)
             for compute in self._running.values()
             if clients.get(compute.record.backend_addr) and compute.record.pid is not None
         ]
-        await asyncio.to_thread(self._memory.look, eaters)
+        await asyncio.to_thread(self._memory.check, eaters)
         return seconds
 
     async def stop_all(self, reason: str) -> None:
@@ -289,7 +289,7 @@ class Computes:
     def _note_end(self, compute: Compute, reason: str) -> None:
         _log.warning("compute ended by itself", compute_id=compute.record.compute_id, reason=reason)
         self._ended[compute.record.compute_id] = compute.record.seen(compute.timeline.timeline_id, exit_reason=reason)
-        self.ended.ring()
+        self.ended.wake()
 
     async def _end(self, timeline: TimelineFolder, last: Writer, mode: StopMode) -> None:
         compute = self._running.get(last.compute_id) or self._compute(timeline, last)

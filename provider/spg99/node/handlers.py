@@ -114,7 +114,7 @@ class Handlers:
     async def timeline_create(self, order: TimelineCreate) -> Done:
         """`timeline.create`"""
         await self._timelines.create(order)
-        self._observer.look_again(order.timeline_id)
+        self._observer.measure_again(order.timeline_id)
         return Done()
 
     async def timeline_delete(self, order: TimelineDelete) -> Done:
@@ -136,7 +136,7 @@ class Handlers:
         stopped = await self._computes.stop(
             order.compute_id, order.timeline_id, mode, only_if_unused=order.only_if_unused
         )
-        self._observer.look_again(order.timeline_id)
+        self._observer.measure_again(order.timeline_id)
         return stopped
 
     @asynccontextmanager

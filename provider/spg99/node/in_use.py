@@ -1,10 +1,10 @@
-"""Whether a compute is in use: asked where it is known, with the door closed meanwhile. Silence proves nothing: when nobody
+"""Whether a compute is in use: asked where it is known, with its socket renamed meanwhile. Silence proves nothing: when nobody
 answers, it is in use.
 
-Here: the door (the name of its socket), the kernel's table of connections, the question to PostgreSQL. Not here: stopping
+Here: the name of its socket, the kernel's table of connections, the question to PostgreSQL. Not here: stopping
 it (computes.py), who wants to know (the Control Plane, for a database that looks idle).
 
-Nobody is cut off: a new client finds no door and asks again, whoever has come through is in the kernel's table before
+Nobody is cut off: a new client finds no socket and asks again, whoever has come through is in the kernel's table before
 PostgreSQL itself knows of it, and only then is PostgreSQL asked.
 """
 
@@ -70,7 +70,7 @@ def connections_to(socket_dir: Path, postmaster_pid: int | None) -> int:
 
 
 def open_socket(socket_dir: Path, port: int) -> None:
-    """Opens a door that was left closed. Nothing to do when it is open, or when nobody is behind it."""
+    """Gives a socket its name back that was left renamed. Nothing to do when it has it, or when no server is behind it."""
     with contextlib.suppress(FileNotFoundError):
         closed = _closed(socket_dir, port)
         if not _open(socket_dir, port).exists():
@@ -90,7 +90,7 @@ def closed_socket(socket_dir: Path, port: int) -> Iterator[Path]:
 
 
 async def use_of(socket: Path, postmaster_pid: int | None, *, user: str, database: str) -> Use | None:
-    """What keeps the compute behind this closed door in use; None when nothing does."""
+    """What keeps the compute behind this renamed socket in use; None when nothing does."""
     if count := connections_to(socket.parent, postmaster_pid):
         return _used_by(count)
     try:
@@ -107,7 +107,7 @@ async def use_of(socket: Path, postmaster_pid: int | None, *, user: str, databas
             return Use(0, "A replication slot is in use.")
         if int(prepared or 0):
             return Use(0, "A prepared transaction waits for its end (COMMIT PREPARED or ROLLBACK PREPARED).")
-    # Once more: our own session has to be gone, and a client who was on the threshold when the door was closed is in the
+    # Once more: our own session has to be gone, and a client who was connecting when the socket was renamed is in the
     # table by now.
     try:
         async with asyncio.timeout(OWN_SESSION_ENDS_SECONDS):

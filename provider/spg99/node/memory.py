@@ -60,7 +60,7 @@ class MemoryWatch:
     def __init__(self) -> None:
         self._cancelled: dict[str, frozenset[int]] = {}
 
-    def look(self, eaters: Iterable[Eater]) -> None:
+    def check(self, eaters: Iterable[Eater]) -> None:
         """Ends what takes too much."""
         cancelled: dict[str, frozenset[int]] = {}
         for eater in eaters:

@@ -83,7 +83,7 @@ class Observer:
             if timeline_id in running:
                 await asyncio.to_thread(trim_log, timeline)
 
-    def look_again(self, timeline_id: str) -> None:
+    def measure_again(self, timeline_id: str) -> None:
         """Something has changed there: measure it with the next round."""
         self._measured_at.pop(timeline_id, None)
 

@@ -39,8 +39,8 @@ from spg99.resources import Size, StorageState
 
 LIBRARY: Final = Path(__file__).with_name("libspg99_storage_limit.so")
 """Built at set-up by provider/storage_limit/build where there is a C compiler."""
-LOOK_SECONDS_BUSY: Final = 0.5
-LOOK_SECONDS_QUIET: Final = 2.0
+CHECK_SECONDS_BUSY: Final = 0.5
+CHECK_SECONDS_QUIET: Final = 2.0
 WATCH_SECONDS: Final = 5.0
 MEASURE_SECONDS: Final = 60.0
 """The library counts exactly what it sees; this often the agent walks through the files for what it does not."""
@@ -175,8 +175,8 @@ class Storage:
         """The same for all that run."""
         return [seen for timeline_id in self._held if (seen := self.seen(timeline_id)) is not None]
 
-    async def look(self) -> float:
-        """One look at everything; answers after how many seconds the next is due."""
+    async def check(self) -> float:
+        """Checks everything; answers after how many seconds the next is due."""
         now = self._now()
         self.disk = self._disk_of(self._folder.timelines_dir)
         if self._reserve.keep(self.disk):
@@ -197,7 +197,7 @@ class Storage:
         for held in list(self._held.values()):
             await self._enforce(held)
         busy = self.is_short or any(held.grown_bytes > 0 for held in self._held.values())
-        return LOOK_SECONDS_BUSY if busy else LOOK_SECONDS_QUIET
+        return CHECK_SECONDS_BUSY if busy else CHECK_SECONDS_QUIET
 
     # What follows is how.
 

@@ -45,10 +45,10 @@ def last_words(text: str) -> str | None:
         if re.search(r"\b[A-Z]{3,}\d?:  ", line):
             break
         words.insert(0, line.removeprefix("postgres:").strip())
-    told = ""
+    sentence = ""
     for word in filter(None, words):  # a sentence may go on in the next line, and none ends with a full stop
-        told += (". " if word[0].isupper() and told[-1] not in ".,:" else " ") + word if told else word
-    return f"{told.rstrip('.')}." if told else None
+        sentence += (". " if word[0].isupper() and sentence[-1] not in ".,:" else " ") + word if sentence else word
+    return f"{sentence.rstrip('.')}." if sentence else None
 
 
 def cause_of_end(text: str) -> str | None:

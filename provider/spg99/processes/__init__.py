@@ -1,4 +1,4 @@
-"""What every process of ours shares, whatever it does. Here: loops and jobs that cannot die unseen, the bell that wakes
+"""What every process of ours shares, whatever it does. Here: loops and jobs that cannot die unseen, what wakes
 them, stop orders, the ready line, probes, identity. Not here: what a loop does (its own room), what a process says to
 another (protocol/, client/).
 
@@ -16,11 +16,10 @@ from spg99.processes.probes import serve_probes
 from spg99.processes.ready import read_ready, say_ready
 from spg99.processes.signals import stop_ordered
 from spg99.processes.single_flight import SingleFlight, StillUnderWay
-from spg99.processes.wakeup import Bell
+from spg99.processes.wakeup import Wakeup
 from spg99.processes.watched_clock import WatchedClock
 
 __all__ = [
-    "Bell",
     "ClockSteps",
     "Jobs",
     "Loops",
@@ -28,6 +27,7 @@ __all__ = [
     "StillUnderWay",
     "Turn",
     "Unhealthy",
+    "Wakeup",
     "WatchedClock",
     "loop_failures",
     "read_ready",

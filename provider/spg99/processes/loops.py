@@ -30,10 +30,10 @@ from spg99 import log
 from spg99.clock import Clock, SystemClock
 from spg99.errors import Spg99Error
 from spg99.processes.health import SETTLED_SECONDS, Course, Unhealthy, complaint, pause_seconds
-from spg99.processes.wakeup import Bell
+from spg99.processes.wakeup import Wakeup
 
 Turn = Callable[[], Awaitable[float]]
-"""One turn of a loop; answers after how many seconds it looks again if nobody rings."""
+"""One turn of a loop; answers after how many seconds it looks again if nothing wakes it."""
 
 TURN_SECONDS_MAX: Final = 120.0
 """Until a turn that does not come to an end counts as a fault. It is told, not cut off: it may hold what must be let go."""
@@ -51,7 +51,7 @@ def loop_failures(registry: CollectorRegistry) -> Counter:
 class _Loop:
     name: str
     turn: Callable[[], Awaitable[float | None]]
-    bell: AbstractContextManager[Bell]
+    wakeup: AbstractContextManager[Wakeup]
     turn_seconds_max: float | None
     """None: it runs for ever, and its coming to an end is a failure."""
     course: Course = field(default_factory=Course)
@@ -87,16 +87,16 @@ class Loops:
         name: str,
         turn: Turn,
         *,
-        bell: AbstractContextManager[Bell] | None = None,
+        wakeup: AbstractContextManager[Wakeup] | None = None,
         turn_seconds_max: float = TURN_SECONDS_MAX,
     ) -> None:
-        """A loop of turns. `bell` is cleared before each and wakes it earlier than the turn has asked for; after a
-        failure it waits its pause out, however often somebody rings."""
-        self._add(_Loop(name, turn, bell or Bell(), turn_seconds_max))
+        """A loop of turns. `wakeup` is cleared before each and wakes it earlier than the turn has asked for; after a
+        failure it waits its pause out, however often it is woken."""
+        self._add(_Loop(name, turn, wakeup or Wakeup(), turn_seconds_max))
 
     def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """A loop that runs for ever by itself (listens, keeps a child): its end is a failure, and it is run again."""
-        self._add(_Loop(name, run, Bell(), None))
+        self._add(_Loop(name, run, Wakeup(), None))
 
     def unhealthy(self) -> list[Unhealthy]:
         """The loops that are not well now; empty when all are."""
@@ -159,10 +159,10 @@ class Loops:
 
     async def _run(self, loop: _Loop) -> None:
         try:
-            with loop.bell as bell:
+            with loop.wakeup as wakeup:
                 while True:
-                    bell.clear()
-                    await self._pause(bell, await self._one_turn(loop))
+                    wakeup.clear()
+                    await self._pause(wakeup, await self._one_turn(loop))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -171,12 +171,12 @@ class Loops:
                 _log.exception("a loop has ended", loop=loop.name)
             raise
 
-    async def _pause(self, bell: Bell, pause: tuple[float, bool]) -> None:
+    async def _pause(self, wakeup: Wakeup, pause: tuple[float, bool]) -> None:
         seconds, failed = pause
         if failed:
-            await asyncio.sleep(seconds)  # also when somebody rings all the time
+            await asyncio.sleep(seconds)  # also when somebody wakes it all the time
         else:
-            await bell.wait_for(seconds)
+            await wakeup.wait_for(seconds)
 
     async def _one_turn(self, loop: _Loop) -> tuple[float, bool]:
         """After how many seconds the next one begins, and whether this one has failed."""

@@ -50,10 +50,10 @@ async def serve_probes(
         if path == b"/healthz":
             return _response("200 OK", _TEXT, b"ok\n")
         if path == b"/readyz":
-            told = unhealthy()
-            if not told:
+            failing = unhealthy()
+            if not failing:
                 return _response("200 OK", _TEXT, b"ok\n")
-            lines = "".join(f"{one.sentence()}\n" for one in told)
+            lines = "".join(f"{one.sentence()}\n" for one in failing)
             return _response("503 Service Unavailable", _TEXT, lines.encode())
         return _response("404 Not Found", _TEXT, b"There is /metrics, /healthz and /readyz.\n")
 

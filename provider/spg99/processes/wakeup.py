@@ -1,5 +1,5 @@
-"""A bell: wakes one who waits. Here: waking inside a process. Not here: what rings it (the catalogue's notifications,
-a compute that ended, a first client)."""
+"""Wakes one who waits. Here: waking inside a process. Not here: what is a reason to (the catalogue's notifications, a compute
+that ended, a first client)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import suppress
 from types import TracebackType
 
 PAYLOADS_MAX = 1000
-"""One who does not look for so long is told only that something rang: it has to look at everything then."""
+"""One who does not look for so long learns only that something happened: it has to read everything then."""
 
 
-class Bell:
-    """Rings when something one waits for may have changed. It says "look again", never what is there.
+class Wakeup:
+    """Wakes its waiter when something may have changed. It says "read again", never what is there.
 
-    A bell is its own context manager, so that one that is taken down at the end (`Wakeups.waiter`) and one that is not
+    It is its own context manager, so that one that is taken down at the end (`Wakeups.waiter`) and one that is not
     are handed to a loop in the same way.
     """
 
@@ -22,9 +22,9 @@ class Bell:
         self._event = asyncio.Event()
         self._forgot = False
         self.payloads: set[str] = set()
-        """What rang since the last `clear`; empty when it is not known: then look at everything."""
+        """What it was woken with since the last `clear`; empty when that is not known: then read everything."""
 
-    def ring(self, payload: str = "") -> None:
+    def wake(self, payload: str = "") -> None:
         """Wakes the one who waits."""
         if payload and not self._forgot:
             self.payloads.add(payload)
@@ -34,20 +34,20 @@ class Bell:
         self._event.set()
 
     def clear(self) -> set[str]:
-        """Forgets past rings, answers their payloads; call it before looking."""
+        """Forgets what woke it so far, answers the payloads; call it before reading."""
         self._event.clear()
         self._forgot = False
-        rung, self.payloads = self.payloads, set()
-        return rung
+        payloads, self.payloads = self.payloads, set()
+        return payloads
 
     async def wait_for(self, seconds: float) -> bool:
-        """Waits for a ring, `seconds` at most; answers whether it rang."""
+        """Waits to be woken, `seconds` at most; answers whether it was."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
                 await self._event.wait()
         return self._event.is_set()
 
-    def __enter__(self) -> Bell:
+    def __enter__(self) -> Wakeup:
         return self
 
     def __exit__(

@@ -123,14 +123,14 @@ class TaskDeclaration:
         """The result of a task that succeeded. Raises BadRequest when it is none of this kind, or is about another thing
         than was ordered (what both name must be the same): nothing may be built on it."""
         try:
-            told = self.result.model_validate(result)
+            parsed = self.result.model_validate(result)
         except ValidationError as error:
             fields = _fields_of(error)
             raise BadRequest(f"The result of {self.kind} is not valid: {', '.join(fields)}.", fields=fields) from None
         for name in self.result.model_fields.keys() & self.order.model_fields.keys():
-            if getattr(told, name) != order.get(name):
+            if getattr(parsed, name) != order.get(name):
                 raise BadRequest(f"The result of {self.kind} is about another {name.removesuffix('_id')}.")
-        return told
+        return parsed
 
 
 _SOON: Final = timedelta(seconds=60)

@@ -234,16 +234,16 @@ async def test_lists_are_filtered_and_followed_to_the_end(server: Server, operat
 
 async def test_what_can_only_be_read_and_what_others_manage(server: Server, operations: Operations) -> None:
     (workshop,) = PACKAGE.reads
-    assert await operations.look_up(workshop, "") == {
+    assert await operations.read_if_there(workshop, "") == {
         "workshop_id": "workshop_000000",
         "motto": "motto-motto-workshop-0",
     }
     made = await lamp(operations)
     server.change("gadget", "top/lamp", state="deleting")
-    seen = await operations.look_up(GADGET, "top/lamp")
+    seen = await operations.read_if_there(GADGET, "top/lamp")
     assert seen is not None and seen["state"] == "deleting", "a look tells what is there"
     assert await operations.read(GADGET, "top/lamp", old=made) is None, "but nobody adopts what is on its way out"
-    assert await operations.look_up(GADGET, "top/none") is None
+    assert await operations.read_if_there(GADGET, "top/none") is None
 
 
 async def test_errors_of_the_control_plane_are_told_with_its_sentence(server: Server, operations: Operations) -> None:

@@ -183,12 +183,12 @@ async def test_memory_of_one_session(node: Node) -> None:
             backend, largest = psutil.Process(session.info.backend_pid), 0
             over = threading.Event()
 
-            def look() -> None:
+            def check() -> None:
                 nonlocal largest
                 while not over.wait(0.01):
                     largest = max(largest, backend.memory_info().rss)
 
-            watch = threading.Thread(target=look)
+            watch = threading.Thread(target=check)
             watch.start()
             session.execute("SET work_mem = '16GB'")
             try:

@@ -31,7 +31,7 @@ async def test_a_full_database_says_so_and_reads_deletes_truncates_drops_vacuums
             refused = await asyncio.to_thread(fill, session)
             assert refused.sqlstate == "53100" and SENTENCE in str(refused)
             assert tenant.files_bytes() <= LIMIT + 8 * MB
-            await node.computes.storage.look()
+            await node.computes.storage.check()
             assert tenant.seen().state is StorageState.LIMIT_REACHED
             assert tenant.seen().held_by is StorageHeldBy.LIBRARY
             # Nothing of this needs room that is not there.
@@ -130,7 +130,7 @@ async def test_a_new_limit_holds_at_once_and_a_new_agent_knows_the_old_one(node:
         refused = await asyncio.to_thread(fill, session)
         assert "storage limit of 192 MB" in str(refused)
         node.computes.storage.configure(tenant.timeline.timeline_id, LIMIT)
-        await node.computes.storage.look()
+        await node.computes.storage.check()
         session.execute("DELETE FROM filler WHERE id < 10")
         assert tenant.seen().state is StorageState.LIMIT_REACHED
 
@@ -149,7 +149,7 @@ async def test_the_count_is_what_is_on_the_disk(node: Node) -> None:
             "DROP TABLE filler",
         ):
             session.execute(statement)
-            await node.computes.storage.look()
+            await node.computes.storage.check()
             # Files that are as short as nothing: statistics and the like, written past the library.
             folder = node.folder.timeline(tenant.timeline.timeline_id).data_dir
             there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

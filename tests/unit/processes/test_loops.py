@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from kit.waits import until
 from spg99.clock import FrozenClock
 from spg99.errors import Unauthorized, Unavailable
-from spg99.processes import Bell, Loops, loop_failures
+from spg99.processes import Wakeup, Loops, loop_failures
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -162,24 +162,24 @@ async def test_a_turn_that_hangs_is_told() -> None:
 
 
 async def test_a_bell_wakes_a_loop_that_waits_and_not_one_that_pauses_after_a_failure() -> None:
-    house, bell, turns, broken = House(), Bell(), 0, False
+    house, wakeup, turns, broken = House(), Wakeup(), 0, False
 
     async def turn() -> float:
         nonlocal turns
         turns += 1
         if broken:
-            bell.ring()  # as a neighbour would who rings all the time
+            wakeup.wake()  # as a neighbour would who rings all the time
             raise ValueError("no")
         return 3600.0
 
-    house.loops.repeat("relay", turn, bell=bell)
+    house.loops.repeat("relay", turn, wakeup=wakeup)
     async with house.loops:
         await until("the first turn", lambda: turns == 1)
-        bell.ring()
+        wakeup.wake()
         await until("the second turn", lambda: turns == 2)
         broken = True
         began = asyncio.get_running_loop().time()
-        bell.ring()
+        wakeup.wake()
         await until("six turns", lambda: turns >= 6)
         # 0.05 + 0.1 + 0.2 s: without the pauses it would have been there in no time.
         assert asyncio.get_running_loop().time() - began >= 0.34
@@ -189,17 +189,17 @@ async def test_a_bell_is_taken_down_with_its_loop() -> None:
     house, taken_down = House(), False
 
     @contextmanager
-    def waiter() -> Iterator[Bell]:
+    def waiter() -> Iterator[Wakeup]:
         nonlocal taken_down
         try:
-            yield Bell()
+            yield Wakeup()
         finally:
             taken_down = True
 
     async def turn() -> float:
         return 3600.0
 
-    house.loops.repeat("relay", turn, bell=waiter())
+    house.loops.repeat("relay", turn, wakeup=waiter())
     async with house.loops:
         await asyncio.sleep(0)
     assert taken_down

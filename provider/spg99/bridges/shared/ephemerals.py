@@ -47,8 +47,8 @@ async def open_tenant_dsn(client: Client, inputs: Mapping[str, Any]) -> Opened:
             "can_read_credentials."
         )
     dsn = f"postgresql://{dsn.partition('://')[2]}"  # older Control Planes and the template say `postgres://`
-    told = {name: parts[name] for name in ("host", "port", "user", "password", "sslmode")}
-    return {"tenant": tenant, "database": database, "dsn": dsn} | told, None
+    known = {name: parts[name] for name in ("host", "port", "user", "password", "sslmode")}
+    return {"tenant": tenant, "database": database, "dsn": dsn} | known, None
 
 
 async def open_api_key(client: Client, inputs: Mapping[str, Any]) -> Opened:

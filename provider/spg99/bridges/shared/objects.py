@@ -131,12 +131,12 @@ def matches(noun: Noun, values: Mapping[str, Any], filters: Mapping[str, Any]) -
     The server was asked first; one that knows no such filter for this noun answers everything. A filter that names no
     field is the server's alone.
     """
-    told = {field.name for field in noun.outputs}
+    answered = {field.name for field in noun.outputs}
     for name, wanted in filters.items():
-        if name in told:
+        if name in answered:
             if values.get(name) != wanted:
                 return False
-        elif (field := name.removesuffix("_prefix")) in told and not str(values.get(field) or "").startswith(
+        elif (field := name.removesuffix("_prefix")) in answered and not str(values.get(field) or "").startswith(
             str(wanted)
         ):
             return False

@@ -69,7 +69,7 @@ class Operations:
         self._client = client
         self._words = words
         self._waiter = Waiter(client)
-        self._settling = Settling(self._look, self._waiter, words)
+        self._settling = Settling(self._read_if_there, self._waiter, words)
         self._answered: list[str] = []
         """Keys of the creates that were answered and not acknowledged yet."""
 
@@ -140,7 +140,7 @@ class Operations:
         """Whether the object of a state is there; one whose id is not known is taken to be."""
         if held.human_id is None:
             return True
-        now = await self._look(noun, held.human_id)
+        now = await self._read_if_there(noun, held.human_id)
         return now is not None and not is_going(noun, now) and held.uid in (None, now.get(noun.uid_field))
 
     def _not_twice(self, noun: Noun, human_id: str | None) -> str:
@@ -179,7 +179,7 @@ class Operations:
                     continue
                 await self._wait_for_the_name(noun, body, conflict, deadline, progress)
                 continue
-            now = await self._look_at_made(noun, made.values, declaration)
+            now = await self._read_made(noun, made.values, declaration)
             is_alive = now is not None and is_same(noun, made.values, now) and not is_going(noun, now)
             if now is not None and is_alive and (held is None or now.get(noun.uid_field) != held.uid):
                 return made.values, now, made.was_there, key
@@ -192,7 +192,7 @@ class Operations:
 
     async def _is_not_new(self, noun: Noun, body: Values, conflict: Conflict) -> None:
         """An earlier run of this declaration has made an object and recorded it. Raises Conflict while its name is taken by it."""
-        now = await self._look(noun, noun.id_of(body)) if noun.has_name() else None
+        now = await self._read_if_there(noun, noun.id_of(body)) if noun.has_name() else None
         first = conflict.details.get("first") or {}
         if now is None or is_going(noun, now) or now.get(noun.uid_field) != first.get(noun.uid_field):
             return
@@ -207,12 +207,12 @@ class Operations:
         collection = noun.collection_path.rpartition("/")[2]
         return self._words.adopt.format(id=human_id, noun=noun.noun, title=noun.title, collection=collection)
 
-    async def _look_at_made(self, noun: Noun, made: Values, declaration: str | None) -> Values | None:
+    async def _read_made(self, noun: Noun, made: Values, declaration: str | None) -> Values | None:
         """What was just made, as it is now. Raises Unfinished when it cannot be looked at (a right was withdrawn), so that
         it is not forgotten.
         """
         try:
-            return await self._look(noun, noun.id_of(made))
+            return await self._read_if_there(noun, noun.id_of(made))
         except Spg99Error as problem:
             # Who is only away has the object for the next run, which finds it by its declaration. Terraform would call it
             # tainted, and replace it, if it were told of it now.
@@ -229,7 +229,7 @@ class Operations:
         """This declaration's own object, made before the program was edited and never recorded, brought to what it says
         now; None when that object is gone. Raises `conflict`, explained, when it cannot become what is wanted.
         """
-        now = await self._look(noun, noun.id_of(body)) if noun.has_name() else None
+        now = await self._read_if_there(noun, noun.id_of(body)) if noun.has_name() else None
         if (
             now is None
             or is_going(noun, now)
@@ -254,7 +254,7 @@ class Operations:
         if type(conflict) is not Conflict or any(name not in body for name in noun.id_fields()):
             raise conflict
         human_id = noun.id_of(body)
-        there = await self._look(noun, human_id)
+        there = await self._read_if_there(noun, human_id)
         if there is None:
             raise conflict
         if is_going(noun, there):
@@ -284,13 +284,13 @@ class Operations:
         `old` is what was last known of it (empty: nothing), `old_inputs` what the user wrote. Raises Unavailable when it
         takes longer than `seconds_max`, Internal when the answer is not what the noun's shape says.
         """
-        now = await self.look_up(noun, human_id, declarer=declarer, seconds_max=seconds_max)
+        now = await self.read_if_there(noun, human_id, declarer=declarer, seconds_max=seconds_max)
         if now is None or is_going(noun, now) or not is_same(noun, old, now):
             return None
         values = keep_secrets(noun, now, old)
         return Found(noun.id_of(values), values, inputs_of(noun, values, old, old_inputs))
 
-    async def look_up(
+    async def read_if_there(
         self, noun: Noun, human_id: str, *, declarer: Declarer | None = None, seconds_max: float | None = None
     ) -> Values | None:
         """The values of an object that others manage (a data source, a function), whatever its state; None: there is none."""
@@ -298,7 +298,7 @@ class Operations:
         try:
             with self._patient(_deadline(limit), no_progress):
                 async with asyncio.timeout(limit):
-                    return await self._look(noun, human_id, declarer)
+                    return await self._read_if_there(noun, human_id, declarer)
         except TimeoutError:
             raise Unavailable(
                 f"Reading the {words_of(noun)} '{human_id}' took longer than {self._words.time_limit}, {limit:g} s. Nothing "
@@ -346,7 +346,7 @@ class Operations:
         with self._patient(deadline, progress):
             if self._waiter.interrupted:
                 raise Interrupted
-            now = await self._look(noun, human_id)
+            now = await self._read_if_there(noun, human_id)
             if now is None or is_going(noun, now) or not is_same(noun, old, now):
                 raise NotFound(
                     f"The {words_of(noun)} '{human_id}' of this resource was deleted outside. {self._words.refresh}; "
@@ -376,7 +376,7 @@ class Operations:
         """
         deadline = _deadline(seconds_max or noun.seconds.delete)
         with self._patient(deadline, progress):
-            now = await self._look(noun, human_id)
+            now = await self._read_if_there(noun, human_id)
             if now is None or not is_same(noun, old, now):
                 return
             if not is_going(noun, now):
@@ -398,7 +398,7 @@ class Operations:
         """Inside, an outage of the Control Plane is waited out until the resource's own time limit."""
         return self._client.patient(deadline, progress, lambda: self._waiter.interrupted)
 
-    async def _look(self, noun: Noun, human_id: str, declarer: Declarer | None = None) -> Values | None:
+    async def _read_if_there(self, noun: Noun, human_id: str, declarer: Declarer | None = None) -> Values | None:
         try:
             return await self._client.read(noun, _id_values(noun, human_id), declarer=declarer)
         except NotFound:

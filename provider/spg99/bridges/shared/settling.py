@@ -17,7 +17,7 @@ FAILED_SECONDS_MAX = 15.0
 """The system tries again by itself when something failed; so long do we wait for that before we say so."""
 
 Progress = Callable[[str], None]
-Look = Callable[[Noun, str], Awaitable[Values | None]]
+Read = Callable[[Noun, str], Awaitable[Values | None]]
 
 
 def no_progress(_sentence: str) -> None:
@@ -25,10 +25,10 @@ def no_progress(_sentence: str) -> None:
 
 
 class Settling:
-    """The waits of one process. `look` reads an object by its human id; None: it is not there."""
+    """The waits of one process. `read` reads an object by its human id; None: it is not there."""
 
-    def __init__(self, look: Look, waiter: Waiter, words: Words) -> None:
-        self._look, self._waiter, self._words = look, waiter, words
+    def __init__(self, read: Read, waiter: Waiter, words: Words) -> None:
+        self._read, self._waiter, self._words = read, waiter, words
 
     async def settled(self, noun: Noun, values: Values, done: str, deadline: float, progress: Progress) -> Values:
         """The values once the object is settled. Raises Unfinished."""
@@ -49,7 +49,7 @@ class Settling:
 
         try:
             now = await self._waiter.until(
-                lambda: self._look(noun, human_id),
+                lambda: self._read(noun, human_id),
                 is_over,
                 uid=str(values[noun.uid_field]),
                 seconds_max=deadline - time.monotonic(),
@@ -84,7 +84,7 @@ class Settling:
             return  # what has no uid any more (credentials that nobody manages) is gone already
         try:
             await self._waiter.until(
-                lambda: self._look(noun, human_id),
+                lambda: self._read(noun, human_id),
                 lambda now: now is None or not is_same(noun, old, now),
                 uid=str(old[noun.uid_field]),
                 seconds_max=deadline - time.monotonic(),

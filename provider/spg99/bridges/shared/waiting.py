@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOOKS_AT_ONCE_MAX = 32
-LOOK_SECONDS_WITH_STREAM = 15.0
+READS_AT_ONCE_MAX = 32
+READ_SECONDS_WITH_STREAM = 15.0
 """An event may be lost with the process that should have written it; somebody looks anyway."""
-LOOK_SECONDS_FIRST, LOOK_SECONDS_MAX = 0.25, 3.0
+READ_SECONDS_FIRST, READ_SECONDS_MAX = 0.25, 3.0
 STREAM_AGAIN_SECONDS = 5.0
 PROGRESS_SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0)
 PROGRESS_SECONDS_THEN = 5.0
@@ -45,7 +45,7 @@ class Waiter:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._wakes: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._looking = asyncio.Semaphore(LOOKS_AT_ONCE_MAX)
+        self._reading = asyncio.Semaphore(READS_AT_ONCE_MAX)
         self._stream: asyncio.Task[None] | None = None
         self._stream_stands = False
         self._stream_refused = False
@@ -70,7 +70,7 @@ class Waiter:
 
     async def until(
         self,
-        look: Callable[[], Awaitable[T]],
+        read: Callable[[], Awaitable[T]],
         done: Callable[[T], bool],
         *,
         uid: str,
@@ -86,31 +86,31 @@ class Waiter:
         self._wakes[uid].add(wake)
         self._open_stream()
         seen: T | None = None
-        pause = LOOK_SECONDS_FIRST
+        pause = READ_SECONDS_FIRST
         reports = _reports()
         report_at = next(reports)
         try:
             if not self._stream_stands and not self._interrupted:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), min(LOOK_SECONDS_FIRST, max(seconds_max, 0.001)))
+                    await asyncio.wait_for(wake.wait(), min(READ_SECONDS_FIRST, max(seconds_max, 0.001)))
             while True:
                 wake.clear()
                 # A Control Plane that is away for a moment does not end the wait, only the time limit does.
                 with contextlib.suppress(Unavailable):
-                    async with self._looking:
-                        seen = await look()
+                    async with self._reading:
+                        seen = await read()
                     if done(seen):
                         return seen
-                look_at = time.monotonic() + self._pause(pause)
-                pause = min(pause * 1.5, LOOK_SECONDS_MAX)
-                while not wake.is_set() and time.monotonic() < look_at:
+                read_at = time.monotonic() + self._pause(pause)
+                pause = min(pause * 1.5, READ_SECONDS_MAX)
+                while not wake.is_set() and time.monotonic() < read_at:
                     waited = time.monotonic() - began
                     if waited >= report_at:
                         progress(seen, int(waited))
                         report_at = next(at for at in reports if at > waited)
                     if waited >= seconds_max or self._interrupted:
                         raise StillWaiting(seen, interrupted=self._interrupted)
-                    ends = min(look_at - time.monotonic(), seconds_max - waited, report_at - waited)
+                    ends = min(read_at - time.monotonic(), seconds_max - waited, report_at - waited)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(wake.wait(), max(ends, 0.001))
                 if self._interrupted:
@@ -122,7 +122,7 @@ class Waiter:
 
     def _pause(self, alone: float) -> float:
         chance = 0.75 + random.random() / 2  # noqa: S311 - spreads looks, guards nothing
-        return (LOOK_SECONDS_WITH_STREAM if self._stream_stands else alone) * chance
+        return (READ_SECONDS_WITH_STREAM if self._stream_stands else alone) * chance
 
     def _open_stream(self) -> None:
         if not self._stream_refused and (self._stream is None or self._stream.done()):

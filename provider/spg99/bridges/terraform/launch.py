@@ -33,10 +33,10 @@ FOR_EVER = b"packed"
 
 def main(schema_file: str = "") -> NoReturn:
     """Serves the product's provider until Terraform is done. `schema_file` holds the prepared schema, where there is one."""
-    serve(lambda: Doorman(schema_file))
+    serve(lambda: ProviderOnDemand(schema_file))
 
 
-class Doorman:
+class ProviderOnDemand:
     """Stands for the provider: gives the schema out of the file, and for all else brings the provider."""
 
     def __init__(self, schema_file: str) -> None:
@@ -46,7 +46,7 @@ class Doorman:
 
     def schema_bytes(self) -> bytes:
         """The answer to GetProviderSchema."""
-        return prepared_schema(self._schema_file) or self._brought().schema_bytes()
+        return prepared_schema(self._schema_file) or self._loaded().schema_bytes()
 
     def stop(self) -> None:
         """The user asked to stop."""
@@ -55,17 +55,17 @@ class Doorman:
 
     def diagnose(self, problem: Exception, request: Message, call: Call) -> Sequence[Diagnostic]:
         """An exception of a call, in words."""
-        return self._brought().diagnose(problem, request, call)
+        return self._loaded().diagnose(problem, request, call)
 
     def __getattr__(self, name: str) -> Any:
         """Every other call is the provider's."""
         try:
-            provider = self._brought()
+            provider = self._loaded()
         except ImportError as missing:
             return _refusing(missing)
         return getattr(provider, name)
 
-    def _brought(self) -> TerraformProvider:
+    def _loaded(self) -> TerraformProvider:
         with self._lock:
             if self._provider is None:
                 from spg99.bridges.terraform.provider import load

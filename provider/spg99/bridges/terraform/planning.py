@@ -234,8 +234,8 @@ def _refused(
         changes.Change(name.removesuffix(VERSION), plain(prior[name]), plain(state[name]), replaces=True)
         for name in replaces
     ]
-    told = {name: plain(value) for name, value in prior.items() if name != noun.protected_by}
-    why = changes.destroying(noun, found, told, agreed=agreed, agreement=f"set `{ALLOW_REPLACEMENT} = true`")
+    before = {name: plain(value) for name, value in prior.items() if name != noun.protected_by}
+    why = changes.destroying(noun, found, before, agreed=agreed, agreement=f"set `{ALLOW_REPLACEMENT} = true`")
     summary = f"{prior['id']} would be replaced and its data destroyed"
     return tuple(
         Refusal(name, summary, f"`{name.removesuffix(VERSION)}` {why[name.removesuffix(VERSION)]}")

@@ -45,7 +45,7 @@ class ReadCalls(ResourceCalls):
             objects = [self._object(inside.attributes, noun, each) for each in found]
             return {"state": encoded(block.type, config | {noun.plural: objects})}
         human_id = noun.id_of(config)
-        one = self.reach().run(lambda operations: operations.look_up(noun, human_id))
+        one = self.reach().run(lambda operations: operations.read_if_there(noun, human_id))
         if one is None:
             raise NotFound(
                 f"There is no {noun.noun.replace('_', ' ')} '{human_id}', or this API key may not see it."

@@ -68,7 +68,7 @@ class ResourceCalls(Session):
         limit, declarer = limit_of(block, state, "read"), self.declarer()
         found = self.reach().run(
             lambda operations: operations.read(
-                noun, human_id, old=told(block, state), declarer=declarer, seconds_max=limit
+                noun, human_id, old=known_outputs(block, state), declarer=declarer, seconds_max=limit
             )
         )
         if found is None:
@@ -163,9 +163,9 @@ class ResourceCalls(Session):
             return made.values
 
         state, said = self._ended(block, work, planned, None, "Creating", planned["id"])
-        return state, said + self._told_once(block, state)
+        return state, said + self._answered_once(block, state)
 
-    def _told_once(self, block: Block, state: Values | None) -> list[Diagnostic]:
+    def _answered_once(self, block: Block, state: Values | None) -> list[Diagnostic]:
         """A warning for each secret that was told at the create alone and is not kept, as the user wished."""
         noun = noun_of(block)
         from spg99.errors import Spg99Error
@@ -206,7 +206,7 @@ class ResourceCalls(Session):
                 lambda operations: operations.update(
                     noun,
                     human_id,
-                    old=told(block, prior),
+                    old=known_outputs(block, prior),
                     new_inputs=wanted,
                     old_inputs=sending(block, prior, None),
                     declarer=self.declarer(),
@@ -226,7 +226,7 @@ class ResourceCalls(Session):
         try:
             self.reach().run(
                 lambda operations: operations.delete(
-                    noun, human_id, old=told(block, prior), seconds_max=limit, progress=progress
+                    noun, human_id, old=known_outputs(block, prior), seconds_max=limit, progress=progress
                 )
             )
         except Spg99Error as problem:
@@ -287,7 +287,7 @@ def sending(block: Block, state: Values, config: Values | None, *, only: set[str
     return found
 
 
-def told(block: Block, state: Values) -> dict[str, Any]:
+def known_outputs(block: Block, state: Values) -> dict[str, Any]:
     """What the state knows of the object's outputs, as JSON values."""
     outputs = {field.name for field in noun_of(block).outputs}
     return {

@@ -240,8 +240,8 @@ def attribute_of(
 
 
 def _input(noun: Noun, field: Field) -> Attribute:
-    told = noun.output_named(field.name)
-    computed = field.default is not None or (told is not None and not told.nullable and not field.required)
+    output = noun.output_named(field.name)
+    computed = field.default is not None or (output is not None and not output.nullable and not field.required)
     return attribute_of(field, required=field.required, optional=not field.required, computed=computed)
 
 

@@ -149,9 +149,9 @@ class Decision:
     """One action or none, when to look again (None: when told), and why in a sentence."""
 
     action: Action | None
-    look_at: datetime | None
+    again_at: datetime | None
     why: str
-    told: str | None = None
+    state_reason: str | None = None
     """What a user reads meanwhile as `state_reason`, when something outside holds it up."""
 
 
@@ -160,6 +160,6 @@ def act(action: Action, why: str) -> Decision:
     return Decision(action, None, why)
 
 
-def wait(why: str, *, until: datetime | None = None, told: str | None = None) -> Decision:
+def wait(why: str, *, until: datetime | None = None, state_reason: str | None = None) -> Decision:
     """Do nothing now."""
-    return Decision(None, until, why, told)
+    return Decision(None, until, why, state_reason)

@@ -57,7 +57,7 @@ def after(row: DatabaseRow, found: Move, *, reason: str | None = None, **changes
         effects["attempt_count"] = 0
     if found.target_scale is not None:
         effects["target_scale"] = found.target_scale
-    if found.forgets_wish:
+    if found.clears_wanted:
         effects["wanted_until"] = None
     return dataclasses.replace(row, **effects | changes)
 

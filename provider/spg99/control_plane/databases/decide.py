@@ -68,7 +68,7 @@ def _creating(view: DatabaseView, now: datetime) -> Decision:
     if task is None:
         node = placement.choose(view.candidates, now)
         if node is None:
-            return wait(NO_NODE, until=now + NO_NODE_AGAIN, told=NO_NODE)
+            return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
         return act(CreateTimeline(node.node_id), f"Its files shall lie on node {node.name}.")
     if task.open:
         return _for_task(view, task, now)
@@ -164,7 +164,7 @@ def _failed(view: DatabaseView, now: datetime) -> Decision:
             return wait("It is created again after a while.", until=due_at)
         node = placement.choose(view.candidates, now)
         if node is None:
-            return wait(NO_NODE, until=now + NO_NODE_AGAIN, told=NO_NODE)
+            return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
         return act(CreateTimeline(node.node_id, Event.CREATED_AGAIN), "Its files are made again.")
     if view.compute is not None and not view.compute.ended:
         if due:

@@ -19,7 +19,7 @@ class Reported:
 
     db_id: str
     stands: bool
-    look: bool
+    needs_reconciling: bool
     """True when the database's state no longer fits its use."""
 
 

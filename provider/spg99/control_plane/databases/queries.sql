@@ -73,7 +73,7 @@ update databases
                          else updated_at end
  where db_id = %(db_id)s;
 
--- look_at_database
+-- reconcile_database
 -- Makes the reconciler look now: a moment that has come by every clock, because the reconciler's may not be the catalogue's.
 update databases set reconcile_at = to_timestamp(0) where db_id = %(db_id)s;
 
@@ -93,14 +93,14 @@ select least((select min(reconcile_at) from databases where reconcile_at is not 
              (select greatest(l.expires_at, %(leases_from)s) from leases l join databases d using (db_id)
                where d.reconcile_at is null order by l.expires_at limit 1));
 
--- look_at_databases_of_node
+-- reconcile_databases_of_node
 -- The node's agent is back: everything that waited for it is looked at now.
 update databases d set reconcile_at = %(now)s
   from timelines t
  where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and t.state <> 'gone'
    and (d.state not in ('stopped', 'ready') or d.wanted_until > %(now)s);
 
--- look_at_homeless_databases
+-- reconcile_homeless_databases
 -- A node is there: databases that no node could take are looked at now.
 update databases d set reconcile_at = %(now)s
   from timelines t

@@ -86,15 +86,15 @@ class Reconciler:
         else:
             raise AssertionError(f"{row.db_id} does not settle")
         row = dataclasses.replace(
-            row, reconcile_at=decision.look_at, state_reason=decision.told or _lasting_reason(row)
+            row, reconcile_at=decision.again_at, state_reason=decision.state_reason or _lasting_reason(row)
         )
         await rows.save(tx, row)
-        if decision.look_at is not None:
+        if decision.again_at is not None:
             await tx.notify("spg99_reconcile", row.db_id)  # some loop may sleep beyond that moment
         faults.point("reconcile.before_commit")
         return row
 
-    async def look_at(self, db_id: str) -> bool:
+    async def reconcile_one(self, db_id: str) -> bool:
         """One database, one transaction; False when somebody else is at it."""
         async with self.store.transaction() as tx:
             row = await rows.lock_unless_busy(tx, db_id)
@@ -127,7 +127,7 @@ class Reconciler:
         heard, self._hears = self._hears, False
         if not heard:
             await self._begin_hearing()
-        seconds = await self._look_at_all_due()
+        seconds = await self._reconcile_due()
         self._hears = True
         return seconds
 
@@ -146,7 +146,7 @@ class Reconciler:
             self._is_retimed = True
         self._lease_grace_until = now + timedelta(seconds=self._lease_seconds)
 
-    async def _look_at_all_due(self) -> float:
+    async def _reconcile_due(self) -> float:
         while True:
             now = self.now()
             async with self.store.transaction() as tx:
@@ -157,16 +157,18 @@ class Reconciler:
                 wait = self._tick_seconds if next_at is None else (next_at - now).total_seconds()
                 return min(self._tick_seconds, max(wait, 0.001))
             room = asyncio.Semaphore(AT_ONCE)
-            looked = await asyncio.gather(*(self._look_carefully(db_id, room) for db_id in due), return_exceptions=True)
-            if failures := [failure for failure in looked if isinstance(failure, BaseException)]:
+            handled = await asyncio.gather(
+                *(self._reconcile_safely(db_id, room) for db_id in due), return_exceptions=True
+            )
+            if failures := [failure for failure in handled if isinstance(failure, BaseException)]:
                 raise failures[0]
-            if not any(looked):
+            if not any(handled):
                 return BUSY_AGAIN_SECONDS  # others are at them: look whether anything is left
 
-    async def _look_carefully(self, db_id: str, room: asyncio.Semaphore) -> bool:
+    async def _reconcile_safely(self, db_id: str, room: asyncio.Semaphore) -> bool:
         async with room:
             try:
-                return await self.look_at(db_id)
+                return await self.reconcile_one(db_id)
             except Unavailable:
                 raise
             except Exception:  # noqa: BLE001 - the reconciler's turn

@@ -65,7 +65,7 @@ class Reports:
         async with self._store.transaction() as tx:
             before = await fleet.note_node_seen(tx, node.node_id, observed, now)
             if before is None or now - before > fleet.NODE_SILENT_AFTER:
-                await schedule.look_at_those_of_node(tx, node.node_id, now)
+                await schedule.reconcile_databases_of_node(tx, node.node_id, now)
             await computes.note_connections(
                 tx, node.node_id, {c.compute_id: c.connections for c in heartbeat.computes if c.running}
             )
@@ -116,7 +116,7 @@ class Reports:
             reported = await leases.report(
                 tx, gateway.gateway_id, report.leases, sent_bytes, now=now, lease_seconds=lease_seconds
             )
-            if any(line.look for line in reported):
+            if any(line.needs_reconciling for line in reported):
                 await tx.notify("spg99_reconcile")
         renewed = {line.db_id for line in reported if line.stands}
         used = {use.db_id for use in report.leases if use.active_connections > 0}

@@ -12,7 +12,7 @@ from spg99 import faults
 from spg99.control_plane import storage, tenants
 from spg99.control_plane.databases import rows
 from spg99.control_plane.databases.apply import apply
-from spg99.control_plane.databases.rows import DatabaseRow, look, publish, save
+from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.records import audit, declarations, operations, policies
 from spg99.control_plane.records.actors import Actor
@@ -98,7 +98,7 @@ async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], act
         fields=sorted(changes),
     )
     await publish(tx, changed, "database.updated")
-    await look(tx, row.db_id)
+    await wake_reconciler(tx, row.db_id)
     faults.point("update.before_commit")
     return await tx.one(DatabaseRow, "find_database_by_id", db_id=row.db_id)
 
@@ -113,7 +113,7 @@ async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
         await operations.finish(tx, row.db_id, ("database.start",))
     await save(tx, dataclasses.replace(row, target_scale=1))
     await tx.execute("note_start_wanted", db_id=row.db_id)
-    await look(tx, row.db_id)
+    await wake_reconciler(tx, row.db_id)
     return op_id
 
 
@@ -131,7 +131,7 @@ async def want_stopped(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
     if row.state == State.STOPPED:
         await operations.finish(tx, row.db_id, ("database.stop",))
     await save(tx, dataclasses.replace(row, target_scale=0, wanted_until=None))
-    await look(tx, row.db_id)
+    await wake_reconciler(tx, row.db_id)
     return op_id
 
 
@@ -159,7 +159,7 @@ async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor:
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
-    await look(tx, row.db_id)
+    await wake_reconciler(tx, row.db_id)
     faults.point("delete.before_commit")
     return op_id
 

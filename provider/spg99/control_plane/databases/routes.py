@@ -132,13 +132,13 @@ async def list_all(
 async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wait: Wait = 0) -> Response:
     """Reads a database, at once or when it has reached a state. One that is being deleted is shown until it is gone."""
 
-    async def look() -> tuple[tenants.TenantRow, DatabaseRow]:
+    async def read_now() -> tuple[tenants.TenantRow, DatabaseRow]:
         async with call.plane.store.transaction() as tx:
             owner, row = await _find(tx, call, tenant, db)
             await declarations.seen(tx, call.actor, row.db_id)
             return owner, row
 
-    owner, row = await _seen(call, look, wait_for, wait)
+    owner, row = await _seen(call, read_now, wait_for, wait)
     return _answer(call, owner, row, 200).response()
 
 
@@ -148,7 +148,7 @@ async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wai
 async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: Wait = 0) -> Response:
     """Reads a database by its id."""
 
-    async def look() -> tuple[tenants.TenantRow, DatabaseRow]:
+    async def read_now() -> tuple[tenants.TenantRow, DatabaseRow]:
         async with call.plane.store.transaction() as tx:
             row = await rows.by_id(tx, db_id) if is_id(db_id) else None
             owner = await tenants.tenant_by_id(tx, row.tenant_id) if row else None
@@ -157,7 +157,7 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
             await declarations.seen(tx, call.actor, row.db_id)
         return owner, row
 
-    owner, row = await _seen(call, look, wait_for, wait)
+    owner, row = await _seen(call, read_now, wait_for, wait)
     return _answer(call, owner, row, 200).response()
 
 
@@ -271,13 +271,13 @@ async def _locked(tx: Transaction, row: DatabaseRow) -> DatabaseRow:
     return locked
 
 
-async def _seen(call: Call, look: Any, wait_for: str | None, wait: int) -> tuple[tenants.TenantRow, DatabaseRow]:
-    owner, row = await look()
+async def _seen(call: Call, read_now: Any, wait_for: str | None, wait: int) -> tuple[tenants.TenantRow, DatabaseRow]:
+    owner, row = await read_now()
     wanted = _wanted_states(wait_for or "settled")
     if not wait or row.state in wanted:
         return owner, row
     found: tuple[tenants.TenantRow, DatabaseRow] = await waits.until(
-        call, look, lambda pair: pair[1].state in wanted, ("spg99_database", row.db_id), seconds=wait
+        call, read_now, lambda pair: pair[1].state in wanted, ("spg99_database", row.db_id), seconds=wait
     )
     return found
 

@@ -1,4 +1,4 @@
-"""Rows of databases: reading, locking, saving, telling the world. Not here: what the API may ask of one (wishes.py)."""
+"""Rows of databases: reading, locking, saving, publishing. Not here: what the API may ask of one (requests.py)."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ async def remove(tx: Transaction, row: DatabaseRow) -> None:
     await tx.execute("delete_database", db_id=row.db_id)
 
 
-async def look(tx: Transaction, db_id: str) -> None:
+async def wake_reconciler(tx: Transaction, db_id: str) -> None:
     """Makes the reconciler look at a database as soon as this transaction is committed."""
-    await tx.execute("look_at_database", db_id=db_id)
+    await tx.execute("reconcile_database", db_id=db_id)
     await tx.notify("spg99_reconcile", db_id)
 
 

@@ -28,17 +28,17 @@ async def postpone(tx: Transaction, db_id: str, until: datetime) -> None:
 async def retime(tx: Transaction, now: datetime, *, lease_seconds: int) -> None:
     """After a step of the wall clock: what was written before it says nothing any more about how much time has passed.
 
-    Leases, wishes, idle clocks and retries get their time anew from `now`; everything that waits for a moment is looked at.
+    Leases, `wanted_until`, idle clocks and retries get their time anew from `now`; everything that waits for a moment is looked at.
     """
     await tx.execute("retime_databases", now=now)
     await tx.execute("retime_leases", expires_at=now + timedelta(seconds=lease_seconds))
     await tx.notify("spg99_reconcile")
 
 
-async def look_at_those_of_node(tx: Transaction, node_id: str, now: datetime) -> None:
+async def reconcile_databases_of_node(tx: Transaction, node_id: str, now: datetime) -> None:
     """Makes the reconciler look at all that may have waited for the agent of a node."""
-    await tx.execute("look_at_databases_of_node", node_id=node_id, now=now)
-    await tx.execute("look_at_homeless_databases", now=now)
+    await tx.execute("reconcile_databases_of_node", node_id=node_id, now=now)
+    await tx.execute("reconcile_homeless_databases", now=now)
     await tx.notify("spg99_reconcile")
 
 

@@ -63,7 +63,7 @@ class Move:
     """What failed before is over: the count of attempts begins anew."""
     target_scale: int | None = None
     """How many writers shall run from here on; None: as before."""
-    forgets_wish: bool = False
+    clears_wanted: bool = False
     """Nobody is waiting for it any more: who comes later asks anew."""
     releases_leases: bool = False
     """No Gateway uses it any more."""
@@ -90,11 +90,11 @@ _IS_STOPPED = Move(
 )  # fmt: skip
 _IS_LOST = replace(_IS_STOPPED, voids_checkouts=True, target_scale=0, publishes=_CHANGED)
 _START_FAILS = Move(
-    State.ERROR, voids_checkouts=True, ends_compute=True, forgets_wish=True, fails=("database.start",)
+    State.ERROR, voids_checkouts=True, ends_compute=True, clears_wanted=True, fails=("database.start",)
 )  # fmt: skip
 _RUN_FAILS = replace(_START_FAILS, publishes=_CHANGED)
 _DELETES = Move(
-    State.DELETING, voids_checkouts=True, target_scale=0, forgets_wish=True, clears_retry=True, releases_leases=True,
+    State.DELETING, voids_checkouts=True, target_scale=0, clears_wanted=True, clears_retry=True, releases_leases=True,
     fails=("database.create", "database.start", "database.stop"),
 )  # fmt: skip
 

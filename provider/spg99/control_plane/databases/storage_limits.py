@@ -33,12 +33,12 @@ async def limit_bytes(policy: PolicyOf, *, own: int | None, size: str, org_id: s
 
 async def take_in(tx: Transaction, node_id: str, computes: Iterable[ComputeSeen], policy: PolicyOf) -> dict[str, int]:
     """Notes who may grow and who may not, with an event for each change; answers limits that the node does not hold yet."""
-    told = {seen.timeline_id: seen.storage for seen in computes if seen.running and seen.storage is not None}
-    if not told:
+    reported = {seen.timeline_id: seen.storage for seen in computes if seen.running and seen.storage is not None}
+    if not reported:
         return {}
     differing = {}
-    for known in await tx.many(_Storage, "storage_of_computes", node_id=node_id, timeline_ids=sorted(told)):
-        storage = told[known.timeline_id]
+    for known in await tx.many(_Storage, "storage_of_computes", node_id=node_id, timeline_ids=sorted(reported)):
+        storage = reported[known.timeline_id]
         limit = await limit_bytes(policy, own=known.storage_limit_bytes, size=known.size, org_id=known.org_id)
         if storage.limit_bytes != limit:
             differing[known.timeline_id] = limit

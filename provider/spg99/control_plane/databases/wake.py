@@ -1,6 +1,6 @@
 """A client wants a database: takes the Gateway's lease and has it running, however long that takes.
 
-Here: one connect from first look to Checkout. Not here: starting (the reconciler's `settle`, called in the same transaction),
+Here: one connect from first reading to Checkout. Not here: starting (the reconciler's `settle`, called in the same transaction),
 routing (gateway/). Whoever waits is woken by the notification of a change of state; nobody polls.
 """
 
@@ -32,8 +32,8 @@ _Key = tuple[str, str, str, int | None]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one look found: a checkout, or where the database stands."""
+class _Status:
+    """What one reading found: a checkout, or where the database stands."""
 
     db_id: str
     state: State
@@ -49,8 +49,8 @@ class Waker:
     def __init__(self, reconciler: Reconciler, policies: PolicyCache) -> None:
         self._reconciler = reconciler
         self._policies = policies
-        # A look that has begun may not see the change that woke one who comes now.
-        self._looks: SingleFlight[_Key, _Look] = SingleFlight(joins_under_way=False)
+        # A reading that has begun may not see the change that woke one who comes now.
+        self._flights: SingleFlight[_Key, _Status] = SingleFlight(joins_under_way=False)
 
     async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
         """Where the database's writer is, once it runs.
@@ -62,41 +62,41 @@ class Waker:
         wakeups = self._reconciler.wakeups
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + min(max(request.wait_seconds, 0.0), WAIT_SECONDS_MAX)
-        look = await self._look(gateway_id, request, ends_at - loop.time())
-        if look.checkout is not None:
-            return look.checkout
-        attempt_count = look.attempt_count_before
-        with wakeups.waiter(("spg99_database", look.db_id)) as bell:
+        status = await self._status(gateway_id, request, ends_at - loop.time())
+        if status.checkout is not None:
+            return status.checkout
+        attempt_count = status.attempt_count_before
+        with wakeups.waiter(("spg99_database", status.db_id)) as wakeup:
             while True:
-                bell.clear()
-                look = await self._look(gateway_id, request, ends_at - loop.time(), attempt_count)
-                if look.checkout is not None:
-                    return look.checkout.model_copy(update={"woke": True})
+                wakeup.clear()
+                status = await self._status(gateway_id, request, ends_at - loop.time(), attempt_count)
+                if status.checkout is not None:
+                    return status.checkout.model_copy(update={"woke": True})
                 # A failure from before we came is not ours: an attempt for us is under way or soon will be.
-                if look.state is State.ERROR and look.attempt_count > attempt_count:
-                    raise CannotWake(look.reason, details={"db_id": look.db_id})
+                if status.state is State.ERROR and status.attempt_count > attempt_count:
+                    raise CannotWake(status.reason, details={"db_id": status.db_id})
                 if wakeups.closing:
                     raise Unavailable("The Control Plane is shutting down. Retry in a moment.")
-                if not await bell.wait_for(ends_at - loop.time()):
-                    raise CannotWake(await self._why_not(look), details={"db_id": look.db_id})
+                if not await wakeup.wait_for(ends_at - loop.time()):
+                    raise CannotWake(await self._why_not(status), details={"db_id": status.db_id})
 
-    async def _look(
+    async def _status(
         self, gateway_id: str, request: ConnectRequest, seconds_left: float, attempt_count: int | None = None
-    ) -> _Look:
-        """Looks, together with all who came for the same database while the look before was under way.
+    ) -> _Status:
+        """The status, read together with all who came for the same database while the reading before was under way.
 
         `attempt_count` is what one who waits found when it came: after a later failure it wants no further attempt.
         """
         key = (gateway_id, request.tenant_id, request.database, attempt_count)
-        return await self._looks.call(key, partial(self._look_for_all, key, seconds_left))
+        return await self._flights.call(key, partial(self._status_for_all, key, seconds_left))
 
-    async def _look_for_all(self, key: _Key, seconds_left: float) -> _Look:
+    async def _status_for_all(self, key: _Key, seconds_left: float) -> _Status:
         async with self._reconciler.store.transaction() as tx:
-            look = await self._look_once(tx, key, seconds_left)
+            status = await self._status_once(tx, key, seconds_left)
             faults.point("wake.before_commit")
-        return look
+        return status
 
-    async def _look_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Look:
+    async def _status_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Status:
         gateway_id, tenant_id, name, attempt_count = key
         now = self._reconciler.clock.now()
         row = await rows.lock_of_name(tx, tenant_id, name)
@@ -105,12 +105,12 @@ class Waker:
         if row.state in (State.READY, State.IDLE) and not row.freeze_new_checkouts:
             checkout = await self._check_out(tx, row, gateway_id, now)
             if checkout is not None:
-                return _Look(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
+                return _Status(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
         before = row.attempt_count
         if row.state not in _STARTED:
             await usage.check(tx, row.org_id, now, partial(self._policies.value, org_id=row.org_id))
         if row.state == State.ERROR and attempt_count is not None and before > attempt_count:
-            return _Look(row.db_id, State.ERROR, before, before, row.state_reason or "")
+            return _Status(row.db_id, State.ERROR, before, before, row.state_reason or "")
         wanted_until = now + timedelta(seconds=max(seconds_left, 1.0))
         noted = row.wanted_until is not None and row.wanted_until > wanted_until - _NOTED_WITHIN
         if row.state in _MOVES_WHEN_WANTED or not noted:
@@ -118,7 +118,7 @@ class Waker:
             settled = await self._reconciler.settle(tx, row)
             assert settled is not None, "a wanted database does not vanish"
             row = settled
-        return _Look(row.db_id, State(row.state), before, row.attempt_count, row.state_reason or "")
+        return _Status(row.db_id, State(row.state), before, row.attempt_count, row.state_reason or "")
 
     async def _check_out(self, tx: Transaction, row: DatabaseRow, gateway_id: str, now: datetime) -> Checkout | None:
         """Takes the lease of a running database; None when its compute turns out to be gone."""
@@ -149,10 +149,10 @@ class Waker:
             woke=False,
         )
 
-    async def _why_not(self, look: _Look) -> str:
+    async def _why_not(self, status: _Status) -> str:
         """The sentence for a client whose time is over."""
         async with self._reconciler.store.transaction() as tx:
-            row = await rows.by_id(tx, look.db_id)
+            row = await rows.by_id(tx, status.db_id)
             node_id = await storage.node_of_timeline(tx, row.timeline_id) if row is not None else None
             node = await fleet.find_node(tx, node_id) if node_id is not None else None
         now = self._reconciler.clock.now()
@@ -161,16 +161,16 @@ class Waker:
                 "ever" if node.last_seen_at is None else f"for {int((now - node.last_seen_at).total_seconds())} seconds"
             )
             return f"Node {node.name}, which keeps the files of the database, has not been heard of {seen}."
-        if look.reason:
-            return look.reason
-        return f"The database is still in state '{look.state}'. Retry in a moment."
+        if status.reason:
+            return status.reason
+        return f"The database is still in state '{status.state}'. Retry in a moment."
 
 
 _STARTED = frozenset({State.BOOTING, State.READY, State.IDLE})
 """States in which a compute is there, or has been ordered: a limit on usage refuses a start, not what runs."""
 
 _MOVES_WHEN_WANTED = frozenset({State.STOPPED, State.ERROR, State.READY, State.IDLE})
-"""States in which a wish may change something at once; in the others it is only written down."""
+"""States in which being wanted may change something at once; in the others it is only written down."""
 
 _NOTED_WITHIN = timedelta(seconds=5)
-"""A wish that ends this little later than the one on record is not worth another write: a hundred clients come at once."""
+"""A `wanted_until` this little later than the one on record is not worth another write: a hundred clients come at once."""

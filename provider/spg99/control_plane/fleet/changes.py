@@ -22,7 +22,7 @@ REASONS = {
 """Types of events that void something a Gateway may have cached, and the reason it reads."""
 PAGE = 500
 _CANCEL = "cancel:"
-"""Tells a forwarded cancel from the other payloads that ring the same bell."""
+"""Distinguishes a forwarded cancel from the other payloads that wake the same waiter."""
 
 
 async def begin(store: Store, after: int | None) -> int:
@@ -53,9 +53,9 @@ def stream(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[byte
 
 async def _batches(store: Store, wakeups: Wakeups, position: int) -> AsyncGenerator[Batch, None]:
     # Reads the catalogue itself, not the process's feed: while the catalogue is away a Gateway must hear nothing, not silence.
-    with wakeups.waiter(("spg99_published", None), ("spg99_cancel", None)) as bell:
+    with wakeups.waiter(("spg99_published", None), ("spg99_cancel", None)) as wakeup:
         while True:
-            payloads = bell.clear()
+            payloads = wakeup.clear()
             cancels = [_cancel(payload.removeprefix(_CANCEL)) for payload in payloads if payload.startswith(_CANCEL)]
             if cancels:
                 yield Batch(position, [Message(cancel.model_dump_json()) for cancel in cancels])
@@ -65,7 +65,7 @@ async def _batches(store: Store, wakeups: Wakeups, position: int) -> AsyncGenera
             position = events[-1].position if len(events) == PAGE else last
             yield Batch(position, [Message(_change(event).model_dump_json(), event.position) for event in events])
             if len(events) < PAGE:
-                await bell.wait_for(CHANGES_KEEP_ALIVE_SECONDS)
+                await wakeup.wait_for(CHANGES_KEEP_ALIVE_SECONDS)
 
 
 def _cancel(key_hash: str) -> Change:

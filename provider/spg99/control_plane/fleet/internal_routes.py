@@ -1,6 +1,6 @@
 """The fleet's part of `/internal/v1`: enrolment, the orders of a node, the changes a Gateway must hear of. Here: HTTP.
 
-The internal API is the door for our own processes: not part of the public API, not in its OpenAPI. Each domain answers what
+The internal API is for our own processes: not part of the public API, not in its OpenAPI. Each domain answers what
 is its own there. Not here: who speaks (identities.py), which call is which message (spg99/protocol).
 """
 

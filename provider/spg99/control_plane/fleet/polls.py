@@ -12,7 +12,7 @@ from spg99.control_plane.store import Store, Wakeups
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 POLL_SECONDS_MAX = 60
-LOOK_AGAIN_SECONDS = 0.5
+CHECK_AGAIN_SECONDS = 0.5
 
 
 class Polls:
@@ -33,12 +33,12 @@ class Polls:
         ends_at = loop.time() + min(max(request.wait_seconds, 0), POLL_SECONDS_MAX)
         wakeups = self._wakeups
         this_poll = self._polls[node.node_id] = object()
-        looked_twice = False
-        with wakeups.waiter(("spg99_tasks", node.node_id)) as bell:
+        checked_twice = False
+        with wakeups.waiter(("spg99_tasks", node.node_id)) as wakeup:
             while True:
                 if self._polls[node.node_id] is not this_poll:
                     return LeasedTasks(tasks=[], now=self._clock.now())
-                bell.clear()
+                wakeup.clear()
                 async with self._store.transaction() as tx:
                     rows = await tasks.lease(
                         tx,
@@ -49,10 +49,10 @@ class Polls:
                     )
                 left = ends_at - loop.time()
                 # The first look may have skipped a task whose row the poll of a dead agent was just renewing: nobody
-                # rings for that, so it looks once more before it waits in earnest.
-                patience = left if looked_twice else min(left, LOOK_AGAIN_SECONDS)
+                # notifies of that, so it checks once more before it waits in earnest.
+                patience = left if checked_twice else min(left, CHECK_AGAIN_SECONDS)
                 ends_here = rows or wakeups.closing or left <= 0
-                if ends_here or (not await bell.wait_for(patience) and looked_twice) or await is_gone():
+                if ends_here or (not await wakeup.wait_for(patience) and checked_twice) or await is_gone():
                     orders = [row.as_message(node.token_sha256) for row in rows]
                     return LeasedTasks(tasks=orders, now=self._clock.now())
-                looked_twice = True
+                checked_twice = True

@@ -57,7 +57,7 @@ async def enqueue(
     now: datetime,
     compute_id: str | None = None,
 ) -> int:
-    """Gives an order to a node, for the request of this task, and rings its agent; answers the id of the order."""
+    """Gives an order to a node, for the request of this task, and wakes its agent's poll; answers the id of the order."""
     task_id = await tx.value(
         "insert_task",
         node_id=node_id,

@@ -42,7 +42,7 @@ class KeyRow:
     last_used_at: datetime | None
 
     def accepts(self, token_sha256: str, now: datetime) -> bool:
-        """Whether this token opens the door now: the current one, or the previous one within its grace."""
+        """Whether this token is valid now: the current one, or the previous one within its grace."""
         if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
             return False
         if token_sha256 == self.token_sha256:

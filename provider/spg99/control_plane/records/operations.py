@@ -35,12 +35,12 @@ async def start(tx: Transaction, kind: str, *, org_id: str | None, tenant_id: st
 async def finish(tx: Transaction, db_id: str, kinds: tuple[str, ...], *, error: dict[str, Any] | None = None) -> int:
     """Ends all running operations of these kinds on a database, well or with an error envelope; answers how many."""
     ended = await tx.many(_Id, "finish_database_operations", db_id=db_id, kinds=list(kinds), error=error)
-    return await _tell(tx, ended)
+    return await _notify(tx, ended)
 
 
 async def finish_tenant(tx: Transaction, tenant_id: str, kinds: tuple[str, ...]) -> int:
     """Ends all running operations of these kinds on a tenant; answers how many."""
-    return await _tell(tx, await tx.many(_Id, "finish_tenant_operations", tenant_id=tenant_id, kinds=list(kinds)))
+    return await _notify(tx, await tx.many(_Id, "finish_tenant_operations", tenant_id=tenant_id, kinds=list(kinds)))
 
 
 async def find(tx: Transaction, op_id: str) -> OperationRow | None:
@@ -60,7 +60,7 @@ async def forget_before(tx: Transaction, moment: datetime) -> int:
     return await tx.execute("forget_operations", moment=moment)
 
 
-async def _tell(tx: Transaction, ended: list[_Id]) -> int:
+async def _notify(tx: Transaction, ended: list[_Id]) -> int:
     for row in ended:
         await tx.notify("spg99_operation", row.op_id)
     return len(ended)

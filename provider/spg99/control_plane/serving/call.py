@@ -44,8 +44,8 @@ class Call:
     @property
     def actor(self) -> Actor:
         """Who acts, for the audit log; and for which stack or state. Raises BadRequest when that header is malformed."""
-        told = self.request.headers.get(HEADER)
-        return Actor(self.key.key_id, request_id_of(self.request.scope), None if told is None else parsed(told))
+        header = self.request.headers.get(HEADER)
+        return Actor(self.key.key_id, request_id_of(self.request.scope), None if header is None else parsed(header))
 
     @property
     def scope(self) -> Scope:

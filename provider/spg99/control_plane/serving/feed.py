@@ -23,7 +23,7 @@ class Subscriber:
         self.fell_behind = False
         """True: events were dropped; read the catalogue from the last one seen and subscribe again."""
         self._held: deque[Event] = deque()
-        self._rung = asyncio.Event()
+        self._offered = asyncio.Event()
 
     def offer(self, event: Event) -> None:
         """Takes an event, unless too many wait already."""
@@ -32,19 +32,19 @@ class Subscriber:
             self._held.clear()
         if not self.fell_behind:
             self._held.append(event)
-        self._rung.set()
+        self._offered.set()
 
     def wake(self) -> None:
         """Ends a wait without an event."""
-        self._rung.set()
+        self._offered.set()
 
     async def take(self, wait_seconds: float) -> list[Event]:
         """What has arrived; waits for it, `wait_seconds` at most."""
         if not self._held and not self.fell_behind:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):
-                    await self._rung.wait()
-        self._rung.clear()
+                    await self._offered.wait()
+        self._offered.clear()
         taken = list(self._held)
         self._held.clear()
         return taken

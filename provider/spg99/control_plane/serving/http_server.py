@@ -146,7 +146,7 @@ class _Server(uvicorn.Server):
                 self.servers.append(await loop.create_server(lambda: self._protocol(operators), sock=listener))
         host, port = self._listeners[0].getsockname()[:2]
         scheme = "https" if self._certificate else "http"
-        told = {
+        ready_line = {
             "ready": True,
             "process": "control-plane",
             "host": host,
@@ -154,7 +154,7 @@ class _Server(uvicorn.Server):
             "metrics_port": self._metrics[0].getsockname()[1] if self._metrics else None,
             "url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v2",
         }
-        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.write(json.dumps(ready_line) + "\n")
         sys.stdout.flush()
 
     def _protocol(self, config: uvicorn.Config) -> asyncio.Protocol:

@@ -32,7 +32,7 @@ async def read_operation(
 ) -> Response:
     """Reads an operation, at once or when it is over."""
 
-    async def look() -> OperationRow:
+    async def read_now() -> OperationRow:
         async with call.plane.store.transaction() as tx:
             row = await operations.find(tx, op_id) if is_id(op_id) else None
         if row is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
@@ -40,6 +40,6 @@ async def read_operation(
         return row
 
     row = await waits.until(
-        call, look, lambda found: found.status != "running", ("spg99_operation", op_id), seconds=wait
+        call, read_now, lambda found: found.status != "running", ("spg99_operation", op_id), seconds=wait
     )
     return answers.of_model(200, answers.operation(row)).response()

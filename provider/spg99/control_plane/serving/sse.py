@@ -7,7 +7,7 @@ reader may count on:
 - Messages come in the order of their positions, and a keep-alive at least every 15 s tells the position again, so that a reader
   whose events are rare can resume too. It goes by the clock, not by silence: what others do may keep a stream busy for ever.
 - A slow reader is never written ahead of: the next batch is asked for when the last one is on its way. A source that holds
-  messages meanwhile bounds them itself (feed.py, `Bell`).
+  messages meanwhile bounds them itself (feed.py, `Wakeup`).
 - The stream ends when the process stops, when the catalogue is away, or when its reader may not read any more; it then
   begins again elsewhere, after the last `id` it has seen.
 

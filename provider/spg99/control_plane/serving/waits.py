@@ -1,6 +1,6 @@
-"""Long polls: look, and while it is not there yet, wait for a notification and look again. Nothing is asked meanwhile.
+"""Long polls: read, and while it is not there yet, wait for a notification and read again. Nothing is asked meanwhile.
 
-Here: waiting. Not here: what is looked at, who rings (the transactions that change it, through `Wakeups`).
+Here: waiting. Not here: what is read, who notifies (the transactions that change it, through `Wakeups`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ T = TypeVar("T")
 
 async def until(
     call: Call,
-    look: Callable[[], Awaitable[T]],
+    read: Callable[[], Awaitable[T]],
     is_there: Callable[[T], bool],
     *topics: Topic,
     seconds: float,
 ) -> T:
-    """What `look` finds once `is_there` holds, or when the time is over; an error of `look` ends the wait."""
+    """What `read` finds once `is_there` holds, or when the time is over; an error of `read` ends the wait."""
     deadline = time.monotonic() + seconds
     call.request.scope["state"]["waits"] = seconds > 0
     wakeups = call.plane.wakeups
-    with wakeups.waiter(*topics) as bell:
+    with wakeups.waiter(*topics) as wakeup:
         while True:
-            bell.clear()
-            found = await look()
+            wakeup.clear()
+            found = await read()
             left = deadline - time.monotonic()
             if is_there(found) or left <= 0 or wakeups.closing:
                 return found
-            await bell.wait_for(left)
+            await wakeup.wait_for(left)

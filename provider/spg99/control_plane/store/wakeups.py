@@ -1,12 +1,12 @@
 """Wake-ups: one LISTEN connection per process, fanned out to everybody who waits. Here: waking. Not here: what to look at.
 
-A wake-up says "look again", never what is there: whoever is woken reads the rows. So a lost connection loses nothing:
+A wake-up says "read again", never what is there: whoever is woken reads the rows. So a lost connection loses nothing:
 after it is back everybody is woken once.
 
     with wakeups.waiter(("spg99_database", db_id)) as bell:
         while True:
-            bell.clear()                # before the look: a change after the look rings again
-            ... look; return when it is there or the time is over ...
+            bell.clear()                # before reading: a change after that wakes again
+            ... read; return when it is there or the time is over ...
             await bell.wait_for(seconds)    # and stop when `wakeups.closing`
 """
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from spg99 import log
 from spg99.control_plane.store.transaction import Store
 from spg99.errors import Unavailable
-from spg99.processes import Bell
+from spg99.processes import Wakeup
 
 CHANNELS = (
     "spg99_cancel",
@@ -32,7 +32,7 @@ CHANNELS = (
     "spg99_tasks",
     "spg99_tenant",
 )
-"""Everything that is notified in this house; the payload is an id or empty."""
+"""Everything that a Control Plane notifies; the payload is an id or empty."""
 
 _RETRY_SECONDS = 0.5
 
@@ -46,50 +46,50 @@ class Wakeups:
     def __init__(self, store: Store, channels: tuple[str, ...] = CHANNELS) -> None:
         self._store = store
         self._channels = channels
-        self._waiting: dict[Topic, set[Bell]] = {}
+        self._waiting: dict[Topic, set[Wakeup]] = {}
         self.listening = asyncio.Event()
         """Set while the connection stands."""
         self.closing = False
         """True once the process is on its way out: whoever waits answers now."""
 
     @contextmanager
-    def waiter(self, *topics: Topic) -> Iterator[Bell]:
-        """A bell that rings for these topics while the block runs."""
-        bell = Bell()
+    def waiter(self, *topics: Topic) -> Iterator[Wakeup]:
+        """Is woken for these topics while the block runs."""
+        wakeup = Wakeup()
         for topic in topics:
-            self._waiting.setdefault(topic, set()).add(bell)
+            self._waiting.setdefault(topic, set()).add(wakeup)
         if self.closing:
-            bell.ring()
+            wakeup.wake()
         try:
-            yield bell
+            yield wakeup
         finally:
             for topic in topics:
-                bells = self._waiting[topic]
-                bells.discard(bell)
-                if not bells:
+                waiting = self._waiting[topic]
+                waiting.discard(wakeup)
+                if not waiting:
                     del self._waiting[topic]
 
     @property
     def waiting(self) -> int:
         """How many wait now."""
-        return len({bell for bells in self._waiting.values() for bell in bells})
+        return len({wakeup for waiting in self._waiting.values() for wakeup in waiting})
 
-    def ring(self, channel: str, payload: str) -> None:
+    def wake(self, channel: str, payload: str) -> None:
         """Wakes who waits for this payload of the channel, or for any."""
         for topic in ((channel, payload), (channel, None)):
-            for bell in self._waiting.get(topic, ()):
-                bell.ring(payload)
+            for wakeup in self._waiting.get(topic, ()):
+                wakeup.wake(payload)
 
-    def ring_all(self) -> None:
+    def wake_all(self) -> None:
         """Wakes everybody: something may have been missed, or the process ends."""
-        for bells in self._waiting.values():
-            for bell in bells:
-                bell.ring()
+        for waiting in self._waiting.values():
+            for wakeup in waiting:
+                wakeup.wake()
 
     def close(self) -> None:
         """Wakes everybody for the last time."""
         self.closing = True
-        self.ring_all()
+        self.wake_all()
 
     async def run(self) -> None:
         """Listens for ever; comes back after a lost connection."""
@@ -98,11 +98,11 @@ class Wakeups:
             try:
                 async for channel, payload in self._store.notifications(*self._channels):
                     if channel:
-                        self.ring(channel, payload)
+                        self.wake(channel, payload)
                     else:
                         was_lost_before = False
                         self.listening.set()
-                        self.ring_all()
+                        self.wake_all()
             except Unavailable:
                 if not was_lost_before:
                     log.get("store").warning("wake-ups lost; listening again")

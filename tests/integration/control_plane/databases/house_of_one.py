@@ -100,13 +100,15 @@ class Plane:
         problems.install(self.app)
         self.loops = Loops(clock=clock)
         self.loops.keep("wakeups", self.wakeups.run)
-        self.loops.repeat("outbox-relay", self._relay, bell=self.wakeups.waiter(("spg99_outbox", None)))
+        self.loops.repeat("outbox-relay", self._relay, wakeup=self.wakeups.waiter(("spg99_outbox", None)))
 
     async def begin(self) -> None:
         await self.store.open()
         self.loops.start()
         await asyncio.wait_for(self.wakeups.listening.wait(), 10)
-        self.loops.repeat("reconciler", self.life.reconciler.turn, bell=self.wakeups.waiter(("spg99_reconcile", None)))
+        self.loops.repeat(
+            "reconciler", self.life.reconciler.turn, wakeup=self.wakeups.waiter(("spg99_reconcile", None))
+        )
 
     async def end(self) -> None:
         self.wakeups.close()

@@ -332,8 +332,12 @@ def test_a_prepared_schema_counts_only_while_its_sources_are_the_same(tmp_path: 
     assert launch.prepared_schema(str(path)) == fresh
     path.write_bytes(b"1.2,3.4\nold")
     assert launch.prepared_schema(str(path)) == b""
-    assert launch.Doorman(str(path)).schema_bytes() == fresh
-    assert launch.Doorman("").schema_bytes() == fresh == launch.Doorman(str(tmp_path / "none")).schema_bytes()
+    assert launch.ProviderOnDemand(str(path)).schema_bytes() == fresh
+    assert (
+        launch.ProviderOnDemand("").schema_bytes()
+        == fresh
+        == launch.ProviderOnDemand(str(tmp_path / "none")).schema_bytes()
+    )
 
 
 def test_a_process_that_is_asked_for_the_schema_alone_loads_none_of_our_rooms(tmp_path: Path) -> None:
@@ -342,8 +346,8 @@ def test_a_process_that_is_asked_for_the_schema_alone_loads_none_of_our_rooms(tm
     code = f"""
 import sys
 sys.path[:0] = {[str(Path(launch.__file__).parents[3])]!r}
-from spg99.bridges.terraform.launch import Doorman
-assert len(Doorman({str(path)!r}).schema_bytes()) > 10_000
+from spg99.bridges.terraform.launch import ProviderOnDemand
+assert len(ProviderOnDemand({str(path)!r}).schema_bytes()) > 10_000
 print(*sorted(name for name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
@@ -351,11 +355,11 @@ print(*sorted(name for name in sys.modules))
 
 
 def test_a_damaged_installation_is_told_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    doorman = launch.Doorman("")
-    monkeypatch.setattr(doorman, "_brought", lambda: (_ for _ in ()).throw(ImportError("No module named 'x'")))
-    said = doorman.plan_resource_change({}, Call("PlanResourceChange"))
+    provider = launch.ProviderOnDemand("")
+    monkeypatch.setattr(provider, "_loaded", lambda: (_ for _ in ()).throw(ImportError("No module named 'x'")))
+    said = provider.plan_resource_change({}, Call("PlanResourceChange"))
     assert (
         said["diagnostics"][0].summary == "Provider failed to start"
         and "install the provider again" in said["diagnostics"][0].detail
     )
-    assert "No module named" in doorman.call_function({}, Call("CallFunction"))["error"]["text"]
+    assert "No module named" in provider.call_function({}, Call("CallFunction"))["error"]["text"]

@@ -267,9 +267,9 @@ def test_acts(name: str) -> None:
 
 @pytest.mark.parametrize("name", WAITS)
 def test_waits(name: str) -> None:
-    view, look_at = WAITS[name]
+    view, again_at = WAITS[name]
     decision = decide(view, NOW)
-    assert (decision.action, decision.look_at) == (None, look_at), decision.why
+    assert (decision.action, decision.again_at) == (None, again_at), decision.why
 
 
 @pytest.mark.parametrize("name", [*ACTS, *WAITS])
@@ -294,5 +294,5 @@ def test_a_database_with_a_live_lease_is_never_stopped(state: State, timeout: in
 
 
 def test_a_database_without_a_node_says_so() -> None:
-    told = decide(db(State.CREATING, timeline=UNPLACED, node=None), NOW).told
-    assert told is not None and "No node has room" in told
+    state_reason = decide(db(State.CREATING, timeline=UNPLACED, node=None), NOW).state_reason
+    assert state_reason is not None and "No node has room" in state_reason

@@ -10,7 +10,7 @@ import pytest
 from spg99.control_plane.serving import sse
 from spg99.control_plane.serving.sse import Batch, Message
 from spg99.errors import Unavailable
-from spg99.processes import wakeup as bell
+from spg99.processes import wakeup
 
 
 class Source:
@@ -84,10 +84,10 @@ async def test_a_stream_ends_and_lets_its_source_go(why: str, monkeypatch: pytes
 
 
 def test_a_bell_that_nobody_looks_at_holds_no_more_than_it_may() -> None:
-    rung = bell.Bell()
-    for number in range(bell.PAYLOADS_MAX + 1):
-        rung.ring(str(number))
-    rung.ring("later")
-    assert rung.clear() == set()
-    rung.ring("again")
-    assert rung.clear() == {"again"}
+    wakeup_of_one = wakeup.Wakeup()
+    for number in range(wakeup.PAYLOADS_MAX + 1):
+        wakeup_of_one.wake(str(number))
+    wakeup_of_one.wake("later")
+    assert wakeup_of_one.clear() == set()
+    wakeup_of_one.wake("again")
+    assert wakeup_of_one.clear() == {"again"}

@@ -27,7 +27,7 @@ def one(
 
     kind = _noun(package, noun)
     try:
-        work = connection.operations(_settings(url, api_key, ca_file)).look_up(kind, kind.id_of(values))
+        work = connection.operations(_settings(url, api_key, ca_file)).read_if_there(kind, kind.id_of(values))
         found = connection.run(work)
         if found is None:
             raise NotFound(f"There is no {kind.noun} '{kind.id_of(values)}', or this API key may not see it.")

@@ -26,7 +26,7 @@ from spg99 import pending
 from spg99.bridges.pulumi.dynamic import connection, host, wire
 from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY
 from spg99.bridges.pulumi.shared.declarers import declarer_of
-from spg99.bridges.pulumi.shared.naming import told, wire_path
+from spg99.bridges.pulumi.shared.naming import error_text, wire_path
 from spg99.bridges.pulumi.shared.replacements import Replacements
 from spg99.bridges.shared import background, changes, inputs
 from spg99.bridges.shared.interrupted import was_made
@@ -271,7 +271,7 @@ def _answer(noun: Noun, work: Callable[[host.Call], T]) -> T:
     except Unfinished:
         raise
     except Spg99Error as error:
-        host.explain(call, told(noun.inputs, error))
+        host.explain(call, error_text(noun.inputs, error))
         raise
     except Exception as error:
         # Only where and which kind: the text of an unexpected error may hold a value that is secret.

@@ -58,7 +58,7 @@ async def _get_one(noun: Noun, args: Properties, connect: Connect) -> Answer:
     if has_unknown(given):
         return Answer({camel(field.name): UNKNOWN for field in noun.outputs}, [])
     human_id = noun.id_of(given)
-    found = await (await connect()).look_up(noun, human_id)
+    found = await (await connect()).read_if_there(noun, human_id)
     if found is None:
         words = noun.noun.replace("_", " ")
         raise NotFound(f"There is no {words} '{human_id}', or this API key may not see it.")

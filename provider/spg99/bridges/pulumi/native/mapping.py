@@ -22,7 +22,7 @@ def mapping(package: Package) -> bytes:
     """The mapping of the provider of this name in Terraform."""
     resources = {f"{package.name}_{noun.noun}": noun for noun in package.nouns}
     reads = {f"{package.name}_{noun.noun}": noun for noun in (*package.nouns, *package.reads)}
-    told = {
+    found = {
         "name": package.name,
         "version": package.version,
         "provider": {
@@ -40,7 +40,7 @@ def mapping(package: Package) -> bytes:
             for name, noun in reads.items()
         },
     }
-    return json.dumps(told, separators=(",", ":")).encode()
+    return json.dumps(found, separators=(",", ":")).encode()
 
 
 def _resource(noun: Noun) -> dict[str, Any]:

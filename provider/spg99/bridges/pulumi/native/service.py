@@ -19,7 +19,7 @@ from spg99.bridges.pulumi.native.failures import Partial, add_failures, check_re
 from spg99.bridges.pulumi.native.messages import DIFF_NONE, DIFF_SOME, METHODS, WARNING, message
 from spg99.bridges.pulumi.native.properties import Properties, inputs_from, inputs_to, outputs_from, outputs_to
 from spg99.bridges.pulumi.native.wire import decode, encode
-from spg99.bridges.pulumi.shared.naming import told
+from spg99.bridges.pulumi.shared.naming import error_text
 from spg99.bridges.pulumi.shared.replacements import Replacements
 from spg99.bridges.shared.objects import Created
 from spg99.bridges.shared.operations import Progress, Unfinished
@@ -88,7 +88,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
                 await context.abort(grpc.StatusCode.UNKNOWN, str(partial))
             except Spg99Error as error:
                 noun = self._noun_or_none(request)
-                await context.abort(grpc.StatusCode.UNKNOWN, told(noun.inputs if noun else (), error))
+                await context.abort(grpc.StatusCode.UNKNOWN, error_text(noun.inputs if noun else (), error))
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the edge: Pulumi shows a sentence, never a traceback

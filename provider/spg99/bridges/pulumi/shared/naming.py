@@ -58,7 +58,7 @@ def wire_path(path: tuple[str | int, ...], fields: Fields) -> str:
     return text
 
 
-def told(fields: Fields, error: Spg99Error) -> str:
+def error_text(fields: Fields, error: Spg99Error) -> str:
     """An error as one text, the fields that the Control Plane refused under their names on the wire."""
     parts = [error.message]
     for failure in failures_of(fields, error):
