@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spg99.bridges.shared.values import canonical
+from spg99.errors import BadRequest
 from spg99.ids import new_id
 from spg99.shapes import Noun
 
@@ -141,3 +142,11 @@ def matches(noun: Noun, values: Mapping[str, Any], filters: Mapping[str, Any]) -
         ):
             return False
     return True
+
+
+def id_values_of(noun: Noun, human_id: str) -> dict[str, str]:
+    """Field values from a human id. Raises BadRequest for one of another form."""
+    try:
+        return noun.id_values(human_id)
+    except ValueError as error:
+        raise BadRequest(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None

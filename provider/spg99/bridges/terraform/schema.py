@@ -332,11 +332,9 @@ def _arguments(noun: Noun) -> tuple[Attribute, ...]:
 
 
 def _filter_text(name: str, field: Field | None) -> str:
-    if field is None:
-        return (
-            f"Only those whose {name.removesuffix('_prefix')} begins so." if name.endswith("_prefix") else "A filter."
-        )
-    return f"Only those with this `{name}`. {describe(field, is_input=False)}"
+    if field is not None:
+        return f"Only those with this `{name}`. {describe(field, is_input=False)}"
+    return f"Only those whose {name.removesuffix('_prefix')} begins so." if name.endswith("_prefix") else "A filter."
 
 
 def _configuration(package: Package) -> tuple[Attribute, ...]:
