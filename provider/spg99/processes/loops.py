@@ -3,7 +3,7 @@
 Here: running them. Not here: the rules of back-off and health (health.py), what a turn does.
 
     loops = Loops(failures=loop_failures(registry), fatal=(Unauthorized,))
-    loops.repeat("reconciler", turn, bell=wakeups.waiter(("spg99_reconcile", None)))  # a turn answers after how many
+    loops.repeat("reconciler", turn, wakeup=wakeups.waiter(("spg99_reconcile", None)))  # a turn answers after how many
     loops.repeat("janitor", forget_old)                                               # seconds it looks again
     loops.keep("wakeups", wakeups.run)                                                # runs for ever
     async with loops:                       # starts them; at the end they are cancelled and waited for

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from kit.waits import until
 from spg99.clock import FrozenClock
 from spg99.errors import Unauthorized, Unavailable
-from spg99.processes import Wakeup, Loops, loop_failures
+from spg99.processes import Loops, Wakeup, loop_failures
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -161,7 +161,7 @@ async def test_a_turn_that_hangs_is_told() -> None:
         assert told.sentence() == "janitor, since 2026-01-01T12:00:00Z: its turn has not come to an end for 31 s"
 
 
-async def test_a_bell_wakes_a_loop_that_waits_and_not_one_that_pauses_after_a_failure() -> None:
+async def test_a_wakeup_reaches_a_loop_that_waits_and_not_one_that_pauses_after_a_failure() -> None:
     house, wakeup, turns, broken = House(), Wakeup(), 0, False
 
     async def turn() -> float:
@@ -185,7 +185,7 @@ async def test_a_bell_wakes_a_loop_that_waits_and_not_one_that_pauses_after_a_fa
         assert asyncio.get_running_loop().time() - began >= 0.34
 
 
-async def test_a_bell_is_taken_down_with_its_loop() -> None:
+async def test_a_wakeup_is_taken_down_with_its_loop() -> None:
     house, taken_down = House(), False
 
     @contextmanager

@@ -3,11 +3,11 @@
 A wake-up says "read again", never what is there: whoever is woken reads the rows. So a lost connection loses nothing:
 after it is back everybody is woken once.
 
-    with wakeups.waiter(("spg99_database", db_id)) as bell:
+    with wakeups.waiter(("spg99_database", db_id)) as wakeup:
         while True:
-            bell.clear()                # before reading: a change after that wakes again
+            wakeup.clear()                # before reading: a change after that wakes again
             ... read; return when it is there or the time is over ...
-            await bell.wait_for(seconds)    # and stop when `wakeups.closing`
+            await wakeup.wait_for(seconds)    # and stop when `wakeups.closing`
 """
 
 from __future__ import annotations
