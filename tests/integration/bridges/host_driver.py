@@ -187,15 +187,16 @@ def _bare(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def running(tmp_path: Path, config: dict[str, Any], **environment: str) -> Iterator[Host]:
+def running(tmp_path: Path, config: dict[str, Any], *, engine_address: str = "", **environment: str) -> Iterator[Host]:
+    """The host of one provider. `engine_address`: of an engine that has started another one."""
     engine = EngineService()
     server = grpc.server(futures.ThreadPoolExecutor(4))
     engine_pb2_grpc.add_EngineServicer_to_server(engine, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = engine_address or f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPG99_", "CP_"))}
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pulumi.dynamic", f"127.0.0.1:{port}"],
+        [sys.executable, "-u", "-m", "pulumi.dynamic", address],
         stdout=subprocess.PIPE,
         env=clean | {"PULUMI_PROJECT": "proj"} | environment,
         cwd=tmp_path,

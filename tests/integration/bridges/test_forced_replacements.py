@@ -7,6 +7,7 @@ Not here: the real CLI (tests/conformance), replacements that an edit of the pro
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -98,11 +99,12 @@ class Run:
 @dataclass
 class Bridge:
     kind: str
-    start: Callable[[], AbstractContextManager[Any]]
+    start: Callable[[str], AbstractContextManager[Any]]
 
     @contextlib.contextmanager
-    def run(self) -> Iterator[Run]:
-        with self.start() as process:
+    def run(self, engine_address: str = "") -> Iterator[Run]:
+        """A process of its own; with `engine_address` of that engine, which has others."""
+        with self.start(engine_address) as process:
             yield Run(self, process.stub)
 
     def type_of(self, noun: type[Resource]) -> str:
@@ -118,9 +120,18 @@ class Bridge:
 @pytest.fixture(params=["dynamic", "native"])
 def bridge(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) -> Bridge:
     if request.param == "dynamic":
-        return Bridge("dynamic", lambda: host_running(tmp_path, {"spg99:url": plane.url, "spg99:apiKey": API_KEY}))
+        config = {"spg99:url": plane.url, "spg99:apiKey": API_KEY}
+        return Bridge("dynamic", lambda engine: host_running(tmp_path, config, engine_address=engine))
     settings = {"SPG99_CP_URL": plane.url, "SPG99_API_KEY": API_KEY}
-    return Bridge("native", lambda: plugin_running(PLUGIN, cwd=tmp_path, url=None, environment=settings))
+    return Bridge(
+        "native",
+        lambda engine: plugin_running(PLUGIN, cwd=tmp_path, url=None, environment=settings, engine_address=engine),
+    )
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 ACME = {"name": "acme"}
@@ -188,6 +199,33 @@ def test_an_agreed_replacement_destroys_only_when_the_old_one_goes_first(
         with pytest.raises(grpc.RpcError) as error:
             run.replace(Database, "app", agreed, app, first=first)
     assert refused(error, bridge) and uid(plane) == was
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_a_replaced_provider_deletes_only_what_its_successor_may_lose(
+    bridge: Bridge, plane: Plane, app: Entry, agreed: bool
+) -> None:
+    """`--replace '**'` with delete_before_replace: the new provider's process hears the Check, the old one's the Delete."""
+    engine, props = f"127.0.0.1:{unused_port()}", APP | {"allowReplacement": agreed}
+    with bridge.run(engine) as old, bridge.run(engine) as new:
+        new.check(Database, "app", props, None)
+        with contextlib.nullcontext() if agreed else pytest.raises(grpc.RpcError) as error:
+            old.delete(Database, "app", app)
+    assert agreed or (refused(error, bridge) and uid(plane) == app.outputs["dbId"])
+    assert not agreed or uid(plane) is None
+    if not agreed:
+        with bridge.run(engine) as old:  # another run, whose program does not have it
+            old.delete(Database, "app", app)
+        assert uid(plane) is None
+
+
+def test_a_renamed_one_that_is_replaced_is_kept(bridge: Bridge, plane: Plane, app: Entry) -> None:
+    """With an alias and delete_before_replace the engine checks the new URN and deletes by the old one."""
+    with bridge.run() as run:
+        run.check(Database, "renamed", APP, None)
+        with pytest.raises(grpc.RpcError) as error:
+            run.delete(Database, "app", app)
+    assert refused(error, bridge) and uid(plane) == app.outputs["dbId"]
 
 
 @pytest.mark.parametrize("first", ["create", "delete"])

@@ -136,17 +136,22 @@ class Plugin:
 
 @contextlib.contextmanager
 def running(
-    command: list[str], *, cwd: Path, url: str | None = None, environment: Mapping[str, str] | None = None
+    command: list[str],
+    *,
+    cwd: Path,
+    url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    engine_address: str = "",
 ) -> Iterator[Plugin]:
-    """A plugin that has been shaken hands with and configured."""
+    """A plugin that has been shaken hands with and configured. `engine_address`: of an engine that has started another one."""
     engine = _Engine()
     server = grpc.server(futures.ThreadPoolExecutor(4))
     engine_pb2_grpc.add_EngineServicer_to_server(engine, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = engine_address or f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SPG99_", "CP_", "PULUMI_"))}
     process = subprocess.Popen(
-        [*command, "--logtostderr", "-v=1", f"127.0.0.1:{port}"],
+        [*command, "--logtostderr", "-v=1", address],
         stdout=subprocess.PIPE,
         text=True,
         cwd=cwd,
@@ -155,7 +160,7 @@ def running(
     try:
         assert process.stdout is not None
         plugin = Plugin(process, engine.lines, process.stdout.readline().strip())
-        plugin.stub.Handshake(pb.ProviderHandshakeRequest(engine_address=f"127.0.0.1:{port}"))
+        plugin.stub.Handshake(pb.ProviderHandshakeRequest(engine_address=address))
         if url is not None:
             plugin.stub.Configure(pb.ConfigureRequest(args=struct({"url": url, "apiKey": secret(API_KEY)})))
         yield plugin

@@ -152,6 +152,12 @@ def _stop_gently(server: Any) -> None:
     server.stop = ends_waits_first
 
 
+def engine_address() -> str:
+    """Where the engine listens: the host's first argument; empty where that is something else."""
+    address = sys.argv[1] if len(sys.argv) > 1 else ""
+    return address if ":" in address else ""
+
+
 class EngineLog:
     """Lines on a resource in Pulumi's display. Lines are lost, never errors, when the engine does not take them."""
 
@@ -161,9 +167,9 @@ class EngineLog:
         self._under_way: set[Any] = set()
 
     def connect(self) -> None:
-        """The engine's address is the host's first argument."""
-        address = sys.argv[1] if len(sys.argv) > 1 else ""
-        if self._stub is not None or ":" not in address:
+        """To the engine that has started this process."""
+        address = engine_address()
+        if self._stub is not None or not address:
             return
         with contextlib.suppress(ImportError, ValueError):
             import grpc

@@ -65,6 +65,7 @@ class Provider:
         self._config = getattr(request.config, "_props", None) or {}
         if _prepared.acquire(blocking=False):
             _log.connect()
+            _replacements.declarations.meet(host.engine_address())
             host.prepare(connection.interrupt)
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:

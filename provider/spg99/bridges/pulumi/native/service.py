@@ -48,6 +48,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
         self.connection = settings.Connection(package)
         self.calls = Calls(self.connection.interrupt)
         self.replacements = Replacements(PULUMI)
+        self.replacements.declarations.meet(engine_address)
 
     # ---- the wire ----------------------------------------------------------------------------------------------------
 
@@ -102,6 +103,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
     async def Handshake(self, request: Any) -> Any:  # noqa: N802 - the protocol's names
         """What both sides can do."""
         self.log.connect(request.engine_address)
+        self.replacements.declarations.meet(request.engine_address)
         return message("ProviderHandshakeResponse")(
             accept_secrets=True, accept_resources=True, accept_outputs=True, supports_autonaming_configuration=True
         )
@@ -109,6 +111,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
     async def Attach(self, request: Any) -> Any:  # noqa: N802
         """An engine that did not start this process."""
         self.log.connect(request.address)
+        self.replacements.declarations.meet(request.address)
         return message("Empty")()
 
     async def GetPluginInfo(self, _request: Any) -> Any:  # noqa: N802

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spg99.bridges.pulumi.shared.declared import Declarations, Declared
 from spg99.bridges.shared.changes import agrees, how_to_replace
 from spg99.bridges.shared.objects import Held
 from spg99.bridges.shared.unknown import has_unknown
@@ -36,16 +37,26 @@ class _Heard:
     held: Held | None = None
     """The object that the state has for it."""
     held_uid_is_gone: bool = False
+    """It was deleted since."""
     made_uid: Any = None
     made_was_there: bool = False
+
+    @property
+    def held_uid(self) -> Any:
+        """The uid of the object that the state has for it."""
+        return None if self.held is None else self.held.uid
 
 
 class Replacements:
     """The memory of one process, by URN. Every URN may be None (a host that does not tell it): then nothing is known."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, declarations: Declarations | None = None) -> None:
+        """`declarations`: what other processes of the same engine have heard, too."""
         self._words = words
+        self.declarations = declarations or Declarations()
         self._heard: defaultdict[str | None, _Heard] = defaultdict(_Heard)
+        self._by_name: dict[tuple[str, str], Declared] = {}
+        """By noun and human id: what holds data and is declared, under whatever URN."""
 
     def checked(
         self,
@@ -63,6 +74,11 @@ class Replacements:
         if not heard.anew:
             heard.held = Held(old_outputs.get(noun.uid_field), _human_id(noun, {**old_inputs, **old_outputs}))
             heard.held_uid_is_gone = False
+        if noun.holds_data and urn is not None:
+            declared = Declared(heard.agreed, None if heard.anew else heard.held_uid)
+            self.declarations.note(urn, declared)
+            if (human_id := _human_id(noun, new_inputs)) is not None:
+                self._by_name[noun.noun, human_id] = declared
 
     def before_create(self, noun: Noun, urn: str | None) -> Held | None:
         """The object that a Create of this declaration must not answer; None when the state has none that is known."""
@@ -80,8 +96,10 @@ class Replacements:
         """Whether to delete at all. Raises Conflict when it would destroy data that nobody agreed to lose."""
         heard = self._heard.get(urn) if urn else None
         uid = outputs.get(noun.uid_field)
-        if heard is None or uid is None:
+        if uid is None:
             return True
+        if heard is None:
+            return self._before_delete_of_another(noun, urn, outputs, uid)
         named = self._named(noun, outputs)
         if heard.made_uid == uid:
             if not heard.made_was_there:
@@ -94,11 +112,26 @@ class Replacements:
             # What a replacement that was refused has left in the state: the same object a second time, "to be deleted".
             return False
         if heard.is_declared and noun.holds_data and not heard.agreed and (heard.anew or heard.made_uid is not None):
-            raise Conflict(
-                f"{named} is still declared, and the engine wants to replace it by an empty one: its data would be "
-                f"destroyed. It was kept. {how_to_replace(noun, self._words)}"
-            )
+            raise Conflict(self._would_be_lost(noun, outputs))
         return True
+
+    def _before_delete_of_another(self, noun: Noun, urn: str | None, outputs: Mapping[str, Any], uid: Any) -> bool:
+        """A Delete whose declaration was checked by another process (its provider is replaced, too) or under another URN (an
+        alias, whose old name the engine deletes by)."""
+        declared = self.declarations.of(urn) if urn else None
+        if declared is None and (human_id := _human_id(noun, outputs)) is not None:
+            declared = self._by_name.get((noun.noun, human_id))
+        if declared is None or declared.agreed:
+            return True
+        if declared.uid == uid:
+            return False  # the state has it a second time, and that one stays
+        raise Conflict(self._would_be_lost(noun, outputs))
+
+    def _would_be_lost(self, noun: Noun, outputs: Mapping[str, Any]) -> str:
+        return (
+            f"{self._named(noun, outputs)} is still declared, and the engine wants to replace it by an empty one: its data would be "
+            f"destroyed. It was kept. {how_to_replace(noun, self._words)}"
+        )
 
     def deleted(self, noun: Noun, urn: str | None, outputs: Mapping[str, Any]) -> None:
         """A Delete that was carried out."""
