@@ -10,13 +10,15 @@ import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spg99.errors import BadRequest
 
 ENVIRONMENT_PREFIX = "SPG99_"
+OF_ONE_PROCESS = frozenset({"SPG99_METRICS_PORT"})
+"""Variables of a thing that only one process can have: `spg99 dev` hands them to none of those it starts."""
 
 
 def default_data_dir() -> Path:
@@ -41,6 +43,15 @@ class Settings(BaseModel):
     """Least severe log line to write."""
     log_json: bool | None = None
     """Write logs as JSON. Default: unless stderr is a terminal."""
+
+    OWN_VARIABLES: ClassVar[dict[str, str]] = {}
+    """Settings that have a variable of this process alone; it counts before the one that others read too."""
+
+    @classmethod
+    def variables_of(cls, name: str) -> tuple[str, ...]:
+        """The environment variables of a setting; the first that is set counts."""
+        shared = ENVIRONMENT_PREFIX + name.upper()
+        return (cls.OWN_VARIABLES[name], shared) if name in cls.OWN_VARIABLES else (shared,)
 
 
 class ControlPlaneSettings(Settings):
@@ -112,6 +123,8 @@ class GatewaySettings(Settings):
     drain_seconds: float = Field(default=10.0, ge=0)
     """After SIGTERM: time for live connections to end by themselves."""
 
+    OWN_VARIABLES: ClassVar[dict[str, str]] = {"metrics_port": "SPG99_GATEWAY_METRICS_PORT"}
+
     @field_validator("proxy_networks")
     @classmethod
     def _are_networks(cls, text: str) -> str:
@@ -145,6 +158,8 @@ class AgentSettings(Settings):
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False
     """Stop the databases of this node when the agent ends by SIGTERM. Default: they keep running and are taken over at its next start."""
+
+    OWN_VARIABLES: ClassVar[dict[str, str]] = {"metrics_port": "SPG99_AGENT_METRICS_PORT"}
 
 
 class CatalogueSettings(Settings):
@@ -205,8 +220,8 @@ def load(kind: type[S], command: str, *, flags: dict[str, Any], config_file: Pat
             raise BadRequest(f"The configuration file {config_file} cannot be read: {error}") from error
     merged = dict(from_file)
     for name in kind.model_fields:
-        if (text := os.environ.get(ENVIRONMENT_PREFIX + name.upper())) is not None:
-            merged[name] = text
+        if (variable := next((each for each in kind.variables_of(name) if each in os.environ), None)) is not None:
+            merged[name] = os.environ[variable]
         if flags.get(name) is not None:
             merged[name] = flags[name]
     try:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spg99.commands import parent
+from spg99.config import OF_ONE_PROCESS
 from spg99.processes import read_ready
 
 
@@ -37,7 +38,7 @@ class Launch:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=os.environ | environment | {parent.VARIABLE: "1", "PYTHONUNBUFFERED": "1"},
+            env=environment_of_child(environment),
         )
         self.pid = self._process.pid
         for work in (self._read, self._reap):
@@ -80,3 +81,9 @@ class Launch:
     def _settle(future: asyncio.Future[Any], value: Any) -> None:
         if not future.done():
             future.set_result(value)
+
+
+def environment_of_child(given: dict[str, str]) -> dict[str, str]:
+    """The environment of a process that dev starts: ours, without what only one of them could take, and what it is given."""
+    ours = {name: text for name, text in os.environ.items() if name not in OF_ONE_PROCESS}
+    return ours | given | {parent.VARIABLE: "1", "PYTHONUNBUFFERED": "1"}

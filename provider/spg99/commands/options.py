@@ -51,7 +51,7 @@ def with_settings(kind: type[S], name: str) -> Callable[[Body], Body]:
             help=f"TOML file with settings, in its table `{name}`.  [env: {ENVIRONMENT_PREFIX}CONFIG]",
         )(run)
         for field_name, field in reversed(kind.model_fields.items()):
-            decorated = click.option(*_names(field_name, field), **_attributes(field_name, field))(decorated)
+            decorated = click.option(*_names(field_name, field), **_attributes(kind, field_name, field))(decorated)
         return decorated
 
     return decorate
@@ -62,9 +62,9 @@ def _names(name: str, field: FieldInfo) -> tuple[str, str]:
     return (f"--{flag}/--no-{flag}" if plain_type(field.annotation) is bool else f"--{flag}"), name
 
 
-def _attributes(name: str, field: FieldInfo) -> dict[str, Any]:
+def _attributes(settings: type[Settings], name: str, field: FieldInfo) -> dict[str, Any]:
     kind = plain_type(field.annotation)
-    facts = [f"env: {ENVIRONMENT_PREFIX}{name.upper()}"]
+    facts = [f"env: {', '.join(settings.variables_of(name))}"]
     default = field.get_default(call_default_factory=True, validated_data={})
     if default is not None:
         facts.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")

@@ -8,14 +8,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spg99.commands.app import app
+from spg99.commands.launch import environment_of_child
 from spg99.commands.options import settings_command
 from spg99.config import (
+    OF_ONE_PROCESS,
     AgentSettings,
     CatalogueSettings,
     ControlPlaneSettings,
     DevSettings,
     GatewaySettings,
     Settings,
+    load,
 )
 
 ALL: dict[str, type[Settings]] = {
@@ -105,3 +108,39 @@ def test_a_key_that_is_no_setting_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["gateway", "--config", str(file)])
     assert result.exit_code == 1
     assert "prot: " in result.output
+
+
+def test_a_port_that_two_processes_read_is_taken_by_one_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `spg99 dev` all processes have the same environment, and a port can be had once."""
+    ports = [
+        (name, kind, field)
+        for name, kind in ALL.items()
+        if name != "dev"
+        for field in kind.model_fields
+        if field == "port" or field.endswith("_port")
+    ]
+    variables = [variable for _, kind, field in ports for variable in kind.variables_of(field)]
+    shared = {variable for variable in variables if variables.count(variable) > 1}
+    assert "SPG99_METRICS_PORT" in shared
+    # Dev decides these itself, by a flag: `--port` of the API and of the Gateway.
+    assert shared - {"SPG99_PORT"} - {"SPG99_GATEWAY_PORT"} <= OF_ONE_PROCESS
+    for variable in shared:
+        monkeypatch.setenv(variable, "9099")
+    assert not OF_ONE_PROCESS & environment_of_child({}).keys()
+
+
+def test_a_variable_of_one_process_counts_before_the_shared_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPG99_METRICS_PORT", "1")
+    gateway, agent = (
+        load(kind, name, flags={}) for name, kind in (("gateway", GatewaySettings), ("agent", AgentSettings))
+    )
+    assert (gateway.metrics_port, agent.metrics_port) == (1, 1)  # one process by itself: as ever
+    monkeypatch.setenv("SPG99_GATEWAY_METRICS_PORT", "2")
+    monkeypatch.setenv("SPG99_AGENT_METRICS_PORT", "3")
+    gateway, agent = (
+        load(kind, name, flags={}) for name, kind in (("gateway", GatewaySettings), ("agent", AgentSettings))
+    )
+    assert (gateway.metrics_port, agent.metrics_port) == (2, 3)
+    seen, result = run("--metrics-port", "4")
+    assert seen is not None and seen.metrics_port == 4, result.output
+    assert "SPG99_GATEWAY_METRICS_PORT, SPG99_METRICS_PORT" in " ".join(run("--help")[1].output.split())
