@@ -271,9 +271,9 @@ with report as (
            reconcile_at = case when held.runs and (held.state = 'ready') <> (held.connections > 0) then %(now)s
                                else d.reconcile_at end
       from held where held.db_id = d.db_id
-    returning d.db_id, held.runs, (held.state = 'ready') <> (held.connections > 0) as look
+    returning d.db_id, held.runs, (held.state = 'ready') <> (held.connections > 0) as needs_reconciling
 )
-select n.db_id, n.db_id in (select db_id from kept) as stands, n.look from noted n where n.runs;
+select n.db_id, n.db_id in (select db_id from kept) as stands, n.needs_reconciling from noted n where n.runs;
 
 -- remove_ended_leases
 delete from leases where db_id = %(db_id)s and expires_at <= %(moment)s;
