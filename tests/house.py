@@ -43,7 +43,7 @@ class House:
 
     # -- the platform ---------------------------------------------------------------------------------------------
 
-    def start(self, *, seconds: float = 60) -> House:
+    def start(self, *, seconds: float = 120) -> House:
         """Starts `spg99 dev` and waits until it serves."""
         ready = self.data_dir / "ready.json"
         ready.unlink(missing_ok=True)

@@ -16,6 +16,9 @@ import httpx
 from spg99.client.retry import retry_after_seconds
 from spg99.errors import BadRequest, Internal, Spg99Error, Unavailable, Unreachable, from_envelope
 
+MAY_BE_DONE = "may_be_done"
+"""Among an error's details: a try of this change was sent and not answered."""
+
 
 def address_of(url: httpx.URL) -> str:
     """Scheme, host and port of a URL: what a user can check, without user information or query."""
@@ -124,6 +127,15 @@ def transport_error(error: httpx.TransportError, url: httpx.URL, *, request_id: 
     return Unreachable(
         f"The Control Plane at {address} {what} before the answer was whole. {hint}", request_id=request_id
     )
+
+
+def unsure(error: Spg99Error) -> Spg99Error:
+    """The error of the last try of a change, when an earlier one may have been carried out: it must not say that nothing was done."""
+    if isinstance(error, Unavailable):
+        error.message = error.message.replace("Nothing was changed.", "An earlier try may have been carried out.")
+        error.args = (error.message,)
+        error.details[MAY_BE_DONE] = True
+    return error
 
 
 def is_permanent(error: httpx.TransportError) -> bool:

@@ -113,7 +113,7 @@ class Transport:
             timeout=httpx.Timeout(self.timeout_seconds + wait_seconds, connect=min(self.timeout_seconds, 10.0)),
         )
         again = retry.repeatable(method, request.headers) if is_repeatable is None else is_repeatable
-        attempt, may_be_ours = 0, False
+        attempt, may_be_ours, is_lost = 0, False, False
         while True:
             attempt += 1
             outcome, result = await self._attempt(request, request_id, again, 2 * self.timeout_seconds + wait_seconds)
@@ -123,15 +123,16 @@ class Transport:
                 return result._replace(was_repeated=False) if may_be_ours else result
             # The server may have carried it out; then its next answer tells of this very call.
             may_be_ours = may_be_ours or not isinstance(outcome, retry.NotSent)
+            is_lost = is_lost or (isinstance(outcome, retry.Lost) and method != "GET")
             waiting = patience.current() if self._reached else None
             left = None if waiting is None else waiting.seconds_left()
             pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt, left=left)
             if pause is None or outcome is None:
-                raise result
+                raise answers.unsure(result) if is_lost else result
             if waiting is None:
                 await asyncio.sleep(pause)
             elif not await waiting.sleep(pause, f"{retry.in_words(outcome)} the Control Plane at {self.address}"):
-                raise result
+                raise answers.unsure(result) if is_lost else result
 
     def pause(
         self, outcome: retry.Outcome, *, is_repeatable: bool, attempt: int, left: float | None = None

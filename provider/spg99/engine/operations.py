@@ -179,8 +179,8 @@ def _name_what_may_be_left(run: Run) -> None:
     for operation in run.snapshot.unresolved():
         if operation.type == "creating":
             run.fail(
-                "An earlier run was interrupted while creating it, so it may exist. Run `up` (it is created again under the "
-                "same name) and then `destroy`; or, if you know it is not there, `refresh --clear-pending-creates`.",
+                "An earlier run was interrupted while creating it, so it may exist (`spg99 orphans` tells, of what spg99 makes). Run `up` (it "
+                "is created again under the same name) and then `destroy`; or, if you know it is not there, `refresh --clear-pending-creates`.",
                 operation.resource.urn,
             )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spg99.bridges.pulumi.shared.declarers import declarer_of, stack_in
@@ -51,6 +51,7 @@ def test_a_state_of_a_backend_is_named_by_its_place_on_every_machine(
     assert found == {f"terraform:{name}"}
 
 
+@settings(deadline=None)  # it writes files
 @given(
     kind=st.sampled_from([*PLACES, "remote", "cloud", "local", "plugin"]),
     config=st.dictionaries(st.sampled_from(["access_key", "token", "password", "credentials", "sas_token"]), st.just(SECRET)),

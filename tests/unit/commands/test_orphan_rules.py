@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spg99.bridges.pulumi.dynamic.reference import type_token
@@ -92,6 +92,7 @@ def uid_field(name: str) -> str:
     return noun.uid_field
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(
     held=OBJECTS, others=OBJECTS, style=st.sampled_from(["dynamic", "native", "checkpoint", "file", "shown"]),
     data=st.data(), any_key=st.booleans(), older=st.integers(0, 7200),

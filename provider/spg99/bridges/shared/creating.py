@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from spg99.bridges.shared.changes import diff, how_to_replace, patch
-from spg99.bridges.shared.endings import Interrupted, Unfinished
+from spg99.bridges.shared.endings import Interrupted, Unfinished, not_known
 from spg99.bridges.shared.inputs import a
 from spg99.bridges.shared.objects import Held, Values, id_values_of, idempotency_key, is_going, is_same, words_of
 from spg99.bridges.shared.settling import Progress, Settling
@@ -66,6 +66,8 @@ class Creating:
             key = idempotency_key(declaration, noun, body, generation)
             try:
                 made = await self._client.make(noun, body, idempotency_key=key, declarer=declarer)
+            except Unavailable as lost:
+                raise (not_known(lost, self._words) if lost.details.get("may_be_done") else lost) from lost.__cause__
             except Conflict as conflict:
                 if conflict.details.get("acknowledged"):
                     await self._is_not_new(noun, body, conflict)
@@ -129,7 +131,7 @@ class Creating:
             # Who is only away has the object for the next run, which finds it by its declaration. Terraform would call it
             # tainted, and replace it, if it were told of it now.
             if isinstance(problem, Unavailable) and declaration is not None:
-                raise
+                raise not_known(problem, self._words) from problem.__cause__
             raise Unfinished(
                 f"The {words_of(noun)} '{noun.id_of(made)}' was created, but cannot be looked at: {problem} Nothing is lost: "
                 f"{self._words.apply} goes on from here.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spg99.bridges.shared.objects import Values
-from spg99.errors import Fault, Spg99Error
+from spg99.bridges.shared.words import Words
+from spg99.errors import Fault, Spg99Error, Unavailable
 
 
 class Unfinished(Spg99Error):
@@ -23,3 +24,13 @@ class Interrupted(Spg99Error):
 
     code = "Interrupted"
     fault = Fault.USER
+
+
+def not_known(lost: Unavailable, words: Words) -> Unavailable:
+    """An outage that leaves it open whether a create has made its object: with what the tool, and its user, do about that."""
+    said = lost.message.replace(" Nothing was changed.", "")
+    return type(lost)(
+        f"{said} If the object was made, {words.apply} goes on with it where it is declared; `spg99 orphans` finds it elsewhere.",
+        details=lost.details,
+        request_id=lost.request_id,
+    )

@@ -83,7 +83,6 @@ def orphans(
     delete: bool,
     yes: bool,
     allow_empty_state: bool,
-    as_json: bool,
     **asked: Any,
 ) -> None:
     """Objects that this stack or state made and does not hold.
@@ -98,7 +97,7 @@ def orphans(
         raise click.UsageError("--output goes with --import.")
     report = _report(connection, source(Asked(**asked)), older_than, any_key=any_key)
     left = len(report.found.orphans)
-    if as_json:
+    if connection.as_json:
         click.echo(json.dumps(_as_json(report), indent=2))
     else:
         _show(report)
