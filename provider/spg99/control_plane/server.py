@@ -21,7 +21,8 @@ from spg99.clock import Clock, SystemClock
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import background, bootstrap, routes
 from spg99.control_plane.catalogue import EmbeddedCatalogue, short_of_disk
-from spg99.control_plane.databases import requests, rows
+from spg99.control_plane.databases import rows
+from spg99.control_plane.databases.deletion_requests import OfTenants, Questions
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import nodes
 from spg99.control_plane.identity.known_keys import KnownKeys
@@ -69,7 +70,7 @@ def create_app(
         metrics=metrics,
         keys=known_keys,
         tenant_of=visible.named,
-        databases_of_tenants=requests.OfTenants(),
+        databases_of_tenants=OfTenants(Questions(store, wakeups)),
         missing=(nodes.missing, nodes.short_of_disk, _catalogue_disk(settings)),
         databases_by_state=rows.count_by_state,
         metrics_in_api=settings.metrics_address is None and is_loopback(settings.host),

@@ -1,6 +1,6 @@
 """How a database is removed, step by step (pure): first its compute, then its files, then the record.
 
-Here: the order of the steps in state `deleting`. Not here: whether it may be deleted (requests.py). Delete while
+Here: the order of the steps in state `deleting`. Not here: whether it may be deleted (deletion_requests.py). Delete while
 booting waits for the outcome of an order the agent already has, because the order of two orders on a node is not ours.
 """
 
@@ -22,7 +22,7 @@ from spg99.control_plane.databases.actions import (
     wait,
 )
 from spg99.control_plane.databases.view import DatabaseView, TaskView
-from spg99.protocol.tasks import TaskKind
+from spg99.protocol.tasks import ComputeStopped, TaskKind
 
 CANCELLED = "The database is being deleted."
 
@@ -49,8 +49,11 @@ def _compute(view: DatabaseView, now: datetime) -> Decision:
         return _withdraw(start)
     if start is not None and start.status == "failed":
         return act(EndCompute(start.error or CANCELLED), "Its compute did not start.")
-    ended = EndCompute(CANCELLED)
-    return _order(view, stop, StopCompute(mode="immediate", event=None), ended, now)
+    end = StopCompute(mode="immediate", event=None)
+    if stop is not None and stop.status == "completed" and not ComputeStopped.model_validate(stop.result or {}).stopped:
+        # It was asked before, by the idle clock say, and runs on. Who deletes it now has said that it ends all the same.
+        return act(end, "Its compute is in use and is ended with the database.")
+    return _order(view, stop, end, EndCompute(CANCELLED), now)
 
 
 def _withdraw(task: TaskView) -> Decision:

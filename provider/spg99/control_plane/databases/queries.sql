@@ -1,4 +1,5 @@
 -- Queries of databases: their rows, their computes, the leases on them, what they have used.
+-- A lease counts until the reconciler has written it off: only it knows whether a lease that was not renewed says anything.
 
 -- count_databases_of_tenant
 -- Those that are on their way out do not count: they cannot come back.
@@ -16,16 +17,16 @@ values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
-       (select coalesce(sum(l.active_connections), 0)::integer from leases l
-         where l.db_id = d.db_id and l.expires_at > clock_timestamp()) as active_connections
+       coalesce(c.connections, 0) as compute_connections,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
  where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s
  order by d.state = 'deleting', d.created_at desc limit 1;
 
 -- find_database_by_id
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
-       (select coalesce(sum(l.active_connections), 0)::integer from leases l
-         where l.db_id = d.db_id and l.expires_at > clock_timestamp()) as active_connections
+       coalesce(c.connections, 0) as compute_connections,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
  where d.db_id = %(db_id)s;
 
@@ -47,8 +48,8 @@ select d.db_id from databases d join tenants t using (tenant_id)
 -- page_of_databases
 -- Ordered by name; `after_name` and `after_id` are the last row of the page before.
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
-       (select coalesce(sum(l.active_connections), 0)::integer from leases l
-         where l.db_id = d.db_id and l.expires_at > clock_timestamp()) as active_connections
+       coalesce(c.connections, 0) as compute_connections,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
  where d.tenant_id = %(tenant_id)s
    and (%(after_name)s::text is null or (d.name collate "C", d.db_id) > (%(after_name)s::text, %(after_id)s::text))

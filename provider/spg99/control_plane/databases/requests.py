@@ -1,6 +1,6 @@
-"""What the API may ask of a database: create, change, run, stop, delete; each with audit and event in the caller's transaction.
+"""What the API may ask of a database: create, change, run, stop; each with audit and event in the caller's transaction.
 
-Not here: what follows from a request: it is written down, and the reconciler is told to look.
+Not here: deleting (deletion_requests.py); what follows from a request: it is written down, and the reconciler is told to look.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from typing import Any
 
 from spg99 import faults
 from spg99.control_plane import storage, tenants
-from spg99.control_plane.databases import rows
-from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
-from spg99.control_plane.databases.states import Event
 from spg99.control_plane.records import audit, declarations, operations, policies
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Transaction, UniqueViolation
@@ -120,12 +117,13 @@ async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
 async def want_stopped(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
     """Asks for no writer; answers the operation `database.stop`. `row` is locked.
 
-    Raises Conflict while clients are connected: a database with a live lease is never stopped.
+    Raises Conflict while clients are connected: a database with a live lease is never stopped. That no lease is known proves
+    nothing: the compute itself is asked, and the operation fails when it is in use.
     """
     if row.state in (State.DELETING, State.CREATING):
         raise WrongState(f"A database in state '{row.state}' cannot be stopped.")
     if row.active_connections:
-        raise _in_use(row.active_connections, "Close them first, or let it fall asleep by itself.")
+        raise in_use(row, "Close them first, or let it fall asleep by itself.")
     op_id = await operations.start(tx, "database.stop", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
     await audit.record(tx, actor, "database.stop", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
     if row.state == State.STOPPED:
@@ -135,56 +133,17 @@ async def want_stopped(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
     return op_id
 
 
-async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor) -> str:
-    """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked.
-
-    Deleting twice is one deletion: the second call answers the operation of the first. Raises Conflict under deletion
-    protection, and while clients are connected unless `force`.
-    """
-    if row.state == State.DELETING:
-        under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
-        assert under_way is not None, "state and operation are written together"
-        return under_way.op_id
-    if row.deletion_protection:
-        raise Conflict(
-            f"Database '{row.name}' is protected. Set deletion_protection to false before you delete it.",
-            details={"deletion_protection": True},
-        )
-    if row.active_connections and not force:
-        raise _in_use(row.active_connections, "Close them first, or delete with force=true.")
-    op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
-    doomed = await apply(tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1)
-    await save(tx, doomed)
-    await declarations.forget(tx, row.db_id)
-    await audit.record(
-        tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
-    )
-    await wake_reconciler(tx, row.db_id)
-    faults.point("delete.before_commit")
-    return op_id
-
-
-class OfTenants:
-    """The databases of one tenant, for who removes the tenant (serving/interfaces.py: TenantDatabases)."""
-
-    async def count(self, tx: Transaction, tenant_id: str) -> int:
-        """How many there are that are not on their way out: those cannot come back."""
-        return int(await tx.value("count_databases_of_tenant", tenant_id=tenant_id))
-
-    async def begin_delete(self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor) -> None:
-        """Begins to delete all of them. Raises Conflict as for one."""
-        for db_id in await rows.of_tenant(tx, tenant_id):
-            row = await rows.lock(tx, db_id)
-            if row is not None:
-                await begin_delete(tx, row, force=force, actor=actor)
-
-
 async def declare(tx: Transaction, row: DatabaseRow, actor: Actor) -> None:
     """Notes who declares a database, where the actor says."""
     human_id = f"{row.tenant}/{row.name}"
     await declarations.declared(tx, actor, "database", row.db_id, human_id, org_id=row.org_id, tenant_id=row.tenant_id)
 
 
-def _in_use(connections: int, advice: str) -> Conflict:
-    clients = "1 client is" if connections == 1 else f"{connections} clients are"
-    return Conflict(f"{clients} connected to the database. {advice}", details={"active_connections": connections})
+def in_use(row: DatabaseRow, advice: str) -> Conflict:
+    """The refusal while clients are connected."""
+    count = row.active_connections
+    clients = "1 client is" if count == 1 else f"{count} clients are"
+    return Conflict(
+        f"{clients} connected to database '{row.name}'. {advice}",
+        details={"db_id": row.db_id, "active_connections": count},
+    )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from spg99.control_plane import tenants
-from spg99.control_plane.databases import limits, requests, resource, rows
+from spg99.control_plane.databases import deletion_requests, limits, requests, resource, rows
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
@@ -18,7 +18,7 @@ from spg99.control_plane.serving.call import Call, Caller, is_id, is_name
 from spg99.control_plane.serving.idempotency import once
 from spg99.control_plane.serving.openapi import changes, creates, documented, takes
 from spg99.control_plane.store import Transaction
-from spg99.errors import NotFound
+from spg99.errors import NotFound, Spg99Error
 from spg99.resources import Database, DatabaseSpec, DatabaseState, Page, Permission
 
 router = APIRouter(prefix="/v2", tags=["databases"])
@@ -194,14 +194,26 @@ async def delete(
     force: Annotated[bool, Query(description="Also while clients are connected.")] = False,
     uid: preconditions.Uid = None,
 ) -> Response:
-    """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone."""
+    """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone.
+
+    One that runs is asked first: while clients are connected to it, or nobody can tell, the answer is 409 unless `force`."""
     call.need(Permission.CAN_DELETE)
-    async with call.plane.store.transaction() as tx:
+    questions = deletion_requests.Questions(call.plane.store, call.plane.wakeups)
+
+    async def attempt(tx: Transaction, refused: Spg99Error | None) -> Answer | tuple[str, ...]:
         _, row = await _find(tx, call, tenant, db, lock=True)
         preconditions.check_uid(uid, row.db_id)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
-        answer = await answers.accepted(tx, await requests.begin_delete(tx, row, force=force, actor=call.actor))
-    return answer.response()
+        if refused is not None and row.state != DatabaseState.DELETING:
+            deletion_requests.check(row, force=force)  # who has come meanwhile is the better reason
+            raise refused
+        now = call.plane.clock.now()
+        if asked := await questions.ask(tx, [row], force=force, actor=call.actor, now=now):
+            return asked
+        op_id = await deletion_requests.begin_delete(tx, row, force=force, actor=call.actor)
+        return await answers.accepted(tx, op_id)
+
+    return (await waits.asking(call, attempt, questions.refusal)).response()
 
 
 def _documented_action(name: str, text: str, body: str = "Nothing") -> dict[str, Any]:

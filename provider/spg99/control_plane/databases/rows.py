@@ -62,6 +62,14 @@ class DatabaseRow:
     backend_port: int | None
     compute_started_at: datetime | None
     active_connections: int
+    """As Gateways last reported, for every lease that is not written off."""
+    compute_connections: int
+    """As the node of its compute last counted: no more than a hint, it may have been long ago."""
+
+    @property
+    def has_writer(self) -> bool:
+        """Whether a compute that was opened to clients is not known to have ended."""
+        return self.backend_addr is not None
 
 
 _SAVED = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Transaction
+from spg99.errors import Spg99Error
 
 if TYPE_CHECKING:  # a call holds the process, which holds these
     from spg99.control_plane.serving.call import Call
@@ -58,14 +59,20 @@ class SeenTenant(Protocol):
 
 
 class TenantDatabases(Protocol):
-    """The databases of one tenant, for who removes the tenant (databases/requests.py)."""
+    """The databases of one tenant, for who removes the tenant (databases/deletion_requests.py)."""
 
     async def count(self, tx: Transaction, tenant_id: str) -> int:
         """How many there are that are not on their way out."""
         ...
 
-    async def begin_delete(self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor) -> None:
-        """Begins to delete all of them. Raises Conflict as for one."""
+    async def begin_delete(
+        self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor, now: datetime
+    ) -> tuple[str, ...]:
+        """Begins to delete all of them, or none: then answers what was asked first. Raises Conflict as for one."""
+        ...
+
+    async def refusal(self, asked: Sequence[str], *, until: float) -> Spg99Error | None:
+        """Waits for the answers, until `until` of time.monotonic(); None: they may be deleted."""
         ...
 
 

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call
+from spg99.control_plane.store import Transaction
 from spg99.control_plane.store.wakeups import Topic
+from spg99.errors import Spg99Error
 
 WAIT_SECONDS_MAX = 60
+ASKING_SECONDS_MAX = 20.0
+"""So long a call waits for others (a compute, on its node) to answer. The question stands: to ask again costs nothing."""
 T = TypeVar("T")
+
+
+class Refusal(Protocol):
+    """Waits for what was asked, until `until` of time.monotonic(); None: nothing is in the way."""
+
+    async def __call__(self, asked: tuple[str, ...], /, *, until: float) -> Spg99Error | None: ...
 
 
 async def until(
@@ -35,3 +46,21 @@ async def until(
             if is_there(found) or left <= 0 or wakeups.closing:
                 return found
             await wakeup.wait_for(left)
+
+
+async def asking(
+    call: Call,
+    attempt: Callable[[Transaction, Spg99Error | None], Awaitable[Answer | tuple[str, ...]]],
+    refusal: Refusal,
+) -> Answer:
+    """What an attempt answers once nothing is left to ask. An attempt is one transaction: it answers, or has asked something
+    and says what to wait for; it is made again when the answers are there, with the refusal among them if there is one."""
+    deadline = time.monotonic() + ASKING_SECONDS_MAX
+    refused: Spg99Error | None = None
+    while True:
+        async with call.plane.store.transaction() as tx:
+            outcome = await attempt(tx, refused)
+        if isinstance(outcome, Answer):
+            return outcome
+        call.request.scope["state"]["waits"] = True
+        refused = await refusal(outcome, until=deadline)

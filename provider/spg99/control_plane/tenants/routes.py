@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from spg99.control_plane.records import declarations
-from spg99.control_plane.serving import answers, bodies, pages, preconditions
+from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
 from spg99.control_plane.serving.answers import Answer, Operation
 from spg99.control_plane.serving.call import Call, Caller
 from spg99.control_plane.serving.idempotency import once
@@ -18,7 +18,7 @@ from spg99.control_plane.store import Transaction
 from spg99.control_plane.tenants import passwords, rows, visible
 from spg99.control_plane.tenants.limits import check_tenants
 from spg99.control_plane.tenants.rows import TenantRow
-from spg99.errors import Conflict
+from spg99.errors import Conflict, Spg99Error
 from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
 
 router = APIRouter(prefix="/v2", tags=["tenants"])
@@ -115,16 +115,24 @@ async def delete(
     force: Annotated[bool, Query(description="With cascade: also databases that clients are connected to.")] = False,
     uid: preconditions.Uid = None,
 ) -> Response:
-    """Deletes a tenant for good. Its name is free at once; reading it answers 404 when everything is gone."""
+    """Deletes a tenant for good. Its name is free at once; reading it answers 404 when everything is gone.
+
+    With cascade, all of its databases go or none: those that run are asked first, as when one is deleted."""
     call.need(Permission.CAN_DELETE)
-    async with call.plane.store.transaction() as tx:
+
+    async def attempt(tx: Transaction, refused: Spg99Error | None) -> Answer | tuple[str, ...]:
         row = await visible.named(tx, call, tenant, lock=True)
         preconditions.check_uid(uid, row.tenant_id)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         if row.state != TenantState.DELETING:
-            await _delete_databases(tx, call, row, cascade=cascade, force=force)
-        op_id = await rows.begin_delete(tx, row, call.actor, cascade=cascade)
-        return (await answers.accepted(tx, op_id)).response()
+            if refused is not None:
+                raise refused
+            if asked := await _delete_databases(tx, call, row, cascade=cascade, force=force):
+                return asked
+        return await answers.accepted(tx, await rows.begin_delete(tx, row, call.actor, cascade=cascade))
+
+    refusal = call.plane.databases_of_tenants.refusal
+    return (await waits.asking(call, attempt, refusal)).response()
 
 
 def resource(call: Call, row: TenantRow) -> Tenant:
@@ -138,7 +146,9 @@ def resource(call: Call, row: TenantRow) -> Tenant:
     )
 
 
-async def _delete_databases(tx: Transaction, call: Call, row: TenantRow, *, cascade: bool, force: bool) -> None:
+async def _delete_databases(
+    tx: Transaction, call: Call, row: TenantRow, *, cascade: bool, force: bool
+) -> tuple[str, ...]:
     live = await call.plane.databases_of_tenants.count(tx, row.tenant_id)
     if live and not cascade:
         owned = "a database" if live == 1 else f"{live} databases"
@@ -146,7 +156,9 @@ async def _delete_databases(tx: Transaction, call: Call, row: TenantRow, *, casc
             f"Tenant '{row.name}' owns {owned}. Delete {'it' if live == 1 else 'them'} first, or delete with cascade=true.",
             details={"databases": live},
         )
-    await call.plane.databases_of_tenants.begin_delete(tx, row.tenant_id, force=force, actor=call.actor)
+    return await call.plane.databases_of_tenants.begin_delete(
+        tx, row.tenant_id, force=force, actor=call.actor, now=call.plane.clock.now()
+    )
 
 
 def _answer(call: Call, row: TenantRow, status: int) -> Answer:

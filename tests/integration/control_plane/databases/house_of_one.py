@@ -19,7 +19,8 @@ from kit.waits import until
 from spg99.client import InternalClient
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import bootstrap, routes
-from spg99.control_plane.databases import requests, rows
+from spg99.control_plane.databases import deletion_requests, requests, rows
+from spg99.control_plane.databases.deletion_requests import OfTenants, Questions
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.identity.organizations import DEFAULT_ORG_ID
@@ -31,7 +32,7 @@ from spg99.control_plane.store import Store, Transaction, Wakeups
 from spg99.control_plane.tenants import rows as tenants
 from spg99.control_plane.tenants.passwords import new_password
 from spg99.control_plane.tenants.rows import TenantRow
-from spg99.errors import Unavailable
+from spg99.errors import Spg99Error, Unavailable
 from spg99.processes import Loops, WatchedClock
 from spg99.resources import DatabaseSpec, TenantSpec
 
@@ -182,9 +183,35 @@ class House:
             assert row is not None
             yield tx, row
 
-    async def delete(self, db_id: str, *, force: bool = False) -> str:
-        async with self.locked(db_id) as (tx, row):
-            return await requests.begin_delete(tx, row, force=force, actor=SYSTEM)
+    async def delete(self, db_id: str, *, force: bool = False, answer_seconds: float = 10.0) -> str:
+        """As `DELETE /tenants/{tenant}/dbs/{db}`: what runs is asked first."""
+        questions = Questions(self.plane.store, self.plane.wakeups)
+        refused: Spg99Error | None = None
+        deadline = time.monotonic() + answer_seconds
+        while True:
+            async with self.locked(db_id) as (tx, row):
+                if refused is not None:
+                    raise refused
+                asked = await questions.ask(tx, [row], force=force, actor=SYSTEM, now=self.clock.now())
+                if not asked:
+                    return await deletion_requests.begin_delete(tx, row, force=force, actor=SYSTEM)
+            refused = await questions.refusal(asked, until=deadline)
+
+    async def delete_all(self, *, force: bool = False, answer_seconds: float = 10.0) -> None:
+        """As `DELETE /tenants/{tenant}?cascade=true` does with the databases."""
+        of_tenants = OfTenants(Questions(self.plane.store, self.plane.wakeups))
+        refused: Spg99Error | None = None
+        deadline = time.monotonic() + answer_seconds
+        while True:
+            async with self.store.transaction() as tx:
+                if refused is not None:
+                    raise refused
+                asked = await of_tenants.begin_delete(
+                    tx, self.tenant.tenant_id, force=force, actor=SYSTEM, now=self.clock.now()
+                )
+            if not asked:
+                return
+            refused = await of_tenants.refusal(asked, until=deadline)
 
     async def want_running(self, db_id: str) -> str:
         async with self.locked(db_id) as (tx, row):

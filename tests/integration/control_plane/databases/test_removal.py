@@ -171,7 +171,7 @@ async def test_a_tenant_on_its_way_out_gets_no_new_database_and_goes_with_its_la
         tenant = await tenants.lock(tx, house.tenant.tenant_id)
         assert tenant is not None
         await tenants.begin_delete(tx, tenant, SYSTEM, cascade=True)
-        await requests.OfTenants().begin_delete(tx, tenant.tenant_id, force=True, actor=SYSTEM)
+    await house.delete_all(force=True)
     with pytest.raises(NotFound):
         async with house.store.transaction() as tx:
             await requests.create(tx, house.tenant, DatabaseSpec(tenant="acme", name="late"), SYSTEM)

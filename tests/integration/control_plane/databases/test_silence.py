@@ -7,41 +7,11 @@ from typing import Any
 import pytest
 
 from integration.control_plane.databases.house_of_one import House
-from integration.control_plane.databases.scripted import Agent, Gateway
+from integration.control_plane.databases.scripted import Agent, Sessions, start_busy
 from kit.waits import until
 from spg99.control_plane.records import operations
 from spg99.errors import Conflict
-from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import TaskKind
-
-
-class Sessions:
-    """Sessions inside the computes of an agent: it answers as the real one does when it is asked to stop one."""
-
-    def __init__(self, agent: Agent, count: int) -> None:
-        self.count = count
-        self.asked: list[Task] = []
-        self.cut = False
-        self._agent = agent
-        agent.hooks[TaskKind.COMPUTE_STOP] = self._answer
-
-    async def _answer(self, task: Task) -> TaskResult | None:
-        self.asked.append(task)
-        if not self.count:
-            return None
-        if not task.payload["only_if_unused"]:
-            self.cut = True
-            return None
-        result = {"stopped": False, "sessions": self.count, "reason": f"{self.count} sessions are open."}
-        return TaskResult(succeeded=True, attempt=task.attempt, result=result)
-
-
-async def start_busy(house: House, **spec: Any) -> tuple[Agent, Gateway, str, Sessions]:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create(**{"idle_timeout_seconds": 30} | spec)
-    await gateway.connect()
-    await gateway.report(row.db_id, 3)
-    return agent, gateway, row.db_id, Sessions(agent, 3)
 
 
 async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(house: House) -> None:

@@ -1,0 +1,163 @@
+"""What the API asks when it deletes: one database, or all of a tenant. What runs is asked first whether anybody uses it.
+
+A deletion cannot be taken back, and that nobody was heard of proves nothing: a Gateway may be cut off, we may have been away.
+So without `force` nothing with a live compute is marked for deletion. Its compute is asked to stop unless it is in use, the
+same question that the idle clock asks, and the caller waits for the answer, outside of any transaction. A crash in between
+leaves a database that sleeps.
+
+Here: the refusals, the question, the mark. Not here: the steps that follow (deletion.py), how a compute finds out (node/in_use.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from spg99 import faults
+from spg99.control_plane import fleet, storage
+from spg99.control_plane.databases import rows
+from spg99.control_plane.databases.apply import apply
+from spg99.control_plane.databases.requests import in_use, want_stopped
+from spg99.control_plane.databases.rows import DatabaseRow, save, wake_reconciler
+from spg99.control_plane.databases.states import Event
+from spg99.control_plane.records import audit, declarations, operations
+from spg99.control_plane.records.actors import Actor
+from spg99.control_plane.store import Store, Transaction, Wakeups
+from spg99.errors import Conflict, Spg99Error, Unavailable
+from spg99.resources import DatabaseState as State
+
+
+class Questions:
+    """Whether somebody uses what is to be deleted."""
+
+    def __init__(self, store: Store, wakeups: Wakeups) -> None:
+        self._store, self._wakeups = store, wakeups
+
+    async def ask(
+        self, tx: Transaction, found: Sequence[DatabaseRow], *, force: bool, actor: Actor, now: datetime
+    ) -> tuple[str, ...]:
+        """Checks that these may be deleted. Answers the operations whose end says whether those that run are in use; none:
+        they may be deleted in this transaction. The rows are locked.
+
+        Raises Conflict under deletion protection, and unless `force` while clients are known to be connected, or when nobody
+        can ask the compute.
+        """
+        live = [row for row in found if row.state != State.DELETING]
+        for row in live:
+            check(row, force=force)
+        if force:
+            return ()
+        running = [row for row in live if row.has_writer]
+        for row in running:
+            await _check_reachable(tx, row, now)
+        return tuple([await want_stopped(tx, row, actor) for row in running])
+
+    async def refusal(self, op_ids: Sequence[str], *, until: float) -> Spg99Error | None:
+        """Waits for the answers, until `until` of time.monotonic(); None: nobody uses any of them, and they have stopped."""
+        with self._wakeups.waiter(*(("spg99_operation", op_id) for op_id in op_ids)) as wakeup:
+            while True:
+                wakeup.clear()
+                async with self._store.transaction() as tx:
+                    asked = [found for op_id in op_ids if (found := await operations.find(tx, op_id)) is not None]
+                for operation in asked:
+                    if operation.status == "failed":
+                        why = (operation.error or {}).get("message", "Its compute could not be stopped.")
+                        return Conflict(
+                            f"{why} Nothing was deleted. Close the connections first, or delete with force=true.",
+                            details={"db_id": operation.db_id},
+                        )
+                open_ = [operation for operation in asked if operation.status == "running"]
+                if not open_:
+                    return None
+                if self._wakeups.closing:
+                    return Unavailable("The Control Plane is shutting down; nothing was deleted. Retry in a moment.")
+                if not await wakeup.wait_for(until - time.monotonic()):
+                    return Conflict(
+                        f"The node of database {open_[0].db_id} has not said yet whether somebody uses it; nothing was "
+                        "deleted. Try again in a moment, or delete with force=true.",
+                        details={"db_id": open_[0].db_id},
+                    )
+
+
+def check(row: DatabaseRow, *, force: bool) -> None:
+    """Raises Conflict for a database that may not be deleted, as far as its row says."""
+    if row.deletion_protection:
+        raise Conflict(
+            f"Database '{row.name}' is protected. Set deletion_protection to false before you delete it.",
+            details={"db_id": row.db_id, "deletion_protection": True},
+        )
+    if row.active_connections and not force:
+        raise in_use(row, "Close them first, or delete with force=true.")
+
+
+async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor) -> str:
+    """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked.
+
+    Deleting twice is one deletion: the second call answers the operation of the first. Raises Conflict as `check` does, and
+    unless `force` for a database whose compute was not asked to stop: this is the one door, and it does not guess.
+    """
+    if row.state == State.DELETING:
+        under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
+        assert under_way is not None, "state and operation are written together"
+        return under_way.op_id
+    check(row, force=force)
+    if row.has_writer and not force:
+        raise Conflict(
+            f"Database '{row.name}' is running. Stop it first, or delete with force=true.", details={"db_id": row.db_id}
+        )
+    op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
+    doomed = await apply(tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1)
+    await save(tx, doomed)
+    await declarations.forget(tx, row.db_id)
+    await audit.record(
+        tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
+    )
+    await wake_reconciler(tx, row.db_id)
+    faults.point("delete.before_commit")
+    return op_id
+
+
+class OfTenants:
+    """The databases of one tenant, for who removes the tenant (serving/interfaces.py: TenantDatabases)."""
+
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+
+    async def count(self, tx: Transaction, tenant_id: str) -> int:
+        """How many there are that are not on their way out: those cannot come back."""
+        return int(await tx.value("count_databases_of_tenant", tenant_id=tenant_id))
+
+    async def begin_delete(
+        self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor, now: datetime
+    ) -> tuple[str, ...]:
+        """Begins to delete all of them, or none: answers the questions to wait for (`refusal`) while some of them run.
+
+        All in one transaction, with every row locked: a tenant whose databases are half marked when the process ends would
+        keep its name and lose its data. Raises Conflict as for one.
+        """
+        found = [
+            row for db_id in await rows.of_tenant(tx, tenant_id) if (row := await rows.lock(tx, db_id)) is not None
+        ]
+        asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now)
+        if not asked:
+            for row in found:
+                await begin_delete(tx, row, force=force, actor=actor)
+        return asked
+
+    async def refusal(self, asked: Sequence[str], *, until: float) -> Spg99Error | None:
+        """Waits for the answers; None: nobody uses any of them."""
+        return await self._questions.refusal(asked, until=until)
+
+
+async def _check_reachable(tx: Transaction, row: DatabaseRow, now: datetime) -> None:
+    """Raises Conflict while the node is away: an order to stop that nobody carries out would only lock clients out."""
+    node_id = await storage.node_of_timeline(tx, row.timeline_id)
+    node = await fleet.find_node(tx, node_id) if node_id is not None else None
+    if node is None or node.last_seen_at is None or now - node.last_seen_at > fleet.NODE_SILENT_AFTER:
+        name = "of the database" if node is None else node.name
+        raise Conflict(
+            f"Database '{row.name}' runs, and node {name} is not heard of: nobody can tell whether clients are connected (it "
+            f"counted {row.compute_connections} last). Try again when it is back, or delete with force=true.",
+            details={"db_id": row.db_id, "compute_connections": row.compute_connections},
+        )
