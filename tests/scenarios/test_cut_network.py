@@ -26,6 +26,8 @@ from spg99.clock import SystemClock
 from spg99.control_plane import bootstrap
 from spg99.control_plane.store import Store
 
+pytestmark = pytest.mark.timeout(300)  # most of it waits: a lease and an idle timeout, four times
+
 IDLE_SECONDS, LEASE_SECONDS, CONNECT_SECONDS = 2, 2, 6
 
 
@@ -98,6 +100,7 @@ def gateway(house: House, network: CuttableNetwork, tmp_path: Path) -> Iterator[
     finally:
         network.heal()
         gateway.stop()
+        print(gateway.log())  # shown where a test fails
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
