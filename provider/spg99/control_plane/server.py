@@ -31,6 +31,7 @@ from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import http_server
 from spg99.control_plane.serving.edge import Edge
 from spg99.control_plane.serving.feed import Feed
+from spg99.control_plane.serving.http_server import HttpsCertificate
 from spg99.control_plane.serving.interfaces import Missing
 from spg99.control_plane.serving.metrics import Metrics
 from spg99.control_plane.serving.plane import Plane
@@ -40,7 +41,7 @@ from spg99.errors import Spg99Error
 from spg99.processes import Loops, WatchedClock
 from spg99.processes.listening import is_loopback
 from spg99.tls import certificates
-from spg99.tls.context import ServedCertificate
+from spg99.tls.context import ServedCertificate, server_context
 
 _log = log.get("control-plane")
 
@@ -140,7 +141,7 @@ def run(settings: ControlPlaneSettings) -> None:
         runner.run(_run(settings, listeners, certificate))
 
 
-def served_certificate(settings: ControlPlaneSettings) -> ServedCertificate | None:
+def served_certificate(settings: ControlPlaneSettings) -> HttpsCertificate | None:
     """What HTTPS shows: the operator's certificate, else one of our own; None for plain HTTP, which is for loopback
     addresses unless the operator says otherwise (`tls`).
 
@@ -161,11 +162,11 @@ def served_certificate(settings: ControlPlaneSettings) -> ServedCertificate | No
             subject="SPG99 Control Plane",
         )
 
-    return ServedCertificate(files, protocols=["http/1.1"])
+    return ServedCertificate(files, partial(server_context, protocols=["http/1.1"]))
 
 
 async def _run(
-    settings: ControlPlaneSettings, listeners: list[socket.socket], certificate: ServedCertificate | None
+    settings: ControlPlaneSettings, listeners: list[socket.socket], certificate: HttpsCertificate | None
 ) -> None:
     async with _catalogue(settings) as (url, keep):
         await asyncio.to_thread(migrate.up, url)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from spg99.tls.context import server_context
+from spg99.tls.context import CertificatePair, server_context
 from spg99.wire.login import ALPN
 
 
@@ -22,13 +21,13 @@ class Tls:
     """`tls-server-end-point` of RFC 5929; None when the certificate's signature defines no hash (Ed25519)."""
 
 
-def load(cert: Path, key: Path) -> Tls:
+def load(pair: CertificatePair) -> Tls:
     """TLS with this certificate chain and key. Raises BadRequest that names what cannot be used."""
-    context = server_context(cert, key, protocols=[ALPN])
+    context = server_context(pair, protocols=[ALPN])
     # Sessions are never resumed, as in PostgreSQL; tickets would only cost time.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
-    certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+    certificate = x509.load_pem_x509_certificate(pair.chain.encode())
     return Tls(context, _end_point_hash(certificate))
 
 

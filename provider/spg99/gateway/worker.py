@@ -15,7 +15,6 @@ import resource
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Any, Final
 
 from spg99 import log
@@ -27,6 +26,7 @@ from spg99.gateway.channel import Channel
 from spg99.gateway.event_loop import run_loop
 from spg99.gateway.proxies import Proxies
 from spg99.gateway.worker_context import SHUTTING_DOWN, WorkerContext
+from spg99.tls.context import CertificatePair
 from spg99.wire.startup import CancelRequest
 
 HALF_OPEN_MAX: Final = 1000
@@ -74,12 +74,12 @@ class Worker:
 
     # What the parent asks.
 
-    async def _begin(self, settings: dict[str, Any], mock_secret: str, cert: str, key: str) -> None:
+    async def _begin(self, settings: dict[str, Any], mock_secret: str, certificate: dict[str, str]) -> None:
         parsed = GatewaySettings.model_validate(settings)
         log.configure("gateway", level=parsed.log_level, json=parsed.log_json)
         self._context = WorkerContext(
             parsed,
-            tls.load(Path(cert), Path(key)),
+            tls.load(CertificatePair(**certificate)),
             self.channel,
             bytes.fromhex(mock_secret),
             Proxies(parsed.proxy_networks),
@@ -89,10 +89,10 @@ class Worker:
             listener.setblocking(False)
         self._watch()
 
-    async def _tls(self, cert: str, key: str) -> None:
+    async def _tls(self, certificate: dict[str, str]) -> None:
         """New certificates: connections from now on get them."""
         assert self._context is not None
-        self._context.tls = tls.load(Path(cert), Path(key))
+        self._context.tls = tls.load(CertificatePair(**certificate))
 
     async def _counters(self) -> dict[str, Any]:
         assert self._context is not None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from spg99 import log
@@ -25,6 +25,7 @@ from spg99.gateway.registry import SessionRegistry
 from spg99.processes import Unhealthy
 from spg99.processes.health import UNHEALTHY_AFTER_SECONDS
 from spg99.processes.listening import listen
+from spg99.tls.context import CertificatePair
 
 BACKLOG: Final = 1024
 START_SECONDS_MAX: Final = 30.0
@@ -53,7 +54,7 @@ class WorkerProcesses:
         self._processes: dict[int, Process] = {}
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._certificate: tuple[Path, Path] = (Path(), Path())
+        self._certificate: CertificatePair | None = None
 
     def bind(self) -> int:
         """Takes the port; answers which. Raises BadRequest when it cannot be had."""
@@ -71,9 +72,9 @@ class WorkerProcesses:
             ) from error
         return port
 
-    async def start(self, cert: Path, key: Path) -> None:
+    async def start(self, certificate: CertificatePair) -> None:
         """Starts all workers and returns when all serve."""
-        self._certificate = (cert, key)
+        self._certificate = certificate
         started = [asyncio.get_running_loop().create_future() for _ in self._listeners]
         for index, ready in enumerate(started):
             self._supervisors.append(asyncio.get_running_loop().create_task(self._supervise(index, ready)))
@@ -123,13 +124,13 @@ class WorkerProcesses:
         await channel.open(ours)
         serving = asyncio.get_running_loop().create_task(channel.serve())
         try:
-            cert, key = self._certificate
+            assert self._certificate is not None, "none runs before start()"
+            # The pair itself and not its files: those may be broken when a worker is replaced.
             await channel.call(
                 "begin",
                 settings=self._settings.model_dump(mode="json", exclude={"enrolment_token"}),
                 mock_secret=self._mock_secret.hex(),
-                cert=str(cert),
-                key=str(key),
+                certificate=dataclasses.asdict(self._certificate),
             )
             self._registry.workers[index] = channel
             self._down.pop(index, None)
@@ -153,12 +154,12 @@ class WorkerProcesses:
         long_ago = self._clock.now() - timedelta(seconds=UNHEALTHY_AFTER_SECONDS)
         return [each for each in self._down.values() if each.since < long_ago]
 
-    async def renew_tls(self, cert: Path, key: Path) -> None:
+    async def renew_tls(self, certificate: CertificatePair) -> None:
         """New connections get this certificate."""
-        self._certificate = (cert, key)
+        self._certificate = certificate
         for channel in list(self._registry.workers.values()):
             with contextlib.suppress(Spg99Error):
-                await channel.call("tls", cert=str(cert), key=str(key))
+                await channel.call("tls", certificate=dataclasses.asdict(certificate))
 
     async def drain(self) -> None:
         """No new clients; those that are here get `drain_seconds`. Returns when no worker is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -404,6 +405,44 @@ def test_own_certificate(start_gateway: Callable[..., Gateway], plane: FakeContr
     assert not (gateway.data_dir / "gateway" / "tls").exists()
     with gateway.connect(tenant, "app", sslrootcert=str(files.ca), channel_binding="require") as connection:
         assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_a_replaced_certificate_is_taken_up_and_a_broken_pair_is_not(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    """Within seconds; live connections stay; a worker that is replaced meanwhile shows what the others show."""
+    old, new = (
+        certificates.ensure(plane.data_dir / name, names=["localhost"], now=datetime.now(UTC))
+        for name in ("old", "new")
+    )
+    cert, key = plane.data_dir / "shown.crt", plane.data_dir / "shown.key"
+    shutil.copy(old.cert, cert)
+    shutil.copy(old.key, key)
+    gateway = start_gateway(tls_cert_file=str(cert), tls_key_file=str(key), workers=1)
+
+    def shows(files: certificates.CertificateFiles) -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            gateway.connect(tenant, "app", sslrootcert=str(files.ca), channel_binding="require").close()
+            return True
+        return False
+
+    with gateway.connect(tenant, "app", sslrootcert=str(old.ca)) as live:
+        key.write_text("no key at all")
+        wait_for("it says so", lambda: "could not be renewed" in gateway.log(), seconds=10)
+        assert str(key) in gateway.log()
+        assert shows(old)
+        assert not shows(new)
+        shutil.copy(new.cert, cert)  # half of a replacement
+        assert shows(old)
+        live.execute("select 1")
+        (worker,) = gateway.workers()
+        worker.kill()
+        wait_for("another worker, with the pair that was good", lambda: shows(old), seconds=10)
+    with gateway.connect(tenant, "app", sslrootcert=str(old.ca)) as live:
+        shutil.copy(new.key, key)
+        wait_for("the new one is shown", lambda: shows(new), seconds=10)
+        assert not shows(old)
+        assert live.execute("select 1").fetchone() == (1,), "who is connected stays connected"
 
 
 def test_port_that_is_taken(start_gateway: Callable[..., Gateway], plane: FakeControlPlane) -> None:

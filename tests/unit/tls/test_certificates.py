@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from spg99.errors import BadRequest, Unavailable
 from spg99.gateway import tls
 from spg99.tls import certificates
+from spg99.tls.context import CertificatePair
 
 NAMES = ["localhost", "db.example.com", "127.0.0.1", "::1"]
 NOW = datetime.now(UTC)
@@ -42,9 +43,9 @@ def test_a_strict_client_accepts_it(tmp_path: Path, name: str) -> None:
     assert files.ca is not None
     client = ssl.create_default_context(cafile=str(files.ca))
     client.verify_flags |= ssl.VERIFY_X509_STRICT
-    shake(client, tls.load(files.cert, files.key).context, name)
+    shake(client, tls.load(CertificatePair.read(files.cert, files.key)).context, name)
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake(client, tls.load(files.cert, files.key).context, "other.example.com")
+        shake(client, tls.load(CertificatePair.read(files.cert, files.key)).context, "other.example.com")
 
 
 def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
@@ -88,7 +89,9 @@ def test_many_first_starts_at_once(tmp_path: Path) -> None:
 
 def test_end_point_hash(tmp_path: Path) -> None:
     files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
-    assert tls.load(files.cert, files.key).end_point_hash == served(files.cert).fingerprint(hashes.SHA256())
+    assert tls.load(CertificatePair.read(files.cert, files.key)).end_point_hash == served(files.cert).fingerprint(
+        hashes.SHA256()
+    )
 
 
 def test_no_channel_binding_with_a_signature_that_names_no_hash(tmp_path: Path) -> None:
@@ -102,15 +105,15 @@ def test_no_channel_binding_with_a_signature_that_names_no_hash(tmp_path: Path) 
     (tmp_path / "c").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     (tmp_path / "k").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
-    assert tls.load(tmp_path / "c", tmp_path / "k").end_point_hash is None
+    assert tls.load(CertificatePair.read(tmp_path / "c", tmp_path / "k")).end_point_hash is None
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="cannot be used"):
-        tls.load(tmp_path / "missing.crt", tmp_path / "missing.key")
+        tls.load(CertificatePair.read(tmp_path / "missing.crt", tmp_path / "missing.key"))
     files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
     with pytest.raises(BadRequest, match="cannot be used"):
-        tls.load(files.cert, tmp_path / "ca.key")
+        tls.load(CertificatePair.read(files.cert, tmp_path / "ca.key"))
 
 
 def test_a_lost_key_of_the_ca_is_never_replaced_silently(tmp_path: Path) -> None:
@@ -131,4 +134,8 @@ def test_a_lost_certificate_of_the_ca_comes_back_and_old_clients_go_on(tmp_path:
     held.write_bytes((tmp_path / "ca.crt").read_bytes())
     (tmp_path / "ca.crt").unlink()
     files = certificates.ensure(tmp_path, names=[*NAMES, "new.example.com"], now=NOW)
-    shake(ssl.create_default_context(cafile=str(held)), tls.load(files.cert, files.key).context, "new.example.com")
+    shake(
+        ssl.create_default_context(cafile=str(held)),
+        tls.load(CertificatePair.read(files.cert, files.key)).context,
+        "new.example.com",
+    )

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from cryptography import x509
 from spg99.processes.listening import listen
 from spg99.tls import certificates
 from spg99.tls.certificates import CertificateFiles
-from spg99.tls.context import RENEWAL_CHECK_SECONDS, ServedCertificate
+from spg99.tls.context import RENEWAL_CHECK_SECONDS, ServedCertificate, server_context
 from spg99.tls.listener import HttpsListener
 
+HTTPS = partial(server_context, protocols=["http/1.1"])
 NAMES = ["localhost", "127.0.0.1"]
 
 
@@ -38,9 +40,9 @@ class Echo(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def served(certificate: ServedCertificate) -> AsyncIterator[int]:
+async def served(certificate: ServedCertificate[ssl.SSLContext]) -> AsyncIterator[int]:
     (listener,) = listen("127.0.0.1", 0)
-    server = HttpsListener(listener, Echo, certificate.context)
+    server = HttpsListener(listener, Echo, certificate.current)
     try:
         yield listener.getsockname()[1]
     finally:
@@ -68,7 +70,7 @@ async def test_a_replaced_certificate_is_shown_to_the_next_connection(tmp_path: 
     own = CertificateFiles(tmp_path / "server.crt", tmp_path / "server.key", None)
     shutil.copy(files.cert, own.cert)
     shutil.copy(files.key, own.key)
-    async with served(ServedCertificate(lambda: own, protocols=["http/1.1"])) as port:
+    async with served(ServedCertificate(lambda: own, HTTPS)) as port:
         first = await serial_shown(port, files.ca)
         with pytest.raises(ssl.SSLCertVerificationError):
             await serial_shown(port, other.ca)
@@ -83,7 +85,7 @@ async def test_a_replaced_certificate_is_shown_to_the_next_connection(tmp_path: 
 async def test_ours_is_renewed_by_being_used(tmp_path: Path) -> None:
     now = [0.0]
     names = list(NAMES)
-    certificate = ServedCertificate(lambda: made(tmp_path, names), protocols=["http/1.1"], monotonic=lambda: now[0])
+    certificate = ServedCertificate(lambda: made(tmp_path, names), HTTPS, monotonic=lambda: now[0])
     async with served(certificate) as port:
         first = await serial_shown(port, tmp_path / "ca.crt")
         names.append("new.example.com")  # what the next look finds out of date
@@ -93,7 +95,7 @@ async def test_ours_is_renewed_by_being_used(tmp_path: Path) -> None:
 
 
 async def test_plain_http_is_answered_in_plain_http(tmp_path: Path) -> None:
-    async with served(ServedCertificate(lambda: made(tmp_path), protocols=["http/1.1"])) as port:
+    async with served(ServedCertificate(lambda: made(tmp_path), HTTPS)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /v2/account HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer geheim\r\n\r\n")
         answer = (await asyncio.wait_for(reader.read(), 10)).decode()
@@ -104,7 +106,7 @@ async def test_plain_http_is_answered_in_plain_http(tmp_path: Path) -> None:
 async def test_whoever_says_nothing_or_nonsense_holds_nobody_up(tmp_path: Path) -> None:
     ca = made(tmp_path).ca
     assert ca is not None
-    async with served(ServedCertificate(lambda: made(tmp_path), protocols=["http/1.1"])) as port:
+    async with served(ServedCertificate(lambda: made(tmp_path), HTTPS)) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
         broken = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
         for _, writer in broken:

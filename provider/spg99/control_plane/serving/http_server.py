@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ HEADER_BYTES_MAX = 65_536
 SHUTDOWN_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
 OPERATORS_PATHS: Final = ("/metrics", "/healthz", "/readyz")
+HttpsCertificate = ServedCertificate[ssl.SSLContext]
 ON_METRICS_ADDRESS: Final = "spg99.on_metrics_address"
 """In the scope of a request that came to the metrics' own address."""
 
@@ -91,7 +93,7 @@ async def serve(
     listeners: list[socket.socket],
     *,
     ending: Callable[[], None],
-    certificate: ServedCertificate | None = None,
+    certificate: HttpsCertificate | None = None,
     metrics: list[socket.socket] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT: HTTPS with `certificate`, else HTTP; on the sockets `metrics` only what operators look
@@ -121,7 +123,7 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         ending: Callable[[], None],
         listeners: list[socket.socket],
-        certificate: ServedCertificate | None,
+        certificate: HttpsCertificate | None,
         metrics: list[socket.socket],
     ) -> None:
         super().__init__(config)
@@ -136,7 +138,7 @@ class _Server(uvicorn.Server):
             return
         if self._certificate is not None:
             for listener in self._listeners:
-                https = HttpsListener(listener, lambda: self._protocol(self.config), self._certificate.context)
+                https = HttpsListener(listener, lambda: self._protocol(self.config), self._certificate.current)
                 self.servers.append(cast(asyncio.Server, https))  # it has what uvicorn's end needs of one
         if self._metrics:
             operators = config_for(OperatorsView(cast(ASGIApp, self.config.app)))
