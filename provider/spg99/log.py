@@ -103,6 +103,17 @@ def bind_request(request_id: str) -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
+def bind_client(client_addr: str) -> None:
+    """Puts the address of the client this task works for on every following line of it, and on the events it publishes."""
+    structlog.contextvars.bind_contextvars(client_addr=client_addr)
+
+
+def bound_client() -> str | None:
+    """The address of the client this task works for, if there is one and it is known."""
+    found: str | None = structlog.contextvars.get_contextvars().get("client_addr")
+    return found
+
+
 def bound_request() -> str | None:
     """The request this task works for, if it is known."""
     found: str | None = structlog.contextvars.get_contextvars().get("request_id")

@@ -23,6 +23,7 @@ from spg99.protocol.gateway import (
     CredentialsQuery,
     LeaseAnswer,
     LeaseReport,
+    SlowedLogins,
 )
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
 
@@ -99,6 +100,10 @@ class InternalClient:
         """What is needed to check a password. Only read, so it may be asked twice. Raises NotFound for an unknown user."""
         query = CredentialsQuery(pg_user=pg_user)
         return await self._post("/gateways/credentials", query, Credentials, is_repeatable=True)
+
+    async def tell_slowed_logins(self, told: SlowedLogins) -> None:
+        """Has the owners of these users hear of it. Not repeated: a lost word is said again when it goes on."""
+        await self._send("/gateways/slowed-logins", told, is_repeatable=False)
 
     async def connect(self, request: ConnectRequest) -> Checkout:
         """Where the writer of a database is; wakes it when it sleeps. Raises NotFound or CannotWake."""

@@ -92,9 +92,16 @@ class Checkouts:
         self.grace_seconds_seen = 0
 
     async def take(
-        self, tenant_id: str, database: str, *, seconds: float, failed_compute_id: str | None = None
+        self,
+        tenant_id: str,
+        database: str,
+        *,
+        seconds: float,
+        failed_compute_id: str | None = None,
+        client_addr: str | None = None,
     ) -> Checkout:
-        """Where to connect to, within `seconds`. `failed_compute_id` is a compute that was found not to answer.
+        """Where to connect to, within `seconds`. `failed_compute_id` is a compute that was found not to answer; `client_addr` is
+        who comes, which the events of a wake-up name.
 
         Raises NotFound, or CannotWake with the reason.
         """
@@ -107,7 +114,7 @@ class Checkouts:
             return held.checkout
         while True:
             try:
-                return await self._ask_once(key, deadline - self._monotonic())
+                return await self._ask_once(key, deadline - self._monotonic(), client_addr)
             except Spg99Error as error:
                 if concerns_client(error):
                     raise
@@ -120,16 +127,16 @@ class Checkouts:
                     ) from error
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _ask_once(self, key: Key, seconds: float) -> Checkout:
+    async def _ask_once(self, key: Key, seconds: float, client_addr: str | None) -> Checkout:
         try:
-            return await self._requests.call(key, partial(self._request, key), wait_seconds=seconds)
+            return await self._requests.call(key, partial(self._request, key, client_addr), wait_seconds=seconds)
         except StillUnderWay:
             # Whether it wakes or nobody heard us is not known: the Control Plane gives a reason when it has one.
             raise CannotWake(
                 "The database cannot be reached right now: the Control Plane has not answered in time. Retry in a moment."
             ) from None
 
-    async def _request(self, key: Key) -> Checkout:
+    async def _request(self, key: Key, client_addr: str | None) -> Checkout:
         if (releasing := self._releasing.get(key)) is not None:
             # The release of the last lease is on its way: asked before it is answered, the new lease might be the one
             # that is released.
@@ -142,7 +149,9 @@ class Checkouts:
         try:
             async with asyncio.timeout(seconds + 1):
                 checkout = await self._api.connect(
-                    ConnectRequest(tenant_id=tenant_id, database=database, wait_seconds=seconds)
+                    ConnectRequest(
+                        tenant_id=tenant_id, database=database, wait_seconds=seconds, client_addr=client_addr
+                    )
                 )
         except TimeoutError:
             raise Unavailable from None

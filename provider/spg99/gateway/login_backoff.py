@@ -42,6 +42,8 @@ ADDRESS: Final = Allowance(free_failures=200, forgive_seconds=1.0)
 FORGOTTEN_SECONDS: Final = max(a.score_max * a.forgive_seconds for a in (USER, ADDRESS))
 KNOWN_SECONDS: Final = 24 * 3600.0
 """How long a user who has logged in from an address is known there."""
+ANNOUNCED_SECONDS: Final = 600.0
+"""Who is slowed for long is announced again no oftener than this."""
 ENTRIES_MAX: Final = 20_000
 """Of each kind; the one that was touched longest ago is forgotten first."""
 
@@ -83,19 +85,29 @@ class LoginBackOff:
         self._users: _Scores[tuple[str, str]] = _Scores(USER)
         self._addresses: _Scores[str] = _Scores(ADDRESS)
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._announced: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     @property
     def entry_count(self) -> int:
         """All that is remembered."""
-        return len(self._users) + len(self._addresses) + len(self._known)
+        return len(self._users) + len(self._addresses) + len(self._known) + len(self._announced)
 
-    def failed(self, address: str, user: str, *, now: float) -> None:
-        """A log-in failed."""
+    def failed(self, address: str, user: str, *, now: float) -> bool:
+        """A log-in failed. Answers whether this is news: the user is slowed from there by now, and nobody was told for
+        ANNOUNCED_SECONDS."""
         network = network_of(address)
         if not self._users.is_full((network, user), now):
             # One user who fails without end is one user: it says nothing about the others behind this address.
             self._addresses.add(network, now)
         self._users.add((network, user), now)
+        if not self._users.delay_seconds((network, user), now):
+            return False
+        announced = self._announced.get((network, user))
+        if announced is not None and now - announced < ANNOUNCED_SECONDS:
+            return False
+        self._announced[network, user] = now
+        _touch(self._announced, (network, user))
+        return True
 
     def succeeded(self, address: str, user: str, *, now: float) -> None:
         """A log-in showed the right password."""

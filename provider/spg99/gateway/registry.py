@@ -23,20 +23,31 @@ from spg99.gateway.leases import Leases
 from spg99.gateway.login_backoff import LoginBackOff
 from spg99.gateway.metrics import Metrics
 from spg99.gateway.places import Limits, Places, refusal
-from spg99.protocol.gateway import CancelForward
+from spg99.processes import Bell
+from spg99.protocol.gateway import SLOWED_LOGINS_MAX, CancelForward, SlowedLogin, SlowedLogins
 
 COLLECT_SECONDS_MAX: Final = 2.0
 FORWARD_SECONDS: Final = 0.1
 """Cancel requests with unknown keys are handed on no oftener than this, after a burst."""
 FORWARD_BURST: Final = 20
 FORWARD_SECONDS_MAX: Final = 2.0
+SLOWED_SECONDS: Final = 3600.0
+"""There is a bell: no turn is needed without one."""
+USER_LENGTH_MAX: Final = 63
+"""PostgreSQL's; a longer name is nobody's."""
+
+_log = log.get("gateway")
 
 
-class CancelApi(Protocol):
+class RegistryApi(Protocol):
     """The part of InternalClient that is used here."""
 
     async def forward_cancel(self, forward: CancelForward) -> None:
         """Has every Gateway look for a key."""
+        ...
+
+    async def tell_slowed_logins(self, told: SlowedLogins) -> None:
+        """Has owners hear whose log-ins are slowed."""
         ...
 
 
@@ -73,8 +84,11 @@ class SessionRegistry:
     _workers: dict[int, WorkerSessions] = field(default_factory=dict)
     worker_connections_max: int = 5000
     _places: Places = field(default_factory=Places)
-    api: CancelApi | None = None
+    api: RegistryApi | None = None
     _backoff: LoginBackOff = field(default_factory=LoginBackOff)
+    _slowed: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Users and addresses whose owners are to hear of it."""
+    slowed_bell: Bell = field(default_factory=Bell)
     _forwards_from: float = -math.inf
 
     @property
@@ -114,7 +128,22 @@ class SessionRegistry:
         return {"credentials": found and found.model_dump(mode="json"), "delay_seconds": delay_seconds}
 
     async def _password_failed(self, pg_user: str, address: str) -> None:
-        self._backoff.failed(address, pg_user, now=self.monotonic())
+        if self._backoff.failed(address, pg_user, now=self.monotonic()):
+            _log.warning("log-ins are slowed after many wrong passwords", address=address, pg_user=pg_user)
+            if (
+                len(pg_user) <= USER_LENGTH_MAX and len(self._slowed) < SLOWED_LOGINS_MAX
+            ):  # a flood of names is in the log; the owners hear of the first
+                self._slowed[pg_user, address] = None
+                self.slowed_bell.ring()
+
+    async def tell_slowed(self) -> float:
+        """One turn: has the Control Plane tell the owners whose log-ins have begun to be slowed."""
+        told, self._slowed = self._slowed, {}
+        if told and self.api is not None:
+            logins = [SlowedLogin(pg_user=pg_user, client_addr=address) for pg_user, address in told]
+            with contextlib.suppress(Spg99Error):
+                await self.api.tell_slowed_logins(SlowedLogins(logins=logins))
+        return SLOWED_SECONDS
 
     async def _connect(
         self,
@@ -145,7 +174,7 @@ class SessionRegistry:
         entry.asking = asyncio.current_task()
         try:
             checkout = await self.checkouts.take(
-                tenant_id, database, seconds=seconds, failed_compute_id=failed_compute_id
+                tenant_id, database, seconds=seconds, failed_compute_id=failed_compute_id, client_addr=address
             )
         finally:
             entry.asking = None

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from spg99 import log
@@ -34,9 +32,10 @@ from spg99.processes.ready import say_ready
 from spg99.processes.signals import stop_ordered
 from spg99.protocol.gateway import LeaseReport
 from spg99.tls import certificates
+from spg99.tls.context import ServedCertificate
 from spg99.wire.scram import mac
 
-CERTIFICATE_CHECK_SECONDS: Final = 3600.0
+CERTIFICATE_CHECK_SECONDS: Final = 1.0
 
 _log = log.get("gateway")
 
@@ -81,8 +80,7 @@ class _Gateway:
 
     async def _serve(self, api: InternalClient, feed_api: InternalClient) -> None:
         settings, figures = self._settings, self._figures
-        files = self._certificates()
-        tls.load(files.cert, files.key)  # said here, once, rather than by every worker
+        served = ServedCertificate(self._certificates, tls.load)  # said here, once, rather than by every worker
         checkouts = Checkouts(
             api,
             monotonic=time.monotonic,
@@ -122,7 +120,18 @@ class _Gateway:
         feed = ChangeFeed(feed_api, passwords, checkouts, time.monotonic, on_cancel)
         self._loops.keep("changes", feed.run)
         self._loops.keep("leases", leases.run)
-        self._loops.repeat("certificate", _CertificateWatch(self._certificates, files, workers).turn)
+        self._loops.repeat("slowed-logins", registry.tell_slowed, bell=registry.slowed_bell)
+        shown = served.pair
+
+        async def take_up_certificate() -> float:
+            nonlocal shown
+            await asyncio.to_thread(served.current)
+            if served.pair is not shown:
+                await workers.renew_tls(served.pair)
+                shown = served.pair
+            return CERTIFICATE_CHECK_SECONDS
+
+        self._loops.repeat("certificate", take_up_certificate)
         probes: asyncio.Server | None = None
         try:
             if settings.metrics_port is not None:
@@ -133,7 +142,7 @@ class _Gateway:
                     collect=registry.collect,
                     unhealthy=lambda: self._loops.unhealthy() + workers.unhealthy(),
                 )
-            await workers.start(files.cert, files.key)
+            await workers.start(served.pair)
             self._loops.start()
             metrics_port = probes.sockets[0].getsockname()[1] if probes else None
             say_ready("gateway", host=settings.host, port=port, metrics_port=metrics_port)
@@ -164,31 +173,3 @@ class _Gateway:
             now=self._clock.now(),
             subject="SPG99 gateway",
         )
-
-
-class _CertificateWatch:
-    """Renews our certificate in time; takes up the operator's own when the files have changed."""
-
-    def __init__(
-        self,
-        certificates_of: Callable[[], certificates.CertificateFiles],
-        files: certificates.CertificateFiles,
-        workers: WorkerProcesses,
-    ) -> None:
-        self._certificates = certificates_of
-        self._workers = workers
-        self._seen = _changed_at(files.cert)
-
-    async def turn(self) -> float:
-        """One look; answers after how many seconds the next is due."""
-        files = await asyncio.to_thread(self._certificates)
-        if _changed_at(files.cert) != self._seen:
-            tls.load(files.cert, files.key)
-            await self._workers.renew_tls(files.cert, files.key)
-            self._seen = _changed_at(files.cert)
-            _log.info("new TLS certificate in use")
-        return CERTIFICATE_CHECK_SECONDS
-
-
-def _changed_at(path: Path) -> int:
-    return path.stat().st_mtime_ns

@@ -1,6 +1,7 @@
 """Gateway and Control Plane: credentials, wake-up, leases, invalidation.
 
 POST /gateways/credentials   CredentialsQuery -> Credentials | 404
+POST /gateways/slowed-logins SlowedLogins     -> 204           (an event for the owner of each user that exists)
 POST /gateways/connect       ConnectRequest   -> Checkout | NotFound 3D000 | CannotWake 57P03 (long poll)
 POST /gateways/leases        LeaseReport      -> LeaseAnswer   (renews all leases of this gateway in one call)
 POST /gateways/cancel        CancelForward    -> 204           (every Gateway reads a Change of kind `cancel`)
@@ -20,6 +21,9 @@ CHANGES_KEEP_ALIVE_SECONDS: Final = 4.0
 """How often the stream of changes says at least that it stands; two such times may pass between two words."""
 CHANGES_SILENCE_SECONDS: Final = 12.0
 """A stream of changes that was silent for so long is dead: while it is believed, a password that was changed elsewhere goes on."""
+
+
+SLOWED_LOGINS_MAX: Final = 100
 
 
 class CredentialsQuery(Message):
@@ -43,6 +47,19 @@ class Credentials(Message):
     """Connections one of its databases may (policy `gateway.database_connections_max`)."""
 
 
+class SlowedLogin(Message):
+    """Log-ins of one user from one address fail so often that they are slowed from now on."""
+
+    pg_user: str
+    client_addr: str
+
+
+class SlowedLogins(Message):
+    """Said once when it begins, and not again for some minutes."""
+
+    logins: list[SlowedLogin] = Field(max_length=SLOWED_LOGINS_MAX)
+
+
 class ConnectRequest(Message):
     """A client wants this database. Takes or renews this gateway's lease and wakes the database if it sleeps."""
 
@@ -50,6 +67,8 @@ class ConnectRequest(Message):
     database: str
     wait_seconds: float = 25.0
     """How long the answer may take; after it: CannotWake with the reason."""
+    client_addr: str | None = None
+    """Address of the client that came first: events that follow from this request name it."""
 
 
 class Checkout(Message):

@@ -33,6 +33,8 @@ from spg99.protocol.gateway import (
     CredentialsQuery,
     LeaseAnswer,
     LeaseReport,
+    SlowedLogin,
+    SlowedLogins,
 )
 from spg99.wire.scram import build_verifier
 
@@ -105,6 +107,8 @@ class FakeControlPlane:
         self.calls: list[str] = []
         self.reports: list[LeaseReport] = []
         self._batches: dict[tuple[str, int], dict[str, int]] = {}
+        self.slowed: list[SlowedLogin] = []
+        self.connects: list[ConnectRequest] = []
         self.enrolments = 0
         self.feed_open = True
         self.connect_delay_seconds = 0.0
@@ -221,6 +225,7 @@ class FakeControlPlane:
                     ("POST", "/gateways/connect", self._connect),
                     ("POST", "/gateways/leases", self._leases),
                     ("POST", "/gateways/cancel", self._cancel),
+                    ("POST", "/gateways/slowed-logins", self._slowed_logins),
                     ("GET", "/gateways/changes", self._follow),
                 )
             ]
@@ -275,6 +280,7 @@ class FakeControlPlane:
 
     async def _connect(self, request: Request) -> Response:
         ask = ConnectRequest.model_validate(await request.json())
+        self.connects.append(ask)
         if (database := self.databases.get((ask.tenant_id, ask.database))) is None:
             raise NotFound(f"Database '{ask.database}' does not exist.")
         if self.connect_delay_seconds:
@@ -321,6 +327,10 @@ class FakeControlPlane:
         lost = [use.db_id for use in report.leases if use.db_id not in known]
         answer = LeaseAnswer(renewed=renewed, lost=lost, renew_seconds=max(1, self.lease_seconds // 3))
         return JSONResponse(answer.model_dump(mode="json"))
+
+    async def _slowed_logins(self, request: Request) -> Response:
+        self.slowed += SlowedLogins.model_validate(await request.json()).logins
+        return Response(status_code=204)
 
     async def _cancel(self, request: Request) -> Response:
         forward = CancelForward.model_validate(await request.json())

@@ -194,3 +194,23 @@ def test_a_socket_that_says_nothing_is_a_health_check(behind: Gateway) -> None:
         pass
     wait_for("it to be forgotten", lambda: behind.figure("spg99_gateway_half_open_connections") == 0)
     assert behind.log() == before
+
+
+@pytest.mark.parametrize("source", ["203.0.113.8", "2001:db8::8"])
+def test_the_control_plane_hears_of_it_for_its_events(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant, source: str
+) -> None:
+    """Who woke the database; and, once, from where its password is guessed."""
+    gateway = start_gateway(proxy_networks="127.0.0.0/8")
+    with balancer(gateway.port, version_2(source)) as port:
+        gateway.connect(tenant, "app", port=port).close()
+        assert [ask.client_addr for ask in plane.connects] == [source]
+        fail(gateway, Tenant("nobody", "tnt_nobody", "x"), port, 8)
+        fail(gateway, tenant, port, 4)
+        known = list(plane.slowed)
+        fail(gateway, tenant, port, 20)
+    wait_for("it is told", lambda: [each for each in plane.slowed if each.pg_user == tenant.pg_user])
+    assert not [each for each in known if each.pg_user == tenant.pg_user], "a few wrong passwords are nothing"
+    assert [(each.pg_user, each.client_addr) for each in plane.slowed if each.pg_user == tenant.pg_user] == [
+        (tenant.pg_user, source)
+    ], "once"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from spg99.gateway.login_backoff import (
     ADDRESS,
+    ANNOUNCED_SECONDS,
     DELAY_SECONDS_MAX,
     ENTRIES_MAX,
     FORGOTTEN_SECONDS,
@@ -141,3 +142,12 @@ def test_only_so_much_is_remembered() -> None:
     assert backoff.entry_count == 2 * ENTRIES_MAX + 1
     fail(backoff, 1000)
     assert backoff.delay_seconds(HERE, "tnt_a", now=0) == 0, "failures never push out who is known"
+
+
+def test_that_it_begins_is_news_and_that_it_goes_on_is_none() -> None:
+    backoff = LoginBackOff()
+    news = [backoff.failed(HERE, "tnt_a", now=0) for _ in range(500)]
+    assert sum(news) == 1 and news.index(True) == USER.free_failures - 1
+    assert not backoff.failed(HERE, "tnt_b", now=0), "another user is his own story"
+    later = ANNOUNCED_SECONDS
+    assert sum(backoff.failed(HERE, "tnt_a", now=later + second / 10) for second in range(500)) == 1

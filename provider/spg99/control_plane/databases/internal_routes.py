@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from spg99 import log
 from spg99.control_plane import fleet
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.protocol import INTERNAL_PREFIX
@@ -29,6 +30,8 @@ def router(life: Lifecycle, identities: fleet.Identities) -> APIRouter:
         ask: ConnectRequest, request: Request, gateway: fleet.GatewayRow = Depends(identities.gateway)
     ) -> Checkout:
         request.state.waits = True
+        if ask.client_addr is not None:
+            log.bind_client(ask.client_addr)
         return await life.waker.connect(gateway.gateway_id, ask)
 
     @routes.post("/gateways/leases")

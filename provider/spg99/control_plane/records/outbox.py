@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from spg99 import log
 from spg99.control_plane.store import Store, Transaction
 from spg99.ids import new_id
 
@@ -76,8 +77,11 @@ async def publish(
 ) -> str:
     """Writes an event (`database.ready`) about `subject` (`db_...`) with the change it tells of; answers its id.
 
-    `correlation_id` is the request's id unless given. `payload` never holds a secret.
+    `correlation_id` is the request's id unless given. `payload` never holds a secret. Where a client of a Gateway has caused it,
+    its true address (PROXY protocol) is in the payload as `client_addr`.
     """
+    if (client_addr := log.bound_client()) is not None:
+        payload = {**payload, "client_addr": client_addr}
     event_id = new_id("evt")
     await tx.execute(
         "publish_event",

@@ -1,14 +1,15 @@
-"""Tenants' part of `/internal/v1`: what a Gateway checks passwords with. Here: HTTP. Not here: reading it (verifiers.py)."""
+"""Tenants' part of `/internal/v1`: what a Gateway checks passwords with, and which log-ins it slows. Here: HTTP. Not here: reading
+verifiers (verifiers.py), the event (rows.py)."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 
 from spg99.control_plane import fleet
 from spg99.control_plane.store import Store
-from spg99.control_plane.tenants import verifiers
+from spg99.control_plane.tenants import rows, verifiers
 from spg99.protocol import INTERNAL_PREFIX
-from spg99.protocol.gateway import Credentials, CredentialsQuery
+from spg99.protocol.gateway import Credentials, CredentialsQuery, SlowedLogins
 
 
 def router(store: Store, identities: fleet.Identities) -> APIRouter:
@@ -19,5 +20,12 @@ def router(store: Store, identities: fleet.Identities) -> APIRouter:
     async def credentials(query: CredentialsQuery, _: fleet.GatewayRow = Depends(identities.gateway)) -> Credentials:
         async with store.transaction() as tx:
             return await verifiers.of_user(tx, query.pg_user)
+
+    @routes.post("/gateways/slowed-logins", status_code=204)
+    async def slowed_logins(told: SlowedLogins, _: fleet.GatewayRow = Depends(identities.gateway)) -> Response:
+        async with store.transaction() as tx:
+            for login in told.logins:
+                await rows.publish_slowed_login(tx, login.pg_user, login.client_addr)
+        return Response(status_code=204)
 
     return routes

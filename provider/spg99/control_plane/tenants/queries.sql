@@ -71,6 +71,10 @@ select tenant_id, password_encrypted from tenants limit 1;
 -- The state of a tenant, held until this transaction ends: a tenant on its way out gets no new database.
 select state from tenants where tenant_id = %(tenant_id)s for share;
 
+-- tenant_of_user
+select t.*, p.name as project
+  from tenants t join projects p using (project_id) where t.pg_user = %(pg_user)s and t.state = 'active';
+
 -- credentials_of_user
 select tenant_id, org_id, name as tenant, pg_user, scram_verifier, credential_version
   from tenants where pg_user = %(pg_user)s and state = 'active';

@@ -243,7 +243,14 @@ async def declare_credentials(tx: Transaction, row: TenantRow, actor: Actor) -> 
     )
 
 
-async def _publish(tx: Transaction, event_type: str, row: TenantRow, **more: int) -> None:
+async def publish_slowed_login(tx: Transaction, pg_user: str, client_addr: str) -> None:
+    """Tells a tenant's owner that somebody guesses its password, or has an old one. A user that is nobody's is no news."""
+    row = await tx.one_or_none(TenantRow, "tenant_of_user", pg_user=pg_user)
+    if row is not None:
+        await _publish(tx, "tenant.logins_slowed", row, pg_user=pg_user, client_addr=client_addr)
+
+
+async def _publish(tx: Transaction, event_type: str, row: TenantRow, **more: int | str) -> None:
     await outbox.publish(
         tx,
         event_type,
