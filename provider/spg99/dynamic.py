@@ -153,7 +153,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "db_id", "state", "status", "state_reason", "timeline", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "db_id", "state", "status", "state_reason", "timeline", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -230,6 +230,8 @@ class Database(DynamicResource):
     """Size on disk."""
     storage_state: pulumi.Output[str] = pulumi.property("storageState")
     """Whether the database may grow, as its node last told."""
+    storage_held_by: pulumi.Output[Optional[str]] = pulumi.property("storageHeldBy")
+    """What keeps it below its storage limit, as its node last told; null before its first start."""
     egress_bytes: pulumi.Output[int] = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
@@ -353,6 +355,8 @@ class GetDatabaseResult:
     """Size on disk."""
     storage_state: str
     """Whether the database may grow, as its node last told."""
+    storage_held_by: Optional[str]
+    """What keeps it below its storage limit, as its node last told; null before its first start."""
     egress_bytes: int
     """Bytes sent to clients in all."""
     created_at: str

@@ -167,6 +167,9 @@ PACKAGE = Package(
               EnumValue(value='ok', description='It may.'),
               EnumValue(value='limit_reached', description='It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.'),
               EnumValue(value='node_full', description='The disk of its node is nearly full: the same, until there is room again.'),)), description='Whether the database may grow, as its node last told.', default='ok', volatile=True),
+        Field(name='storage_held_by', type=Type(kind='enum', name='StorageHeldBy', description='What keeps a running database below its storage limit.', values=(
+              EnumValue(value='library', description='Exactly: the server itself refuses the call that would pass it.'),
+              EnumValue(value='watcher', description="The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment."),)), description='What keeps it below its storage limit, as its node last told; null before its first start.', nullable=True, volatile=True),
         Field(name='egress_bytes', type=Type(kind='whole'), description='Bytes sent to clients in all.', default=0, volatile=True),
         Field(name='created_at', type=Type(kind='time'), description='When the database was created (UTC).', required=True),
         Field(name='updated_at', type=Type(kind='time'), description='When the database last changed (UTC).', required=True, volatile=True),),

@@ -7,7 +7,7 @@ const pulumi = shared.pulumi;
 const INPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "minSize", "maxSize", "storageLimitBytes", "deletionProtection", "allowReplacement"];
 const REQUIRED = ["tenant"];
 const SECRETS = [];
-const OUTPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "deletionProtection", "dbId", "state", "status", "timeline", "connectionString", "currentScale", "targetScale", "targetProfile", "scaleState", "freezeNewCheckouts", "leaseControlEpoch", "writerTerm", "activeConnections", "computeSeconds", "storageBytes", "storageState", "egressBytes", "createdAt", "updatedAt", "minSize", "maxSize", "storageLimitBytes", "stateReason", "currentProfile", "candidateProfile", "candidateWorkerId", "candidateWriterTerm", "autoscaleCooldownUntil", "scalePhaseStartedAt", "scalePhaseDeadlineAt", "scaleFailureReason", "workerId", "backendAddr", "backendPort", "lastUsedAt"];
+const OUTPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "deletionProtection", "dbId", "state", "status", "timeline", "connectionString", "currentScale", "targetScale", "targetProfile", "scaleState", "freezeNewCheckouts", "leaseControlEpoch", "writerTerm", "activeConnections", "computeSeconds", "storageBytes", "storageState", "egressBytes", "createdAt", "updatedAt", "minSize", "maxSize", "storageLimitBytes", "stateReason", "currentProfile", "candidateProfile", "candidateWorkerId", "candidateWriterTerm", "autoscaleCooldownUntil", "scalePhaseStartedAt", "scalePhaseDeadlineAt", "scaleFailureReason", "workerId", "backendAddr", "backendPort", "lastUsedAt", "storageHeldBy"];
 
 class Database extends pulumi.CustomResource {
     static get(name, id, opts) {

@@ -379,6 +379,13 @@ export interface GetDatabaseResult {
      * When a client was last connected (UTC). RFC 3339.
      */
     readonly lastUsedAt?: string;
+    /**
+     * What keeps it below its storage limit, as its node last told; null before its first start. One of:
+     *
+     * - `library`: Exactly: the server itself refuses the call that would pass it.
+     * - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
+     */
+    readonly storageHeldBy?: string;
 }
 
 /**

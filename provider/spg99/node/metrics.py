@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Gauge
 
 from spg99.node.storage import Storage
-from spg99.protocol.node import StorageHeldBy, StorageSeen
-from spg99.resources import StorageState
+from spg99.protocol.node import StorageSeen
+from spg99.resources import StorageHeldBy, StorageState
 
 
 class NodeMetrics:

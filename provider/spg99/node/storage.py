@@ -34,8 +34,8 @@ from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.preload import Preload
 from spg99.postgres.reserve import Disk, Reserve, disk_of
-from spg99.protocol.node import StorageHeldBy, StorageSeen
-from spg99.resources import Size, StorageState
+from spg99.protocol.node import StorageSeen
+from spg99.resources import Size, StorageHeldBy, StorageState
 
 LIBRARY: Final = Path(__file__).with_name("libspg99_storage_limit.so")
 """Built at set-up by provider/storage_limit/build where there is a C compiler."""

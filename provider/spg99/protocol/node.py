@@ -11,13 +11,12 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
 
 from spg99.protocol import Message
-from spg99.resources import Size, StorageState
+from spg99.resources import Size, StorageHeldBy, StorageState
 
 
 class Task(Message):
@@ -86,15 +85,6 @@ class TaskResult(Message):
     """A sentence for a user when it failed: what, and what to do."""
     retryable: bool = True
     """False when trying again cannot help (an unknown kind, a bad signature)."""
-
-
-class StorageHeldBy(StrEnum):
-    """What keeps a running database below its limit."""
-
-    LIBRARY = "library"
-    """Exactly: the server itself refuses the call that would pass it."""
-    WATCHER = "watcher"
-    """The agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment."""
 
 
 class StorageSeen(Message):

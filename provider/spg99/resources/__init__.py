@@ -2,7 +2,15 @@
 
 from spg99.resources.account import Account
 from spg99.resources.api_key import ApiKey, ApiKeySpec, Permission, Scope
-from spg99.resources.database import Database, DatabaseSpec, DatabaseState, ScaleState, Size, StorageState
+from spg99.resources.database import (
+    Database,
+    DatabaseSpec,
+    DatabaseState,
+    ScaleState,
+    Size,
+    StorageHeldBy,
+    StorageState,
+)
 from spg99.resources.fields import Immutable, Mark, Secret, Unordered, Volatile, marks_of
 from spg99.resources.noun import Page, Resource, Spec
 from spg99.resources.tenant import Tenant, TenantSpec, TenantState
@@ -33,6 +41,7 @@ __all__ = [
     "Secret",
     "Size",
     "Spec",
+    "StorageHeldBy",
     "StorageState",
     "Tenant",
     "TenantCredentials",

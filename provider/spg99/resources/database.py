@@ -60,6 +60,15 @@ class StorageState(StrEnum):
     """The disk of its node is nearly full: the same, until there is room again."""
 
 
+class StorageHeldBy(StrEnum):
+    """What keeps a running database below its storage limit."""
+
+    LIBRARY = "library"
+    """Exactly: the server itself refuses the call that would pass it."""
+    WATCHER = "watcher"
+    """The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment."""
+
+
 class ScaleState(StrEnum):
     """Step of a handoff to another profile (contract, section 5)."""
 
@@ -191,6 +200,8 @@ class Database(DatabaseSpec, Resource):
     """Size on disk."""
     storage_state: Volatile[StorageState] = StorageState.OK
     """Whether the database may grow, as its node last told."""
+    storage_held_by: Volatile[StorageHeldBy | None] = None
+    """What keeps it below its storage limit, as its node last told; null before its first start."""
     egress_bytes: Volatile[int] = 0
     """Bytes sent to clients in all."""
     created_at: datetime

@@ -82,7 +82,7 @@ class Database(_package.Resource):
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "state_reason", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "state_reason", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -239,6 +239,12 @@ class Database(_package.Resource):
     - `ok`: It may.
     - `limit_reached`: It has reached `storage_limit_bytes`: what would make it larger fails with SQLSTATE 53100, all else works.
     - `node_full`: The disk of its node is nearly full: the same, until there is room again.
+    """
+    storage_held_by: pulumi.Output[Optional[str]] = pulumi.property("storageHeldBy")
+    """What keeps it below its storage limit, as its node last told; null before its first start. One of:
+
+    - `library`: Exactly: the server itself refuses the call that would pass it.
+    - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
     """
     egress_bytes: pulumi.Output[float] = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""

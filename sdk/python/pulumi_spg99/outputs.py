@@ -199,6 +199,12 @@ class DatabaseItem:
     """Port of the compute. Diagnostics only."""
     last_used_at: Optional[str] = pulumi.property("lastUsedAt")
     """When a client was last connected (UTC). RFC 3339."""
+    storage_held_by: Optional[str] = pulumi.property("storageHeldBy")
+    """What keeps it below its storage limit, as its node last told; null before its first start. One of:
+
+    - `library`: Exactly: the server itself refuses the call that would pass it.
+    - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
+    """
 
 
 @pulumi.output_type

@@ -141,7 +141,7 @@ update databases d set storage_bytes = seen.bytes from seen where d.db_id = seen
 
 -- storage_of_computes
 -- What is to be known of the storage of databases whose computes a node reports.
-select d.db_id, d.timeline_id, d.size, d.storage_limit_bytes, d.storage_state, t.org_id
+select d.db_id, d.timeline_id, d.size, d.storage_limit_bytes, d.storage_state, d.storage_held_by, t.org_id
   from databases d join tenants t using (tenant_id) join computes c on c.compute_id = d.compute_id
  where c.node_id = %(node_id)s and c.state = 'running' and d.timeline_id = any(%(timeline_ids)s);
 
@@ -151,6 +151,11 @@ update databases set storage_state = %(storage_state)s
  where db_id = (select db_id from databases where db_id = %(db_id)s and storage_state <> %(storage_state)s
                   for no key update skip locked)
 returning db_id;
+
+-- note_storage_held_by
+-- The same.
+update databases set storage_held_by = %(storage_held_by)s
+ where db_id = (select db_id from databases where db_id = %(db_id)s for no key update skip locked);
 
 -- count_databases_by_storage_state
 select storage_state as state, count(*)::integer as databases from databases where storage_state <> 'ok' group by 1;

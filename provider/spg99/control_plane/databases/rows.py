@@ -54,6 +54,7 @@ class DatabaseRow:
     compute_milliseconds: int
     storage_bytes: int
     storage_state: str
+    storage_held_by: str | None
     egress_bytes: int
     version: int
     created_at: datetime

@@ -23,6 +23,7 @@ class _Storage:
     size: str
     storage_limit_bytes: int | None
     storage_state: str
+    storage_held_by: str | None
     org_id: str
 
 
@@ -44,6 +45,8 @@ async def take_in(tx: Transaction, node_id: str, computes: Iterable[ComputeSeen]
             differing[known.timeline_id] = limit
         if storage.state != known.storage_state:
             await _note_state(tx, known, storage.state)
+        if storage.held_by != known.storage_held_by:
+            await tx.execute("note_storage_held_by", db_id=known.db_id, storage_held_by=storage.held_by)
     return differing
 
 

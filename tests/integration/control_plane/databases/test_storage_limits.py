@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
+from spg99.control_plane.databases.resource import as_resource
 from spg99.control_plane.fleet import nodes
-from spg99.protocol.node import Heartbeat, HeartbeatAnswer, StorageHeldBy, StorageSeen
+from spg99.protocol.node import Heartbeat, HeartbeatAnswer, StorageSeen
 from spg99.protocol.tasks import TaskKind
-from spg99.resources import StorageState
+from spg99.resources import StorageHeldBy, StorageState
 
 GB = 1 << 30
 
 
 async def tell(
-    agent: Agent, *, limit: int, state: StorageState = StorageState.OK, short: bool = False, given_up: bool = False
+    agent: Agent,
+    *,
+    limit: int,
+    state: StorageState = StorageState.OK,
+    by: StorageHeldBy = StorageHeldBy.LIBRARY,
+    short: bool = False,
+    given_up: bool = False,
 ) -> HeartbeatAnswer:
     """A heartbeat of an agent that holds `limit` for all that runs there."""
-    storage = StorageSeen(limit_bytes=limit, used_bytes=1, held_by=StorageHeldBy.LIBRARY, state=state)
+    storage = StorageSeen(limit_bytes=limit, used_bytes=1, held_by=by, state=state)
     seen = [agent.seen(task).model_copy(update={"storage": storage}) for task in agent.running.values()]
     return await agent.client.heartbeat(
         Heartbeat(computes=seen, disk_free_bytes=100 << 20, disk_is_short=short, reserve_is_given_up=given_up)
@@ -65,6 +72,21 @@ async def test_who_may_not_grow_is_told_once_and_heals(house: House) -> None:
         "select event_type from outbox_events where event_type like 'database.storage%%' order by created_at, event_id"
     )
     assert [one["event_type"].removeprefix("database.storage_") for one in told] == ["limit_reached", "node_full", "ok"]
+
+
+async def test_an_owner_sees_what_holds_the_limit(house: House) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    before = await house.reaches(row.db_id, "stopped")
+    assert before.storage_held_by is None, "nothing has held it yet"
+    await gateway.connect()
+    for by in (StorageHeldBy.WATCHER, StorageHeldBy.LIBRARY, StorageHeldBy.LIBRARY):
+        await tell(agent, limit=8 * GB, by=by)
+        seen = await house.row(row.db_id)
+        assert seen is not None and seen.storage_held_by == by
+        shown = as_resource(seen, tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1)
+        assert shown.storage_held_by is by
+    assert seen is not None and seen.version == before.version, "what moves by itself is no change of the database"
 
 
 async def test_a_node_without_room_is_named_and_gets_no_new_database(house: House) -> None:

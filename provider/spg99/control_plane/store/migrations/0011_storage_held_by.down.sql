@@ -1,0 +1,1 @@
+alter table databases drop column storage_held_by;
