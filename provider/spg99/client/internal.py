@@ -101,9 +101,9 @@ class InternalClient:
         query = CredentialsQuery(pg_user=pg_user)
         return await self._post("/gateways/credentials", query, Credentials, is_repeatable=True)
 
-    async def tell_slowed_logins(self, told: SlowedLogins) -> None:
+    async def report_slowed_logins(self, report: SlowedLogins) -> None:
         """Has the owners of these users hear of it. Not repeated: a lost word is said again when it goes on."""
-        await self._send("/gateways/slowed-logins", told, is_repeatable=False)
+        await self._send("/gateways/slowed-logins", report, is_repeatable=False)
 
     async def connect(self, request: ConnectRequest) -> Checkout:
         """Where the writer of a database is; wakes it when it sleeps. Raises NotFound or CannotWake."""

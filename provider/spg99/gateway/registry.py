@@ -23,7 +23,7 @@ from spg99.gateway.leases import Leases
 from spg99.gateway.login_backoff import LoginBackOff
 from spg99.gateway.metrics import Metrics
 from spg99.gateway.places import Limits, Places, refusal
-from spg99.processes import Bell
+from spg99.processes import Wakeup
 from spg99.protocol.gateway import SLOWED_LOGINS_MAX, CancelForward, SlowedLogin, SlowedLogins
 
 COLLECT_SECONDS_MAX: Final = 2.0
@@ -32,7 +32,7 @@ FORWARD_SECONDS: Final = 0.1
 FORWARD_BURST: Final = 20
 FORWARD_SECONDS_MAX: Final = 2.0
 SLOWED_SECONDS: Final = 3600.0
-"""There is a bell: no turn is needed without one."""
+"""There is a wake-up: no turn is needed without one."""
 USER_LENGTH_MAX: Final = 63
 """PostgreSQL's; a longer name is nobody's."""
 
@@ -46,7 +46,7 @@ class RegistryApi(Protocol):
         """Has every Gateway look for a key."""
         ...
 
-    async def tell_slowed_logins(self, told: SlowedLogins) -> None:
+    async def report_slowed_logins(self, report: SlowedLogins) -> None:
         """Has owners hear whose log-ins are slowed."""
         ...
 
@@ -88,7 +88,7 @@ class SessionRegistry:
     _backoff: LoginBackOff = field(default_factory=LoginBackOff)
     _slowed: dict[tuple[str, str], None] = field(default_factory=dict)
     """Users and addresses whose owners are to hear of it."""
-    slowed_bell: Bell = field(default_factory=Bell)
+    slowed_wakeup: Wakeup = field(default_factory=Wakeup)
     _forwards_from: float = -math.inf
 
     @property
@@ -134,15 +134,15 @@ class SessionRegistry:
                 len(pg_user) <= USER_LENGTH_MAX and len(self._slowed) < SLOWED_LOGINS_MAX
             ):  # a flood of names is in the log; the owners hear of the first
                 self._slowed[pg_user, address] = None
-                self.slowed_bell.ring()
+                self.slowed_wakeup.wake()
 
-    async def tell_slowed(self) -> float:
+    async def report_slowed(self) -> float:
         """One turn: has the Control Plane tell the owners whose log-ins have begun to be slowed."""
-        told, self._slowed = self._slowed, {}
-        if told and self.api is not None:
-            logins = [SlowedLogin(pg_user=pg_user, client_addr=address) for pg_user, address in told]
+        slowed, self._slowed = self._slowed, {}
+        if slowed and self.api is not None:
+            logins = [SlowedLogin(pg_user=pg_user, client_addr=address) for pg_user, address in slowed]
             with contextlib.suppress(Spg99Error):
-                await self.api.tell_slowed_logins(SlowedLogins(logins=logins))
+                await self.api.report_slowed_logins(SlowedLogins(logins=logins))
         return SLOWED_SECONDS
 
     async def _connect(

@@ -120,7 +120,7 @@ class _Gateway:
         feed = ChangeFeed(feed_api, passwords, checkouts, time.monotonic, on_cancel)
         self._loops.keep("changes", feed.run)
         self._loops.keep("leases", leases.run)
-        self._loops.repeat("slowed-logins", registry.tell_slowed, bell=registry.slowed_bell)
+        self._loops.repeat("slowed-logins", registry.report_slowed, wakeup=registry.slowed_wakeup)
         shown = served.pair
 
         async def take_up_certificate() -> float:

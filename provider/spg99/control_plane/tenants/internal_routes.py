@@ -22,9 +22,9 @@ def router(store: Store, identities: fleet.Identities) -> APIRouter:
             return await verifiers.of_user(tx, query.pg_user)
 
     @routes.post("/gateways/slowed-logins", status_code=204)
-    async def slowed_logins(told: SlowedLogins, _: fleet.GatewayRow = Depends(identities.gateway)) -> Response:
+    async def slowed_logins(report: SlowedLogins, _: fleet.GatewayRow = Depends(identities.gateway)) -> Response:
         async with store.transaction() as tx:
-            for login in told.logins:
+            for login in report.logins:
                 await rows.publish_slowed_login(tx, login.pg_user, login.client_addr)
         return Response(status_code=204)
 

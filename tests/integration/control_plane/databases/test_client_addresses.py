@@ -44,7 +44,7 @@ async def test_a_gateway_that_does_not_say_it(house: House) -> None:
 async def test_where_a_password_is_guessed(house: House) -> None:
     gateway = await Gateway.enroll(house)
     users = [house.tenant.pg_user, "tnt_nobody"]
-    await gateway.client.tell_slowed_logins(
+    await gateway.client.report_slowed_logins(
         SlowedLogins(logins=[SlowedLogin(pg_user=user, client_addr=HERE) for user in users])
     )
     assert await payloads(house, "tenant.logins_slowed") == [
