@@ -110,11 +110,8 @@ async def list_all(
         found = await rows.page(
             tx,
             owner.tenant_id,
-            limit=page.limit + 1,
-            offset=page.offset,
-            after=page.after(list_id),
+            page.window(list_id, name_prefix),
             state=state.value if state else None,
-            name_prefix=name_prefix,
         )
     password = tenants.visible_password(call, owner)  # once, not for every row
     return pages.answer(

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from spg99.control_plane.records import outbox
-from spg99.control_plane.serving.pages import end_of_prefix
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Transaction, Window
 
 
 @dataclass(frozen=True)
@@ -132,25 +131,17 @@ async def lock_of_name(tx: Transaction, tenant_id: str, name: str) -> DatabaseRo
 async def page(
     tx: Transaction,
     tenant_id: str,
+    window: Window,
     *,
-    limit: int,
-    offset: int = 0,
-    after: tuple[str, str] | None = None,
     state: str | None = None,
-    name_prefix: str | None = None,
 ) -> list[DatabaseRow]:
     """Databases of a tenant in name order, after the given (name, db_id)."""
     return await tx.many(
         DatabaseRow,
         "page_of_databases",
         tenant_id=tenant_id,
-        limit=limit,
-        offset=offset,
-        after_name=after[0] if after else None,
-        after_id=after[1] if after else None,
+        **window.parameters(),
         state=state,
-        name_prefix=name_prefix,
-        name_prefix_end=end_of_prefix(name_prefix),
     )
 
 

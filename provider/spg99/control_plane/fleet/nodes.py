@@ -111,8 +111,8 @@ class NodeDisk:
 
 
 async def disks(tx: Transaction, now: datetime) -> list[NodeDisk]:
-    """The disks of all nodes that were heard of within a minute."""
-    return await tx.many(NodeDisk, "disks_of_nodes", after=now - timedelta(seconds=60))
+    """The disks of all nodes that are not silent."""
+    return await tx.many(NodeDisk, "disks_of_nodes", after=now - NODE_SILENT_AFTER)
 
 
 async def short_of_disk(tx: Transaction, now: datetime) -> str | None:

@@ -71,9 +71,7 @@ async def list_all(call: Caller, page: pages.Page) -> Response:
         rows = await keys.page(
             tx,
             call.org_id,
-            limit=page.limit + 1,
-            offset=page.offset,
-            after=page.after(list_id),
+            page.window(list_id),
             tenant_id=call.only_tenant_id,
             with_global=call.scope is Scope.GLOBAL,
         )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from spg99.control_plane.records import audit, declarations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Transaction, Window
 from spg99.errors import Conflict
 from spg99.ids import new_id, random_word
 from spg99.processes import WatchedClock
@@ -121,10 +121,8 @@ async def lock(tx: Transaction, key_id: str) -> KeyRow | None:
 async def page(
     tx: Transaction,
     org_id: str,
+    window: Window,
     *,
-    limit: int,
-    offset: int = 0,
-    after: tuple[str, str] | None = None,
     tenant_id: str | None = None,
     with_global: bool = False,
 ) -> list[KeyRow]:
@@ -133,10 +131,7 @@ async def page(
         KeyRow,
         "page_of_keys",
         org_id=org_id,
-        limit=limit,
-        offset=offset,
-        after_name=after[0] if after else None,
-        after_id=after[1] if after else None,
+        **window.parameters(),
         tenant_id=tenant_id,
         with_global=with_global,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from spg99.control_plane.records.actors import Actor
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Transaction, Window
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,8 @@ async def forget_of_tenant(tx: Transaction, tenant_id: str) -> None:
 async def page(
     tx: Transaction,
     org_id: str,
+    window: Window,
     *,
-    limit: int,
-    offset: int = 0,
-    after: tuple[str, str] | None = None,
     state: str | None = None,
     tenant_id: str | None = None,
     with_global: bool = False,
@@ -81,10 +79,7 @@ async def page(
         DeclarationRow,
         "page_of_declarations",
         org_id=org_id,
-        limit=limit,
-        offset=offset,
-        after_name=after[0] if after else None,
-        after_id=after[1] if after else None,
+        **window.parameters(),
         state=state,
         tenant_id=tenant_id,
         with_global=with_global,

@@ -64,9 +64,7 @@ async def list_all(
         found = await declarations.page(
             tx,
             call.org_id,
-            limit=page.limit + 1,
-            offset=page.offset,
-            after=page.after(list_id),
+            page.window(list_id),
             state=state,
             tenant_id=call.only_tenant_id,
             with_global=call.scope is Scope.GLOBAL,

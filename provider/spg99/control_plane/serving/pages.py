@@ -17,6 +17,7 @@ from fastapi import Depends, Query
 
 from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call
+from spg99.control_plane.store import Window
 from spg99.errors import BadRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
@@ -40,6 +41,10 @@ class Asked:
     def after(self, list_id: str) -> tuple[str, str] | None:
         """(name, id) after which the page begins. Raises BadRequest for a cursor of another list."""
         return None if self.cursor is None else decode(self.cursor, list_id)
+
+    def window(self, list_id: str, name_prefix: str | None = None) -> Window:
+        """What the query is asked for: one row more than is shown, which only tells that there is more."""
+        return Window(self.limit + 1, self.offset, self.after(list_id), name_prefix)
 
 
 def asked(
@@ -96,8 +101,3 @@ def answer(
             "next_cursor": encode(list_id, *key(shown[-1])) if more else None,
         },
     )
-
-
-def end_of_prefix(prefix: str | None) -> str | None:
-    """The first text after all texts that begin with `prefix`, in the byte order of ASCII names."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None

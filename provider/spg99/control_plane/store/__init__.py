@@ -8,5 +8,6 @@ from spg99.control_plane.store.transaction import (
     UniqueViolation,
 )
 from spg99.control_plane.store.wakeups import Wakeups
+from spg99.control_plane.store.window import Window
 
-__all__ = ["ReferenceViolation", "RuleViolation", "Store", "Transaction", "UniqueViolation", "Wakeups"]
+__all__ = ["ReferenceViolation", "RuleViolation", "Store", "Transaction", "UniqueViolation", "Wakeups", "Window"]

@@ -62,11 +62,8 @@ async def list_all(
         found = await rows.page(
             tx,
             call.org_id,
-            limit=page.limit + 1,
-            offset=page.offset,
-            after=page.after(list_id),
+            page.window(list_id, name_prefix),
             state=state.value if state else None,
-            name_prefix=name_prefix,
             only_tenant_id=call.only_tenant_id,
         )
     return pages.answer(

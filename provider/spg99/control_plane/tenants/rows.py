@@ -10,8 +10,7 @@ from spg99.control_plane import identity
 from spg99.control_plane.records import audit, declarations, operations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.records.secret_box import SecretBox
-from spg99.control_plane.serving.pages import end_of_prefix
-from spg99.control_plane.store import Store, Transaction, UniqueViolation
+from spg99.control_plane.store import Store, Transaction, UniqueViolation, Window
 from spg99.control_plane.tenants import projects
 from spg99.control_plane.tenants.passwords import PasswordPair, dsn
 from spg99.errors import Conflict
@@ -85,12 +84,9 @@ async def lock(tx: Transaction, tenant_id: str) -> TenantRow | None:
 async def page(
     tx: Transaction,
     org_id: str,
+    window: Window,
     *,
-    limit: int,
-    offset: int = 0,
-    after: tuple[str, str] | None = None,
     state: str | None = None,
-    name_prefix: str | None = None,
     only_tenant_id: str | None = None,
 ) -> list[TenantRow]:
     """Tenants of an account in name order, after the given (name, tenant_id)."""
@@ -98,13 +94,8 @@ async def page(
         TenantRow,
         "page_of_tenants",
         org_id=org_id,
-        limit=limit,
-        offset=offset,
-        after_name=after[0] if after else None,
-        after_id=after[1] if after else None,
+        **window.parameters(),
         state=state,
-        name_prefix=name_prefix,
-        name_prefix_end=end_of_prefix(name_prefix),
         only_tenant_id=only_tenant_id,
     )
 

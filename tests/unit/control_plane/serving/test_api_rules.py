@@ -17,6 +17,7 @@ from spg99.control_plane.records.secret_box import SecretBox, secret_box
 from spg99.control_plane.serving import pages, preconditions
 from spg99.control_plane.serving.events import Filter
 from spg99.control_plane.serving.rates import Bucket
+from spg99.control_plane.store.window import end_of_prefix
 from spg99.control_plane.tenants.passwords import dsn
 from spg99.errors import BadRequest, Internal, PreconditionFailed
 
@@ -158,7 +159,7 @@ def test_a_policy_within_its_bounds_is_taken() -> None:
 
 @pytest.mark.parametrize("prefix", ["a", "Z", "_", "$", "ab9", "z"])
 def test_the_end_of_a_prefix_is_after_everything_that_begins_so(prefix: str) -> None:
-    end = pages.end_of_prefix(prefix)
+    end = end_of_prefix(prefix)
     assert end is not None
     assert prefix < end
     assert prefix + "z" * 63 < end
