@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,7 @@ class Pulumi(Tool):
 
 
 class PulumiCli(Pulumi):
-    """The same programs under Pulumi's own CLI."""
+    """The same programs under Pulumi's own CLI. After a kill its user removes the lock, asks `spg99 orphans`, and types what that says."""
 
     def __init__(self, house: House, folder: Path, tenant: str, *, engine: Path, bridge: str) -> None:
         self.engine = engine  # type: ignore[misc]
@@ -91,7 +93,21 @@ class PulumiCli(Pulumi):
         if bridge == "native":
             self.run(str(BIN / "spg99"), "plugin", "install", "--dir", str(folder / "home" / "plugins"))
 
+    def before_the_next_run(self) -> str:
+        if any(path.is_file() for path in (self.folder / "state/.pulumi/locks").rglob("*.json")):
+            self.run(str(self.engine), "cancel", "--yes", "--stack", "dev")
+        found = self.run(str(BIN / "spg99"), "orphans", "--stack", "dev")
+        if found.code not in (0, ORPHANS_FOUND):
+            return found.text
+        for line in re.findall(r"^ +(pulumi .*)$", found.text, re.MULTILINE):
+            _, *arguments = shlex.split(line)
+            done = self.run(str(self.engine), *arguments, "--yes", "--skip-preview", "--stack", "dev")
+            if done.code != 0:
+                return done.text
+        return ""
 
+
+ORPHANS_FOUND = 3
 PROVIDER = 'terraform {\n  required_providers {\n    spg99 = { source = "spg99/spg99" }\n  }\n}\nprovider "spg99" {}\n'
 
 
@@ -111,7 +127,8 @@ class Terraform(Tool):
     def environment(self) -> dict[str, str]:
         return {
             **os.environ, **self.house.env, "TF_CLI_CONFIG_FILE": str(self.folder / "terraformrc"),
-            "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1",
+            "PATH": f"{self.binary.parent}{os.pathsep}{os.environ['PATH']}",
+            "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "SPG99_STATE_NAME": self.tenant,
         }  # fmt: skip
 
     def write(self, program: Program) -> None:
@@ -176,6 +193,14 @@ class Terraform(Tool):
             self.run(str(self.binary), "state", "mv", f"spg99_{of}.{there}", f"spg99_{of}.{label}")
         taken_in.unlink()
         return ""
+
+    def after_the_next_run(self) -> str:
+        """What was made while nobody heard the answer, and is not declared any more, is known to the platform alone."""
+        command = [str(BIN / "spg99"), "orphans", "--for", "opentofu" if self.binary.name == "tofu" else "terraform"]
+        found = self.run(*command)
+        if found.code == ORPHANS_FOUND:
+            found = self.run(*command, "--delete", "--yes")
+        return "" if found.code == 0 else found.text
 
     def differences(self) -> str:
         done = self.run(str(self.binary), "plan", "-detailed-exitcode", "-input=false", "-no-color")
