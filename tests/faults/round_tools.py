@@ -81,7 +81,8 @@ class Pulumi(Tool):
 
     def differences(self) -> str:
         done = self.run(str(self.engine), "preview", "--expect-no-changes", "--stack", "dev")
-        return "" if done.code == 0 and "warning:" not in done.text else done.text
+        is_quiet = "warning:" not in done.text or self.engine.name == "pulumi"  # that one warns of plugins on PATH
+        return "" if done.code == 0 and is_quiet else done.text
 
 
 class PulumiCli(Pulumi):
@@ -99,11 +100,12 @@ class PulumiCli(Pulumi):
         found = self.run(str(BIN / "spg99"), "orphans", "--stack", "dev")
         if found.code not in (0, ORPHANS_FOUND):
             return found.text
-        for line in re.findall(r"^ +(pulumi .*)$", found.text, re.MULTILINE):
-            _, *arguments = shlex.split(line)
-            done = self.run(str(self.engine), *arguments, "--yes", "--skip-preview", "--stack", "dev")
+        for line in re.findall(r"^  ((?:spg99|pulumi) .*)$", found.text, re.MULTILINE):
+            program, *arguments = shlex.split(line)
+            unasked = ["--yes"] if program == "spg99" else ["--yes", "--skip-preview"]
+            done = self.run(str(self.engine if program == "pulumi" else BIN / program), *arguments, *unasked)
             if done.code != 0:
-                return done.text
+                return f"{line}: {done.text}"
         return ""
 
 

@@ -42,7 +42,7 @@ def test_an_order_to_replace_keeps_the_database(
     kind: str, plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRIGGER", "one")
-    run = _project(kind, plane, tmp_path)
+    run = project(kind, plane, tmp_path)
     token = "pulumi-python:dynamic/spg99:Database" if kind == "dynamic" else "spg99:index:Database"
     urn = f"urn:pulumi:dev::proj::{token}::app"
     run(0, "stack", "init", "dev")
@@ -71,7 +71,7 @@ def test_an_order_to_replace_keeps_the_database(
     assert uid(plane) is None
 
 
-def _project(kind: str, plane: Plane, folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def project(kind: str, plane: Plane, folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     command = pulumi()
     (folder / "state").mkdir()
     plugin = folder / "bin" / "pulumi-resource-spg99"

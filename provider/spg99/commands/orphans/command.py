@@ -180,16 +180,26 @@ def _show(report: Report) -> None:
             "They are another's if somebody's stack is called the same; --any-key counts them in.",
             err=True,
         )
-    pending = [each for each in found.orphans if each.resource in set(report.source.state.pending)]
-    if pending:
-        from spg99.commands.orphans.taking_in import pending_commands
-
-        click.echo(
-            "\nTheir creates are pending in the state. `spg99 up` settles them by itself; the Pulumi CLI by:", err=True
-        )
-        for command in pending_commands(pending, report.source.state):
-            click.echo(f"  {command}", err=True)
+    _show_pending(report.source, found.orphans)
     click.echo(f"\n{UNKNOWN}", err=True)
+
+
+def _show_pending(source: Source, orphans: Sequence[Declared]) -> None:
+    """What to type about creates that are noted as pending in the state: those that made an object, and those that did not."""
+    if not source.state.pending:
+        return
+    from spg99.commands.orphans.taking_in import commands_for_pending
+
+    count = len(source.state.pending)
+    click.echo(
+        f"\n{count} {'create is' if count == 1 else 'creates are'} pending in the state. `spg99 up` settles that by itself; where the Pulumi "
+        "CLI runs the stack, type:",
+        err=True,
+    )
+    for command in commands_for_pending(
+        orphans, source.state, in_files=source.workspace is not None, options=source.options
+    ):
+        click.echo(f"  {command}", err=True)
 
 
 def _check_may_delete(report: Report, *, yes: bool, allow_empty_state: bool) -> None:

@@ -12,11 +12,11 @@ import click
 from spg99.commands.connection import Connection
 from spg99.commands.orphans.rules import Declared
 from spg99.commands.orphans.sources import TOOLS, Source
-from spg99.commands.orphans.taking_in import pending_commands, taking_in
+from spg99.commands.orphans.taking_in import ORPHANS_FILE, import_commands, taking_in
 from spg99.engine.workspace import Workspace
 from spg99.errors import Conflict
 
-DEFAULT_FILES = {"pulumi": "orphans.json", "terraform": "orphans.tf"}
+DEFAULT_FILES = {"pulumi": ORPHANS_FILE, "terraform": "orphans.tf"}
 
 
 def import_them(
@@ -40,20 +40,19 @@ def import_them(
         )
         return
     into_stack = source.workspace if output is None else None
-    pending = [] if into_stack is not None else pending_commands(orphans, source.state)
-    noted = {each.resource for each in orphans if each.resource in set(source.state.pending)} if pending else set()
-    found = taking_in([pair for pair in things if pair[0].resource not in noted], source.state)
+    found = taking_in(things, source.state)
     if found.content["resources"] and into_stack is not None:
         _into_stack(into_stack, json.dumps(found.content), len(found.content["resources"]), yes=yes)
     elif found.content["resources"]:
         file = output or Path(DEFAULT_FILES[family])
         _write(file, json.dumps(found.content, indent=2) + "\n")
+        (command,) = import_commands(str(file), source.options)
+        click.echo(f"Then: `{command}`, or `spg99 import --file {file}{source.options}`.", err=True)
+    notes = set(source.state.pending) - ({each.resource for each in orphans} if into_stack is not None else set())
+    if notes:
         click.echo(
-            f"Then: `pulumi import --file {file} --generate-code=false --protect=false`, or `spg99 import --file {file}`.",
-            err=True,
+            f"Then the notes in the state go with `pulumi refresh --clear-pending-creates{source.options}`.", err=True
         )
-    for command in pending:
-        click.echo(f"Its create is pending in the state, so: `{command}`", err=True)
     if found.lost:
         names = ", ".join(f"{each.noun} {each.id} ({each.resource or 'no URN'})" for each in found.lost)
         raise Conflict(

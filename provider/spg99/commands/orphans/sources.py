@@ -54,6 +54,8 @@ class Source:
     """The name comes from a folder alone: another state may be called the same."""
     workspace: Workspace | None = None
     """A stack in Pulumi's file backend, which the embedded engine can write."""
+    options: str = ""
+    """What a command has to say to mean this stack, with a space before; empty: it is the selected one."""
 
 
 def source(asked: Asked) -> Source:
@@ -104,7 +106,8 @@ def _pulumi(asked: Asked) -> Source:
     name = f"{asked.name or ''}".removeprefix("pulumi:")
     stack = stack.rpartition("/")[2]
     known = f"pulumi:{name}" if name else declarers.state_name(project.name, stack, os.environ)
-    return Source("pulumi", state, bounded(known), workspace=workspace)
+    options = f" --stack {asked.stack}" if asked.stack else ""
+    return Source("pulumi", state, bounded(known), workspace=workspace, options=options)
 
 
 def _tool_of(folder: Path) -> str:

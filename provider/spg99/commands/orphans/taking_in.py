@@ -12,6 +12,8 @@ from spg99.commands.orphans.rules import Declared, State
 from spg99.engine.urns import STACK_TYPE, name_of, qualified_type, type_of
 from spg99.resources import Resource
 
+ORPHANS_FILE = "orphans.json"
+
 
 class TakingIn(NamedTuple):
     """What takes orphans into a Pulumi stack."""
@@ -40,14 +42,26 @@ def taking_in(orphans: Iterable[tuple[Declared, Resource]], state: State) -> Tak
     return TakingIn({"resources": entries} | ({"nameTable": table} if table else {}), tuple(lost))
 
 
-def pending_commands(orphans: Iterable[Declared], state: State) -> list[str]:
-    """Commands of the Pulumi CLI for orphans whose create is still noted in the state: its own way to take them in."""
+def commands_for_pending(orphans: Iterable[Declared], state: State, *, in_files: bool, options: str = "") -> list[str]:
+    """What settles the creates that are noted as pending in a Pulumi state, where the Pulumi CLI runs the stack.
+
+    `in_files`: the stack is in a file backend, which our own engine writes. Pulumi's `refresh --import-pending-creates` is no
+    way: it forgets the note and takes nothing in (measured with 3.274).
+    """
     pending = set(state.pending)
-    return [
-        f"pulumi refresh --import-pending-creates '{each.resource}' --import-pending-creates '{each.id}'"
-        for each in orphans
-        if each.resource in pending
-    ]
+    made = {each.resource for each in orphans} & pending
+    taken = (
+        [f"spg99 orphans --import{options}"]
+        if in_files
+        else [f"spg99 orphans --import{options} -o {ORPHANS_FILE}", *import_commands(ORPHANS_FILE, options)]
+    )
+    notes_left = pending if not in_files else pending - made
+    return [*(taken if made else []), *([f"pulumi refresh --clear-pending-creates{options}"] if notes_left else [])]
+
+
+def import_commands(file: str, options: str = "") -> list[str]:
+    """What takes an import file into a stack of the Pulumi CLI."""
+    return [f"pulumi import --file {file} --generate-code=false --protect=false{options}"]
 
 
 def _entry(declared: Declared, thing: Resource, urn: str) -> dict[str, Any]:
