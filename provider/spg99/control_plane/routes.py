@@ -38,6 +38,10 @@ def install(app: FastAPI) -> None:
 def install_internal(app: FastAPI, life: Lifecycle) -> None:
     """Puts the internal API, which is for our own processes, into an app."""
     identities = Identities(life.store)
-    app.include_router(fleet_internal.router(life.store, life.clock, life.wakeups, identities))
+    app.include_router(
+        fleet_internal.router(
+            life.store, life.clock, life.wakeups, identities, silence_is_known=life.reconciler.knows_silence
+        )
+    )
     app.include_router(tenants_internal.router(life.store, identities))
     app.include_router(databases_internal.router(life, identities))

@@ -10,13 +10,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from pydantic import Field
 
 from spg99.protocol import Message
 from spg99.resources import Size, StorageHeldBy, StorageState
+
+HEARTBEAT_SECONDS: Final = 5
+NODE_SILENT_AFTER: Final = timedelta(seconds=30)
+"""An agent that has not been heard of for this long (six heartbeats) is counted as away; until then nobody else may take its
+name. That it is away proves nothing about the computes on its node."""
+
+
+def is_silent(last_seen_at: datetime | None, now: datetime) -> bool:
+    """Whether an agent was not heard of for so long that it counts as away. Whether that is its silence or ours (the Control
+    Plane was away too) is for the caller to know."""
+    return last_seen_at is None or now - last_seen_at > NODE_SILENT_AFTER
 
 
 class Task(Message):
@@ -139,6 +150,6 @@ class HeartbeatAnswer(Message):
     """Computes that must not run (ended, deleted or superseded by a higher term): stop them at once."""
     forget_timeline_ids: list[str] = Field(default_factory=list)
     """Timelines on this node which belong to nothing any more: remove them."""
-    heartbeat_seconds: int = 5
+    heartbeat_seconds: int = HEARTBEAT_SECONDS
     storage_limits_bytes: dict[str, int] = Field(default_factory=dict)
     """Running timelines whose limit is another than the agent told: id -> limit (0 = none). It holds at once."""

@@ -29,6 +29,7 @@ from spg99.control_plane.databases.actions import (
 )
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.databases.view import DatabaseView, TaskView
+from spg99.protocol.node import NODE_SILENT_AFTER
 from spg99.protocol.tasks import ComputeStopped, TaskKind
 from spg99.resources import DatabaseState as State
 
@@ -36,8 +37,11 @@ STABLE_AFTER = timedelta(seconds=60)
 """A compute that ends by itself sooner than this counts as a failed attempt."""
 QUICK_RESTARTS_MAX = 2
 """A compute that ends by itself is replaced at once this often; after it, with back-off."""
-NO_NODE = "No node has room for the database: none has reported within the last 30 seconds."
-NO_NODE_AGAIN = timedelta(seconds=30)
+NO_NODE = (
+    "No node has room for the database: none has reported within the last "
+    f"{NODE_SILENT_AFTER.seconds} seconds. It is made as soon as one does."
+)
+NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
 because thousands may wait at once."""
 NODE_AWAY_AGAIN = timedelta(seconds=10)

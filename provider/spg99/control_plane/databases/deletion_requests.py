@@ -25,6 +25,7 @@ from spg99.control_plane.records import audit, declarations, operations
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Store, Transaction, Wakeups
 from spg99.errors import Conflict, Spg99Error, Unavailable
+from spg99.protocol.node import is_silent
 from spg99.resources import DatabaseState as State
 
 
@@ -154,7 +155,7 @@ async def _check_reachable(tx: Transaction, row: DatabaseRow, now: datetime) -> 
     """Raises Conflict while the node is away: an order to stop that nobody carries out would only lock clients out."""
     node_id = await storage.node_of_timeline(tx, row.timeline_id)
     node = await fleet.find_node(tx, node_id) if node_id is not None else None
-    if node is None or node.last_seen_at is None or now - node.last_seen_at > fleet.NODE_SILENT_AFTER:
+    if node is None or is_silent(node.last_seen_at, now):
         name = "of the database" if node is None else node.name
         raise Conflict(
             f"Database '{row.name}' runs, and node {name} is not heard of: nobody can tell whether clients are connected (it "

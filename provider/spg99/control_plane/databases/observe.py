@@ -51,9 +51,11 @@ class _Surroundings:
     has_ended_leases: bool
 
 
-async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_grace_until: datetime) -> DatabaseView:
+async def view_of(
+    tx: Transaction, row: DatabaseRow, now: datetime, *, lease_grace_until: datetime, order_grace_until: datetime
+) -> DatabaseView:
     """The view of a locked row; looking changes nothing. No lease has ended before `lease_grace_until`: while no Control Plane
-    could hear the Gateways, or the clock has just stepped, a lease that was not renewed says nothing."""
+    could hear the Gateways, or the clock has just stepped, a lease that was not renewed says nothing. Nor has an order waited in vain before `order_grace_until`: no agent could have taken it."""
     trusted = now >= lease_grace_until
     rows = await tx.many(
         _Surroundings,
@@ -62,7 +64,7 @@ async def view_of(tx: Transaction, row: DatabaseRow, now: datetime, *, lease_gra
         compute_id=row.compute_id,
         leases_before=now if trusted else _LONG_AGO,
     )
-    seen, latest = rows[0], tuple(task for line in rows if (task := _task(line)) is not None)
+    seen, latest = rows[0], tuple(task for line in rows if (task := _task(line, order_grace_until)) is not None)
     leases_end_at = seen.leases_end_at
     if leases_end_at is not None and not trusted:
         leases_end_at = max(leases_end_at, lease_grace_until)
@@ -114,7 +116,7 @@ async def _candidates(tx: Transaction, row: DatabaseRow, seen: _Surroundings) ->
     )
 
 
-def _task(line: _Surroundings) -> TaskView | None:
+def _task(line: _Surroundings, grace_until: datetime) -> TaskView | None:
     if line.task_id is None or line.kind is None or line.status is None or line.expires_at is None:
         return None
     return TaskView(
@@ -122,7 +124,7 @@ def _task(line: _Surroundings) -> TaskView | None:
         kind=line.kind,
         compute_id=line.task_compute_id,
         status=line.status,
-        expires_at=line.expires_at,
+        expires_at=max(line.expires_at, grace_until),
         finished_at=line.finished_at,
         result=line.result,
         error=line.error,

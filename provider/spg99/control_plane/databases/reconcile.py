@@ -26,6 +26,7 @@ from spg99.control_plane.store import Store, Transaction
 from spg99.control_plane.store.wakeups import Wakeups
 from spg99.errors import Unavailable
 from spg99.processes import WatchedClock
+from spg99.protocol.node import NODE_SILENT_AFTER
 from spg99.resources import DatabaseState as State
 
 STEPS_MAX = 12
@@ -62,7 +63,8 @@ class Reconciler:
         self._steps_seen = clock.steps
         self._is_retimed = True
         self._lease_seconds = LEASE_SECONDS_ASSUMED
-        self._lease_grace_until = datetime.max.replace(tzinfo=UTC)
+        self._hears_since: datetime | None = None
+        """Since when Gateways and agents could reach a Control Plane, as far as this one knows; None: not now."""
 
     async def settle(self, tx: Transaction, row: DatabaseRow) -> DatabaseRow | None:
         """Does everything that can be done now for a locked row, saves it, and notes when to look again.
@@ -71,7 +73,13 @@ class Reconciler:
         """
         now = self.now()
         for _ in range(STEPS_MAX):
-            view = await view_of(tx, row, now, lease_grace_until=self._lease_grace_until)
+            view = await view_of(
+                tx,
+                row,
+                now,
+                lease_grace_until=self._lease_grace_until,
+                order_grace_until=(self._hears_since or now) + NODE_SILENT_AFTER,
+            )
             if view.has_ended_leases:
                 await leases.remove_ended(tx, row.db_id, now)
             decision = decide(view, now)
@@ -111,8 +119,19 @@ class Reconciler:
             self._steps_seen = self.clock.steps
             self._hears = False
             self._is_retimed = False
-            self._lease_grace_until = now + timedelta(seconds=self._lease_seconds)
+            self._hears_since = now
         return now
+
+    @property
+    def _lease_grace_until(self) -> datetime:
+        if self._hears_since is None:
+            return datetime.max.replace(tzinfo=UTC)
+        return self._hears_since + timedelta(seconds=self._lease_seconds)
+
+    def knows_silence(self) -> bool:
+        """Whether a node that was not heard of is silent. For the first half minute it may be us who were not there."""
+        now = self.now()
+        return self._hears_since is not None and now >= self._hears_since + NODE_SILENT_AFTER
 
     @property
     def is_hearing(self) -> bool:
@@ -122,12 +141,16 @@ class Reconciler:
     async def turn(self) -> float:
         """Looks at all that is due; answers the seconds until the next moment. After a turn that failed (the catalogue
         may have been away), and after a step of the clock, Gateways get the time of one lease to report before a lease
-        counts as ended."""
+        counts as ended, and agents half a minute to be heard of and to take what was ordered."""
         self.now()
         heard, self._hears = self._hears, False
-        if not heard:
-            await self._begin_hearing()
-        seconds = await self._reconcile_due()
+        try:
+            if not heard:
+                await self._begin_hearing()
+            seconds = await self._reconcile_due()
+        except BaseException:
+            self._hears_since = None  # from here until the next good turn, silence may be ours
+            raise
         self._hears = True
         return seconds
 
@@ -135,16 +158,17 @@ class Reconciler:
         async with self.store.transaction() as tx:
             self._lease_seconds = int(await policies.value(tx, "gateway.lease_seconds"))
         now = self.clock.now()
-        if not self._is_retimed:
-            # Another Control Plane of this machine may do the same: twice is as good as once.
-            async with self.store.transaction() as tx:
+        # Another Control Plane of this machine may do the same: twice is as good as once.
+        async with self.store.transaction() as tx:
+            if not self._is_retimed:
+                # In the order in which heartbeats and results lock: node, database, order.
+                await fleet.retime_nodes(tx, now)
                 await schedule.retime(tx, now, lease_seconds=self._lease_seconds)
-            async with self.store.transaction() as tx:
-                await fleet.retime(tx, now)
-            async with self.store.transaction() as tx:
+                await fleet.retime_tasks(tx, now)
                 await kept_answers.retime(tx, now)
-            self._is_retimed = True
-        self._lease_grace_until = now + timedelta(seconds=self._lease_seconds)
+            await fleet.orders_wait_until(tx, now + NODE_SILENT_AFTER)
+        self._is_retimed = True
+        self._hears_since = now
 
     async def _reconcile_due(self) -> float:
         while True:

@@ -13,10 +13,9 @@ from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.errors import Forbidden, NotFound
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
-from spg99.protocol.node import Heartbeat, HeartbeatAnswer, TaskResult
+from spg99.protocol.node import HEARTBEAT_SECONDS, Heartbeat, HeartbeatAnswer, TaskResult, is_silent
 from spg99.protocol.tasks import find_declaration
 
-HEARTBEAT_SECONDS = 5
 MISSING_AFTER = timedelta(seconds=10)
 """A compute younger than this may be missing in a heartbeat that was written before it ran."""
 
@@ -64,7 +63,7 @@ class Reports:
         seen = {compute.compute_id: compute for compute in heartbeat.computes}
         async with self._store.transaction() as tx:
             before = await fleet.note_node_seen(tx, node.node_id, observed, now)
-            if before is None or now - before > fleet.NODE_SILENT_AFTER:
+            if is_silent(before, now):
                 await schedule.reconcile_databases_of_node(tx, node.node_id, now)
             await computes.note_connections(
                 tx, node.node_id, {c.compute_id: c.connections for c in heartbeat.computes if c.running}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from spg99.control_plane.fleet import NODE_SILENT_AFTER
+from spg99.protocol.node import is_silent
 from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseState as State
 
@@ -74,7 +74,7 @@ class NodeView:
 
     def silent(self, now: datetime) -> bool:
         """Whether its agent is away."""
-        return self.last_seen_at is None or now - self.last_seen_at > NODE_SILENT_AFTER
+        return is_silent(self.last_seen_at, now)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
 from spg99.processes import SingleFlight
 from spg99.protocol.gateway import Checkout, ConnectRequest
+from spg99.protocol.node import is_silent
 from spg99.resources import DatabaseState as State
 
 WAIT_SECONDS_MAX = 60.0
@@ -156,7 +157,7 @@ class Waker:
             node_id = await storage.node_of_timeline(tx, row.timeline_id) if row is not None else None
             node = await fleet.find_node(tx, node_id) if node_id is not None else None
         now = self._reconciler.clock.now()
-        if node is not None and (node.last_seen_at is None or now - node.last_seen_at > fleet.NODE_SILENT_AFTER):
+        if node is not None and self._reconciler.knows_silence() and is_silent(node.last_seen_at, now):
             seen = (
                 "ever" if node.last_seen_at is None else f"for {int((now - node.last_seen_at).total_seconds())} seconds"
             )

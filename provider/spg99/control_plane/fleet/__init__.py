@@ -1,15 +1,13 @@
 """Nodes, Gateways and the orders to agents. Here: what other domains may call; a function has its noun in its name outside."""
 
-from datetime import datetime
-
-from spg99.control_plane.fleet import nodes, tasks
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.gateways import note_seen as note_gateway_seen
 from spg99.control_plane.fleet.gateways import uncounted as uncounted_egress
 from spg99.control_plane.fleet.identities import Identities
-from spg99.control_plane.fleet.nodes import NODE_SILENT_AFTER, NodeRow
+from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.nodes import find as find_node
 from spg99.control_plane.fleet.nodes import note_seen as note_node_seen
+from spg99.control_plane.fleet.nodes import retime as retime_nodes
 from spg99.control_plane.fleet.nodes import with_room as nodes_with_room
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.fleet.tasks import cancel as cancel_task
@@ -17,10 +15,10 @@ from spg99.control_plane.fleet.tasks import enqueue as enqueue_task
 from spg99.control_plane.fleet.tasks import find as find_task
 from spg99.control_plane.fleet.tasks import finish as finish_task
 from spg99.control_plane.fleet.tasks import forget_before as forget_tasks_before
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.fleet.tasks import retime as retime_tasks
+from spg99.control_plane.fleet.tasks import wait_until as orders_wait_until
 
 __all__ = [
-    "NODE_SILENT_AFTER",
     "GatewayRow",
     "Identities",
     "NodeRow",
@@ -34,12 +32,8 @@ __all__ = [
     "nodes_with_room",
     "note_gateway_seen",
     "note_node_seen",
-    "retime",
+    "orders_wait_until",
+    "retime_nodes",
+    "retime_tasks",
     "uncounted_egress",
 ]
-
-
-async def retime(tx: Transaction, now: datetime) -> None:
-    """After a step of the wall clock: orders and nodes as if what is known of them had been written now."""
-    await tasks.retime(tx, now)
-    await nodes.retime(tx, now)

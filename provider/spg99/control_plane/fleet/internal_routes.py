@@ -6,6 +6,7 @@ is its own there. Not here: who speaks (identities.py), which call is which mess
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -24,15 +25,18 @@ from spg99.protocol.gateway import CancelForward
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 
-def router(store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Identities) -> APIRouter:
-    """The fleet's routes for agents and Gateways."""
+def router(
+    store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Identities, *, silence_is_known: Callable[[], bool]
+) -> APIRouter:
+    """The fleet's routes for agents and Gateways. `silence_is_known` answers whether a node that was not heard of is silent, or
+    we were away ourselves."""
     routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
     polls = Polls(store, clock, wakeups)
 
     @routes.post("/nodes/enroll")
     async def enroll_node(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
-            return await nodes.enroll(tx, enrolment, clock)
+            return await nodes.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
 
     @routes.post("/nodes/tasks/lease")
     async def lease_tasks(ask: LeaseTasks, request: Request, node: NodeRow = Depends(identities.node)) -> LeasedTasks:

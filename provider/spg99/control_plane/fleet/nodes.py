@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from spg99.control_plane.fleet import tokens
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
-from spg99.errors import Conflict, Unauthorized
+from spg99.errors import Conflict, Unauthorized, Unavailable
 from spg99.ids import new_id
 from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
+from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-NODE_SILENT_AFTER = timedelta(seconds=30)
-"""An agent that has not been heard of for this long (six heartbeats) is counted as away; until then nobody else may take its
-name. That it is away proves nothing about the computes on its node."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,11 @@ class NodeRow:
         return bool(self.observed.get("disk_is_short"))
 
 
-async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
+async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
 
-    Raises Conflict while an agent of this name is alive, and for any known name while nobody can tell: the clock has just stepped.
+    Raises Conflict while an agent of this name is alive, and Unavailable for any known name while nobody can tell
+    (`silence_is_known` False: this Control Plane has not been there for long enough, or its clock has just stepped).
     """
     await tokens.use(tx, enrolment.enrolment_token, "node", clock)
     bearer_token = tokens.new_bearer_token("node")
@@ -58,8 +57,14 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> 
         hostname=enrolment.hostname,
         region=enrolment.region,
         token_sha256=tokens.hash_of(bearer_token),
-        silent_before=_NEVER if clock.has_stepped_within(NODE_SILENT_AFTER) else clock.now() - NODE_SILENT_AFTER,
+        silent_before=clock.now() - NODE_SILENT_AFTER if silence_is_known else _NEVER,
     )
+    if row is None and not silence_is_known:
+        raise Unavailable(
+            f"A node called '{enrolment.name}' is known, and this Control Plane has not listened for long enough to tell "
+            "whether it is alive. Retry in a moment, or give this node another name (--name).",
+            retry_after_seconds=HEARTBEAT_SECONDS,
+        )
     if row is None:
         raise Conflict(
             f"A node called '{enrolment.name}' is alive. Give this one another name (--name), or wait "

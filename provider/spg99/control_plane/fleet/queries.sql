@@ -109,6 +109,9 @@ update node_tasks
    set expires_at = %(expires_at)s, leased_until = case when status = 'dispatched' then %(leased_until)s::timestamptz end
  where status in ('queued', 'dispatched') and kind = %(kind)s;
 
+-- prolong_tasks
+update node_tasks set expires_at = %(moment)s where status = 'queued' and expires_at < %(moment)s returning node_id;
+
 -- retime_nodes
 -- A moment ahead would make an agent count as alive for as long as the clock went back.
 update nodes set last_seen_at = %(now)s where last_seen_at > %(now)s;

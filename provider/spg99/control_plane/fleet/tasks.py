@@ -122,6 +122,17 @@ async def retime(tx: Transaction, now: datetime) -> None:
         await tx.execute("retime_tasks", kind=kind, expires_at=now + declared.waits_for, leased_until=now + LEASED_FOR)
 
 
+async def wait_until(tx: Transaction, moment: datetime) -> None:
+    """Lets every order that nobody has taken yet wait until `moment` at least: before, nobody could have taken it."""
+    for node_id in {row.node_id for row in await tx.many(_NodeId, "prolong_tasks", moment=moment)}:
+        await tx.notify("spg99_tasks", node_id)
+
+
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int = 10_000) -> int:
     """Deletes orders finished before `moment`; answers how many."""
     return await tx.execute("forget_tasks", moment=moment, limit=limit)
+
+
+@dataclass(frozen=True)
+class _NodeId:
+    node_id: str

@@ -9,8 +9,9 @@ import pytest
 from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Sessions, start_busy
 from kit.waits import until
+from spg99.control_plane import fleet
 from spg99.control_plane.records import operations
-from spg99.errors import Conflict
+from spg99.errors import Unavailable
 from spg99.protocol.tasks import TaskKind
 
 
@@ -157,7 +158,7 @@ async def test_nobody_takes_a_nodes_name_because_the_clock_stepped(house: House)
     agent = await Agent.enroll(house)
     await agent.heartbeat()
     house.clock.step(seconds=HOURS_2)
-    with pytest.raises(Conflict, match="is alive"):
+    with pytest.raises(Unavailable, match="has not listened for long enough"):
         await Agent.enroll(house, start=False)
     await agent.heartbeat()
     await house.advance(31)
@@ -167,3 +168,23 @@ async def test_nobody_takes_a_nodes_name_because_the_clock_stepped(house: House)
 async def _is_retimed(house: House) -> bool:
     reconciler = house.plane.life.reconciler
     return reconciler.clock.steps == 1 and reconciler.is_hearing
+
+
+async def test_a_step_is_put_right_whole_or_not_at_all(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await start_busy(house)
+    reconciler = house.plane.life.reconciler
+    failed: list[bool] = []
+
+    async def broken(*_: Any) -> None:
+        failed.append(True)
+        raise Unavailable("The catalogue has gone away in the middle.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fleet, "retime_tasks", broken)
+        before = await house.sql("select expires_at from leases")
+        house.clock.step(seconds=HOURS_2)
+        await house.advance(0)
+        await until("the second half fails", lambda: bool(failed))
+        assert await house.sql("select expires_at from leases") == before, "the first half is not there either"
+    await until("it is put right", lambda: reconciler.is_hearing)
+    assert await house.sql("select expires_at from leases") != before
