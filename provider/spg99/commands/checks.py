@@ -125,6 +125,13 @@ def folder(data_dir: Path) -> Finding:
         return Finding(
             "fail", "Data folder", f"{near} cannot be written", "Give another --data-dir, or change its owner."
         )
+    if ":" in str(data_dir.resolve()):
+        return Finding(
+            "fail" if not (data_dir / "node").exists() else "warn",
+            "Data folder",
+            f"{data_dir} has a colon in its path, and PostgreSQL finds no extension there",
+            "Give another --data-dir.",
+        )
     text = f"{data_dir}{'' if near == data_dir else ' (will be made)'}"
     if not is_short_enough(data_dir / "run"):
         text += f"; its path is too long for sockets, they are in {runtime_folder(data_dir)}"

@@ -17,6 +17,7 @@ from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.options import settings_command
 from spg99.commands.supervisor import Supervisor
 from spg99.config import DevSettings, default_data_dir
+from spg99.node.folder import check_path
 
 
 @settings_command(DevSettings, "dev")
@@ -27,6 +28,7 @@ def dev(settings: DevSettings) -> None:
     leaves no process behind; the data stays in the data folder for the next time.
     """
     log.configure("dev", level=settings.log_level, json=settings.log_json)
+    check_path(settings.data_dir)
     folder = DevFolder(settings.data_dir)
     folder.prepare()
     folder.lock()

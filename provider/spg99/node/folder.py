@@ -72,6 +72,17 @@ class TimelineFolder:
         return self.root / "postgres.log"
 
 
+def check_path(data_dir: Path) -> None:
+    """Raises BadRequest for a new data folder in which extensions could not be found: PostgreSQL parts their folders at colons, and
+    there is no way to quote one. Nothing has been written by then. One that holds databases already goes on without them."""
+    resolved = data_dir.expanduser().resolve()
+    if ":" in str(resolved) and not (resolved / "node").exists():
+        raise BadRequest(
+            f"The path of the data folder, {resolved}, has a colon in it, and PostgreSQL would find no extension there. "
+            "Give a --data-dir without one."
+        )
+
+
 @dataclass(frozen=True)
 class NodeFolder:
     """The folder of one node, `<data>/node/<name>`, and the folder of its sockets."""
@@ -81,9 +92,11 @@ class NodeFolder:
 
     @classmethod
     def prepare(cls, data_dir: Path, name: str, account: Account | None) -> NodeFolder:
-        """Makes what is missing. Raises BadRequest when the name cannot be a folder or the account cannot get there."""
+        """Makes what is missing. Raises BadRequest when the name cannot be a folder, the path will not do, or the account cannot
+        get there."""
         if not _NAME.fullmatch(name):
             raise BadRequest(f"'{name}' cannot be the name of a node: letters, digits, dots, dashes, underscores.")
+        check_path(data_dir)
         try:
             folder = cls(data_dir.expanduser().resolve() / "node" / name, socket_folder(data_dir))
             for path in (folder.root, folder.timelines_dir):

@@ -82,7 +82,6 @@ def compute_settings(
     settings = FOR_ALL | {
         "cluster_name": compute_id,
         "hba_file": str(hba_file),
-        "extension_control_path": f"{extensions_dir}:$system",
         "max_connections": str(profile.max_connections),
         "shared_buffers": f"{profile.shared_buffers_mb}MB",
         "effective_cache_size": f"{profile.memory_mb * 3 // 4}MB",
@@ -94,8 +93,14 @@ def compute_settings(
         "max_worker_processes": str(profile.max_worker_processes),
         "max_parallel_workers": str(profile.max_worker_processes // 2),
     }
-    if (extensions_dir / TENANT_RULES_NAME).is_file():
-        settings["shared_preload_libraries"] = f'"{extensions_dir / TENANT_RULES_NAME}"'
+    if ":" not in str(
+        extensions_dir
+    ):  # it parts the list and cannot be quoted: such a folder is an old one (folder.py)
+        settings["extension_control_path"] = f"{extensions_dir}:$system"
+    library = extensions_dir / TENANT_RULES_NAME
+    if library.is_file():
+        doubled = str(library).replace('"', '""')
+        settings["shared_preload_libraries"] = f'"{doubled}"'
     if sys.platform == "linux":  # elsewhere PostgreSQL has no such call; saves an fsync for each file after a crash
         settings["recovery_init_sync_method"] = "syncfs"
     return settings

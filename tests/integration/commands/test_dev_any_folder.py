@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
-from house import House
+from house import BIN, House
+from spg99.node.template import TENANT_RULES
 from spg99.postgres.socket_folder import runtime_folder
 
 ODD = "a folder, with \"quotes\" and 'such' ünd"
@@ -41,7 +44,23 @@ def test_the_whole_house_works_in_an_odd_folder_and_leaves_no_socket(odd: House)
         with odd.connect(connect_timeout=60) as db:
             db.execute("create extension if not exists vector")
             assert db.execute("select current_database()").fetchone() == ("app",)
+            if TENANT_RULES.exists():
+                with pytest.raises(psycopg.errors.FeatureNotSupported):  # the library is there, whatever its path
+                    db.execute("alter role current_user password 'x'")
+                db.rollback()
         odd.stop()
         assert not sockets.exists() and not odd.processes()
         odd.start(seconds=120)
     odd.stop()
+
+
+@pytest.mark.parametrize("command", [["dev"], ["agent", "--enrolment-token", "x"]], ids=["dev", "agent"])
+def test_a_new_folder_with_a_colon_is_refused_before_anything_is_written(data_dir: Path, command: list[str]) -> None:
+    """PostgreSQL parts the folders of extensions at colons, and there is no way to quote one."""
+    folder = data_dir / "a:b" / "data"
+    done = subprocess.run(
+        [BIN / "spg99", *command, "--data-dir", folder], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert "has a colon in it" in done.stderr and "--data-dir" in done.stderr and "Traceback" not in done.stderr
+    assert not folder.parent.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spg99.node.profiles import PROFILES, compute_settings
+from spg99.node.profiles import PROFILES, TENANT_RULES_NAME, compute_settings
 from spg99.node.storage_rules import bounds
 from spg99.resources import Size
 
@@ -59,3 +59,19 @@ def test_a_compute_can_be_told_from_its_command_line() -> None:
     assert given["cluster_name"] == "cmp_1"
     assert given["hba_file"] == "/n/pg_hba.conf"
     assert given["extension_control_path"] == "/n/ext:$system"
+
+
+def test_paths_that_postgresql_would_part(tmp_path: Path) -> None:
+    """A quote in the path of a library is doubled; a colon in the path of extensions cannot be, so none is named."""
+    for name, has_extensions in (('a "b" c', True), ("a:b", False), ("a, 'b'", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / TENANT_RULES_NAME).touch()
+        given = compute_settings(
+            Size.L1, compute_id="cmp_1", hba_file=folder / "hba", extensions_dir=folder, within=WITHIN
+        )
+        assert ("extension_control_path" in given) is has_extensions
+        loaded = given["shared_preload_libraries"]
+        assert loaded[0] == loaded[-1] == '"'
+        assert loaded[1:-1].replace('""', '"') == str(folder / TENANT_RULES_NAME)
+        assert '"' not in loaded[1:-1].replace('""', "")
