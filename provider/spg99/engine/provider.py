@@ -88,7 +88,11 @@ class Provider:
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=MESSAGE_OPTIONS)
         self._stub: Any = provider_pb2_grpc.ResourceProviderStub(self._channel)
         self._secrets = self._references = self._previews = self._names = False
-        self._shook_hands = self._handshake(engine_address, root)
+        try:
+            self._shook_hands = self._handshake(engine_address, root)
+        except BaseException:
+            self.kill()  # nobody else knows of it yet
+            raise
 
     def _handshake(self, engine_address: str, root: str) -> bool:
         # One that somebody else has started knows its folders itself, and learns afterwards who asks.

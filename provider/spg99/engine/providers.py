@@ -100,7 +100,9 @@ class Providers:
             run.dirty |= new is not old
         self._known[new.reference] = new
         with self._lock:
-            self._running[new.reference] = provider
+            former, self._running[new.reference] = self._running.get(new.reference), provider
+        if former is not None:  # it was asked about an interrupted run before the program said how it wants it
+            former.close()
         run.snapshot.end(done=new, instead_of=old, marked=marked, write=False)
         return new
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from spg99.engine.events import Event, Result
@@ -156,6 +159,27 @@ class House:
         process = self.command(*arguments, **environment)
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_its_run() -> Iterator[None]:
+    """Programs and providers that the engine starts end with the run, however it ends: it may be a library in a long-lived process."""
+
+    def children() -> list[str]:
+        found = []
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                line = " ".join(child.cmdline())
+                if "/engine/child.py" in line and child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(line)
+        return found
+
+    before = children()
+    yield
+    until_gone = time.monotonic() + 15
+    while (left := [line for line in children() if line not in before]) and time.monotonic() < until_gone:
+        time.sleep(0.05)
+    assert not left
 
 
 @pytest.fixture
