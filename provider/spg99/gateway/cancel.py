@@ -10,9 +10,11 @@ import asyncio
 import hashlib
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from spg99.gateway import backend
+from spg99.processes import SingleFlight
 from spg99.wire.startup import cancel_request
 
 SHORT_KEY_BYTES: Final = 4
@@ -63,6 +65,18 @@ class CancelKeys:
 def hash_of(pid: int, secret: bytes) -> str:
     """What Gateways say to each other in place of a key."""
     return hashlib.sha256(b"cancel" + pid.to_bytes(4) + secret).hexdigest()
+
+
+class Cancels:
+    """Cancels at computes: however many requests come for one session, one connection to its compute at a time. One that comes while
+    another is under way is carried out after it, because the query it means may have begun only now; with all that came meanwhile."""
+
+    def __init__(self) -> None:
+        self._flights: SingleFlight[CancelTarget, None] = SingleFlight(joins_under_way=False)
+
+    async def cancel(self, target: CancelTarget) -> None:
+        """Returns when the compute was asked."""
+        await self._flights.call(target, partial(cancel, target))
 
 
 async def cancel(target: CancelTarget) -> None:

@@ -21,7 +21,7 @@ from spg99 import log
 from spg99.config import GatewaySettings
 from spg99.gateway import tls
 from spg99.gateway.accept import HalfOpenConnection
-from spg99.gateway.cancel import cancel
+from spg99.gateway.cancel import Cancels
 from spg99.gateway.channel import Channel
 from spg99.gateway.event_loop import run_loop
 from spg99.gateway.proxies import Proxies
@@ -48,6 +48,7 @@ class Worker:
         self._context: WorkerContext | None = None
         self._half_open: dict[HalfOpenConnection, None] = {}
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._cancels = Cancels()
         self._drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self.channel = Channel(
@@ -102,14 +103,14 @@ class Worker:
         assert self._context is not None
         target = self._context.cancel_keys.find(pid, bytes.fromhex(secret))
         if target is not None:
-            await cancel(target)
+            await self._cancels.cancel(target)
         return target is not None
 
     async def _cancel_forwarded(self, key_hash: str) -> bool:
         assert self._context is not None
         target = self._context.cancel_keys.find_by_hash(key_hash)
         if target is not None:
-            await cancel(target)
+            await self._cancels.cancel(target)
         return target is not None
 
     async def _drain(self) -> None:
