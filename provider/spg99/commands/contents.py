@@ -33,9 +33,9 @@ CONTENTS: Final[tuple[Section, ...]] = (
         "Run",
         (
             Entry("dev", "spg99.commands.dev:dev", "Everything in one foreground process group, for this machine."),
-            Entry("control-plane", "spg99.commands.processes:control_plane", "The HTTP API and the life of databases."),
-            Entry("gateway", "spg99.commands.processes:gateway", "The TLS endpoint that wakes sleeping databases."),
-            Entry("agent", "spg99.commands.processes:agent", "Runs the PostgreSQL processes of this node."),
+            Entry("control-plane", "spg99.commands.servers:control_plane", "The HTTP API and the life of databases."),
+            Entry("gateway", "spg99.commands.servers:gateway", "The TLS endpoint that wakes sleeping databases."),
+            Entry("agent", "spg99.commands.servers:agent", "Runs the PostgreSQL processes of this node."),
             Entry("migrate", "spg99.commands.migrate:migrate", "The catalogue's schema: up, down, status."),
         ),
     ),
@@ -82,7 +82,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
 )
 
 UNLISTED: Final[tuple[Entry, ...]] = (
-    Entry("catalogue", "spg99.commands.processes:catalogue", "The embedded catalogue; `spg99 dev` starts it."),
+    Entry("catalogue", "spg99.commands.servers:catalogue", "The embedded catalogue; `spg99 dev` starts it."),
 )
 """Commands that people do not type."""
 

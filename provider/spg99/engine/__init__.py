@@ -6,7 +6,7 @@
     monitor, wanted                the program's requests, from the wire
     registration, reading, deletion, refresh, importing      carrying them out
     decide, graph, paths, autonaming   pure rules      values, urns          words of Pulumi's protocols
-    providers, provider, plugins   who does the work   processes, child, interrupt   processes and their end
+    providers, provider, plugins   who does the work   children, child, interrupt   processes and their end
     workspace, project, backend, lock, state, snapshot, crypt   what lies on disk
 
 State is in Pulumi's file backend, in the folder that `--backend`, PULUMI_BACKEND_URL, Pulumi.yaml's `backend.url` or `pulumi

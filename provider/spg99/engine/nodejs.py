@@ -1,5 +1,5 @@
 """Node.js programs and dynamic providers: how Pulumi's own SDK is started. Here: commands and their environment. Not here: the
-processes (processes.py). JavaScript and TypeScript alike: the SDK in the project's node_modules compiles what it loads."""
+processes (children.py). JavaScript and TypeScript alike: the SDK in the project's node_modules compiles what it loads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from spg99.engine.processes import watched
+from spg99.engine.children import watched
 from spg99.engine.project import Project
 from spg99.engine.run import Run
 from spg99.errors import BadRequest

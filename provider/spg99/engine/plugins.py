@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from spg99.engine import nodejs
+from spg99.engine.children import interpreter, python_host, watched
 from spg99.engine.failure import StepFailed
-from spg99.engine.processes import interpreter, python_host, watched
 from spg99.engine.project import Project
 from spg99.engine.urns import DYNAMIC_PACKAGE, NODEJS_DYNAMIC_PACKAGE
 

@@ -7,8 +7,8 @@ import json
 import time
 
 from spg99.engine import nodejs
+from spg99.engine.children import Child, interpreter, python_program
 from spg99.engine.events import Message
-from spg99.engine.processes import Child, interpreter, python_program
 from spg99.engine.project import config_environment
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run

@@ -20,9 +20,9 @@ from pulumi.runtime.proto import provider_pb2 as pb
 
 from spg99 import pending
 from spg99.engine.autonaming import Proposal
+from spg99.engine.children import Attached, Child
 from spg99.engine.decide import Change, Difference
 from spg99.engine.failure import OutcomeUnknown, StepFailed, from_rpc
-from spg99.engine.processes import Attached, Child
 from spg99.engine.state import Resource
 from spg99.engine.urns import DYNAMIC_PACKAGES, name_of, type_of
 from spg99.engine.values import (

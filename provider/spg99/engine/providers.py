@@ -7,10 +7,10 @@ import threading
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from spg99.engine.children import Attached, Child
 from spg99.engine.decide import Kind
 from spg99.engine.failure import StepFailed
 from spg99.engine.plugins import attached_port, command_of
-from spg99.engine.processes import Attached, Child
 from spg99.engine.project import package_config
 from spg99.engine.provider import Provider
 from spg99.engine.run import Run

@@ -4,7 +4,7 @@
 from spg99.postgres.accounts import Account, prepare_account, require_reachable, service_account
 from spg99.postgres.binaries import Binaries, find_binaries
 from spg99.postgres.cluster import Cluster
-from spg99.postgres.processes import Exit, Running
+from spg99.postgres.postmaster import Exit, Running
 
 __all__ = [
     "Account",

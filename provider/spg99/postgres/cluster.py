@@ -1,5 +1,5 @@
 """One cluster on disk: make it, start it, wait until it answers, stop it. Here: PostgreSQL's own rules for that.
-Not here: its settings and whose it is (callers), what processes look like (processes.py)."""
+Not here: its settings and whose it is (callers), what processes look like (postmaster.py)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from typing import Any, Final, Literal
 from spg99 import faults
 from spg99.atomic_write import install_folder, sync_file_system
 from spg99.errors import BadRequest, CannotWake, Conflict, Internal
-from spg99.postgres import processes
+from spg99.postgres import postmaster
 from spg99.postgres.accounts import Account, make_folder, require_reachable, take_over
 from spg99.postgres.binaries import Binaries
 from spg99.postgres.locks import locked
 from spg99.postgres.logfile import complaint_in, last_words, read_since
+from spg99.postgres.postmaster import Exit, Running
 from spg99.postgres.preload import Preload
-from spg99.postgres.processes import Exit, Running
 from spg99.postgres.socket_folder import SOCKET_PATH_BYTES_MAX
 
 ADMIN_ROLE: Final = "spg99_admin"
@@ -148,8 +148,8 @@ class Cluster:
 
     def adopt(self) -> Running | None:
         """The postmaster that runs in this data folder, whoever started it; None when none does."""
-        seen = processes.read_pid_file(self.data_dir)
-        return processes.living(seen.pid, self.data_dir) if seen is not None else None
+        seen = postmaster.read_pid_file(self.data_dir)
+        return postmaster.living(seen.pid, self.data_dir) if seen is not None else None
 
     async def wait_ready(self, *, timeout_seconds: float = START_SECONDS) -> Running:
         """Waits until a cluster that is being started (by whomever) serves."""
@@ -164,7 +164,7 @@ class Cluster:
         if running is None:
             return Exit(self._child.poll() if self._child is not None else None)
         child = self._child if self._child is not None and self._child.pid == running.pid else None
-        return await processes.wait_end(running.pid, child)
+        return await postmaster.wait_end(running.pid, child)
 
     async def stop(self, mode: StopMode = "fast", *, timeout_seconds: float = 30.0) -> None:
         """Stops PostgreSQL and leaves no process and no socket; one that does not run is stopped already.
@@ -174,7 +174,7 @@ class Cluster:
         """
         running = self.adopt()
         if running is not None:
-            everyone = processes.family(running.pid)
+            everyone = postmaster.family(running.pid)
             steps: list[tuple[int, float]] = [(_STOP_SIGNAL[mode], timeout_seconds), (signal.SIGQUIT, 5.0)]
             for sign, seconds in steps:
                 with contextlib.suppress(ProcessLookupError):
@@ -182,9 +182,9 @@ class Cluster:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wait_end(), seconds)
                     break
-            await processes.kill_all([process for process in everyone if process.is_running()])
-        elif (self.data_dir / processes.PID_FILE).exists():
-            await processes.kill_all(processes.leftovers(self.data_dir))  # its postmaster was killed
+            await postmaster.kill_all([process for process in everyone if process.is_running()])
+        elif (self.data_dir / postmaster.PID_FILE).exists():
+            await postmaster.kill_all(postmaster.leftovers(self.data_dir))  # its postmaster was killed
         if self._child is not None:
             self._child.poll()
         shutil.rmtree(self.socket_dir, ignore_errors=True)
@@ -244,11 +244,11 @@ class Cluster:
             )
         if (running := self.adopt()) is not None:
             raise Conflict(f"PostgreSQL runs already in {self.data_dir} (pid {running.pid}).")
-        pid_file = self.data_dir / processes.PID_FILE
+        pid_file = self.data_dir / postmaster.PID_FILE
         if pid_file.exists():
             # Left by a kill or a power cut. PostgreSQL removes it only if no process of our user has that pid by now,
             # which after a reboot one may well have.
-            await processes.kill_all(processes.leftovers(self.data_dir))
+            await postmaster.kill_all(postmaster.leftovers(self.data_dir))
             pid_file.unlink(missing_ok=True)
         if self.socket_dir.exists():
             shutil.rmtree(self.socket_dir)
@@ -282,12 +282,12 @@ class Cluster:
         while time.monotonic() < deadline:
             if child is not None and child.poll() is not None:
                 raise CannotWake(Exit(child.returncode).sentence())
-            seen = processes.read_pid_file(self.data_dir)
+            seen = postmaster.read_pid_file(self.data_dir)
             if seen is not None and seen.pid == pid and seen.status == "ready":
-                if (running := processes.living(pid, self.data_dir)) is not None:
+                if (running := postmaster.living(pid, self.data_dir)) is not None:
                     return running
                 raise CannotWake("PostgreSQL ended right after its start.")
-            if child is None and processes.living(pid, self.data_dir) is None:
+            if child is None and postmaster.living(pid, self.data_dir) is None:
                 raise CannotWake("PostgreSQL ended during its start.")
             await asyncio.sleep(0.001)
         raise CannotWake(f"It was not ready after {timeout_seconds:.0f} s.")
@@ -301,7 +301,7 @@ class Cluster:
     async def _give_up(self) -> None:
         child = self._child
         if child is not None and child.poll() is None:
-            await asyncio.shield(processes.kill_all(processes.family(child.pid)))
+            await asyncio.shield(postmaster.kill_all(postmaster.family(child.pid)))
             child.poll()
         shutil.rmtree(self.socket_dir, ignore_errors=True)
 

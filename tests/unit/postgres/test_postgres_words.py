@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spg99.postgres.logfile import cause_of_end, complaint_in, last_words, read_since
-from spg99.postgres.processes import Exit, PidFile, parse_pid_file
+from spg99.postgres.postmaster import Exit, PidFile, parse_pid_file
 
 READY = "4711\n/d/pgdata\n1795200000\n5432\n/d/run/x\n\n  5432001         7\nready   \n"
 
