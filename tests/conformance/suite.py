@@ -26,6 +26,7 @@ from conformance.tools import Answer, Declared, Ref, Tool
 from conformance.values import a_change_of, good_values
 from house import wait_for
 from proof.server import API_KEY, SECRET, Server, running
+from spg99.declarer import HEADER, parsed
 from spg99.shapes import Field, Noun
 
 Labels = dict[str, dict[str, Field]]
@@ -79,12 +80,14 @@ class Story:
         self.kind, self._folder = kind, folder
         self._chapters = itertools.count(1)
         self._open: list[Any] = []
+        self.servers: list[Server] = []
         self.told: dict[str, Any] = {}
 
     def _stage(self) -> tuple[Server, Tool]:
         """A Control Plane and a tool of this chapter's own."""
         serving = running(PACKAGE, also=ALSO_MOUNTED)
         server = serving.__enter__()
+        self.servers.append(server)
         tool = self.kind(self._folder / f"chapter{next(self._chapters)}", server.url)
         self._open += [lambda: serving.__exit__(None, None, None), tool.close]
         return server, tool
@@ -605,6 +608,26 @@ def test_a_kill_in_the_middle_makes_no_second_object(story: Story) -> None:
         # The provider of these tests outlives the killed CLI, so its creates are still somebody's: what exists is named, and how
         # it is taken in. The Terraform room kills real providers.
         assert "import" in chapter["apply"].text
+
+
+@pytest.mark.timeout(600)  # it may be the first to ask for two chapters
+def test_every_create_and_change_says_which_stack_or_state_declares_it(story: Story) -> None:
+    story.life["apply"].well()
+    assert story.updates.answers
+    asked = [request for server in story.servers for request in server.requests if request.method in ("POST", "PATCH")]
+    assert {request.method for request in asked} == {"POST", "PATCH"}
+    for request in asked:
+        header = request.headers[HEADER.lower()]
+        declarer = parsed(header)
+        family = "terraform" if story.kind.name in ("terraform", "opentofu") else "pulumi"
+        assert declarer.state.startswith(f"{family}:")
+        assert declarer.tool.startswith(("terraform", "opentofu") if family == "terraform" else "pulumi-")
+        assert bool(declarer.resource) == (family == "pulumi"), "Terraform does not tell"
+        assert API_KEY not in header and SECRET not in header
+    # Each stack of the suite is one, from run to run.
+    for server in story.servers:
+        states = {parsed(found).state for request in server.requests if (found := request.headers.get(HEADER.lower()))}
+        assert len(states) <= 1, states
 
 
 def test_no_secret_stands_in_a_command_line(story: Story) -> None:
