@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY, type_token
 from spg99.commands.orphans.rules import Declared, State
-from spg99.commands.orphans.taking_in import pending_commands, taking_in
+from spg99.commands.orphans.taking_in import commands_for_pending, taking_in
 from spg99.engine import urns
 from spg99.engine.importing import parse
 from spg99.resources import Database, Resource, Size, Tenant, TenantState
@@ -96,9 +97,17 @@ def test_each_keeps_its_name_in_the_program() -> None:
     assert [(each["name"], each["id"]) for each in content["resources"]] == [("one", "acme"), ("two", "acme/app")]
 
 
-def test_pulumis_own_command_is_named_for_pending_creates_only() -> None:
+@pytest.mark.parametrize("in_files", [True, False])
+@pytest.mark.parametrize(("made", "noted"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_every_pending_note_and_every_object_has_a_command_and_nothing_else_has(
+    in_files: bool, made: int, noted: int
+) -> None:
     urn = urns.make("dev", "shop", "spg99:index:Tenant", "acme", ROOT)
-    state = State("pulumi", pending=(urn,))
-    assert pending_commands([declared(urn), declared(urn + "2")], state) == [
-        f"pulumi refresh --import-pending-creates '{urn}' --import-pending-creates 'acme'"
-    ]
+    state = State("pulumi", pending=(*[urn][:made], *["other"][:noted]))
+    commands = commands_for_pending([declared(urn)], state, in_files=in_files, options=" --stack dev")
+    # Our engine writes a stack in files and drops the note with it; elsewhere Pulumi imports, and the note stays until it is told.
+    assert [each for each in commands if each.startswith("spg99 orphans --import")] != [] or not made
+    assert any("pulumi import --file" in each for each in commands) == (bool(made) and not in_files)
+    assert any("--clear-pending-creates" in each for each in commands) == bool(noted or (made and not in_files))
+    assert all("--stack dev" in each for each in commands)
+    assert bool(commands) == bool(made or noted)
