@@ -9,7 +9,7 @@ WORKERS ?= 2
 BY_FILE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # ruff and mypy get no second chance
-.PHONY: failed-again help setup demo demo-terraform dev check test test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist cli-tools lock clean
+.PHONY: failed-again help setup demo demo-terraform dev check test test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools lock clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
@@ -27,7 +27,7 @@ dev: setup ## the platform on this machine, until Ctrl-C
 
 check: setup ## before every commit, in a minute: lint, types, import contracts, unit tests with few examples each
 	@$(MAKE) --no-print-directory lint
-	SPG99_EXAMPLES=few $(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not long and not slow" tests/unit
+	SPG99_EXAMPLES=few $(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not long" tests/unit
 
 test: setup ## lint, types, import contracts and all tests but the long ones
 	@scripts/test-packages
@@ -56,6 +56,9 @@ faults: setup ## the long fault runs (many minutes)
 	$(PYTEST) -s tests/faults
 	$(PYTEST) -s -m long tests/integration tests/conformance tests/scenarios
 
+bounds: setup ## quick tests and one walk with the lowest versions of the dependencies that pyproject.toml allows (a few minutes)
+	@scripts/bounds lowest
+
 bench: setup ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
@@ -74,6 +77,8 @@ cli-tools: ## Pulumi's CLI, OpenTofu and tfplugindocs for the tests that want th
 lock: setup ## resolve the dependencies again
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --resolution lowest-direct --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q -o requirements-lowest.lock
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

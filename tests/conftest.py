@@ -1,4 +1,4 @@
-"""What every test may ask for: a data folder that PostgreSQL's user can reach. Not here: starting anything."""
+"""What every test may ask for: a data folder that PostgreSQL's user can reach, and the platform. Not here: what a room has for itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from house import House, a_house
 from kit.examples import few_are_enough
 from kit.order import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401  - hooks are found here
 from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401
@@ -41,3 +42,13 @@ def session_data_dir() -> Iterator[Path]:
     path.chmod(0o711)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    """The whole platform, really running: one for all tests of a worker that leave it standing (a start costs 4 s of two cores).
+
+    Each takes names of its own. Rooms that break it, or start it otherwise, have a fixture of this name of their own.
+    """
+    with a_house() as running:
+        yield running

@@ -24,6 +24,8 @@ import psutil
 import psycopg
 
 from kit.waits import wait_for
+from spg99.commands.dev_folder import DevFolder
+from spg99.commands.env import variables
 
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
@@ -61,10 +63,9 @@ class House:
                 env={**os.environ, **self.extra},
             )
         wait_for("spg99 dev to be ready", lambda: ready.exists() or self._fail_if_dead(), seconds=seconds)
-        out = subprocess.run(
-            [BIN / "spg99", "env", "--data-dir", self.data_dir, "--json"], check=True, capture_output=True, text=True
-        )
-        self.env = json.loads(out.stdout)
+        self.env = variables(
+            DevFolder(self.data_dir)
+        )  # what `spg99 env` prints, without a process (test_dev*.py run that)
         return self
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A house for the run, and a stack for each test and engine."""
+"""A stack for each test and engine."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from conformance.stacks import Stack, engines
-from house import House, a_house
+from house import House
 
 pytest.register_assert_rewrite("conformance.suite")
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def house() -> Iterator[House]:
-    """The whole platform, really running."""
-    with a_house() as running:
-        yield running
 
 
 @pytest.fixture(params=engines())

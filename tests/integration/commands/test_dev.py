@@ -115,21 +115,11 @@ def test_what_is_killed_comes_back_under_the_same_address(house: House) -> None:
         wait_for(f"a new {name}", lambda name=name, before=before: pid_of(house, name) not in (0, before))
         wait_for(f"the database to answer after {name} was killed", serves, seconds=60)
         assert house.dsn() == dsn
-    house.stop()
-    nothing_left(house)
-
-
-def test_a_killed_postmaster_of_the_catalogue_comes_back(house: House) -> None:
-    house.start()
     (postmaster,) = [p for p in house.processes("catalogue", "-D") if p.name() == "postgres"]
     postmaster.kill()
-
-    def answers() -> bool:
-        with contextlib.suppress(Exception):
-            return house.api("GET", "/account").status_code == 200
-        return False
-
-    wait_for("the API to answer again", answers, seconds=30)
+    wait_for("another postmaster of the catalogue", lambda: not postmaster.is_running())
+    wait_for("the database to answer after the catalogue's postmaster was killed", serves, seconds=60)
+    assert house.dsn() == dsn
     house.stop()
     nothing_left(house)
 
@@ -150,7 +140,7 @@ def test_killing_dev_itself_leaves_nothing_and_the_next_one_works(house: House) 
     nothing_left(house)
 
 
-def test_it_may_be_started_as_a_module(house: House) -> None:
+def test_it_may_be_started_as_a_module_and_a_second_one_in_the_same_folder_is_refused(house: House) -> None:
     ready = house.data_dir / "ready.json"
     with (house.data_dir / "dev.log").open("ab") as log:
         house.process = subprocess.Popen(
@@ -160,6 +150,12 @@ def test_it_may_be_started_as_a_module(house: House) -> None:
             stderr=log,
         )
     wait_for("spg99 dev to be ready", lambda: ready.exists() or house._fail_if_dead(), seconds=60)
+    second = subprocess.run(
+        [BIN / "spg99", "dev", "--data-dir", house.data_dir, *PORTS], capture_output=True, text=True, timeout=30
+    )
+    assert second.returncode == 1
+    assert f"error: Another `spg99 dev` (pid {house.process.pid}) already runs" in second.stderr
+    assert refuses(house.dev()["api_port"]) is False
     house.process.send_signal(signal.SIGTERM)
     assert house.process.wait(timeout=30) == 0
     nothing_left(house)
@@ -235,19 +231,6 @@ def test_closing_the_terminal_leaves_nothing(house: House) -> None:
     assert ready.exists()
     os.close(terminal)  # SIGHUP, and every further line that anybody writes fails
     house.process.wait(timeout=40)
-    nothing_left(house)
-
-
-def test_a_second_dev_in_the_same_folder_is_refused(house: House) -> None:
-    house.start()
-    second = subprocess.run(
-        [BIN / "spg99", "dev", "--data-dir", house.data_dir, *PORTS], capture_output=True, text=True, timeout=30
-    )
-    assert second.returncode == 1
-    assert house.process is not None
-    assert f"error: Another `spg99 dev` (pid {house.process.pid}) already runs" in second.stderr
-    assert house.api("GET", "/account").status_code == 200
-    house.stop()
     nothing_left(house)
 
 

@@ -6,20 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from house import BIN, House, a_house, wait_for
-
-
-@pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with a_house("--api-port", "0", "--gateway-port", "0") as running:
-        yield running
-
+from house import BIN, House, wait_for
 
 Done = subprocess.CompletedProcess[str]
 
