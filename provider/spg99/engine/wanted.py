@@ -86,7 +86,7 @@ def from_request(request: Any, stack: str, project: str) -> Wanted:
         (request.replace_with, "the option `replace_with`"),
         (request.envVarMappings, "the option `env_var_mappings`"),
         (request.packageRef, "parameterized packages"),
-        (getattr(request, "state_migrations", ()), "state migrations"),  # new in 3.260: an older SDK cannot ask for it
+        (request.state_migrations, "state migrations"),
         (request.type.startswith("pulumi:pulumi:") and request.custom, f"the built-in resource {request.type}"),
     ):
         if refused:
