@@ -49,7 +49,7 @@ def seconds(results: Iterable[Path]) -> dict[str, int]:
 
 
 def _known() -> dict[str, int]:
-    lines = (line.split() for line in SECONDS.read_text().splitlines())
+    lines = (line.split() for line in SECONDS.read_text().splitlines() if not line.startswith("#"))
     return {name: int(taken) for taken, name in lines}
 
 

@@ -117,6 +117,17 @@ class Server:
         with self._lock:
             self._faults.clear()
 
+    def reset(self) -> None:
+        """As new, but for its address."""
+        with self._lock:
+            for timer in self._timers:
+                timer.cancel()
+            for held in (self._timers, self._faults, self.objects, self.requests, self._answers):
+                held.clear()
+            self.created = 0
+            self.settle_seconds = self.delete_seconds = 0.0
+            self.fail_reason, self.events_refused = None, False
+
     def change(self, noun: str, human_id: str, **values: Any) -> None:
         with self._lock:
             self.objects[noun, human_id].update(values)
