@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from integration.bridges.plane_stub import API_KEY, Plane
@@ -114,6 +115,25 @@ def test_a_refused_replacement_stops_the_preview(project: Project, plane: Plane)
     agreed = renamed.replace('name="bills"', 'name="bills", allow_replacement=True')
     project.run(run_up, agreed)
     assert set(plane.objects) == {("tenant", "acme"), ("database", "acme/bills")}
+
+
+def test_a_wrong_import_of_a_protected_database_changes_nothing(project: Project, plane: Plane) -> None:
+    """The state has acme/app, protected; the program says import_="acme/other", and then name="other"."""
+    text = """
+        acme = Tenant("acme", name="acme")
+        Database("app", tenant=acme.name, name="{name}", opts=Opts(protect=True{more}))
+    """
+    project.run(run_up, text.format(name="app", more=""))
+    headers = {"Authorization": f"Bearer {API_KEY}", "Idempotency-Key": "by-hand"}
+    httpx.post(f"{plane.url}/tenants/acme/dbs", json={"name": "other"}, headers=headers).raise_for_status()
+    there, state = set(plane.objects), project.state_text
+    for name, more in (("app", ', import_="acme/other"'), ("other", ', import_="acme/other"'), ("other", "")):
+        for operation in (run_preview, run_up):
+            result = project.run(operation, text.format(name=name, more=more), ok=False)
+            assert any(failure.urn.endswith("::app") for failure in result.failures)
+            assert project.state_text == state and set(plane.objects) == there
+    assert changes(project.run(run_up, text.format(name="app", more=""))) == {}
+    assert plane.count("DELETE", "") == 0
 
 
 def test_all_errors_of_a_check_come_at_once(project: Project) -> None:

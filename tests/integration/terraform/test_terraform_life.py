@@ -456,6 +456,23 @@ def test_the_new_one_may_be_made_first(work: Workspace, server: Server, lamp: Te
     assert list(server.objects) == [("gadget", "top/torch")] and work.plan().is_empty
 
 
+@pytest.mark.parametrize("refresh", ["true", "false"])
+@pytest.mark.parametrize("agreed", [False, True])
+def test_an_order_to_replace_with_the_new_one_first_keeps_it(
+    work: Workspace, server: Server, lamp: Text, agreed: bool, refresh: str
+) -> None:
+    """`-replace` and create_before_destroy: the name is taken by the very object, which no create may answer as new."""
+    first = "  lifecycle {\n    create_before_destroy = true\n  }\n"
+    work.write(lamp(allow_replacement=agreed, extra=first)).apply()
+    was = work.values(IT)["gadget_id"]
+    said = work.run(
+        "apply", "-auto-approve", "-no-color", f"-refresh={refresh}", f"-replace={IT}", "-input=false", check=False
+    )
+    assert said.code == 1 and "top/lamp" in said.text and "exists" in said.text
+    assert work.values(IT)["gadget_id"] == was and list(server.objects) == [("gadget", "top/lamp")]
+    assert work.plan().is_empty and server.count("DELETE", "") == 0
+
+
 def test_a_refresh_alone_shows_drift_and_changes_nothing(work: Workspace, server: Server, lamp: Text) -> None:
     work.write(lamp()).apply()
     server.change("gadget", "top/lamp", note="foreign")
