@@ -142,7 +142,9 @@ failures = st.dictionaries(
     st.sampled_from(["refused", "lost before", "lost after", "partly"]),
     max_size=2,
 )
-runs = st.lists(st.tuples(programs, failures, st.sampled_from([0, 0, 0, 1, 2, 3, 4])), min_size=1, max_size=4)
+ways = st.sampled_from(["up", "up", "up", "up", "only a", "destroy"])
+"""A whole program, its part that is targeted, or the deletion of everything without a program."""
+runs = st.lists(st.tuples(programs, failures, st.sampled_from([0, 0, 0, 1, 2, 3, 4]), ways), min_size=1, max_size=4)
 
 
 def wanted_of(name: str, props: dict[str, Any]) -> Wanted:
@@ -159,13 +161,13 @@ def wanted_of(name: str, props: dict[str, Any]) -> Wanted:
     )
 
 
-def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, Any], fails_at: int) -> Run:
+def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, Any], fails_at: int, way: str) -> Run:
     crypter = Crypter("x", None)
     base = load_deployment(stack.read(), crypter.decrypt)
     run = Run(
         project=Project(folder, folder / "Pulumi.yaml", "p", "python", {}, folder, None, {}, {}, folder),
         stack="dev",
-        options=Options(parallel=1),
+        options=Options(parallel=1, targets=(lambda urn: urn.endswith("::a")) if way == "only a" else None),
         config={},
         environment={},
         snapshot=Snapshot(base, crypter, FullDisk(stack, fails_at)),  # type: ignore[arg-type]
@@ -174,10 +176,13 @@ def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, A
         cwd=folder,
     )
     providers: Any = OneProvider(world)
-    for name in sorted(program):
-        register(run, providers, wanted_of(name, program[name]))
-    if not run.result.failures:
-        delete_all(run, providers, leftovers(run))
+    if way == "destroy":
+        delete_all(run, providers, run.snapshot.resources())
+    else:
+        for name in sorted(program):
+            register(run, providers, wanted_of(name, program[name]))
+        if not run.result.failures:
+            delete_all(run, providers, leftovers(run))
     if run.dirty:
         try:
             run.snapshot.save()
@@ -201,11 +206,12 @@ def test_the_state_holds_only_what_was_decided(tmp_path_factory: pytest.TempPath
     stack = backend.stack("p", "dev")
     stack.create()
     world = World({"theirs-1": {"text": "x", "kind": "k", "place": "p"}})
-    for program, fails, fails_at in runs:
+    for written, fails, fails_at, way in runs:
+        program = {} if way == "destroy" else written
         before = load_deployment(stack.read(), str).resources
         objects = set(world.objects)
         world.fails, world.deleted = dict(fails), []
-        run = carry_out(folder, world, stack, program, fails_at)
+        run = carry_out(folder, world, stack, program, fails_at, way)
         after = load_deployment(stack.read(), str).resources
         done = {(step.kind, step.urn) for step in run.result.steps if step.error is None}
         check_protected(before, program, world)
