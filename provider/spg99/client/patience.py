@@ -2,8 +2,9 @@
 
 Without patience a request is given up after a few attempts. A bridge has a time limit for each resource and would rather wait
 for a Control Plane that is being restarted than fail a hundred of them: inside `patient(...)` what was not sent, or may be
-repeated, is tried until then. It holds for all requests of the same asyncio task, and only once the Control Plane has
-answered something: a first contact that fails is more likely a wrong URL.
+repeated, is tried until then. It holds for all requests of the same asyncio task. Until the Control Plane has answered this
+process something, patience is short: a first contact that fails is as likely a wrong URL as a restart (which takes some 2 s),
+and a tool may be several processes (Terraform's apply has not heard what its plan heard).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+FIRST_CONTACT_SECONDS = 10.0
+"""For all first requests of a process together: longer than a restart on a busy machine, short enough to find a wrong URL by."""
 REPORT_SECONDS = 5.0
 """Between two lines of progress of one caller."""
 SLICE_SECONDS = 0.25

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +54,8 @@ class Transport:
         self.attempts_max = attempts_max
         self.timeout_seconds = timeout_seconds
         self._reached = False
+        self._missed_at: float | None = None
+        """When the first request of this process got no answer, on `time.monotonic()`'s clock."""
         self._request_id_of = request_id_of
         headers = {"Accept": "application/json", "User-Agent": user_agent or f"spg99/{__version__}"}
         verify = _trusting(url, ca_file)
@@ -124,8 +128,8 @@ class Transport:
             # The server may have carried it out; then its next answer tells of this very call.
             may_be_ours = may_be_ours or not isinstance(outcome, retry.NotSent)
             is_lost = is_lost or (isinstance(outcome, retry.Lost) and method != "GET")
-            waiting = patience.current() if self._reached else None
-            left = None if waiting is None else waiting.seconds_left()
+            waiting = patience.current()
+            left = None if waiting is None else min(waiting.seconds_left(), self._seconds_to_find())
             pause = None if outcome is None else self.pause(outcome, is_repeatable=again, attempt=attempt, left=left)
             if pause is None or outcome is None:
                 raise answers.unsure(result) if is_lost else result
@@ -133,6 +137,14 @@ class Transport:
                 await asyncio.sleep(pause)
             elif not await waiting.sleep(pause, f"{retry.in_words(outcome)} the Control Plane at {self.address}"):
                 raise answers.unsure(result) if is_lost else result
+
+    def _seconds_to_find(self) -> float:
+        """What is left for the first contact of this process, however many wait for it; without end once it was made."""
+        if self._reached:
+            return math.inf
+        now = time.monotonic()
+        self._missed_at = self._missed_at or now
+        return max(0.0, self._missed_at + patience.FIRST_CONTACT_SECONDS - now)
 
     def pause(
         self, outcome: retry.Outcome, *, is_repeatable: bool, attempt: int, left: float | None = None
