@@ -5,11 +5,11 @@ Not here: answering (control_plane/serving/problems.py, gateway/session.py, brid
 and logged where it is handled. A message never holds a secret.
 
     Spg99Error
-      BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · PreconditionFailed 412 · PayloadTooLarge 413
+      BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · PreconditionFailed 412 · PayloadTooLarge 413
       Conflict 409 (LimitExceeded, OperationDisabled, WrongState)
       TooManyRequests 429
       Internal 500
-      Unavailable 503 (NoRoom, CannotWake, Unreachable)
+      Unavailable 503 (CannotWake, Unreachable)
 """
 
 from __future__ import annotations
@@ -100,6 +100,12 @@ class NotFound(Spg99Error):
     code, fault, http_status, sqlstate = "NotFound", Fault.USER, 404, "3D000"
 
 
+class MethodNotAllowed(Spg99Error):
+    """This path exists, but not with this method."""
+
+    code, fault, http_status, sqlstate = "MethodNotAllowed", Fault.USER, 405, "0A000"
+
+
 class Conflict(Spg99Error):
     """The request contradicts what exists."""
 
@@ -162,12 +168,6 @@ class Unavailable(Spg99Error):
     """The service cannot answer right now. Retry in a moment."""
 
     code, http_status, sqlstate, retryable = "Unavailable", 503, "57P03", True
-
-
-class NoRoom(Unavailable):
-    """No node has room for this database right now. Retry in a minute."""
-
-    code = "NoRoom"
 
 
 class CannotWake(Unavailable):

@@ -20,7 +20,6 @@ from spg99.errors import (
     CannotWake,
     Forbidden,
     Internal,
-    NoRoom,
     NotFound,
     Spg99Error,
     TooManyRequests,
@@ -61,7 +60,7 @@ class Held:
 
 def is_outage(error: Spg99Error) -> bool:
     """Whether the Control Plane failed to answer, rather than answered."""
-    if isinstance(error, CannotWake | NoRoom):
+    if isinstance(error, CannotWake):
         return False
     return isinstance(error, Unavailable | Internal | TooManyRequests) or type(error) is Spg99Error
 

@@ -17,6 +17,8 @@ from pydantic import Field
 
 from spg99.protocol import Message
 
+CONNECT_SECONDS_MAX: Final = 60.0
+"""No connect waits longer for a database, whatever is asked."""
 CHANGES_KEEP_ALIVE_SECONDS: Final = 4.0
 """How often the stream of changes says at least that it stands; two such times may pass between two words."""
 CHANGES_SILENCE_SECONDS: Final = 12.0
@@ -66,7 +68,7 @@ class ConnectRequest(Message):
     tenant_id: str
     database: str
     wait_seconds: float = 25.0
-    """How long the answer may take; after it: CannotWake with the reason."""
+    """How long the answer may take (`CONNECT_SECONDS_MAX` at most); after it: CannotWake with the reason."""
     client_addr: str | None = None
     """Address of the client that came first: events that follow from this request name it."""
 

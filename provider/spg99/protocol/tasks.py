@@ -1,5 +1,6 @@
-"""Every order an agent may get, each declared once: what is ordered, what is answered, how long it may wait, why it may
-come twice, who may answer. Control Plane and agent read the same table.
+"""Every order an agent may get, each declared once: what is ordered, what is answered, how long it may wait. Every one may come
+twice, after a lost answer or an agent's death, and says what it does then. Only the node that it was given to may answer.
+Control Plane and agent read the same table.
 
 Here: kinds of tasks and their messages. Not here: how tasks travel (node.py), the queue (the Control Plane's), carrying
 them out (node/handlers.py). A new kind is a declaration here and a handler there; a test sees to it that none is missing.
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -40,7 +41,7 @@ class Done(Message):
 
 
 class TimelineCreate(Order):
-    """Lay down the files of a new timeline."""
+    """Lay down the files of a new timeline. Again: one that is there is a success; half of one is removed and made anew."""
 
     database_name: str
     pg_user: str
@@ -48,11 +49,12 @@ class TimelineCreate(Order):
 
 
 class TimelineDelete(Order):
-    """Remove the files of a timeline."""
+    """Remove the files of a timeline. Again: one that is not there is a success."""
 
 
 class ComputeStart(Order):
-    """Start a compute for a timeline."""
+    """Start a compute for a timeline. Again: one that runs with the same compute id is a success; a compute that has ended is
+    never started again."""
 
     compute_id: str
     db_id: str
@@ -76,7 +78,7 @@ class ComputeStarted(Message):
 
 
 class ComputeStop(Order):
-    """Stop a compute."""
+    """Stop a compute. Again: one that does not run is a success."""
 
     compute_id: str
     mode: str = "fast"
@@ -106,10 +108,6 @@ class TaskDeclaration:
     result: type[Message]
     waits_for: timedelta
     """How long the order waits for an agent to begin it."""
-    repeated: str
-    """What it does when it is carried out again, after a lost answer or an agent's death."""
-    answered_by: Literal["node"] = "node"
-    """The identity it was given to, of this kind; nobody else's answer counts."""
 
     def read_order(self, payload: Mapping[str, Any]) -> Order:
         """The order in a task. Raises BadRequest that names the wrong fields."""
@@ -145,28 +143,24 @@ TASKS: Final[Mapping[TaskKind, TaskDeclaration]] = {
             TimelineCreate,
             Done,
             waits_for=_SOON,
-            repeated="A timeline that is there is a success; half of one is removed and made anew.",
         ),
         TaskDeclaration(
             TaskKind.TIMELINE_DELETE,
             TimelineDelete,
             Done,
             waits_for=_LATE_IS_STILL_RIGHT,
-            repeated="A timeline that is not there is a success.",
         ),
         TaskDeclaration(
             TaskKind.COMPUTE_START,
             ComputeStart,
             ComputeStarted,
             waits_for=_SOON,
-            repeated="One that runs with the same compute id is a success; a compute that has ended is never started again.",
         ),
         TaskDeclaration(
             TaskKind.COMPUTE_STOP,
             ComputeStop,
             ComputeStopped,
             waits_for=_LATE_IS_STILL_RIGHT,
-            repeated="A compute that does not run is a success.",
         ),
     )
 }

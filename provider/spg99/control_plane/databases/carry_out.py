@@ -21,7 +21,7 @@ from spg99.control_plane.records import audit, operations, policies
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, Conflict
-from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, TaskKind, TimelineCreate, TimelineDelete
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, TimelineCreate, TimelineDelete
 from spg99.resources import DatabaseState as State
 from spg99.resources import Size
 
@@ -76,7 +76,7 @@ async def carry_out(
 async def _create_timeline(tx: Transaction, row: DatabaseRow, action: a.CreateTimeline, now: datetime) -> DatabaseRow:
     await storage.place_timeline(tx, row.timeline_id, action.node_id)
     order = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name, pg_user=row.pg_user)
-    await fleet.enqueue_task(tx, TaskKind.TIMELINE_CREATE, order, node_id=action.node_id, db_id=row.db_id, now=now)
+    await fleet.enqueue_task(tx, order, node_id=action.node_id, db_id=row.db_id, now=now)
     faults.point("create.ordered")
     return row if action.event is None else await apply(tx, row, action.event)
 
@@ -111,9 +111,7 @@ async def _start_compute(
             org_id=row.org_id,
         ),
     )
-    await fleet.enqueue_task(
-        tx, TaskKind.COMPUTE_START, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now
-    )
+    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
     row = await apply(
         tx, row, action.event, compute_id=compute_id, writer_term=writer_term, attempt_count=action.attempt_count
     )
@@ -155,9 +153,7 @@ async def _stop_compute(
         mode=action.mode,
         only_if_unused=action.event is not None,
     )
-    await fleet.enqueue_task(
-        tx, TaskKind.COMPUTE_STOP, order, node_id=node_id, db_id=row.db_id, compute_id=compute.compute_id, now=now
-    )
+    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=row.db_id, compute_id=compute.compute_id, now=now)
     # While it is being deleted every order that goes out clears the failure before, see deletion.py.
     row = dataclasses.replace(row, retry_at=None) if action.event is None else await apply(tx, row, action.event)
     faults.point("sleep.ordered")
@@ -196,7 +192,7 @@ async def _delete_timeline(tx: Transaction, row: DatabaseRow, view: DatabaseView
     assert node_id is not None, "there is something to delete"
     await storage.mark_timeline(tx, row.timeline_id, "deleting")
     order = TimelineDelete(timeline_id=row.timeline_id)
-    await fleet.enqueue_task(tx, TaskKind.TIMELINE_DELETE, order, node_id=node_id, db_id=row.db_id, now=now)
+    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=row.db_id, now=now)
     faults.point("delete.ordered")
     return dataclasses.replace(row, retry_at=None)
 

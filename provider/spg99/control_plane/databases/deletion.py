@@ -29,8 +29,6 @@ CANCELLED = "The database is being deleted."
 
 def decide(view: DatabaseView, now: datetime) -> Decision:
     """The next step of removing a database."""
-    if view.node is not None and view.node.status == "gone":
-        return act(Remove(), "Its node is gone with everything on it.")
     if view.compute is not None and not view.compute.ended:
         return _compute(view, now)
     if view.timeline.node_id is None or view.timeline.state == "gone":

@@ -119,8 +119,8 @@ with moved as (
 update databases d
    set reconcile_at = case when d.reconcile_at is not null then %(now)s::timestamptz end,
        idle_since = case when d.idle_since is not null then %(now)s::timestamptz end,
-       retry_at = case when d.retry_at is not null then least(d.retry_at, %(now)s::timestamptz + interval '5 minutes') end,
-       wanted_until = case when d.wanted_until is not null then least(d.wanted_until, %(now)s::timestamptz + interval '1 minute') end,
+       retry_at = case when d.retry_at is not null then least(d.retry_at, %(retry_at_most)s::timestamptz) end,
+       wanted_until = case when d.wanted_until is not null then least(d.wanted_until, %(wanted_at_most)s::timestamptz) end,
        last_used_at = case when d.last_used_at is not null then least(d.last_used_at, %(now)s::timestamptz) end
   from moved where moved.db_id = d.db_id;
 
@@ -162,14 +162,6 @@ select storage_state as state, count(*)::integer as databases from databases whe
 
 -- delete_database
 delete from databases where db_id = %(db_id)s;
-
--- note_start_wanted
--- What is idle is as if it had just been used; after a failed start somebody waits, so it is tried again soon.
-update databases
-   set idle_since = case when state = 'idle' then clock_timestamp() end,
-       wanted_until = case when state = 'error' then greatest(wanted_until, clock_timestamp() + interval '10 seconds')
-                           else wanted_until end
- where db_id = %(db_id)s;
 
 -- insert_compute
 insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state)

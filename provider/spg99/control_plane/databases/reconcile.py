@@ -39,7 +39,7 @@ LEASE_SECONDS_ASSUMED = 15
 """Until the policy has been read."""
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-_log = log.get("lifecycle")
+_log = log.get("databases")
 
 
 class Reconciler:

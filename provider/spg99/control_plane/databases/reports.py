@@ -19,7 +19,7 @@ from spg99.protocol.tasks import find_declaration
 MISSING_AFTER = timedelta(seconds=10)
 """A compute younger than this may be missing in a heartbeat that was written before it ran."""
 
-_log = log.get("lifecycle")
+_log = log.get("databases")
 
 
 class Reports:
@@ -39,9 +39,15 @@ class Reports:
         async with self._store.transaction() as tx:
             task = await fleet.find_task(tx, task_id)
             if task is None:
-                raise NotFound("This task is not known.")
+                raise NotFound(
+                    f"Task {task_id} is not known: its record is gone, or it is of another catalogue. Drop the result.",
+                    details={"task_id": task_id},
+                )
             if task.node_id != node.node_id:
-                raise Forbidden("This task is held by another identity.")
+                raise Forbidden(
+                    f"Task {task_id} is held by another identity. Drop the result, or give this node an identity of its own.",
+                    details={"task_id": task_id},
+                )
             if result.succeeded and (declared := find_declaration(task.kind)) is not None:
                 declared.read_result(task.payload, result.result)
             row = await rows.lock(tx, task.db_id) if task.db_id is not None else None

@@ -6,6 +6,7 @@ Not here: deleting (deletion_requests.py); what follows from a request: it is wr
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timedelta
 from typing import Any
 
 from spg99 import faults
@@ -23,6 +24,8 @@ CHANGEABLE = frozenset(
     {"size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection"}
 )
 """Fields that may change in place."""
+TRIED_AGAIN_WITHIN = timedelta(seconds=10)
+"""A start after a failed one counts as somebody who waits for this long: the back-off gives way to it."""
 
 
 async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec, actor: Actor) -> DatabaseRow:
@@ -100,16 +103,22 @@ async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], act
     return await tx.one(DatabaseRow, "find_database_by_id", db_id=row.db_id)
 
 
-async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
-    """Asks for a writer; answers the operation `database.start`. `row` is locked."""
+async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor, *, now: datetime) -> str:
+    """Asks for a writer; answers the operation `database.start`. `row` is locked.
+
+    What is idle is as if it had just been used; after a failed start somebody waits, so it is tried again soon.
+    """
     if row.state == State.DELETING:
         raise WrongState("The database is being deleted.")
     op_id = await operations.start(tx, "database.start", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
     await audit.record(tx, actor, "database.start", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
     if row.state in (State.READY, State.IDLE):
         await operations.finish(tx, row.db_id, ("database.start",))
-    await save(tx, dataclasses.replace(row, target_scale=1))
-    await tx.execute("note_start_wanted", db_id=row.db_id)
+    idle_since = now if row.state == State.IDLE else None
+    wanted_until = row.wanted_until
+    if row.state == State.ERROR:
+        wanted_until = max(now + TRIED_AGAIN_WITHIN, wanted_until or now)
+    await save(tx, dataclasses.replace(row, target_scale=1, idle_since=idle_since, wanted_until=wanted_until))
     await wake_reconciler(tx, row.db_id)
     return op_id
 

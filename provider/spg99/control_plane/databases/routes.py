@@ -85,7 +85,7 @@ async def create(call: Caller, tenant: str) -> Response:
         if start.start_immediately or start.initial_scale:
             await _check_start(tx, call, owner.org_id)
             locked = await _locked(tx, row)
-            await requests.want_running(tx, locked, call.actor)
+            await requests.want_running(tx, locked, call.actor, now=call.plane.clock.now())
             row = await _locked(tx, locked)
         answer = _answer(call, owner, row, 201)
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{owner.name}/dbs/{row.name}"})
@@ -251,7 +251,9 @@ async def _scale(call: Call, tenant: str, db: str, body: dict[str, Any], target_
         owner, row = await _find(tx, call, tenant, db, lock=True)
         if target_scale:
             await _check_start(tx, call, owner.org_id)
-            return await answers.accepted(tx, await requests.want_running(tx, row, call.actor))
+            return await answers.accepted(
+                tx, await requests.want_running(tx, row, call.actor, now=call.plane.clock.now())
+            )
         await limits.check_start_stop(tx, owner.org_id)
         return await answers.accepted(tx, await requests.want_stopped(tx, row, call.actor))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from spg99.control_plane.databases import backoff
 from spg99.control_plane.store import Transaction
+from spg99.protocol.gateway import CONNECT_SECONDS_MAX
 
 
 async def due(tx: Transaction, now: datetime, *, leases_before: datetime, limit: int) -> list[str]:
@@ -30,7 +32,12 @@ async def retime(tx: Transaction, now: datetime, *, lease_seconds: int) -> None:
 
     Leases, `wanted_until`, idle clocks and retries get their time anew from `now`; everything that waits for a moment is looked at.
     """
-    await tx.execute("retime_databases", now=now)
+    await tx.execute(
+        "retime_databases",
+        now=now,
+        retry_at_most=now + timedelta(seconds=backoff.CAP_SECONDS),
+        wanted_at_most=now + timedelta(seconds=CONNECT_SECONDS_MAX),
+    )
     await tx.execute("retime_leases", expires_at=now + timedelta(seconds=lease_seconds))
     await tx.notify("spg99_reconcile")
 

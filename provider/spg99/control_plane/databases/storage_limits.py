@@ -13,7 +13,7 @@ from spg99.protocol.node import ComputeSeen
 PolicyOf = Callable[[str, str], Awaitable[int]]
 """Answers the value of a policy (key) for an account (org_id)."""
 
-_log = log.get("lifecycle")
+_log = log.get("databases")
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,9 @@ from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
 from spg99.processes import SingleFlight
-from spg99.protocol.gateway import Checkout, ConnectRequest
+from spg99.protocol.gateway import CONNECT_SECONDS_MAX, Checkout, ConnectRequest
 from spg99.protocol.node import is_silent
 from spg99.resources import DatabaseState as State
-
-WAIT_SECONDS_MAX = 60.0
-
 
 _Key = tuple[str, str, str, int | None]
 """Gateway, tenant, name of the database, failed attempts before the client came (None: it comes now)."""
@@ -62,7 +59,7 @@ class Waker:
         """
         wakeups = self._reconciler.wakeups
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + min(max(request.wait_seconds, 0.0), WAIT_SECONDS_MAX)
+        ends_at = loop.time() + min(max(request.wait_seconds, 0.0), CONNECT_SECONDS_MAX)
         status = await self._status(gateway_id, request, ends_at - loop.time())
         if status.checkout is not None:
             return status.checkout

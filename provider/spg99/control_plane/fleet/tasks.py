@@ -8,9 +8,8 @@ from typing import Any
 
 from spg99 import log
 from spg99.control_plane.store import Transaction
-from spg99.protocol import Message
 from spg99.protocol.node import Task, TaskResult
-from spg99.protocol.tasks import TASKS, TaskKind
+from spg99.protocol.tasks import TASKS, Order, declaration_of
 
 LEASED_FOR = timedelta(seconds=60)
 """How long an agent may be silent about a task before it comes again."""
@@ -49,8 +48,7 @@ class TaskRow:
 
 async def enqueue(
     tx: Transaction,
-    kind: TaskKind,
-    payload: Message,
+    order: Order,
     *,
     node_id: str,
     db_id: str,
@@ -58,15 +56,16 @@ async def enqueue(
     compute_id: str | None = None,
 ) -> int:
     """Gives an order to a node, for the request of this task, and wakes its agent's poll; answers the id of the order."""
+    declared = declaration_of(order)
     task_id = await tx.value(
         "insert_task",
         node_id=node_id,
-        kind=kind,
-        payload=payload.model_dump(mode="json"),
+        kind=declared.kind,
+        payload=order.model_dump(mode="json"),
         db_id=db_id,
         compute_id=compute_id,
         request_id=log.bound_request(),
-        expires_at=now + TASKS[kind].waits_for,
+        expires_at=now + declared.waits_for,
     )
     await tx.notify("spg99_tasks", node_id)
     return int(task_id)

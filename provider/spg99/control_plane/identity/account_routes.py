@@ -42,7 +42,7 @@ async def read_account(call: Caller) -> Response:
     async with call.plane.store.transaction() as tx:
         row = await organizations.find(tx, call.org_id)
     if row is None:
-        raise NotFound("There is no such account.")
+        raise NotFound(f"There is no account '{call.org_id}' any more.", details={"account_id": call.org_id})
     return answers.of_model(200, _account(row)).response()
 
 

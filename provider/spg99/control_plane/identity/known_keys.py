@@ -70,7 +70,7 @@ class KnownKeys:
         """The account a call acts for. Raises NotFound when the key may not act for the one that is wanted."""
         if key.org_id is not None:
             if wanted not in (None, key.org_id):
-                raise NotFound("There is no such account, or this API key may not see it.")
+                raise _no_account(wanted)
             return key.org_id
         if wanted is None:
             return organizations.DEFAULT_ORG_ID
@@ -78,7 +78,7 @@ class KnownKeys:
             async with self._store.transaction() as tx:
                 if await organizations.find(tx, wanted) is not None:
                     return wanted
-        raise NotFound("There is no such account, or this API key may not see it.")
+        raise _no_account(wanted)
 
     def seconds_to_wait(self, known: KnownKey) -> int | None:
         """None: this request is within the key's rate; else how long to wait."""
@@ -123,3 +123,11 @@ class KnownKeys:
     def _trim(table: dict[str, KnownKey] | dict[str, Bucket]) -> None:
         if len(table) >= KEYS_MAX:
             table.clear()
+
+
+def _no_account(wanted: str) -> NotFound:
+    return NotFound(
+        f"There is no account '{wanted[:100]}', or this API key may not see it. Leave it out to act for the key's own, or name "
+        "another.",
+        details={"account_id": wanted[:100]},
+    )

@@ -15,7 +15,17 @@ from spg99 import log
 from spg99.control_plane.records import audit
 from spg99.control_plane.serving import answers, openapi
 from spg99.control_plane.serving.plane import plane_of
-from spg99.errors import BadRequest, Fault, Forbidden, Internal, LimitExceeded, NotFound, OperationDisabled, Spg99Error
+from spg99.errors import (
+    BadRequest,
+    Fault,
+    Forbidden,
+    Internal,
+    LimitExceeded,
+    MethodNotAllowed,
+    NotFound,
+    OperationDisabled,
+    Spg99Error,
+)
 
 _AUDITED = (Forbidden, LimitExceeded, OperationDisabled)
 
@@ -35,11 +45,6 @@ def request_id_of(scope: Scope) -> str:
 def response_to(error: Spg99Error, request_id: str) -> Response:
     """An error as the client sees it."""
     return _envelope(error.http_status, error.envelope(), request_id, headers=_headers_of(error))
-
-
-def body_of(error: Spg99Error, request_id: str) -> bytes:
-    """The envelope as bytes, for places where there is no response to build yet."""
-    return json.dumps(error.envelope() | {"request_id": request_id}, separators=(",", ":")).encode()
 
 
 def unexpected(error: BaseException, scope: Scope) -> Response:
@@ -101,12 +106,13 @@ async def _framework(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return response_to(NotFound(f"There is no {request.url.path} in this API."), request_id)
     if error.status_code == 405:
-        message = f"{request.method} is not possible here."
-        body = {"error": "MethodNotAllowed", "message": message, "details": {}}
-        headers = dict(error.headers or {})
-        if methods := openapi.methods_of(request.app, request.url.path):
-            headers["Allow"] = ", ".join(methods)  # the framework knows only one of several routes of a path
-        return _envelope(405, body, request_id, headers=headers)
+        # The framework knows only one of several routes of a path.
+        methods = ", ".join(openapi.methods_of(request.app, request.url.path))
+        allow = methods or (error.headers or {}).get("Allow", "")
+        advice = f" Possible here: {allow}." if allow else ""
+        refusal = MethodNotAllowed(f"{request.method} is not possible on {request.url.path}.{advice}")
+        headers = dict(error.headers or {}) | ({"Allow": allow} if allow else {})
+        return _envelope(405, refusal.envelope(), request_id, headers=headers)
     kind = BadRequest if error.status_code < 500 else Internal
     return _envelope(
         error.status_code, kind(str(error.detail)).envelope(), request_id, headers=dict(error.headers or {})

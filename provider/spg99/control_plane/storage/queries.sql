@@ -13,8 +13,9 @@ update timelines
  where timeline_id = %(timeline_id)s;
 
 -- timelines_to_forget
--- Of the timelines a node reports, those whose files belong to nothing: gone. One that the catalogue has never heard of,
--- or has on another node, is left alone: after a restore or a mix-up of nodes it may be somebody's only copy.
+-- Of the timelines a node reports, those that were deleted, whichever node they were placed on last: a creation that failed
+-- here may have left files and been made elsewhere. One that the catalogue has never heard of, or that is not gone, is left
+-- alone: after a restore or a mix-up of nodes it may be somebody's only copy.
 select timeline_id from timelines
  where timeline_id = any(%(timeline_ids)s) and state = 'gone';
 

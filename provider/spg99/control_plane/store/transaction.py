@@ -1,6 +1,6 @@
 """Transactions on the catalogue, and the only import of the database driver.
 
-Here: one pool, one `async with store.transaction()`, named queries in, typed rows out, notifications. Not here: SQL (queries/).
+Here: one pool, one `async with store.transaction()`, named queries in, typed rows out, notifications. Not here: SQL (each domain's queries.sql).
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ class House:
 
     async def want_running(self, db_id: str) -> str:
         async with self.locked(db_id) as (tx, row):
-            return await requests.want_running(tx, row, SYSTEM)
+            return await requests.want_running(tx, row, SYSTEM, now=self.clock.now())
 
     async def want_stopped(self, db_id: str) -> str:
         async with self.locked(db_id) as (tx, row):

@@ -198,10 +198,6 @@ ACTS: dict[str, tuple[DatabaseView, a.Action]] = {
         a.DeleteTimeline(),
     ),
     "delete before anything was laid down": (db(State.DELETING, timeline=UNPLACED), a.Remove()),
-    "delete on a node that is gone": (
-        db(State.DELETING, compute=compute(), node=replace(NODE, status="gone")),
-        a.Remove(),
-    ),
 }  # fmt: skip
 
 WAITS: dict[str, tuple[DatabaseView, datetime | None]] = {
