@@ -59,7 +59,7 @@ def client_settings(
 
 def bad_url(url: str) -> str | None:
     """Why an API key must not be sent to this URL, in sentences; None when it may be. The same for every bridge and the CLI."""
-    from urllib.parse import urlsplit
+    from urllib.parse import urlsplit  # start time: a plan of new objects checks no address
 
     try:
         parts = urlsplit(url)

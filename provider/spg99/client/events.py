@@ -50,7 +50,7 @@ async def follow(
     A broken connection is opened again after the last event seen (header Last-Event-ID, and `resume_param` where the
     path takes it as a parameter), and so is one that was silent for `silence_seconds`. Raises the Control Plane's error when it refuses, Unreachable when it stays away.
     """
-    import httpx_sse
+    import httpx_sse  # start time: a plan that only reads follows no events
 
     failures = 0
     while True:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from spg99.config import default_data_dir
+
 _STYLE = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -24,7 +26,6 @@ def doctor(data_dir: Path | None, pg_bin: Path | None, run_as: str | None, as_js
     Changes nothing. Ends with 1 when something is found that will not work.
     """
     from spg99.commands.checks import all_checks
-    from spg99.config import default_data_dir
 
     found = all_checks((data_dir or default_data_dir()).expanduser().absolute(), pg_bin=pg_bin, run_as=run_as)
     if as_json:

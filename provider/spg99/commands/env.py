@@ -10,6 +10,7 @@ import click
 
 from spg99.commands.connection import ask
 from spg99.commands.dev_folder import DevFolder
+from spg99.config import default_data_dir
 from spg99.errors import Spg99Error, Unauthorized
 from spg99.reach import CA_FILE_VARIABLE, ClientSettings
 
@@ -26,8 +27,6 @@ def env(data_dir: Path | None, as_json: bool) -> None:
 
     Use it as `eval "$(spg99 env)"`. It prints the admin key: do not log its output.
     """
-    from spg99.config import default_data_dir
-
     folder = DevFolder(data_dir or default_data_dir())
     values = variables(folder)
     refuse_a_dead_key(folder, values)

@@ -11,7 +11,7 @@ import click
 from spg99.client import Client
 from spg99.commands.connection import Connection, with_address
 from spg99.commands.nouns import NAMINGS
-from spg99.resources import Resource
+from spg99.resources import Database, Resource, Tenant
 
 KINDS = {naming.command: kind for kind, naming in NAMINGS.items()}
 
@@ -84,8 +84,6 @@ async def _read(client: Client, objects: tuple[Named, ...]) -> list[Resource]:
 
 
 async def _all(client: Client) -> list[Resource]:
-    from spg99.resources import Database, Tenant
-
     found: list[Resource] = []
     async for tenant in client.list(Tenant):
         found.append(tenant)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -146,8 +147,6 @@ class EmbeddedCatalogue:
 
     def _write_access_rules(self) -> None:
         """Only our own user may connect: not the one that runs PostgreSQL for tenants, not another one on this machine."""
-        import pwd
-
         try:
             me = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:  # a container's user without a name: the socket's folder is closed to others all the same

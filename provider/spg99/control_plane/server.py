@@ -223,7 +223,7 @@ async def _check_key(store: Store, box: SecretBox) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop
+        import uvloop  # not on every machine
     except ImportError:  # Windows, PyPy
         return None
     return uvloop.new_event_loop

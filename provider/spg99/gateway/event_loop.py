@@ -12,7 +12,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Runs to the end. `SPG99_EVENT_LOOP=asyncio` takes Python's own loop, for comparing."""
     if os.environ.get("SPG99_EVENT_LOOP") != "asyncio":
         try:
-            import uvloop
+            import uvloop  # not on every machine
         except ImportError:
             pass
         else:

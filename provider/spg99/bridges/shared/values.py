@@ -15,7 +15,7 @@ from spg99.bridges.shared.unknown import Unknown, has_unknown
 from spg99.shapes import EXACT_WHOLE_NUMBER_MAX, TEXT_CHARACTERS_MAX, Field, Type
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime  # start time, as json above
 
 SHOWN_CHARACTERS_MAX = 60
 
@@ -71,7 +71,7 @@ def _failures_in_object(
 
 def suggestion(name: str, known: Any) -> str:
     """What a misspelt name may have meant, or all that there is."""
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # start time: only a misspelt name needs it
 
     names = list(known)
     close = get_close_matches(name, names, n=1)
@@ -179,7 +179,7 @@ def moment(text: Any) -> datetime | None:
     """The instant that an RFC 3339 time means; None when it is none or has no zone."""
     if not isinstance(text, str) or _time().fullmatch(text) is None:
         return None
-    from datetime import datetime
+    from datetime import datetime  # start time, as json above
 
     try:
         return datetime.fromisoformat(text.upper())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spg99.bridges.terraform.json_values import from_terraform, to_terraform
 from spg99.bridges.terraform.schema import Block
 from spg99.bridges.terraform.session import Session, decoded, encoded
+from spg99.errors import NotFound
 from spg99.shapes import Ephemeral
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ class EphemeralCalls(Session):
 
         Terraform opens in the plan what it knows all arguments of, and puts off to the apply what it does not.
         """
-        from spg99.errors import NotFound
-
         block, each = self._ephemeral(request["type_name"])
         config = decoded(block.type, request["config"])
         inputs = {field.name: field.default for field in each.inputs if field.default is not None} | _given(
@@ -103,7 +102,7 @@ def _given(block: Block, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(reference: str) -> Any:
+    module, _, name = reference.partition(":")
     from importlib import import_module
 
-    module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

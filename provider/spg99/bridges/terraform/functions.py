@@ -35,9 +35,9 @@ class FunctionCalls(Session):
         for place, (value, parameter) in enumerate(zip(given, signature.function.parameters, strict=True)):
             if has_unknown(value):
                 return {"error": function_error(f"{parameter.name} is not known yet.", place)}
+        module, _, name = signature.function.call.partition(":")
         from importlib import import_module
 
-        module, _, name = signature.function.call.partition(":")
         function: Any = getattr(import_module(module), name)
         try:
             result = function(*given)

@@ -7,6 +7,7 @@ passes here, so it imports next to nothing and looks into the folder once.
 from __future__ import annotations
 
 import os
+import time
 from _thread import allocate_lock
 
 TYPE_CHECKING = False
@@ -39,8 +40,6 @@ class HandedOver:
 
 def _left(folder: str) -> dict[str, list[str]]:
     """Paths by uid; removes what is too old to mean anything."""
-    import time
-
     try:
         names = os.listdir(folder)
     except OSError:

@@ -14,6 +14,7 @@ from spg99.bridges.terraform.session import decoded, encoded, noun_of
 from spg99.errors import BadRequest, NotFound
 from spg99.shapes import Noun
 from tfplugin.interface import error
+from tfplugin.values import from_json, parse_json
 
 if TYPE_CHECKING:
     from tfplugin.interface import Call, Message
@@ -30,8 +31,6 @@ class ImportCalls(ReadCalls):
 
     def upgrade_resource_identity(self, request: Message, call: Call) -> Message:
         """An identity that this or an older version wrote."""
-        from tfplugin.values import from_json
-
         block = self.block_of(self.tables.identities, request["type_name"])
         raw = (request["raw_identity"] or {}).get("json")
         values = from_json(block.type, raw, lenient=True) if raw else None
@@ -53,8 +52,6 @@ class ImportCalls(ReadCalls):
 
     def move_resource_state(self, request: Message, call: Call) -> Message:
         """The state of another provider's resource as one of ours, by its attributes' names; the next read fills it in."""
-        from tfplugin.values import parse_json
-
         name = request["target_type_name"]
         block = self.block_of(self.tables.resources, name)
         source: Any = parse_json((request["source_state"] or {}).get("json") or b"{}")

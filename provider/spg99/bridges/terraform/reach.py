@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spg99.bridges.terraform.configuration import Configuration, user_agent
+from spg99.reach import ClientSettings
 
 if TYPE_CHECKING:
     from spg99.bridges.shared.operations import Operations
@@ -64,7 +65,6 @@ class Reach:
     async def _connect(self) -> Operations:
         from spg99.bridges.shared.connecting import connected
         from spg99.bridges.shared.words import TERRAFORM
-        from spg99.reach import ClientSettings
 
         given = self._configuration
         return connected(

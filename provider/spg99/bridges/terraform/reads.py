@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spg99.bridges.shared.unknown import Unknown
+from spg99.bridges.terraform import planning
 from spg99.bridges.terraform.json_values import Values, plain, to_terraform
 from spg99.bridges.terraform.resources import ResourceCalls
 from spg99.bridges.terraform.schema import Attribute, Block
@@ -75,8 +76,6 @@ class ReadCalls(ResourceCalls):
 
     def state_of(self, block: Block, values: Mapping[str, Any]) -> Values:
         """The state of an object that no configuration knows yet."""
-        from spg99.bridges.terraform import planning
-
         return planning.reached(block, {}, values, secrets_in_state=self.secrets_in_state)
 
     def _found(self, noun: Noun, config: Values) -> list[dict[str, Any]]:

@@ -13,7 +13,9 @@ from spg99.bridges.terraform import planning
 from spg99.bridges.terraform.json_values import Values, from_terraform, plain
 from spg99.bridges.terraform.schema import SECRETS_IN_STATE, TIMEOUTS, VERSION, Block
 from spg99.bridges.terraform.session import Session, decoded, encoded, noun_of
+from spg99.errors import Spg99Error
 from tfplugin.interface import attribute_path, error, warning
+from tfplugin.values import from_json
 
 if TYPE_CHECKING:
     from spg99.errors import Spg99Error
@@ -48,8 +50,6 @@ class ResourceCalls(Session):
 
     def upgrade_resource_state(self, request: Message, call: Call) -> Message:
         """A state that this or an older version wrote: what is unknown now is dropped, what is missing is null."""
-        from tfplugin.values import from_json
-
         block = self.block_of(self.tables.resources, request["type_name"])
         raw = (request["raw_state"] or {}).get("json")
         state = from_json(block.type, raw, lenient=True) if raw else None
@@ -168,8 +168,6 @@ class ResourceCalls(Session):
     def _answered_once(self, block: Block, state: Values | None) -> list[Diagnostic]:
         """A warning for each secret that was told at the create alone and is not kept, as the user wished."""
         noun = noun_of(block)
-        from spg99.errors import Spg99Error
-
         hidden = [
             field.name for field in noun.outputs if field.secret and field.nullable and not noun.input_named(field.name)
         ]
@@ -219,7 +217,6 @@ class ResourceCalls(Session):
 
     def _deleted(self, block: Block, prior: Values) -> tuple[Values | None, list[Diagnostic]]:
         from spg99.bridges.terraform import diagnostics
-        from spg99.errors import Spg99Error
 
         noun, human_id = noun_of(block), prior["id"]
         limit = limit_of(block, prior, "delete")
@@ -246,7 +243,6 @@ class ResourceCalls(Session):
         """The state after `work`. An object that is there but not as wanted is kept, with an error; else `prior` is."""
         from spg99.bridges.shared.operations import Unfinished
         from spg99.bridges.terraform import diagnostics
-        from spg99.errors import Spg99Error
 
         doing = diagnostics.summary(verb, noun_of(block).noun, human_id)
         values: Mapping[str, Any] = {}

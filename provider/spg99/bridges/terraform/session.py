@@ -16,7 +16,7 @@ from spg99.bridges.terraform.configuration import Configuration, configured
 from spg99.bridges.terraform.handed_over import HandedOver
 from spg99.bridges.terraform.reach import Reach
 from spg99.bridges.terraform.schema import Block, Cty, Tables
-from spg99.errors import BadRequest, Unavailable
+from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.shapes import Noun, Package
 from tfplugin import values
 from tfplugin.interface import error
@@ -112,7 +112,6 @@ class Session:
     def diagnose(self, problem: Exception, request: Message, call: Call) -> list[Diagnostic]:
         """An exception of a call, in words."""
         from spg99.bridges.terraform import diagnostics
-        from spg99.errors import Spg99Error
 
         name = request.get("type_name") or request.get("target_type_name") or request.get("name") or ""
         doing = f"{VERBS.get(call.rpc, call.rpc)} {name} failed".replace("  ", " ")

@@ -186,7 +186,7 @@ class _Server(uvicorn.Server):
 def _protocol() -> Any:
     """uvicorn's fast protocol, with an end to slow and endless headers; its slow one where httptools is missing."""
     try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # not on every machine
     except ImportError:  # h11 bounds headers by itself
         return "h11"
 

@@ -15,6 +15,7 @@ from spg99.control_plane.records.secret_box import SecretBox, secret_box
 from spg99.control_plane.store import Transaction
 from spg99.errors import BadRequest, Internal
 from spg99.rules import password_is_sent_alike
+from spg99.wire.scram import build_verifier
 
 DATABASE_PLACEHOLDER = "<db-name>"
 
@@ -29,9 +30,6 @@ class PasswordPair:
 
 def new_password() -> PasswordPair:
     """A random password (192 bits) and its SCRAM verifier. Takes milliseconds of CPU: call it in a thread."""
-    # Late, so that everything else works where the protocol room is not needed.
-    from spg99.wire.scram import build_verifier
-
     password = secrets.token_urlsafe(24)
     return PasswordPair(password, build_verifier(password))
 
@@ -41,8 +39,6 @@ def brought_password(password: str) -> PasswordPair:
 
     Raises BadRequest on the field `pg_password` when clients could send it in different ways (rules.py).
     """
-    from spg99.wire.scram import build_verifier
-
     if (complaint := password_is_sent_alike({"pg_password": password})) is not None:
         raise BadRequest(
             "A field has a value that is not allowed.", fields={"pg_password": complaint.partition(": ")[2]}

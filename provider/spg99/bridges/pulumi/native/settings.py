@@ -22,7 +22,7 @@ from spg99.bridges.shared.inputs import check_fields
 from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.shared.words import PULUMI
 from spg99.emit.names import camel
-from spg99.reach import bad_url
+from spg99.reach import bad_url, client_settings
 from spg99.shapes import Field, Package
 
 if TYPE_CHECKING:
@@ -136,7 +136,6 @@ class Connection:
 
 def _connect(given: Mapping[str, Any]) -> Operations:
     from spg99.bridges.shared.connecting import connected
-    from spg99.reach import client_settings
 
     return connected(
         client_settings(url=given.get("url"), api_key=given.get("api_key"), ca_file=given.get("ca_file")), PULUMI
