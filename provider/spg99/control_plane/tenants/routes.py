@@ -95,7 +95,8 @@ async def update(call: Caller, tenant: str) -> Response:
         row = await visible.named(tx, call, tenant)
         bodies.changes_of(Tenant, body, {"name": row.name, "project": row.project})
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
-        await rows.declare(tx, row, call.actor)
+        if row.state != TenantState.DELETING:
+            await rows.declare(tx, row, call.actor)
     return _answer(call, row, 200).response()
 
 

@@ -188,6 +188,9 @@ async def remove_ended(store: Store) -> int:
         rows = await tx.many(TenantRow, "ended_tenants", limit=100)
         for row in rows:
             await identity.remove_keys_of_tenant(tx, row.tenant_id)
+            await declarations.forget_of_tenant(
+                tx, row.tenant_id
+            )  # of a key that was made in the moment of the deletion
             await tx.execute("delete_tenant", tenant_id=row.tenant_id)
             await operations.finish_tenant(tx, row.tenant_id, ("tenant.delete",))
             await audit.record(tx, SYSTEM, "tenant.removed", row.tenant_id, org_id=row.org_id, name=row.name)
