@@ -14,7 +14,7 @@ from spg99.errors import Conflict, Unauthorized, Unavailable
 from spg99.ids import new_id
 from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
-from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER
+from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER, is_silent
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,8 +44,8 @@ class NodeRow:
 async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
 
-    Raises Conflict while an agent of this name is alive, and Unavailable for any known name while nobody can tell
-    (`silence_is_known` False: this Control Plane has not been there for long enough, or its clock has just stepped).
+    Raises Conflict while an agent of this name is alive, and Unavailable for one that is silent while nobody can tell
+    since when (`silence_is_known` False: this Control Plane has not been there for long enough, or its clock has just stepped).
     """
     await tokens.use(tx, enrolment.enrolment_token, "node", clock)
     bearer_token = tokens.new_bearer_token("node")
@@ -59,7 +59,8 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, 
         token_sha256=tokens.hash_of(bearer_token),
         silent_before=clock.now() - NODE_SILENT_AFTER if silence_is_known else _NEVER,
     )
-    if row is None and not silence_is_known:
+    last_seen_at = await tx.value("node_last_seen", name=enrolment.name) if row is None else None
+    if row is None and not silence_is_known and is_silent(last_seen_at, clock.now()):
         raise Unavailable(
             f"A node called '{enrolment.name}' is known, and this Control Plane has not listened for long enough to tell "
             "whether it is alive. Retry in a moment, or give this node another name (--name).",

@@ -18,6 +18,9 @@ on conflict (name) do update
  where nodes.last_seen_at is null or nodes.last_seen_at < %(silent_before)s
 returning *;
 
+-- node_last_seen
+select last_seen_at from nodes where name = %(name)s;
+
 -- node_of_token
 select * from nodes where token_sha256 = %(token_sha256)s and status <> 'gone';
 
