@@ -112,6 +112,7 @@ class Agent:
         self._metrics = NodeMetrics(self._registry)
         self._jobs = Jobs(failures=failures)
         self._loops = Loops(failures=failures, fatal=(Unauthorized,), clock=self._clock)
+        computes.failures = failures
         self._loops.repeat("heartbeat", self._beat, wakeup=computes.ended)
         self._loops.repeat("orders", self._pull, turn_seconds_max=PULL_SECONDS_MAX)
         self._loops.repeat("sizes", self._measure)
@@ -152,6 +153,7 @@ class Agent:
         return self._heartbeat_seconds
 
     async def _send_heartbeat(self) -> None:
+        await self._computes.notice_ends()
         beat = self._observer.heartbeat()
         answer = await self._client.heartbeat(beat)
         self._computes.acknowledged(beat.computes)

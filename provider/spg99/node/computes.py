@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client import Counter
+
 from spg99 import faults, log
 from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
@@ -21,16 +23,18 @@ from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import TENANT_RULES_NAME, compute_settings
 from spg99.node.storage import Storage
 from spg99.node.writer import Writer
-from spg99.postgres import Account, Binaries, Cluster, Running
+from spg99.postgres import Account, Binaries, Cluster, Exit, Running
 from spg99.postgres.cluster import StopMode
 from spg99.postgres.logfile import cause_of_end, read_since
-from spg99.processes import Wakeup
+from spg99.processes import Wakeup, retried
 from spg99.protocol.node import ComputeSeen
 from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 
 BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""
 LOG_BYTES_MAX = 8 << 20
+NOTICE_SECONDS = 0.2
+"""How long a heartbeat waits for the watch of a process that is gone, before it tells the end by itself."""
 
 _log = log.get("node")
 
@@ -59,6 +63,7 @@ class Computes:
         extensions_dir: Path,
         storage: Storage | None = None,
         confinement: Confinement | None = None,
+        failures: Counter | None = None,
     ) -> None:
         self._folder = folder
         self._binaries = binaries
@@ -69,6 +74,8 @@ class Computes:
         self._memory = MemoryWatch()
         self._running: dict[str, Compute] = {}
         self._ended: dict[str, ComputeSeen] = {}
+        self.failures = failures
+        """Counts what failed while computes were watched."""
         self.ended = Wakeup()
         """Rings when a compute has ended by itself, for whoever tells the Control Plane."""
 
@@ -116,9 +123,7 @@ class Computes:
             launcher=launcher(order.profile),
         )
         # Beside the wake, not before it: the kernel takes some 10 ms to move a process into a control group.
-        compute.confining = asyncio.create_task(
-            asyncio.to_thread(self.confinement.confine, order.compute_id, order.profile, running.pid)
-        )
+        compute.confining = asyncio.create_task(self._confine(compute, running.pid))
         await self.storage.begin(timeline, order.profile, running.pid)
         faults.point("compute.start.before_result")
         self._register(compute, running)
@@ -184,6 +189,23 @@ class Computes:
                 self._note_end(compute, reason)
         self.confinement.sweep(set(self._running))
         return len(self._running)
+
+    async def notice_ends(self) -> None:
+        """Tells the end of every compute whose process is gone, also where no watch has: a heartbeat asks before it speaks."""
+        for compute in self.running():
+            pid = compute.record.pid
+            try:
+                if pid is None or compute.cluster.lives(pid):
+                    continue
+                if compute.watch is not None:  # which knows best how it ended: a moment for it
+                    await asyncio.wait({compute.watch}, timeout=NOTICE_SECONDS)
+            except OSError as error:
+                _log.warning(
+                    "cannot tell whether a compute runs", compute_id=compute.record.compute_id, reason=str(error)
+                )
+                continue
+            if self._running.get(compute.record.compute_id) is compute:
+                await self._has_ended(compute, Exit(None))
 
     def seen(self, connections: dict[str, int]) -> list[ComputeSeen]:
         """Everything that runs, and what has ended and is not told yet. `connections`: socket folder -> clients."""
@@ -265,13 +287,28 @@ class Computes:
         compute.watch = asyncio.create_task(self._watch(compute), name=f"watch-{compute.record.compute_id}")
 
     async def _watch(self, compute: Compute) -> None:
-        end = await compute.cluster.wait_end()
-        self._retire(compute)
-        await self._release(compute)
-        shutil.rmtree(compute.cluster.socket_dir, ignore_errors=True)
-        self._note_end(
-            compute, cause_of_end(read_since(compute.timeline.log_file, compute.log_begin)) or end.sentence()
+        end = await retried(
+            "watch",
+            lambda: compute.cluster.wait_end(compute.record.pid),
+            failures=self.failures,
+            compute_id=compute.record.compute_id,
         )
+        await self._has_ended(compute, end)
+
+    async def _has_ended(self, compute: Compute, end: Exit) -> None:
+        """Tells an end, whatever else fails: of one that is not told the database would be ready for ever."""
+        said = None
+        try:
+            said = cause_of_end(read_since(compute.timeline.log_file, compute.log_begin))
+        except Exception as error:  # noqa: BLE001 - then how it ended must do
+            _log.error("cannot read why a compute ended", exc_info=error, compute_id=compute.record.compute_id)
+        try:
+            self._retire(compute)
+            await self._release(compute)
+            shutil.rmtree(compute.cluster.socket_dir, ignore_errors=True)
+        except Exception as error:  # noqa: BLE001 - what is left behind is no reason to keep the end to ourselves
+            _log.error("cannot tidy up after a compute", exc_info=error, compute_id=compute.record.compute_id)
+        self._note_end(compute, said or end.sentence())
 
     def _retire(self, compute: Compute) -> None:
         """No longer counted as running, and its end is nobody's business any more."""
@@ -280,6 +317,15 @@ class Computes:
             self.storage.forget(compute.timeline.timeline_id)
         if compute.watch is not None and compute.watch is not asyncio.current_task():
             compute.watch.cancel()
+
+    async def _confine(self, compute: Compute, pid: int) -> None:
+        record = compute.record
+        try:
+            await asyncio.to_thread(self.confinement.confine, record.compute_id, record.profile, pid)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it before the compute has ended
+            if self.failures is not None:
+                self.failures.labels("confine").inc()
+            _log.error("a compute runs without bounds", exc_info=error, compute_id=record.compute_id)
 
     async def _release(self, compute: Compute) -> None:
         if compute.confining is not None:

@@ -158,13 +158,18 @@ class Cluster:
             raise CannotWake("PostgreSQL does not run.")
         return await self._serving(running.pid, self._child, timeout_seconds)
 
-    async def wait_end(self) -> Exit:
-        """Waits until the postmaster that runs now has ended."""
-        running = self.adopt()
+    async def wait_end(self, pid: int | None = None) -> Exit:
+        """Waits until the postmaster that runs now has ended. `pid`: of one that is known; then no pid file is asked, which a
+        tenant's full disk may have torn. Raises OSError when nobody can tell."""
+        running = self.adopt() if pid is None else postmaster.living(pid, self.data_dir)
         if running is None:
             return Exit(self._child.poll() if self._child is not None else None)
         child = self._child if self._child is not None and self._child.pid == running.pid else None
         return await postmaster.wait_end(running.pid, child)
+
+    def lives(self, pid: int) -> bool:
+        """Whether this process is (still) the postmaster of this folder. Raises OSError when nobody can tell."""
+        return postmaster.living(pid, self.data_dir) is not None
 
     async def stop(self, mode: StopMode = "fast", *, timeout_seconds: float = 30.0) -> None:
         """Stops PostgreSQL and leaves no process and no socket; one that does not run is stopped already.

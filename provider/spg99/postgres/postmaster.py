@@ -75,15 +75,21 @@ def parse_pid_file(text: str) -> PidFile | None:
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:
-    """The cluster's postmaster.pid; None when there is none."""
+    """The cluster's postmaster.pid; None when there is none, or nothing that can be read as one stands in it.
+
+    Raises OSError when nobody can tell (no file handle left, no permission): that is not the same as "none".
+    """
     try:
-        return parse_pid_file((data_dir / PID_FILE).read_text())
+        return parse_pid_file((data_dir / PID_FILE).read_text(errors="replace"))
     except FileNotFoundError:
         return None
 
 
 def living(pid: int, data_dir: Path) -> Running | None:
-    """The process, if it lives and is PostgreSQL on this very folder; a recycled pid is not."""
+    """The process, if it lives and is PostgreSQL on this very folder; a recycled pid is not.
+
+    Raises OSError when nobody can tell (no file handle left).
+    """
     try:
         process = psutil.Process(pid)
         with process.oneshot():

@@ -4,7 +4,7 @@ another (protocol/, client/).
 
 `loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `wakeup.py` wakes one who waits,
 `jobs.py` keeps work that ends,
-`single_flight.py` work that several wait for; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
+`retry.py` work that must succeed some time, `single_flight.py` work that several wait for; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
 `identity.py` lets it be known to the Control Plane; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
@@ -14,6 +14,7 @@ from spg99.processes.jobs import Jobs
 from spg99.processes.loops import Loops, Turn, loop_failures
 from spg99.processes.probes import serve_probes
 from spg99.processes.ready import read_ready, say_ready
+from spg99.processes.retry import retried
 from spg99.processes.signals import stop_ordered
 from spg99.processes.single_flight import SingleFlight, StillUnderWay
 from spg99.processes.wakeup import Wakeup
@@ -31,6 +32,7 @@ __all__ = [
     "WatchedClock",
     "loop_failures",
     "read_ready",
+    "retried",
     "say_ready",
     "serve_probes",
     "stop_ordered",

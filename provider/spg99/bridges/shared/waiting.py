@@ -14,12 +14,15 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from spg99 import log
 from spg99.errors import Spg99Error, Unavailable
 
 if TYPE_CHECKING:
     from spg99.client import Client
 
 T = TypeVar("T")
+
+_log = log.get("bridges")
 
 READS_AT_ONCE_MAX = 32
 READ_SECONDS_WITH_STREAM = 15.0
@@ -143,11 +146,14 @@ class Waiter:
             except Unavailable:
                 pass
             except Spg99Error:
-                self._stream_stands, self._stream_refused = False, True
-                self._wake_all()
+                self._stream_refused = True
                 return  # not for this key, or not in this Control Plane: everybody looks by himself
-            self._stream_stands = False
-            self._wake_all()
+            except Exception as error:  # noqa: BLE001 - nobody waits for this task: what breaks the stream is told here
+                _log.warning("the stream of events failed", reason=type(error).__name__)
+            finally:
+                # However it ended: whoever believes in a stream that is gone looks four times a minute.
+                self._stream_stands = False
+                self._wake_all()
             if not self._wakes:
                 return
             await asyncio.sleep(STREAM_AGAIN_SECONDS)
