@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from spg99 import pids
 from spg99.atomic_write import write_file
 from spg99.engine.backend import StackFile
 from spg99.errors import Conflict, Unavailable
 
 ATTRIBUTES = ".attrs"
+_STARTED = "spg99Started"
+"""Not Pulumi's, which passes over it: when the owner began, so that a later process of its number is not taken for it."""
 
 
 @contextlib.contextmanager
@@ -35,6 +36,7 @@ def held(stack: StackFile) -> Iterator[list[str]]:
         "username": _username(),
         "hostname": socket.gethostname(),
         "timestamp": datetime.now(UTC).isoformat(),
+        _STARTED: pids.started(os.getpid()),
     }
     try:
         stack.lock_folder.mkdir(parents=True, exist_ok=True)
@@ -124,17 +126,12 @@ def _taken_at(content: dict[str, Any]) -> datetime | None:
 
 
 def _is_dead(content: dict[str, Any]) -> bool:
-    """Whether the owner was a process of this machine that runs no more."""
-    pid, taken = content.get("pid"), _taken_at(content)
-    if content.get("hostname") != socket.gethostname() or not isinstance(pid, int) or taken is None:
+    """Whether the owner was a process of this machine that runs no more. Its timestamp tells nothing: the wall clock may have
+    been set meanwhile. Pulumi's own locks name no start, so whatever lives under their number counts as their owner."""
+    pid, since = content.get("pid"), content.get(_STARTED)
+    if content.get("hostname") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
         return False
-    try:
-        # a process that began after the lock was taken has only inherited the number
-        return psutil.Process(pid).create_time() > taken.timestamp() + 2
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
+    return not pids.lives(pid, since if isinstance(since, str) else "")
 
 
 def _username() -> str:

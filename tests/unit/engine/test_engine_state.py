@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from spg99 import pids
 from spg99.engine import graph, lock
 from spg99.engine.backend import Backend, StackFile, backend_url
 from spg99.engine.crypt import Crypter, find_passphrase
@@ -334,6 +339,60 @@ def test_locks_of_the_dead_go_and_of_the_living_stay(stack: StackFile) -> None:
     with pytest.raises(Conflict), lock.held(stack):
         pass
     assert lock.break_locks(stack) == 1
+
+
+LIVING, ELSEWHERE = os.getpid(), 1 << 30
+STARTED = pids.started(os.getpid())
+
+
+@pytest.mark.parametrize("clock", ["2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "now", "no time at all", None])
+@pytest.mark.parametrize(
+    ("owner", "dead"),
+    [
+        ({"pid": LIVING, "spg99Started": STARTED}, False),
+        ({"pid": LIVING}, False),  # Pulumi's own
+        ({"pid": LIVING, "spg99Started": 7}, False),
+        ({"pid": LIVING, "spg99Started": "1"}, True),  # a later process of its number
+        ({"pid": ELSEWHERE, "spg99Started": STARTED}, True),
+        ({"pid": ELSEWHERE}, True),
+        ({"pid": ELSEWHERE, "hostname": "another"}, False),
+        ({"pid": 0}, False),
+        ({"pid": "12"}, False),
+    ],
+    ids=str,
+)
+def test_whether_a_lock_is_of_the_dead_hangs_on_no_wall_clock(
+    clock: str | None, owner: dict[str, Any], dead: bool
+) -> None:
+    stamp = datetime.now(UTC).isoformat() if clock == "now" else clock
+    assert lock._is_dead({"hostname": socket.gethostname(), "timestamp": stamp} | owner) is dead
+
+
+def test_a_lock_of_ours_holds_through_a_step_of_the_clock(stack: StackFile) -> None:
+    with lock.held(stack):
+        ((file, content),) = lock.locks(stack)
+        file.write_text(json.dumps(content | {"timestamp": "2001-01-01T00:00:00+00:00"}))
+        with pytest.raises(Conflict, match="is locked by"), lock.held(stack):
+            pass
+
+
+def test_a_dead_process_that_nobody_has_buried_is_dead() -> None:
+    child = subprocess.Popen(["true"])
+    since = pids.started(child.pid)
+    deadline = time.monotonic() + 30
+    while pids.started(child.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert not pids.lives(child.pid, since) and not pids.lives(child.pid, "")
+    child.wait()
+
+
+def test_where_the_system_hides_processes_a_living_one_counts_as_living(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert pids.lives(os.getpid(), STARTED) and pids.lives(1, "5") and not pids.lives(ELSEWHERE, "5")
 
 
 def test_deletion_order() -> None:

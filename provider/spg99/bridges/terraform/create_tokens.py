@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from spg99 import pids
 from spg99.bridges.terraform.handed_over import FOLDER, KEPT_SECONDS
 from spg99.shapes import Noun
 
@@ -153,33 +154,9 @@ def _me() -> str:
 
 
 def _of(pid: int) -> str:
-    return f"{pid}-{_started(pid)}"
+    return f"{pid}-{pids.started(pid)}"
 
 
 def _lives(owner: str) -> bool:
-    pid, _, started = owner.partition("-")
-    return pid.isdigit() and _started(int(pid)) == started and started != ""
-
-
-def _started(pid: int) -> str:
-    """When a process began, as the system counts it; empty when it is gone. Tells a process from a later one of its number."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return _alive_elsewhere(pid)
-    state, *rest = stat.rpartition(")")[2].split()
-    # A dead process that nobody has buried yet still has its line.
-    return "" if state in ("Z", "X") else rest[18]
-
-
-def _alive_elsewhere(pid: int) -> str:
-    """Systems without /proc: only whether a process of this number lives."""
-    if os.path.isdir("/proc/self"):
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        return "0"
-    return "0"
+    pid, _, since = owner.partition("-")
+    return pid.isdigit() and since != "" and pids.lives(int(pid), since)

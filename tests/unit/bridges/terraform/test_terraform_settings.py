@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from spg99 import pids
 from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.terraform import installation, launch
 from spg99.bridges.terraform.configuration import configured, user_agent
-from spg99.bridges.terraform.create_tokens import _lives, _started, data_folder, token_for
+from spg99.bridges.terraform.create_tokens import _lives, data_folder, token_for
 from spg99.bridges.terraform.durations import seconds_of
 from spg99.bridges.terraform.handed_over import FOLDER, HandedOver
 from spg99.bridges.terraform.moves import MOVES, Immovable, moved
@@ -245,7 +246,7 @@ def test_a_token_of_a_dead_process_is_taken_up_and_of_a_living_one_not(tmp_path:
 def test_a_dead_process_that_nobody_has_buried_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        started = _started(child.pid)
+        started = pids.started(child.pid)
         assert started and _lives(f"{child.pid}-{started}") and not _lives(f"{child.pid}-{int(started) + 1}")
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
