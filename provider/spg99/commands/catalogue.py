@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from spg99 import log
 from spg99.config import CatalogueSettings
 from spg99.control_plane.catalogue import EmbeddedCatalogue
-from spg99.processes import say_ready, stop_ordered
-
-_log = log.get("catalogue")
+from spg99.errors import Spg99Error, Unavailable
+from spg99.processes import Loops, say_ready, stop_ordered
 
 
 def run(settings: CatalogueSettings) -> None:
@@ -21,19 +19,43 @@ async def _run(settings: CatalogueSettings) -> None:
     stop = stop_ordered()
     catalogue = EmbeddedCatalogue(settings.data_dir, settings.pg_bin, run_as=settings.run_as)
     stopping = asyncio.create_task(stop.wait())
-    is_ready_said = False
+    # Started again when it is killed, with a loop's pauses; when it cannot start, this process ends with the reason.
+    loops = Loops(fatal=(CannotStart,))
+    loops.keep("catalogue", _Keeper(catalogue).run)
     try:
-        while not stop.is_set():
-            # Started again here at once when it is killed; when it cannot start, this process ends with the reason.
-            url = await catalogue.start()
-            if not is_ready_said:
-                say_ready("catalogue", url=url)
-                is_ready_said = True
-            ending = asyncio.create_task(catalogue.wait_end())
-            await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if ending.done() and not stop.is_set():
-                _log.warning("ended, starting it again", reason=ending.result())
-            ending.cancel()
+        async with loops:
+            running = asyncio.create_task(loops.wait())
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            running.cancel()
+    except CannotStart as error:
+        raise error.why from error
     finally:
         stopping.cancel()
         await catalogue.stop()
+
+
+class CannotStart(Exception):
+    """The catalogue cannot be started: no other try would help. `why` is for the user."""
+
+    def __init__(self, why: Spg99Error) -> None:
+        super().__init__(why.message)
+        self.why = why
+
+
+class _Keeper:
+    def __init__(self, catalogue: EmbeddedCatalogue) -> None:
+        self._catalogue = catalogue
+        self._told = False
+
+    async def run(self) -> None:
+        """Starts it and waits for its end, which it raises as Unavailable; CannotStart when it does not come up."""
+        try:
+            url = await self._catalogue.start()
+        except Spg99Error as error:
+            raise CannotStart(error) from error
+        if not self._told:
+            say_ready("catalogue", url=url)
+            self._told = True
+        raise Unavailable(f"The catalogue ended: {await self._catalogue.wait_end()}")

@@ -6,7 +6,7 @@ Here: keeping one process. Not here: which ones and in which order (supervisor.p
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,12 +15,11 @@ from typing import Any
 from spg99 import log
 from spg99.commands.dev_folder import Running
 from spg99.commands.launch import Launch
-from spg99.errors import Spg99Error, Unavailable
+from spg99.errors import Unavailable
+from spg99.processes import Loops, health
 
 _log = log.get("dev")
 
-PAUSE_SECONDS_FIRST = 0.1
-PAUSE_SECONDS_MAX = 5.0
 HEALTHY_SECONDS = 20.0
 
 
@@ -41,7 +40,7 @@ class Plan:
 def pause_seconds(deaths: int, *, lived_seconds: float) -> tuple[int, float]:
     """The count of quick deaths in a row from here on, and how long to wait before the next start."""
     deaths = 0 if lived_seconds >= HEALTHY_SECONDS else deaths
-    return deaths + 1, min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0**deaths)
+    return deaths + 1, health.pause_seconds(deaths + 1, chance=1.0)
 
 
 class Child:
@@ -52,7 +51,12 @@ class Child:
         self.running: Running | None = None
         self._changed = changed
         self._launch: Launch | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        """What runs, or has ended and is not cleared away yet."""
+        self._began_at = 0.0
+        self._deaths = 0
+        self._loops = Loops()
+        # However long it lives: a turn that waits for its end is no turn that hangs.
+        self._loops.repeat(f"keep-{plan.name}", self._turn, turn_seconds_max=math.inf)
 
     async def start(self, *, ready_seconds: float = 60.0) -> dict[str, Any]:
         """Starts it and answers its ready line. From then on it is started again whenever it ends.
@@ -62,7 +66,7 @@ class Child:
         launch = await self._spawn()
         await launch.ready_or_exited(timeout_seconds=ready_seconds)
         if launch.ready.done():
-            self._keeper = asyncio.create_task(self._keep(launch), name=f"keep-{self.plan.name}")
+            self._loops.start()
             return launch.ready.result()
         if launch.exited.done():
             how = _how(launch.exited.result())
@@ -71,10 +75,7 @@ class Child:
 
     async def stop(self) -> None:
         """Ends it for good. Returns when the process is gone."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+        await self._loops.stop()
         if (launch := self._launch) is None:
             return
         if not launch.exited.done():
@@ -94,33 +95,32 @@ class Child:
     async def _spawn(self) -> Launch:
         environment = await self.plan.environment()
         launch = self._launch = Launch(self.plan.name, self.plan.arguments, environment)
+        self._began_at = asyncio.get_running_loop().time()
         self.running = Running(pid=launch.pid)
         self._changed()
         return launch
 
     def _cleared(self, launch: Launch) -> None:
+        # Once for each launch: later the number of its group may be somebody else's.
+        self._launch = self.running = None
         if self.plan.owns_group:
             launch.end_group()
-        self.running = None
         self._changed()
 
-    async def _keep(self, launch: Launch) -> None:
-        deaths, clock = 0, asyncio.get_running_loop().time
-        while True:
-            since = clock()
+    async def _turn(self) -> float:
+        """Waits for its end and answers how long to pause then; or starts it again."""
+        if (launch := self._launch) is not None:
             await asyncio.wait({launch.exited})
             self._cleared(launch)
-            deaths, pause = pause_seconds(deaths, lived_seconds=clock() - since)
+            lived_seconds = asyncio.get_running_loop().time() - self._began_at
+            self._deaths, pause = pause_seconds(self._deaths, lived_seconds=lived_seconds)
             _log.warning("ended", child=self.plan.name, how=_how(launch.exited.result()), again_in_seconds=pause)
-            await asyncio.sleep(pause)
-            try:
-                launch = await self._spawn()
-            except (OSError, Spg99Error) as error:
-                _log.warning("cannot start", child=self.plan.name, reason=str(error))
-                continue
-            await launch.ready_or_exited()
-            if launch.ready.done():
-                _log.info("ready again", child=self.plan.name, pid=launch.pid)
+            return pause
+        launch = await self._spawn()
+        await launch.ready_or_exited()
+        if launch.ready.done():
+            _log.info("ready again", child=self.plan.name, pid=launch.pid)
+        return 0.0
 
 
 def _how(code: int) -> str:

@@ -22,6 +22,7 @@ from spg99.commands.installation import Installation
 from spg99.commands.leftovers import end_databases, end_former
 from spg99.commands.ports import Hold, candidates, hold_first
 from spg99.config import ControlPlaneSettings, DevSettings, GatewaySettings, load
+from spg99.processes import Loops, Wakeup
 
 _log = log.get("dev")
 
@@ -29,6 +30,8 @@ USUAL_API_PORT = 8099
 USUAL_GATEWAY_PORT = 5432
 DRAIN_SECONDS = 1
 """At Ctrl-C a person waits, so clients who are connected have less time than in a service."""
+NOTE_SECONDS = 3600.0
+"""Nothing to catch up with unless somebody rings."""
 STOP_ORDER = ("gateway", "agent", "control-plane", "catalogue")
 
 
@@ -42,6 +45,11 @@ class Supervisor:
         self._settings = settings
         self._children: dict[str, Child] = {}
         self._holds: list[Hold] = []
+        self._is_behind = False
+        """What dev.json says is not true any more."""
+        self._unwritten = Wakeup()
+        self._loops = Loops()
+        self._loops.repeat("dev.json", self._catch_up, wakeup=self._unwritten)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[DevState], None]) -> None:
         """Starts everything, calls `ready`, and ends everything when `stop` is set, also while starting."""
@@ -52,7 +60,8 @@ class Supervisor:
             if starting.done():
                 starting.result()
                 ready(self.state)
-                await stopping
+                async with self._loops:
+                    await stopping
         finally:
             await _cancelled(starting)
             await _cancelled(stopping)
@@ -122,7 +131,7 @@ class Supervisor:
         return hold
 
     async def _child(self, plan: Plan) -> dict[str, Any]:
-        child = self._children[plan.name] = Child(plan, changed=self._note)
+        child = self._children[plan.name] = Child(plan, changed=self._note_change)
         line = await child.start()
         _log.debug("ready", child=plan.name)
         return line
@@ -172,11 +181,26 @@ class Supervisor:
         names = certificate_names(listed, host=self._settings.host, known_as=[known_as])
         return ["--tls-names", ",".join(names)]
 
+    def _note_change(self) -> None:
+        """As `_note`, but what runs goes on when it cannot be written (a full disk): that is made good later."""
+        try:
+            self._note()
+        except OSError as error:
+            _log.warning("cannot write who runs where", file=str(self.folder.state_file), reason=error.strerror)
+            self._unwritten.wake()
+
+    async def _catch_up(self) -> float:
+        if self._is_behind:
+            self._note()
+        return NOTE_SECONDS
+
     def _note(self) -> None:
-        """Writes who runs where, for people, tests and the next start."""
+        """Writes who runs where, for people, tests and the next start. Raises OSError."""
+        self._is_behind = True
         processes = {name: child.running for name, child in self._children.items() if child.running}
         self.state = self.state.model_copy(update={"processes": processes})
         self.folder.write(self.state)
+        self._is_behind = False
 
     async def _stop(self) -> None:
         for name in STOP_ORDER:
@@ -189,7 +213,7 @@ class Supervisor:
             self._settings.ready_file.unlink(missing_ok=True)
         if self.state.api_port is not None:
             self.state = DevState(api_port=self.state.api_port, gateway_port=self.state.gateway_port)
-            self._note()
+            self._note_change()
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from spg99.commands.app import app
-from spg99.commands.child import HEALTHY_SECONDS, PAUSE_SECONDS_MAX, pause_seconds
+from spg99.commands.child import HEALTHY_SECONDS, pause_seconds
 from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.errors import Conflict, Unavailable
+from spg99.processes.health import PAUSE_SECONDS_MAX
 
 
 @pytest.fixture
