@@ -67,7 +67,7 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
             await life.delete_old()
         return DATABASES_JANITOR_SECONDS
 
-    loops.keep("wakeups", wakeups.run)
+    wakeups.on_listening = loops.keep("wakeups", wakeups.run, says_when_well=True)
     loops.repeat("reconciler", life.reconciler.turn, wakeup=wakeups.waiter(("spg99_reconcile", None)))
     loops.repeat("outbox-relay", relay, wakeup=wakeups.waiter(("spg99_outbox", None)))
     loops.repeat("event-feed", follow_events, wakeup=wakeups.waiter(("spg99_published", None)))

@@ -37,7 +37,7 @@ from spg99.control_plane.serving.metrics import Metrics
 from spg99.control_plane.serving.plane import Plane
 from spg99.control_plane.store import Store, Transaction, Wakeups, migrate
 from spg99.control_plane.tenants import passwords, visible
-from spg99.errors import Spg99Error
+from spg99.errors import Spg99Error, Unavailable
 from spg99.processes import Loops, WatchedClock
 from spg99.processes.listening import is_loopback
 from spg99.tls import certificates
@@ -202,10 +202,9 @@ async def _catalogue(settings: ControlPlaneSettings) -> AsyncIterator[tuple[str,
 
 
 async def _keep(catalogue: EmbeddedCatalogue) -> None:
-    while True:
-        how = await catalogue.wait_end()
-        _log.error("the catalogue ended; starting it again", how=how)
-        await catalogue.start()
+    """Sees to it that it runs, until it ends; the loop begins anew, with its pauses. Raises Unavailable saying how it ended."""
+    await catalogue.start()
+    raise Unavailable(f"The catalogue ended: {await catalogue.wait_end()}")
 
 
 def _catalogue_disk(settings: ControlPlaneSettings) -> Missing:

@@ -1,23 +1,19 @@
-"""Follows the stream of changes. Here: the stream, and what is believed when it breaks.
+"""Follows the stream of changes. Here: one stream, and what is believed when it breaks. A loop of the process (server.py) begins the next.
 
 Not here: what a change means for a cache (credentials.py, checkouts.py).
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from spg99 import log
-from spg99.errors import Conflict, Spg99Error
+from spg99.errors import Conflict, Unavailable
 from spg99.gateway.checkouts import Checkouts
 from spg99.gateway.credentials import CredentialsCache
 from spg99.protocol.gateway import Change
-
-PAUSE_SECONDS: Final = 0.2
-PAUSE_SECONDS_MAX: Final = 2.0
 
 _log = log.get("gateway")
 
@@ -43,26 +39,23 @@ class ChangeFeed:
     on_cancel: Callable[[str], object] = lambda key_hash: None
     """Called with the hash of a cancel key that another Gateway was given."""
     position: int | None = None
-    _failures: int = 0
+    on_open: Callable[[], None] = lambda: None
+    """Called each time a stream stands."""
 
     async def run(self) -> None:
-        """Follows the stream for ever; while none stands the caches know it."""
-        while True:
-            try:
-                async for position, change in self.api.changes(self.position, on_open=self._opened):
-                    self.apply(change)
-                    self.position = position
-            except Conflict:
-                _log.warning("changes were missed, forgetting what is cached", position=self.position)
-                self.position = None
-                self.checkouts.forget_all()
-            except Spg99Error as error:
-                if self._failures == 0:
-                    _log.warning("the stream of changes broke", error=str(error))
-                self._failures += 1
-            finally:
-                self.credentials.watched_since = None
-            await asyncio.sleep(min(PAUSE_SECONDS * 1.5**self._failures, PAUSE_SECONDS_MAX))
+        """Follows the stream until it breaks, and raises why; while none stands the caches know it."""
+        try:
+            async for position, change in self.api.changes(self.position, on_open=self._opened):
+                self.apply(change)
+                self.position = position
+        except Conflict:
+            _log.warning("changes were missed, forgetting what is cached", position=self.position)
+            self.position = None
+            self.checkouts.forget_all()
+            raise
+        finally:
+            self.credentials.watched_since = None
+        raise Unavailable("The Control Plane has ended the stream of changes.")
 
     def apply(self, change: Change) -> None:
         """One change."""
@@ -74,9 +67,7 @@ class ChangeFeed:
         self.checkouts.changed(change)
 
     def _opened(self) -> None:
-        if self._failures:
-            _log.info("the stream of changes stands again")
-        self._failures = 0
+        self.on_open()
         if self.position is None:
             # What happened before this moment is not in the stream.
             self.checkouts.forget_all()

@@ -6,31 +6,28 @@ Here: counting, what a report says, when it is sent. Not here: what a checkout m
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from spg99 import faults, log
-from spg99.errors import Spg99Error
-from spg99.gateway.checkouts import Checkouts, is_outage
+from spg99 import faults
+from spg99.errors import Unreachable
+from spg99.gateway.checkouts import Checkouts
 from spg99.ids import new_id
+from spg99.processes import Wakeup
 from spg99.protocol.gateway import Egress, LeaseAnswer, LeaseReport, LeaseUse
 
 LINGER_SECONDS: Final = 1.0
 """A lease is kept this long after the last client left, so that one who comes right back costs no question."""
 RENEW_SECONDS: Final = 5.0
 """Until the Control Plane names another time."""
-RETRY_SECONDS: Final = 1.0
 REPORT_SECONDS_MAX: Final = 5.0
 SIGN_OF_LIFE_SECONDS: Final = 30.0
 """A gateway that nobody uses reports all the same, though not more often than this."""
 _GATHER_SECONDS: Final = 0.02
 """A burst of first and last clients becomes one report."""
-
-_log = log.get("gateway")
 
 
 class LeasesApi(Protocol):
@@ -65,7 +62,8 @@ class Leases:
     uses: dict[str, Use] = field(default_factory=dict)
     run_id: str = field(default_factory=lambda: new_id("run"))
     renew_seconds: float = RENEW_SECONDS
-    _report_due: asyncio.Event = field(default_factory=asyncio.Event)
+    due: Wakeup = field(default_factory=Wakeup)
+    """Woken when a report should not wait: a database got its first client, or has lost its last."""
     _acknowledged_at: float = -math.inf
     """When the Control Plane last answered a report."""
     _sent_bytes: Counter[str] = field(default_factory=Counter)
@@ -79,7 +77,7 @@ class Leases:
         if (use := self.uses.get(db_id)) is None:
             use = self.uses[db_id] = Use()
             # Only the first is worth a report of its own: who comes back while the lease lingers changes nothing.
-            self._report_due.set()
+            self.due.wake()
         use.sessions += 1
 
     def closed(self, db_id: str) -> None:
@@ -93,7 +91,7 @@ class Leases:
     def _lingered(self, db_id: str) -> None:
         use = self.uses.get(db_id)
         if use is not None and self._is_over(use):
-            self._report_due.set()
+            self.due.wake()
 
     def _is_over(self, use: Use) -> bool:
         return use.sessions == 0 and self.monotonic() - use.idle_since >= LINGER_SECONDS
@@ -103,23 +101,15 @@ class Leases:
         if sent_bytes:
             self._sent_bytes[db_id] += sent_bytes
 
-    async def run(self) -> None:
-        """Reports for ever: at once when a database gets its first client or has lost its last, else in time."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._report_due.wait(), self.renew_seconds)
-                await asyncio.sleep(_GATHER_SECONDS)
-            self._report_due.clear()
-            try:
-                await self.report()
-            except Spg99Error as error:
-                if not is_outage(error):
-                    _log.error("the Control Plane refuses the lease report", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-                self._report_due.set()
+    async def turn(self) -> float:
+        """One report; answers when the next is due. Raises why it was not answered."""
+        await asyncio.sleep(_GATHER_SECONDS)
+        self.due.clear()
+        await self.report()
+        return self.renew_seconds
 
     async def report(self, *, release_all: bool = False) -> None:
-        """Sends one report and takes in its answer."""
+        """Sends one report and takes in its answer. Raises Unreachable when none comes, and what the Control Plane says."""
         await self.collect()
         asked_at = self.monotonic()
         released = {
@@ -134,21 +124,22 @@ class Leases:
             return
         for db_id in released:
             self.checkouts.begin_release(db_id)
-        answer: LeaseAnswer | None = None
+        answered = False
         try:
             async with asyncio.timeout(REPORT_SECONDS_MAX):
                 answer = await self.api.report_leases(LeaseReport(leases=list(reported.values()), egress=egress))
+            answered = True
         except TimeoutError:
-            _log.warning("the Control Plane is slow to answer a lease report")
-            self._report_due.set()
+            raise Unreachable(
+                f"The Control Plane has not answered a lease report within {REPORT_SECONDS_MAX:.0f} s."
+            ) from None
         finally:
             for db_id in released:
-                self.checkouts.end_release(db_id, answered=answer is not None)
+                self.checkouts.end_release(db_id, answered=answered)
         faults.point("gateway.after_report")
-        if answer is not None:
-            self._acknowledged_at = asked_at
-            self._unacknowledged_egress = None
-            self._apply(answer, reported, released, asked_at=asked_at)
+        self._acknowledged_at = asked_at
+        self._unacknowledged_egress = None
+        self._apply(answer, reported, released, asked_at=asked_at)
 
     def _egress(self) -> Egress | None:
         """The bytes to report: the batch whose answer was lost, else a new one of what went out since."""

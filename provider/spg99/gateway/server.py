@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from typing import Final
 
@@ -14,7 +15,7 @@ from spg99 import log
 from spg99.client import InternalClient
 from spg99.clock import SystemClock
 from spg99.config import GatewaySettings
-from spg99.errors import Spg99Error
+from spg99.errors import Spg99Error, Unauthorized
 from spg99.gateway import tls
 from spg99.gateway.changes import ChangeFeed
 from spg99.gateway.checkouts import ANSWER_SECONDS, ASK_SECONDS_MAX, Checkouts
@@ -23,9 +24,10 @@ from spg99.gateway.event_loop import run_loop
 from spg99.gateway.leases import Leases
 from spg99.gateway.metrics import Metrics
 from spg99.gateway.registry import SessionRegistry
+from spg99.gateway.standing import NotKnownAnyMore, Standing
 from spg99.gateway.worker import raise_file_limit
 from spg99.gateway.worker_processes import WorkerProcesses
-from spg99.processes import Loops, loop_failures
+from spg99.processes import Jobs, Loops, loop_failures
 from spg99.processes.identity import Applicant, introduce
 from spg99.processes.probes import serve_probes
 from spg99.processes.ready import say_ready
@@ -52,14 +54,17 @@ class _Gateway:
         self._settings = settings
         self._clock = SystemClock()
         self._figures = Metrics()
-        self._loops = Loops(failures=loop_failures(self._figures.registry))
+        failures = loop_failures(self._figures.registry)
+        self._loops = Loops(failures=failures, fatal=(NotKnownAnyMore,))
+        self._jobs = Jobs(failures=failures)
         self._workers: WorkerProcesses | None = None
-        self._killing: asyncio.Task[None] | None = None
+        self._killing = False
 
     def _stop_requested_again(self) -> None:
         """The first time it drains; whoever says it twice does not want to wait."""
-        if self._workers is not None and self._killing is None:
-            self._killing = asyncio.get_running_loop().create_task(self._workers.kill())
+        if self._workers is not None and not self._killing:
+            self._killing = True
+            self._jobs.begin("kill", self._workers.kill())
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -110,16 +115,16 @@ class _Gateway:
         )
         port = workers.bind()
         registry.api = api
-        cancelling: set[asyncio.Task[None]] = set()
+        cancels = itertools.count()  # not the hash: it would be in the log
 
         def on_cancel(key_hash: str) -> None:
-            task = asyncio.get_running_loop().create_task(registry.cancel_forwarded(key_hash))
-            cancelling.add(task)
-            task.add_done_callback(cancelling.discard)
+            self._jobs.begin(f"cancel {next(cancels)}", registry.cancel_forwarded(key_hash))
 
         feed = ChangeFeed(feed_api, passwords, checkouts, time.monotonic, on_cancel)
-        self._loops.keep("changes", feed.run)
-        self._loops.keep("leases", leases.run)
+        # A stream that nobody answers takes longer to fail than a loop to settle.
+        feed.on_open = self._loops.keep("changes", feed.run, says_when_well=True)
+        standing = Standing(applicant, leases.turn, time.monotonic)
+        self._loops.repeat("leases", standing.turn, wakeup=leases.due)
         self._loops.repeat("slowed-logins", registry.report_slowed, wakeup=registry.slowed_wakeup)
         shown = served.pair
 
@@ -148,6 +153,8 @@ class _Gateway:
             say_ready("gateway", host=settings.host, port=port, metrics_port=metrics_port)
             _log.info("gateway serves", host=settings.host, port=port, workers=settings.workers)
             await self._loops.wait()
+        except NotKnownAnyMore as refused:
+            raise Unauthorized(refused.sentence) from refused
         finally:
             await self._end(workers, leases, probes)
 
@@ -155,6 +162,7 @@ class _Gateway:
         """Sessions drain while their leases are still renewed; the last report releases them all."""
         await workers.drain()
         await self._loops.stop()
+        await self._jobs.finish(within_seconds=1.0)
         with contextlib.suppress(Spg99Error):
             # The first may have to repeat bytes whose report was cut off; what came after them goes in the second.
             for _ in range(2):

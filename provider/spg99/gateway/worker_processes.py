@@ -9,10 +9,13 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import random
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -23,14 +26,12 @@ from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
 from spg99.gateway.registry import SessionRegistry
 from spg99.processes import Unhealthy
-from spg99.processes.health import UNHEALTHY_AFTER_SECONDS
+from spg99.processes.health import SETTLED_SECONDS, UNHEALTHY_AFTER_SECONDS, pause_seconds
 from spg99.processes.listening import listen
 from spg99.tls.context import CertificatePair
 
 BACKLOG: Final = 1024
 START_SECONDS_MAX: Final = 30.0
-RESTART_SECONDS: Final = 0.1
-RESTART_SECONDS_MAX: Final = 5.0
 END_SECONDS: Final = 3.0
 """Beyond the drain: then a worker is killed."""
 
@@ -42,13 +43,21 @@ class WorkerProcesses:
     are served by its successor."""
 
     def __init__(
-        self, settings: GatewaySettings, registry: SessionRegistry, *, mock_secret: bytes, clock: Clock
+        self,
+        settings: GatewaySettings,
+        registry: SessionRegistry,
+        *,
+        mock_secret: bytes,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._mock_secret = mock_secret
         self._clock = clock
-        self._down: dict[int, Unhealthy] = {}
+        self._monotonic = monotonic
+        self._down_since: dict[int, float] = {}
+        """By worker, since when it does not serve. Monotonic: a wall clock that is set back would hide it for hours."""
         self._listeners: list[list[socket.socket]] = []
         """Of each worker: one for each address of the host."""
         self._processes: dict[int, Process] = {}
@@ -86,9 +95,9 @@ class WorkerProcesses:
 
     async def _supervise(self, index: int, ready: asyncio.Future[None]) -> None:
         """Keeps one worker alive."""
-        pause = RESTART_SECONDS
+        failures = 0
         while not self._stopping:
-            began = asyncio.get_running_loop().time()
+            began = self._monotonic()
             try:
                 await self._run_once(index, ready)
             except Exception as error:  # noqa: BLE001 - a loop that must not end: whatever a life ended by, another begins
@@ -98,12 +107,11 @@ class WorkerProcesses:
                 _log.error("a worker could not be started", worker=index, exc_info=error)
             if self._stopping:
                 return
-            lived_seconds = asyncio.get_running_loop().time() - began
-            name = f"worker {index}"
-            self._down.setdefault(index, Unhealthy(name, self._clock.now(), "ended and does not serve again yet"))
-            pause = RESTART_SECONDS if lived_seconds > RESTART_SECONDS_MAX else min(pause * 2, RESTART_SECONDS_MAX)
+            now = self._monotonic()
+            self._down_since.setdefault(index, now)
+            failures = 1 if now - began >= SETTLED_SECONDS else failures + 1
             self._registry.metrics.worker_restarts.inc()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause_seconds(failures, chance=random.random()))  # noqa: S311  spreads load, guards nothing
 
     async def _run_once(self, index: int, ready: asyncio.Future[None]) -> None:
         ours, theirs = socket.socketpair()
@@ -133,7 +141,7 @@ class WorkerProcesses:
                 certificate=dataclasses.asdict(self._certificate),
             )
             self._registry.workers[index] = channel
-            self._down.pop(index, None)
+            self._down_since.pop(index, None)
             if not ready.done():
                 ready.set_result(None)
             await serving
@@ -151,8 +159,16 @@ class WorkerProcesses:
 
     def unhealthy(self) -> list[Unhealthy]:
         """Workers that do not serve, and have not for longer than a restart takes."""
-        long_ago = self._clock.now() - timedelta(seconds=UNHEALTHY_AFTER_SECONDS)
-        return [each for each in self._down.values() if each.since < long_ago]
+        now = self._monotonic()
+        return [
+            Unhealthy(
+                f"worker {index}",
+                self._clock.now() - timedelta(seconds=now - since),
+                "ended and does not serve again yet",
+            )
+            for index, since in self._down_since.items()
+            if now - since > UNHEALTHY_AFTER_SECONDS
+        ]
 
     async def renew_tls(self, certificate: CertificatePair) -> None:
         """New connections get this certificate."""

@@ -58,6 +58,10 @@ class Course:
         """A turn has ended well: what was before is over."""
         return Course()
 
+    def is_well_now(self) -> Course:
+        """A turn that goes on has said that all is well: what was before is over."""
+        return Course(turn_began_at=self.turn_began_at)
+
     def failed(self, reason: str, now: float, *, settles: bool) -> Course:
         """A turn has failed. `settles`: a turn that ran for `SETTLED_SECONDS` was well until it failed."""
         ran_well = settles and self.turn_began_at is not None and now - self.turn_began_at >= SETTLED_SECONDS
@@ -89,11 +93,13 @@ def pause_seconds(failures: int, *, chance: float, asked_seconds: float = 0.0) -
     return asked_seconds + min(PAUSE_SECONDS_MAX, grown) * (0.5 + chance / 2)
 
 
-def complaint(course: Course, now: float, *, turn_seconds_max: float | None) -> tuple[float, str] | None:
+def complaint(
+    course: Course, now: float, *, turn_seconds_max: float | None, settles: bool = True
+) -> tuple[float, str] | None:
     """Since when a loop is not well, and why; None when it is.
 
-    `turn_seconds_max` bounds a turn of a loop that should end one; None: it runs for ever, and is well when it has done
-    so for `SETTLED_SECONDS`.
+    `turn_seconds_max` bounds a turn of a loop that should end one; None: it runs for ever, and where it `settles`, it is
+    well when it has done so for `SETTLED_SECONDS`.
     """
     if course.ended_at is not None:
         return course.ended_at, f"it has ended ({course.reason})"
@@ -102,7 +108,7 @@ def complaint(course: Course, now: float, *, turn_seconds_max: float | None) -> 
         return now - running_seconds, f"its turn has not come to an end for {running_seconds:.0f} s"
     if course.failing_since is None or now - course.failing_since < UNHEALTHY_AFTER_SECONDS:
         return None
-    if turn_seconds_max is None and running_seconds is not None and running_seconds >= SETTLED_SECONDS:
+    if turn_seconds_max is None and settles and running_seconds is not None and running_seconds >= SETTLED_SECONDS:
         return None
     times = "once" if course.failures == 1 else f"{course.failures} times in a row"
     return course.failing_since, f"failed {times} ({course.reason})"

@@ -54,6 +54,8 @@ class _Loop:
     wakeup: AbstractContextManager[Wakeup]
     turn_seconds_max: float | None
     """None: it runs for ever, and its coming to an end is a failure."""
+    says_when_well: bool = False
+    """It runs for ever, and running is not yet being well: it says so itself."""
     course: Course = field(default_factory=Course)
     task: asyncio.Task[None] | None = None
 
@@ -94,16 +96,34 @@ class Loops:
         failure it waits its pause out, however often it is woken."""
         self._add(_Loop(name, turn, wakeup or Wakeup(), turn_seconds_max))
 
-    def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """A loop that runs for ever by itself (listens, keeps a child): its end is a failure, and it is run again."""
-        self._add(_Loop(name, run, Wakeup(), None))
+    def keep(
+        self, name: str, run: Callable[[], Awaitable[None]], *, says_when_well: bool = False
+    ) -> Callable[[], None]:
+        """A loop that runs for ever by itself (listens, keeps a child): its end is a failure, and it is run again.
+
+        It counts as well again when it has run for `SETTLED_SECONDS`. Where that proves nothing (a connection that nobody
+        answers takes longer to fail), it `says_when_well`: by calling what is answered here.
+        """
+        loop = _Loop(name, run, Wakeup(), None, says_when_well)
+        self._add(loop)
+
+        def well() -> None:
+            if loop.course.failures:
+                _log.info("a loop works again", loop=loop.name, failures=loop.course.failures)
+            loop.course = loop.course.is_well_now()
+
+        return well
 
     def unhealthy(self) -> list[Unhealthy]:
         """The loops that are not well now; empty when all are."""
         now = self._monotonic()
         found = []
         for loop in self._loops.values():
-            if (seen := complaint(loop.course, now, turn_seconds_max=loop.turn_seconds_max)) is not None:
+            if (
+                seen := complaint(
+                    loop.course, now, turn_seconds_max=loop.turn_seconds_max, settles=not loop.says_when_well
+                )
+            ) is not None:
                 since, reason = seen
                 found.append(Unhealthy(loop.name, self._clock.now() - timedelta(seconds=now - since), reason))
         return found
@@ -206,14 +226,16 @@ class Loops:
         return seconds, False
 
     def _say_when_settled(self, loop: _Loop) -> asyncio.TimerHandle | None:
-        if loop.turn_seconds_max is not None or not loop.course.failures:
+        if loop.turn_seconds_max is not None or loop.says_when_well or not loop.course.failures:
             return None
         again = functools.partial(_log.info, "a loop works again", loop=loop.name, failures=loop.course.failures)
         return asyncio.get_running_loop().call_later(SETTLED_SECONDS, again)
 
     def _failed(self, loop: _Loop, error: BaseException) -> float:
         now = self._monotonic()
-        course = loop.course.failed(cause_of(error), now, settles=loop.turn_seconds_max is None)
+        course = loop.course.failed(
+            cause_of(error), now, settles=loop.turn_seconds_max is None and not loop.says_when_well
+        )
         if self._failures is not None:
             self._failures.labels(loop.name).inc()
         asked = float(error.retry_after_seconds or 0) if isinstance(error, Spg99Error) else 0.0

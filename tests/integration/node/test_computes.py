@@ -172,7 +172,7 @@ async def test_damaged_files_give_a_sentence(node: Node) -> None:
     result = await node.do("compute.start", node.start_order(timeline))
     assert (
         not result.succeeded
-        and "PostgreSQL did not start" in (result.error or "")
+        and "files are missing or damaged" in (result.error or "")
         and "pg_control" in (result.error or "")
     )
     assert node.computes.seen({}) == [] and not files_of(node.folder.run_dir)

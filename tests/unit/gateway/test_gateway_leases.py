@@ -188,8 +188,13 @@ async def test_lost_lease_is_asked_for_again(registry: SessionRegistry) -> None:
 
 
 async def test_reports_at_once_when_the_first_comes_and_the_last_has_left(registry: SessionRegistry) -> None:
-    running = asyncio.create_task(registry.leases.run())
-    try:
+    loops = Loops()
+    loops.repeat("leases", registry.leases.turn, wakeup=registry.leases.due)
+    async with loops:
+        async with asyncio.timeout(2):
+            while not registry.api.reports:
+                await asyncio.sleep(0.005)
+        registry.api.reports.clear()
         await registry.connect()
         async with asyncio.timeout(2):
             while not registry.api.reports:
@@ -199,8 +204,6 @@ async def test_reports_at_once_when_the_first_comes_and_the_last_has_left(regist
         async with asyncio.timeout(LINGER_SECONDS + 2):
             while registry.api.reports[-1].leases[0].active_connections:
                 await asyncio.sleep(0.005)
-    finally:
-        running.cancel()
 
 
 async def test_a_report_that_fails_unforeseen_is_not_the_last(registry: SessionRegistry) -> None:
@@ -213,7 +216,7 @@ async def test_a_report_that_fails_unforeseen_is_not_the_last(registry: SessionR
 
     registry.leases.collect = collect
     loops = Loops(chance=lambda: 0.0)
-    loops.keep("leases", registry.leases.run)
+    loops.repeat("leases", registry.leases.turn, wakeup=registry.leases.due)
     async with loops:
         await registry.connect()
         async with asyncio.timeout(5):
@@ -222,7 +225,7 @@ async def test_a_report_that_fails_unforeseen_is_not_the_last(registry: SessionR
         failing = False
         async with asyncio.timeout(10):
             while not registry.api.reports:
-                registry.leases._report_due.set()
+                registry.leases.due.wake()
                 await asyncio.sleep(0.005)
     assert registry.api.reports[-1].leases[0].active_connections == 1
 

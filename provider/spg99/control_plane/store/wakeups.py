@@ -13,10 +13,9 @@ after it is back everybody is woken once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from spg99 import log
 from spg99.control_plane.store.transaction import Store
 from spg99.errors import Unavailable
 from spg99.processes import Wakeup
@@ -34,8 +33,6 @@ CHANNELS = (
 )
 """Everything that a Control Plane notifies; the payload is an id or empty."""
 
-_RETRY_SECONDS = 0.5
-
 Topic = tuple[str, str | None]
 """A channel and the payload to wake for; None = any payload."""
 
@@ -49,6 +46,8 @@ class Wakeups:
         self._waiting: dict[Topic, set[Wakeup]] = {}
         self.listening = asyncio.Event()
         """Set while the connection stands."""
+        self.on_listening: Callable[[], None] = lambda: None
+        """Called each time it stands (again)."""
         self.closing = False
         """True once the process is on its way out: whoever waits answers now."""
 
@@ -92,20 +91,15 @@ class Wakeups:
         self.wake_all()
 
     async def run(self) -> None:
-        """Listens for ever; comes back after a lost connection."""
-        was_lost_before = False
-        while True:
-            try:
-                async for channel, payload in self._store.notifications(*self._channels):
-                    if channel:
-                        self.wake(channel, payload)
-                    else:
-                        was_lost_before = False
-                        self.listening.set()
-                        self.wake_all()
-            except Unavailable:
-                if not was_lost_before:
-                    log.get("store").warning("wake-ups lost; listening again")
-                was_lost_before = True
+        """Listens until the connection is lost, and raises Unavailable then: a loop of the process listens again."""
+        try:
+            async for channel, payload in self._store.notifications(*self._channels):
+                if channel:
+                    self.wake(channel, payload)
+                else:
+                    self.listening.set()
+                    self.on_listening()
+                    self.wake_all()
+        finally:
             self.listening.clear()
-            await asyncio.sleep(_RETRY_SECONDS)
+        raise Unavailable("The connection to the catalogue was lost.")
