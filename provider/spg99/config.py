@@ -94,7 +94,7 @@ class GatewaySettings(Settings):
     """Base URL of the Control Plane, with /v2."""
     ca_file: Path | None = None
     """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
-    enrolment_token: str | None = None
+    enrolment_token: str | None = Field(default=None, repr=False)
     """Single-use token that makes this process known; needed once."""
     name: str = "gateway-1"
     """Name of this gateway, unique in the installation."""
@@ -144,7 +144,7 @@ class AgentSettings(Settings):
     """Base URL of the Control Plane, with /v2."""
     ca_file: Path | None = None
     """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
-    enrolment_token: str | None = None
+    enrolment_token: str | None = Field(default=None, repr=False)
     """Single-use token that makes this node known; needed once."""
     name: str = "node-1"
     """Name of this node, unique in the installation."""

@@ -191,6 +191,20 @@ def _family(root: type[Spg99Error]) -> dict[str, type[Spg99Error]]:
     return found
 
 
+def kind_and_place(error: BaseException) -> str:
+    """Of an error that nobody has foreseen, what may be shown and logged anywhere: `ValueError in wire.py:12`.
+
+    Never its text or repr, which may hold a value that is secret (that of a UnicodeEncodeError holds the whole string).
+    """
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None:
+        return type(error).__name__
+    file = step.tb_frame.f_code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{type(error).__name__} in {file}:{step.tb_lineno}"
+
+
 def from_envelope(
     status: int, body: Mapping[str, Any], *, retry_after_seconds: int | None = None, request_id: str | None = None
 ) -> Spg99Error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,7 +31,7 @@ class Connection:
     """What every command that looks or changes is told."""
 
     url: str | None
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     data_dir: Path | None
     ca_file: str | None = None
     as_json: bool = False

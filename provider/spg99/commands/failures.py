@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from spg99.errors import Spg99Error
+from spg99.errors import Spg99Error, kind_and_place
 
 FAILED = 1
 INTERRUPTED = 130
@@ -48,8 +48,7 @@ def lines(error: BaseException) -> list[str]:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return [f"error: {error.strerror}{where}"]
-    text = str(error).strip().splitlines()
     return [
-        f"error: something failed that should not ({type(error).__name__}{': ' + text[0] if text else ''}).",
+        f"error: something failed that should not ({kind_and_place(error)}).",
         "  SPG99_DEBUG=1 shows where.",
     ]

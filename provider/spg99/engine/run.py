@@ -18,7 +18,7 @@ from spg99.engine.project import Project
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource, copy
 from spg99.engine.urns import is_default_provider
-from spg99.errors import Spg99Error
+from spg99.errors import Spg99Error, kind_and_place
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,10 @@ class Run:
             self.fail(error.message, urn)
         else:
             detail = "".join(traceback.format_exception(error))
-            self.fail(f"The embedded engine failed here, which is its own fault: {error!r}", urn)
+            self.fail(
+                f"The embedded engine failed here, which is its own fault: {kind_and_place(error)}. --debug tells more.",
+                urn,
+            )
         if detail and detail != str(error):
             self.publish(Message("debug", detail, urn))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from spg99.wire import messages
@@ -41,7 +41,7 @@ class Backend:
     """What the compute said before its cancel key: AuthenticationOk, ParameterStatus."""
     after_key: bytes
     pid: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     late: bytes
     """Bytes after the first ReadyForQuery."""
 

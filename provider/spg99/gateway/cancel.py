@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -29,7 +29,7 @@ class CancelTarget:
     address: str
     port: int
     pid: int
-    secret: bytes
+    secret: bytes = field(repr=False)
 
 
 class CancelKeys:

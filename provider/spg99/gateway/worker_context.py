@@ -30,7 +30,7 @@ class WorkerContext:
     tls: Tls
     parent: Channel
     """Answers what only the parent knows (registry.py)."""
-    mock_secret: bytes
+    mock_secret: bytes = field(repr=False)
     proxies: Proxies
     """The balancers whose PROXY protocol headers are taken."""
     cancel_keys: CancelKeys = field(default_factory=CancelKeys)

@@ -9,7 +9,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Applicant:
     name: str
     file: Path
     """Where its identity is kept."""
-    enrolment_token: str | None
+    enrolment_token: str | None = field(repr=False)
     enrol: Callable[[Enrolment], Awaitable[Identity]]
     """Trades the token for an identity."""
     authenticate: Callable[[str], None]

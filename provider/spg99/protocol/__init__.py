@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 INTERNAL_PREFIX: Final = "/internal/v1"
 """Prefix of every path in this folder."""
@@ -24,7 +24,7 @@ class Message(BaseModel):
 class Enrolment(Message):
     """`POST /nodes/enroll` and `POST /gateways/enroll`: trades a single-use token (15 min) for an identity."""
 
-    enrolment_token: str
+    enrolment_token: str = Field(repr=False)
     name: str
     """Name of the node or gateway, unique; enrolling a known name again with a fresh token replaces its identity."""
     hostname: str = ""
@@ -36,5 +36,5 @@ class Identity(Message):
 
     identity_id: str
     """`node_...` or `gw_...`."""
-    bearer_token: str
+    bearer_token: str = Field(repr=False)
     """Sent as `Authorization: Bearer`; the Control Plane keeps a SHA-256 hash of it."""

@@ -40,7 +40,7 @@ class Credentials(Message):
     tenant_id: str
     tenant: str
     pg_user: str
-    scram_verifier: str
+    scram_verifier: str = Field(repr=False)
     """`SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`."""
     credential_version: int
     max_connections: int

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 T = TypeVar("T")
@@ -27,6 +29,17 @@ Immutable = Annotated[T, Mark.IMMUTABLE]
 Secret = Annotated[T, Mark.SECRET]
 Volatile = Annotated[T, Mark.VOLATILE]
 Unordered = Annotated[T, Mark.UNORDERED]
+
+
+class Discreet(BaseModel):
+    """A model whose repr leaves out what is marked as secret: a repr ends in logs and in texts of errors."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """As pydantic's, without secrets."""
+        fields = type(self).model_fields
+        for name, value in super().__repr_args__():
+            if name not in fields or Mark.SECRET not in marks_of(fields[name]):
+                yield name, value
 
 
 class MovedBy(tuple[str, ...]):

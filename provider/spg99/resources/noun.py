@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from spg99.resources.fields import Mark, marks_of
+from spg99.resources.fields import Discreet, Mark, marks_of
 from spg99.rules import Rule
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}$"
 """Names of tenants and databases (contract, section 2): what PostgreSQL takes as an identifier of at most 63 bytes."""
 
 
-class Spec(BaseModel):
+class Spec(Discreet):
     """What a user writes. Unknown fields are refused; a docstring under a field is its description everywhere."""
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
@@ -36,7 +36,7 @@ class Spec(BaseModel):
         return self
 
 
-class Resource(BaseModel):
+class Resource(Discreet):
     """What the system answers: a Spec's fields and what the system fills in. Unknown fields are kept out, not refused."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True, frozen=True)

@@ -83,7 +83,7 @@ class FindUser:
 class Account:
     """What a password is checked against."""
 
-    verifier: Verifier | None
+    verifier: Verifier | None = field(repr=False)
     """None: there is no such user."""
     delay_seconds: float = 0.0
     """How long the verdict is held back, right or wrong alike."""

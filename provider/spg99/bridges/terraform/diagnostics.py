@@ -5,14 +5,13 @@ Here: words and places. Not here: sending them (tfplugin).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spg99.bridges.shared.inputs import failures_of
 from spg99.bridges.shared.values import Failure
 from spg99.bridges.terraform.schema import Block
-from spg99.errors import Spg99Error
+from spg99.errors import Spg99Error, kind_and_place
 from tfplugin.interface import Diagnostic, error, warning
 
 
@@ -89,15 +88,9 @@ def of_error(block: Block | None, problem: Spg99Error, *, doing: str) -> list[Di
 
 def of_surprise(problem: BaseException, *, doing: str) -> Diagnostic:
     """A fault of ours. Which kind and where only: the text of an unexpected error may hold a value that is secret."""
-    step = problem.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    where = (
-        f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}" if step is not None else "somewhere"
-    )
     return error(
         doing,
-        f"The spg99 provider failed unexpectedly ({type(problem).__name__} in {where}). This is a bug: please report it. "
+        f"The spg99 provider failed unexpectedly ({kind_and_place(problem)}). This is a bug: please report it. "
         "What was known of the object is kept in the state.",
     )
 

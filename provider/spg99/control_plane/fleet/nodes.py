@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ class NodeRow:
     node_id: str
     name: str
     status: str
-    token_sha256: str
+    token_sha256: str = field(repr=False)
     observed: dict[str, Any]
     last_seen_at: datetime | None
 

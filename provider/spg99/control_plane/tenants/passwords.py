@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,8 +24,8 @@ DATABASE_PLACEHOLDER = "<db-name>"
 class PasswordPair:
     """A new password and what checks it."""
 
-    password: str
-    scram_verifier: str
+    password: str = field(repr=False)
+    scram_verifier: str = field(repr=False)
 
 
 def new_password() -> PasswordPair:
@@ -61,7 +61,7 @@ def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: s
 @dataclass(frozen=True)
 class _Sealed:
     tenant_id: str
-    password_encrypted: bytes
+    password_encrypted: bytes = field(repr=False)
 
 
 async def box_of(tx: Transaction, file: Path) -> SecretBox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from spg99.control_plane import identity
@@ -27,7 +27,7 @@ class TenantRow:
     project: str
     name: str
     pg_user: str
-    password_encrypted: bytes
+    password_encrypted: bytes = field(repr=False)
     credential_version: int
     credentials_id: str | None
     rotation_trigger: str | None

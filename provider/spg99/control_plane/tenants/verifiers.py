@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spg99.control_plane.records import policies
 from spg99.control_plane.store import Transaction
@@ -32,5 +32,5 @@ class _User:
     org_id: str
     tenant: str
     pg_user: str
-    scram_verifier: str
+    scram_verifier: str = field(repr=False)
     credential_version: int

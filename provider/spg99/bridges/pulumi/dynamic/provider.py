@@ -36,7 +36,7 @@ from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.shared.words import PULUMI_DYNAMIC
 from spg99.declarer import Declarer
 from spg99.emit.names import camel
-from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error
+from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error, kind_and_place
 from spg99.prepared import PACKAGE
 from spg99.shapes import Noun, Package
 
@@ -276,13 +276,7 @@ def _answer(noun: Noun, work: Callable[[host.Call], T]) -> T:
         raise
     except Exception as error:
         # Only where and which kind: the text of an unexpected error may hold a value that is secret.
-        step = error.__traceback__
-        while step is not None and step.tb_next is not None:
-            step = step.tb_next
-        where = f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}" if step else "somewhere"
-        host.explain(
-            call, f"The spg99 provider failed unexpectedly ({type(error).__name__} in {where}). This is a bug."
-        )
+        host.explain(call, f"The spg99 provider failed unexpectedly ({kind_and_place(error)}). This is a bug.")
         if os.environ.get("SPG99_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)
         raise

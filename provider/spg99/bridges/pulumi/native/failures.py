@@ -11,6 +11,7 @@ import grpc
 from spg99.bridges.pulumi.native.messages import message
 from spg99.bridges.pulumi.native.properties import Properties
 from spg99.bridges.pulumi.native.wire import encode
+from spg99.errors import kind_and_place
 
 
 class Partial(Exception):
@@ -38,11 +39,7 @@ def unexpected(error: Exception) -> str:
     """Only where and which kind: the text of an unexpected error may hold a value that is secret."""
     if os.environ.get("SPG99_DEBUG"):
         sys.excepthook(type(error), error, error.__traceback__)
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    where = f"{os.path.basename(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}" if step else "somewhere"
-    return f"The spg99 provider failed unexpectedly ({type(error).__name__} in {where}). This is a bug."
+    return f"The spg99 provider failed unexpectedly ({kind_and_place(error)}). This is a bug."
 
 
 def check_response(inputs: Properties, failures: list[tuple[str, str]]) -> Any:
