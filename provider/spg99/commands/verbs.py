@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from spg99.errors import NotFound, Unavailable
 from spg99.resources import Resource
 
 WAIT_SECONDS = 50
+OPERATION_SECONDS_MAX = 900.0
+"""Of waiting, not of the operation. A deletion may drain clients; nothing that was asked for takes longer by itself."""
 
 
 def show_list(
@@ -90,14 +93,35 @@ async def settled(client: Client, kind: type[Resource], made: Resource) -> Resou
     return made
 
 
-async def finished(client: Client, operation: dict[str, Any]) -> dict[str, Any]:
-    """Waits for an operation. Raises Unavailable with its reason when it failed."""
+async def finished(
+    client: Client,
+    operation: dict[str, Any],
+    *,
+    seconds_max: float = OPERATION_SECONDS_MAX,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Waits for an operation. Raises Unavailable with its reason when it failed, and when nobody knows how it ended: it
+    goes on after `seconds_max`, or the Control Plane knows nothing of it any more."""
+    op_id = operation.get("op_id")
+    look = f"`spg99 operations get {op_id}` tells what becomes of it."
+    deadline = monotonic() + seconds_max
     while operation.get("status") == "running":
+        left = deadline - monotonic()
+        if left <= 0:
+            raise Unavailable(
+                f"The operation {op_id} has not ended within {seconds_max:.0f} s. It goes on by itself; {look}"
+            )
+        wait = {"wait": max(1, min(WAIT_SECONDS, int(left)))}
         try:
-            operation = await client.call("GET", "/operations/{op_id}", operation, params={"wait": WAIT_SECONDS})
-        except NotFound:
-            return operation | {"status": "succeeded"}
+            operation = await client.call("GET", "/operations/{op_id}", operation, params=wait)
+        except NotFound as error:
+            # Forgotten, another catalogue, or a key that may not see it: that it succeeded is none of what this says.
+            raise Unavailable(
+                f"How the operation {op_id} ended is not known: the Control Plane knows no such operation (any more). "
+                f"Look at the object itself: `spg99 ... get`.",
+                request_id=error.request_id,
+            ) from error
     if operation.get("status") == "failed":
-        error = operation.get("error") or {}
-        raise Unavailable(str(error.get("message") or "The operation failed."))
+        reason = operation.get("error") or {}
+        raise Unavailable(f"{reason.get('message') or 'The operation failed.'} (operation {op_id})")
     return operation
