@@ -19,6 +19,9 @@ from spg99.errors import BadRequest
 ENVIRONMENT_PREFIX = "SPG99_"
 OF_ONE_PROCESS = frozenset({"SPG99_METRICS_PORT"})
 """Variables of a thing that only one process can have: `spg99 dev` hands them to none of those it starts."""
+API_PORT = 8099
+GATEWAY_PORT = 5432
+"""PostgreSQL's own: clients take it unless told otherwise."""
 
 
 def default_data_dir() -> Path:
@@ -61,7 +64,7 @@ class ControlPlaneSettings(Settings):
     """PostgreSQL (16 or newer) of the catalogue, as the role that owns its tables. Default: one embedded in the data folder."""
     host: str = "localhost"
     """Address the HTTP API listens on; `localhost` stands for both loopback addresses (IPv4 and IPv6)."""
-    port: int = 8099
+    port: int = API_PORT
     """Port of the HTTP API; 0 takes a free one."""
     tls: bool | None = None
     """Serve HTTPS. Default: when a certificate is given, or beyond the loopback addresses. With --no-tls keys go over the network readable: only behind something that adds TLS."""
@@ -77,7 +80,7 @@ class ControlPlaneSettings(Settings):
     """File with the 32-byte key (base64) that encrypts credentials in the catalogue. Default: made in the data folder. All Control Planes of one catalogue share it."""
     gateway_host: str = "localhost"
     """Host name of the Gateway as clients see it; stands in every connection string."""
-    gateway_port: int = 5432
+    gateway_port: int = GATEWAY_PORT
     """Port of the Gateway as clients see it."""
     pool_size: int = Field(default=10, ge=2)
     """Connections to the catalogue."""
@@ -90,7 +93,7 @@ class ControlPlaneSettings(Settings):
 class GatewaySettings(Settings):
     """Settings of `spg99 gateway`."""
 
-    cp_url: str = "http://127.0.0.1:8099/v2"
+    cp_url: str = f"http://127.0.0.1:{API_PORT}/v2"
     """Base URL of the Control Plane, with /v2."""
     ca_file: Path | None = None
     """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
@@ -100,7 +103,7 @@ class GatewaySettings(Settings):
     """Name of this gateway, unique in the installation."""
     host: str = "localhost"
     """Address the gateway listens on; `localhost` stands for both loopback addresses (IPv4 and IPv6)."""
-    port: int = 5432
+    port: int = GATEWAY_PORT
     """Port the gateway listens on; 0 takes a free one."""
     metrics_port: int | None = None
     """Port for /metrics and /healthz on 127.0.0.1; 0 takes a free one. Default: none."""
@@ -140,7 +143,7 @@ class GatewaySettings(Settings):
 class AgentSettings(Settings):
     """Settings of `spg99 agent`."""
 
-    cp_url: str = "http://127.0.0.1:8099/v2"
+    cp_url: str = f"http://127.0.0.1:{API_PORT}/v2"
     """Base URL of the Control Plane, with /v2."""
     ca_file: Path | None = None
     """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""

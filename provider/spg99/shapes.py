@@ -122,6 +122,10 @@ class Noun(NamedTuple):
     schema_version: int = 0
     """Grows when a state written by an older version has to be upgraded."""
 
+    def is_protected(self, values: Mapping[str, Any]) -> bool:
+        """Whether an object with these values must not be deleted now."""
+        return self.protected_by is not None and values.get(self.protected_by) is True
+
     def input_fields(self) -> dict[str, Field]:
         """The inputs by name."""
         return {field.name: field for field in self.inputs}

@@ -335,6 +335,7 @@ WRITES_BY_ITSELF = {
     "atomic_write.py": "this is the one",
     "bridges/pulumi/dynamic/import_file.py": "a file that the user named, perhaps a device; the same call writes it again",
     "commands/import_file.py": "the same",
+    "commands/orphans/importing.py": "the same",
     "bridges/terraform/create_tokens.py": "gives a name to an empty file: there is no content",
     "emit/pulumi_plugin.py": "a plugin folder or archive that the same command makes anew",
     "node/computes.py": "the part of a log that is kept",

@@ -47,7 +47,7 @@ class CannotStart(Exception):
 class _Keeper:
     def __init__(self, catalogue: EmbeddedCatalogue) -> None:
         self._catalogue = catalogue
-        self._told = False
+        self._is_ready_said = False
 
     async def run(self) -> None:
         """Starts it and waits for its end, which it raises as Unavailable; CannotStart when it does not come up."""
@@ -55,7 +55,7 @@ class _Keeper:
             url = await self._catalogue.start()
         except Spg99Error as error:
             raise CannotStart(error) from error
-        if not self._told:
+        if not self._is_ready_said:
             say_ready("catalogue", url=url)
-            self._told = True
+            self._is_ready_said = True
         raise Unavailable(f"The catalogue ended: {await self._catalogue.wait_end()}")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,11 +14,12 @@ from spg99.commands.checks import Finding
 from spg99.commands.connection import Connection, ask
 from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.ports import hold_port
+from spg99.config import API_PORT, GATEWAY_PORT
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
+from spg99.wire.startup import SSL_REQUEST
 
 ANSWER_SECONDS: Final = 5.0
 _SAID: Final = ("SPG99_CP_URL", "CP_URL", "SPG99_API_KEY", "SPG99_TOKEN")
-_SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
 
 
 def remote_checks(data_dir: Path) -> Iterator[Finding]:
@@ -27,8 +27,8 @@ def remote_checks(data_dir: Path) -> Iterator[Finding]:
     folder = DevFolder(data_dir)
     state = folder.read() if folder.is_locked() else None
     if state is None:
-        yield port("8099 (HTTP API)", 8099, "--api-port")
-        yield port("5432 (Gateway)", 5432, "--gateway-port")
+        yield port(f"{API_PORT} (HTTP API)", API_PORT, "--api-port")
+        yield port(f"{GATEWAY_PORT} (Gateway)", GATEWAY_PORT, "--gateway-port")
     else:
         yield Finding("ok", "Dev", f"`spg99 dev` runs in {data_dir}")
     yield control_plane(data_dir if state is not None and "SPG99_CP_URL" not in os.environ else None)
@@ -101,7 +101,7 @@ def certificate_of(host: str, number: int, ca_file: str | None) -> str:
     """
     context = ssl.create_default_context(cafile=ca_file)
     with contextlib.closing(socket.create_connection((host, number), timeout=ANSWER_SECONDS)) as plain:
-        plain.sendall(_SSL_REQUEST)
+        plain.sendall(SSL_REQUEST)
         if (answer := plain.recv(1)) != b"S":
             raise ConnectionError(f"it does not offer TLS (answered {answer!r})")
         with context.wrap_socket(plain, server_hostname=host) as secured:

@@ -21,13 +21,11 @@ from spg99.commands.endpoints import api_endpoint, certificate_names
 from spg99.commands.installation import Installation
 from spg99.commands.leftovers import end_databases, end_former
 from spg99.commands.ports import Hold, candidates, hold_first
-from spg99.config import ControlPlaneSettings, DevSettings, GatewaySettings, load
+from spg99.config import API_PORT, GATEWAY_PORT, ControlPlaneSettings, DevSettings, GatewaySettings, load
 from spg99.processes import Loops, Wakeup
 
 _log = log.get("dev")
 
-USUAL_API_PORT = 8099
-USUAL_GATEWAY_PORT = 5432
 DRAIN_SECONDS = 1
 """At Ctrl-C a person waits, so clients who are connected have less time than in a service."""
 NOTE_SECONDS = 3600.0
@@ -76,8 +74,8 @@ class Supervisor:
         settings, folder = self._settings, self.folder
         before = folder.read()
         await end_former(folder.data_dir, STOP_ORDER)
-        api = self._hold(settings.api_port, before.api_port, USUAL_API_PORT, "--api-port")
-        gate = self._hold(settings.gateway_port, before.gateway_port, USUAL_GATEWAY_PORT, "--gateway-port")
+        api = self._hold(settings.api_port, before.api_port, API_PORT, "--api-port")
+        gate = self._hold(settings.gateway_port, before.gateway_port, GATEWAY_PORT, "--gateway-port")
         # Kept for the next start even if this one is killed on the way.
         self.state = DevState(api_port=api.port, gateway_port=gate.port)
         self._note()

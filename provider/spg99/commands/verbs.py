@@ -103,13 +103,13 @@ async def finished(
     """Waits for an operation. Raises Unavailable with its reason when it failed, and when nobody knows how it ended: it
     goes on after `seconds_max`, or the Control Plane knows nothing of it any more."""
     op_id = operation.get("op_id")
-    look = f"`spg99 operations get {op_id}` tells what becomes of it."
+    hint = f"`spg99 operations get {op_id}` tells what becomes of it."
     deadline = monotonic() + seconds_max
     while operation.get("status") == "running":
         left = deadline - monotonic()
         if left <= 0:
             raise Unavailable(
-                f"The operation {op_id} has not ended within {seconds_max:.0f} s. It goes on by itself; {look}"
+                f"The operation {op_id} has not ended within {seconds_max:.0f} s. It goes on by itself; {hint}"
             )
         wait = {"wait": max(1, min(WAIT_SECONDS, int(left)))}
         try:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from spg99.engine.crypt import PASSPHRASE, PASSPHRASE_FILE, find_passphrase
-from spg99.engine.operations import DEFAULT_PARALLEL
+from spg99.engine.run import DEFAULT_PARALLEL
 from spg99.engine.workspace import Workspace, open_workspace
 from spg99.errors import BadRequest, Spg99Error
 

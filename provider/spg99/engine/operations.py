@@ -16,15 +16,13 @@ from spg99.engine.interrupt import handled
 from spg99.engine.monitor import Monitor
 from spg99.engine.program import run_program
 from spg99.engine.providers import Providers
-from spg99.engine.run import Options, Run
+from spg99.engine.run import DEFAULT_PARALLEL, Options, Run
 from spg99.engine.settling import settle_interrupted
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource
 from spg99.engine.urns import is_default_provider, is_provider, name_of
 from spg99.engine.workspace import Workspace, need_passphrase, open_workspace
 from spg99.errors import Spg99Error
-
-DEFAULT_PARALLEL = 64
 
 
 def _silent(event: object) -> None:

@@ -20,13 +20,16 @@ from spg99.engine.state import Resource, copy
 from spg99.engine.urns import is_default_provider
 from spg99.errors import Spg99Error, kind_and_place
 
+DEFAULT_PARALLEL = 64
+"""Steps at once."""
+
 
 @dataclass(frozen=True)
 class Options:
     """How a run is to be done."""
 
     dry_run: bool = False
-    parallel: int = 64
+    parallel: int = DEFAULT_PARALLEL
     targets: Callable[[str], bool] | None = None
     target_dependents: bool = False
     debug: bool = False

@@ -32,7 +32,7 @@ from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 
 BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""
-LOG_BYTES_MAX = 8 << 20
+LOG_KEPT_BYTES_MAX = 8 << 20
 NOTICE_SECONDS = 0.2
 """How long a heartbeat waits for the watch of a process that is gone, before it tells the end by itself."""
 
@@ -349,7 +349,7 @@ class Computes:
 def trim_log(timeline: TimelineFolder) -> None:
     """Keeps the log bounded: past the limit it becomes `.1` and begins anew. PostgreSQL appends, so it goes on writing."""
     try:
-        if timeline.log_file.stat().st_size <= LOG_BYTES_MAX:
+        if timeline.log_file.stat().st_size <= LOG_KEPT_BYTES_MAX:
             return
         with timeline.log_file.open("rb+") as file:
             older = timeline.log_file.with_suffix(".log.1")

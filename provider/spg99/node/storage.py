@@ -46,7 +46,7 @@ MEASURE_SECONDS: Final = 60.0
 """The library counts exactly what it sees; this often the agent walks through the files for what it does not."""
 SHORT_SECONDS: Final = 15.0
 """A database that met its limit counts as limited for this long after the last refusal."""
-LOG_BYTES_MAX: Final = 64 << 20
+LOG_GROWN_BYTES_MAX: Final = 64 << 20
 """A server's log never grows past this between two looks of the one who cuts it (computes.py)."""
 _READ_ONLY: Final = (
     "# Written by the agent while the database is over its storage limit.\ndefault_transaction_read_only = on\n"
@@ -120,7 +120,7 @@ class Storage:
             reserve_bytes=within.reserve_bytes,
             files=within.files,
             shared_memory_bytes=PROFILES[size].memory_mb << 20,
-            log_bytes=LOG_BYTES_MAX,
+            log_bytes=LOG_GROWN_BYTES_MAX,
         )
         page.close()
         if self._library is None:

@@ -148,10 +148,15 @@ def refused_update(
 
 def refused_deletion(noun: Noun, old_outputs: Mapping[str, Any], *, spelling: Spelling = str) -> str | None:
     """Why this object cannot be deleted (nor replaced) now, for the plan; None when nothing protects it."""
-    if noun.protected_by is None or old_outputs.get(noun.protected_by) is not True:
+    if noun.protected_by is None or not noun.is_protected(old_outputs):
         return None
     flag = spelling(noun.protected_by)
     return f"The {_named(noun, old_outputs)} is protected: {flag} is on. Set it to false and apply that first; then it can be deleted."
+
+
+def own_inputs(noun: Noun) -> tuple[str, ...]:
+    """Inputs of a bridge itself, which the noun does not know and the Control Plane never hears of."""
+    return (ALLOW_REPLACEMENT,) if noun.holds_data else ()
 
 
 def how_to_replace(noun: Noun, words: Words) -> str:

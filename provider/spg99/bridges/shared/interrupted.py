@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spg99.bridges.shared.creating import GENERATIONS_MAX
 from spg99.bridges.shared.objects import Values, body_of, idempotency_key, inputs_of, is_going, is_same, keep_secrets
 from spg99.bridges.shared.operations import Found, Operations
 from spg99.errors import Conflict, NotFound
@@ -18,7 +19,6 @@ from spg99.shapes import Noun
 if TYPE_CHECKING:
     from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
 
-LIVES_MAX = 1000
 REPLAY_ONLY = "Idempotency-Replay-Only"
 
 
@@ -41,7 +41,7 @@ async def _made(
     body = body_of(noun, inputs)
     sent = {name: value for name, value in body.items() if name not in noun.path_fields()}
     headers = {REPLAY_ONLY: "withdraw" if withdraw else "look"}
-    for life in range(LIVES_MAX):
+    for life in range(GENERATIONS_MAX):
         key = idempotency_key(declaration, noun, body, life)
         try:
             answer = await client.call(

@@ -74,16 +74,14 @@ def change(block: Block, prior: Values, config: Values, *, secrets_in_state: boo
 def removal(block: Block, prior: Values) -> tuple[Refusal, ...]:
     """Why this object must not be deleted; empty when it may be."""
     noun = _noun(block)
-    if noun.protected_by is None or prior.get(noun.protected_by) is not True:
+    if not noun.is_protected(prior):
         return ()
-    return (
-        Refusal(
-            noun.protected_by,
-            f"{prior['id']} is protected from deletion",
-            f"`{noun.protected_by}` of the {noun.noun} '{prior['id']}' is true, so it is neither deleted nor replaced. "
-            f"Set `{noun.protected_by} = false`, apply, and then repeat this.",
-        ),
-    )
+    from spg99.bridges.shared import changes  # brings modules that no plan without a refusal needs
+
+    before = {name: plain(value) for name, value in prior.items()}
+    why = changes.refused_deletion(noun, before, spelling=lambda name: f"`{name}`")
+    assert noun.protected_by is not None and why is not None
+    return (Refusal(noun.protected_by, f"{prior['id']} is protected from deletion", why),)
 
 
 def sent(block: Block, prior: Values, state: Values) -> tuple[str, ...]:
@@ -234,7 +232,7 @@ def _refused(
         changes.Change(name.removesuffix(VERSION), plain(prior[name]), plain(state[name]), replaces=True)
         for name in replaces
     ]
-    before = {name: plain(value) for name, value in prior.items() if name != noun.protected_by}
+    before = {name: plain(value) for name, value in prior.items()}
     why = changes.destroying(noun, found, before, agreed=agreed, agreement=f"set `{ALLOW_REPLACEMENT} = true`")
     summary = f"{prior['id']} would be replaced and its data destroyed"
     return tuple(

@@ -98,7 +98,7 @@ class Provider:
     def _check(self, call: host.Call, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         connection.settings_from(self._config)  # missing settings are told in the preview, not half-way through
         wanted = wire.inputs_from(self.noun, news)
-        own = {name: wanted.pop(name) for name in wire.own_inputs(self.noun) if name in wanted}
+        own = {name: wanted.pop(name) for name in changes.own_inputs(self.noun) if name in wanted}
         checked = inputs.check(self.noun, wanted, spelling=camel)
         failures = [
             CheckFailure(wire_path(failure.path, self.noun.inputs), failure.reason) for failure in checked.failures
@@ -173,7 +173,7 @@ class Provider:
     def _was_made(self, call: host.Call, question: str, props: dict[str, Any]) -> ReadResult:
         """What the embedded engine asks about an interrupted create (spg99/pending.py)."""
         wanted = wire.inputs_from(self.noun, props)
-        own = {name: wanted[name] for name in wire.own_inputs(self.noun) if name in wanted}
+        own = {name: wanted[name] for name in changes.own_inputs(self.noun) if name in wanted}
         answer = connection.run(
             was_made(
                 self._operations(),
@@ -204,7 +204,7 @@ class Provider:
             if is_refresh:
                 return ReadResult("", {}, {})
             raise NotFound(f"There is no {self.noun.noun} '{human_id}', or this API key may not see it.")
-        own = {name: (wrote or {})[name] for name in wire.own_inputs(self.noun) if name in (wrote or {})}
+        own = {name: (wrote or {})[name] for name in changes.own_inputs(self.noun) if name in (wrote or {})}
         return ReadResult(
             found.human_id, wire.outputs_to(self.noun, found.values), wire.inputs_to(self.noun, found.inputs | own)
         )

@@ -10,28 +10,11 @@ from pulumi.output import Unknown as PulumiUnknown
 from pulumi.runtime import rpc
 
 from spg99.bridges.pulumi.shared.naming import from_wire, to_wire
-from spg99.bridges.shared.changes import ALLOW_REPLACEMENT
+from spg99.bridges.pulumi.shared.unknown_texts import UNKNOWN_TEXTS
+from spg99.bridges.shared.changes import own_inputs
 from spg99.bridges.shared.unknown import UNKNOWN, Unknown
 from spg99.emit.names import camel
 from spg99.shapes import Noun
-
-UNKNOWN_TEXTS = frozenset(
-    {
-        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
-        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
-        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-        "030794c1-ac77-496b-92df-f27374a8bd58",
-        "e48ece36-62e2-4504-bad9-02848725956a",
-        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
-    }
-)
-"""Texts that stand for unknown values of any type, a string, a flag, a number, a list, an asset, an archive, an object."""
-
-
-def own_inputs(noun: Noun) -> tuple[str, ...]:
-    """Inputs of the bridge itself, which the noun does not know."""
-    return (ALLOW_REPLACEMENT,) if noun.holds_data else ()
 
 
 def inputs_from(noun: Noun, properties: Mapping[str, Any] | None) -> dict[str, Any]:

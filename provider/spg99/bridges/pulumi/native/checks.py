@@ -17,10 +17,10 @@ from spg99.bridges.pulumi.native.properties import (
     inputs_from,
     inputs_to,
     outputs_from,
-    own_inputs,
 )
 from spg99.bridges.pulumi.shared.naming import wire_path
 from spg99.bridges.shared import changes, inputs, values
+from spg99.bridges.shared.changes import own_inputs
 from spg99.bridges.shared.unknown import UNKNOWN, Unknown
 from spg99.emit.names import camel
 from spg99.errors import BadRequest

@@ -7,8 +7,9 @@ from typing import Any
 
 from spg99 import pending
 from spg99.bridges.pulumi.native.messages import message
-from spg99.bridges.pulumi.native.properties import inputs_from, inputs_to, outputs_to, own_inputs
+from spg99.bridges.pulumi.native.properties import inputs_from, inputs_to, outputs_to
 from spg99.bridges.pulumi.native.wire import decode, encode
+from spg99.bridges.shared.changes import own_inputs
 from spg99.bridges.shared.interrupted import was_made
 from spg99.bridges.shared.operations import Operations
 from spg99.shapes import Noun

@@ -18,13 +18,13 @@ from spg99.bridges.pulumi.native.properties import (
     inputs_to,
     outputs_from,
     outputs_to,
-    own_inputs,
     planned_outputs,
 )
 from spg99.bridges.pulumi.native.wire import revealed
 from spg99.bridges.pulumi.shared.declarers import declarer_of
 from spg99.bridges.pulumi.shared.naming import from_wire, wire_path
 from spg99.bridges.shared import changes
+from spg99.bridges.shared.changes import own_inputs
 from spg99.bridges.shared.inputs import check_fields
 from spg99.bridges.shared.objects import Created, Held
 from spg99.bridges.shared.operations import Operations, Progress

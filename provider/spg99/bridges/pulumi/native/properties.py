@@ -7,7 +7,7 @@ from typing import Any
 
 from spg99.bridges.pulumi.native.wire import as_secret_as, revealed, secret
 from spg99.bridges.pulumi.shared.naming import from_wire, to_wire
-from spg99.bridges.shared.changes import ALLOW_REPLACEMENT
+from spg99.bridges.shared.changes import own_inputs
 from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.emit.names import camel
 from spg99.shapes import Field, Noun, Type
@@ -17,11 +17,6 @@ Properties = Mapping[str, Any]
 
 AUTONAMED = "__defaults"
 """Hidden input with the names of those that the provider filled in with a name of its own making."""
-
-
-def own_inputs(noun: Noun) -> tuple[str, ...]:
-    """Inputs of the bridge itself, which the Control Plane never hears of."""
-    return (ALLOW_REPLACEMENT,) if noun.holds_data else ()
 
 
 def inputs_from(noun: Noun, properties: Properties) -> dict[str, Any]:

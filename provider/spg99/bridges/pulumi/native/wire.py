@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spg99.bridges.pulumi.native.messages import message
+from spg99.bridges.pulumi.shared.unknown_texts import UNKNOWN_TEXT, UNKNOWN_TEXTS
 from spg99.bridges.shared.unknown import UNKNOWN, Unknown
+from spg99.shapes import EXACT_WHOLE_NUMBER_MAX
 
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 """Key that makes an object on the wire something else than an object; its value says what."""
@@ -20,20 +22,6 @@ ASSETS = {
     "c44067f5952c0a294b673a41bacd8c17": "file asset",
     "0def7320c3a5731c473e5ecbe6d01bc7": "archive",
 }
-UNKNOWN_TEXT = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-UNKNOWN_TEXTS = frozenset(
-    {
-        UNKNOWN_TEXT,
-        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
-        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-        "030794c1-ac77-496b-92df-f27374a8bd58",
-        "e48ece36-62e2-4504-bad9-02848725956a",
-        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
-    }
-)
-"""Texts that stand for unknown values of any type, a string, a flag, a number, a list, an asset, an archive, an object."""
-EXACT_WHOLE_NUMBER_MAX = 2**53
 
 
 class Secret(NamedTuple):
