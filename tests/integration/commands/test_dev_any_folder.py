@@ -34,7 +34,7 @@ def odd(data_dir: Path) -> Iterator[House]:
     shutil.rmtree(runtime_folder(folder), ignore_errors=True)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)  # two starts of a whole house on a busy machine
 def test_the_whole_house_works_in_an_odd_folder_and_leaves_no_socket(odd: House) -> None:
     odd.start(seconds=120)
     sockets = runtime_folder(odd.data_dir)
