@@ -19,6 +19,8 @@ from kit.pulumi_cli import pulumi, pulumi_environment
 from spg99.declarer import HEADER, Declarer
 from terraform_cli import Workspace, settings_of, terraform, tofu
 
+pytestmark = pytest.mark.timeout(300)  # real platform, real tools; the first test starts the platform
+
 FOUND = 3
 TERRAFORM = """
 resource "spg99_tenant" "it" {
@@ -133,7 +135,6 @@ class Stack:
         killed_at_its_second_create(process, fault_file)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["dynamic", "native"])
 @pytest.mark.parametrize("engine", ["embedded", "pulumi"])
 def test_a_killed_up_leaves_an_orphan_that_is_taken_in(
@@ -167,7 +168,6 @@ def test_a_killed_up_leaves_an_orphan_that_is_taken_in(
     assert house.api("GET", f"/tenants/{tenant}").status_code == 404
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("binary", [terraform, tofu], ids=["terraform", "tofu"])
 def test_a_killed_apply_leaves_an_orphan_that_is_taken_in_or_deleted(
     house: House, tmp_path: Path, tenant: str, fault_file: Path, mirror: Path, binary: Any
