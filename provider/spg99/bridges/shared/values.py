@@ -15,7 +15,7 @@ from spg99.bridges.shared.unknown import Unknown, has_unknown
 from spg99.shapes import EXACT_WHOLE_NUMBER_MAX, TEXT_CHARACTERS_MAX, Field, Type
 
 if TYPE_CHECKING:
-    from datetime import datetime  # start time, as json above
+    from datetime import datetime
 
 SHOWN_CHARACTERS_MAX = 60
 
