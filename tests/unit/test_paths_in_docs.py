@@ -14,7 +14,7 @@ PAGES = [ROOT / name for name in ("README.md", "docs/architecture.md", "docs/con
 FROM = [
     ROOT,
     ROOT / "docs",
-    ROOT / "tests" / "integration" / "commands",
+    *sorted(p for p in (ROOT / "tests" / "integration").rglob("*") if p.is_dir()),
     ROOT / "provider",
     ROOT / "provider" / "spg99",
     *sorted(p for p in (ROOT / "provider" / "spg99").rglob("*") if p.is_dir()),
