@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Final, Protocol
 from spg99 import log
 from spg99.errors import NotFound, Spg99Error, Unavailable
 from spg99.gateway.checkouts import concerns_client
-from spg99.processes import SingleFlight, StillUnderWay
+from spg99.processes import BoundedTable, SingleFlight, StillUnderWay
 from spg99.protocol.gateway import Credentials
 
 UNWATCHED_SECONDS: Final = 1.0
@@ -24,6 +23,8 @@ ASK_SECONDS_IN_GRACE: Final = 1.0
 GRACE_SECONDS: Final = 300.0
 """In an outage of the Control Plane a known user may log in this long, or as long as a checkout's grace if longer."""
 _ENTRIES_MAX: Final = 10_000
+_UNKNOWN_MAX: Final = 1_000
+"""Names that anybody may invent: in a table of their own, or they push out those who are real, whom an outage needs."""
 
 _log = log.get("gateway")
 
@@ -49,7 +50,8 @@ class CredentialsCache:
     def __init__(self, api: CredentialsApi, *, monotonic: Callable[[], float]) -> None:
         self._api = api
         self._monotonic = monotonic
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: BoundedTable[str, _Entry] = BoundedTable(_ENTRIES_MAX)
+        self._unknown: BoundedTable[str, _Entry] = BoundedTable(_UNKNOWN_MAX)
         self._requests: SingleFlight[str, _Entry] = SingleFlight()
         self._changes = 0
         self.watched_since: float | None = None
@@ -57,7 +59,7 @@ class CredentialsCache:
 
     async def get(self, pg_user: str) -> Credentials | None:
         """The credentials, or None for an unknown user. Raises Unavailable when neither is known."""
-        entry = self._entries.get(pg_user)
+        entry = self._entries.get(pg_user) or self._unknown.get(pg_user)
         if entry is not None and self._believable(entry):
             return entry.credentials
         in_grace = entry is not None and self._monotonic() - entry.asked_at < self.grace_seconds
@@ -107,8 +109,7 @@ class CredentialsCache:
         entry = _Entry(found, asked_at)
         # An answer that a change has overtaken is good for those who asked before it, and for nobody after.
         if changes == self._changes:
-            self._entries[pg_user] = entry
-            self._entries.move_to_end(pg_user)
-            if len(self._entries) > _ENTRIES_MAX:
-                self._entries.popitem(last=False)
+            table, other = (self._unknown, self._entries) if found is None else (self._entries, self._unknown)
+            table[pg_user] = entry
+            other.pop(pg_user, None)
         return entry

@@ -4,10 +4,12 @@ another (protocol/, client/).
 
 `loops.py` runs loops, `health.py` is the pure part of it (back-off, who counts as well), `wakeup.py` wakes one who waits,
 `jobs.py` keeps work that ends,
-`retry.py` work that must succeed some time, `single_flight.py` work that several wait for; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
+`retry.py` work that must succeed some time, `single_flight.py` work that several wait for, `bounded_table.py` is what may be
+forgotten; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
 `identity.py` lets it be known to the Control Plane; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
+from spg99.processes.bounded_table import BoundedTable
 from spg99.processes.clock_steps import ClockSteps
 from spg99.processes.health import Unhealthy
 from spg99.processes.jobs import Jobs
@@ -21,6 +23,7 @@ from spg99.processes.wakeup import Wakeup
 from spg99.processes.watched_clock import WatchedClock
 
 __all__ = [
+    "BoundedTable",
     "ClockSteps",
     "Jobs",
     "Loops",

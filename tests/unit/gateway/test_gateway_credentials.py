@@ -110,3 +110,16 @@ async def test_one_question_for_all(cache: CredentialsCache, api: ControlPlaneAp
     api.gate.set()
     assert await asyncio.gather(*asked) == [1] * 50
     assert len(api.asked) == 1
+
+
+async def test_a_flood_of_invented_names_pushes_nobody_out_who_is_real(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
+    assert await version(cache) == 1
+    for number in range(20_000):
+        assert await version(cache, f"invented_{number}") is None
+    api.failing = Unreachable()
+    now.seconds += 60
+    assert await version(cache) == 1, "in an outage who is real can log in"
+    with pytest.raises(Unavailable):
+        await version(cache, "invented_0")

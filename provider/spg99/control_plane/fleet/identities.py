@@ -13,8 +13,10 @@ from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.store import Store, Transaction
 from spg99.errors import Unauthorized
+from spg99.processes import BoundedTable
 
 REMEMBERED_SECONDS = 5.0
+REMEMBERED_MAX = 10_000
 
 Row = TypeVar("Row")
 
@@ -24,8 +26,8 @@ class Identities:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._nodes: dict[str, tuple[float, NodeRow]] = {}
-        self._gateways: dict[str, tuple[float, GatewayRow]] = {}
+        self._nodes: BoundedTable[str, tuple[float, NodeRow]] = BoundedTable(REMEMBERED_MAX)
+        self._gateways: BoundedTable[str, tuple[float, GatewayRow]] = BoundedTable(REMEMBERED_MAX)
 
     async def node(self, request: Request) -> NodeRow:
         """The node that speaks. Raises Unauthorized."""

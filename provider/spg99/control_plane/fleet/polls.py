@@ -29,14 +29,23 @@ class Polls:
         self, node: NodeRow, request: LeaseTasks, *, is_gone: Callable[[], Awaitable[bool]]
     ) -> LeasedTasks:
         """Tasks for an agent; waits for some to come, as long as the agent wants to wait and is there (`is_gone`)."""
+        this_poll = self._polls[node.node_id] = object()
+        try:
+            return await self._lease_tasks(node, request, this_poll, is_gone)
+        finally:
+            if self._polls.get(node.node_id) is this_poll:
+                del self._polls[node.node_id]
+
+    async def _lease_tasks(
+        self, node: NodeRow, request: LeaseTasks, this_poll: object, is_gone: Callable[[], Awaitable[bool]]
+    ) -> LeasedTasks:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + min(max(request.wait_seconds, 0), POLL_SECONDS_MAX)
         wakeups = self._wakeups
-        this_poll = self._polls[node.node_id] = object()
         checked_twice = False
         with wakeups.waiter(("spg99_tasks", node.node_id)) as wakeup:
             while True:
-                if self._polls[node.node_id] is not this_poll:
+                if self._polls.get(node.node_id) is not this_poll:
                     return LeasedTasks(tasks=[], now=self._clock.now())
                 wakeup.clear()
                 async with self._store.transaction() as tx:

@@ -6,15 +6,17 @@ import time
 
 from spg99.control_plane.records import policies
 from spg99.control_plane.store import Transaction
+from spg99.processes import BoundedTable
 
 REMEMBERED_SECONDS = 5.0
+REMEMBERED_MAX = 10_000
 
 
 class PolicyCache:
     """Whole-number policies of organizations."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str | None], tuple[float, int]] = {}
+        self._known: BoundedTable[tuple[str, str | None], tuple[float, int]] = BoundedTable(REMEMBERED_MAX)
 
     async def value(self, tx: Transaction, key: str, *, org_id: str | None = None) -> int:
         """The value of a policy, at most a few seconds old."""

@@ -107,7 +107,7 @@ async def called(
     if credentials is None or not credentials.credentials:
         raise Unauthorized
     plane = plane_of(request)
-    key = await plane.keys.admit(credentials.credentials)
+    key = await plane.keys.admit(credentials.credentials, address=request.client.host if request.client else None)
     call = Call(request, plane, key, await plane.keys.account_of(key, account))
     request.state.call = call
     _refuse_unknown_parameters(request)

@@ -22,10 +22,13 @@ from spg99.control_plane.serving.plane import plane_of
 from spg99.control_plane.serving.rates import Bucket
 from spg99.emit import pulumi_plugin
 from spg99.errors import NotFound, Spg99Error, TooManyRequests, Unavailable
+from spg99.processes import BoundedTable
 
 DOWNLOADS_PER_MINUTE = 60
 """From one address; a build farm behind one address fetches a plugin once per machine."""
 ADDRESSES_MAX = 10_000
+CHECKSUMS_MAX = 100
+"""Archives whose checksum is remembered: a version has one for each system."""
 FAILURE_KEPT_SECONDS = 60.0
 """An archive that could not be made is not tried again for each who asks."""
 
@@ -35,9 +38,9 @@ router = APIRouter(tags=["downloads"])
 
 _NAME = re.compile(rf"{pulumi_plugin.EXECUTABLE}-v[0-9][0-9A-Za-z.+-]*-[a-z0-9]+-[a-z0-9_]+\.tar\.gz")
 _making = asyncio.Lock()
-_checksums: dict[tuple[Path, int, int], str] = {}
-_buckets: dict[tuple[Path, str], Bucket] = {}
-_failures: dict[Path, tuple[float, Spg99Error]] = {}
+_checksums: BoundedTable[tuple[Path, int, int], str] = BoundedTable(CHECKSUMS_MAX)
+_buckets: BoundedTable[tuple[Path, str], Bucket] = BoundedTable(ADDRESSES_MAX)
+_failures: BoundedTable[Path, tuple[float, Spg99Error]] = BoundedTable(CHECKSUMS_MAX)
 """By folder: when (monotonic), and what is said until it is tried again."""
 
 
@@ -78,8 +81,6 @@ async def download(request: Request, name: str) -> Response:
 def _check_rate(folder: Path, address: str, now: float) -> None:
     """Raises TooManyRequests for an address that asks too often."""
     if (folder, address) not in _buckets:
-        if len(_buckets) >= ADDRESSES_MAX:
-            _buckets.clear()
         _buckets[folder, address] = Bucket(DOWNLOADS_PER_MINUTE, now)
     seconds = _buckets[folder, address].take(DOWNLOADS_PER_MINUTE, now)
     if seconds is not None:

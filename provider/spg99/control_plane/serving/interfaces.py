@@ -34,7 +34,7 @@ class Key(Protocol):
 class Keys(Protocol):
     """Who has which token (identity/known_keys.py)."""
 
-    async def admit(self, token: str) -> Key:
+    async def admit(self, token: str, *, address: str | None = None) -> Key:
         """The key that `token` opens now, for one request. Raises Unauthorized, and TooManyRequests beyond its rate."""
         ...
 

@@ -16,14 +16,15 @@ class Bucket:
         self._left = float(per_minute)
         self._at = now
 
-    def take(self, per_minute: int, now: float) -> int | None:
-        """Takes one request at `now` (seconds that only grow); None: granted, else the seconds to wait."""
+    def take(self, per_minute: int, now: float, *, requests: int = 1) -> int | None:
+        """Takes one request at `now` (seconds that only grow); None: granted, else the seconds to wait. With `requests` 0 it
+        only tells whether one would be granted."""
         refilled = self._left + max(now - self._at, 0.0) * self._per_minute / 60
         if per_minute > self._per_minute:
             refilled += per_minute - self._per_minute  # a raised limit helps at once
         self._per_minute, self._at = per_minute, now
         self._left = min(refilled, float(per_minute))
         if self._left >= 1.0:
-            self._left -= 1.0
+            self._left -= requests
             return None
         return max(1, math.ceil((1.0 - self._left) * 60 / per_minute))

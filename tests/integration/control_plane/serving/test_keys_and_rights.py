@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from spg99.clock import FrozenClock
+from spg99.control_plane.identity import keys
 from spg99.control_plane.identity.keys import new_token, sha256_of
 
 Policy = Callable[..., Awaitable[None]]
@@ -320,3 +321,25 @@ async def test_a_rotated_token_cannot_outlive_the_key_that_asked_for_it(api: Any
     assert refused.status_code == 403, refused.text
     assert "lives longer" in refused.json()["message"]
     assert (await api.call("POST", f"/keys/{short['key_id']}/rotate", token=short["token"])).status_code == 200
+
+
+async def test_guesses_from_one_address_cost_no_more_than_so_many_looks_into_the_catalogue(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = await api.key("can_scale")
+    await api.ok("GET", "/tenants", token=real)
+    looks: list[str] = []
+    by_token = keys.by_token
+
+    async def counted(tx: Any, token_sha256: str) -> Any:
+        looks.append(token_sha256)
+        return await by_token(tx, token_sha256)
+
+    monkeypatch.setattr(keys, "by_token", counted)
+    answers = [await api.call("GET", "/tenants", token=f"spg99_key_guess_{n}") for n in range(300)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert len(refused) > 100 and all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert len(looks) == len(answers) - len(refused)
+    api.app.state.plane.keys.forget_all()  # a key somewhere has changed
+    await api.ok("GET", "/tenants", token=real)
