@@ -1,7 +1,8 @@
 """The embedded engine: runs a Pulumi program where no Pulumi CLI is. Not here: anything about our own resources.
 
     cli, cli_stacks, cli_options   commands            display, difference   what people see
-    operations                     one run             events                what a run tells
+    operations, run, stacks        one run, all stacks events, failure       what a run tells, and why a step failed
+    settling                       what a killed run left open
     program, nodejs, yaml_program  the user's program, in its language
     monitor, wanted                the program's requests, from the wire
     registration, reading, deletion, refresh, importing      carrying them out

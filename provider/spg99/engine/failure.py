@@ -1,4 +1,4 @@
-"""Why a step failed. Here: from gRPC's errors to sentences. Not here: what happens next (steps.py)."""
+"""Why a step failed. Here: from gRPC's errors to sentences. Not here: what happens next (run.py)."""
 
 from __future__ import annotations
 

@@ -53,7 +53,10 @@ def allowed_by(hba_text: str) -> tuple[str, str]:
     """Database and role that `hba_rules` let in. Raises Internal for a text that is not ours."""
     found = re.search(r'^local "([^"]+)" "([^"]+)" trust$', hba_text, flags=re.MULTILINE)
     if found is None:
-        raise Internal("The access rules of the database are damaged; they are written anew at its next start.")
+        raise Internal(
+            "The access rules of the database are damaged, so nobody can tell whether it is in use. They are written anew at its "
+            "next start: stop it with force, then connect."
+        )
     return found[1], found[2]
 
 

@@ -80,6 +80,11 @@ class Computes:
         """Rings when a compute has ended by itself, for whoever tells the Control Plane."""
 
     @property
+    def places(self) -> list[Path]:
+        """Folders of this node of which nobody needs to know who only uses a database on it."""
+        return [self._folder.root, self._folder.run_dir, self._binaries.bin_dir]
+
+    @property
     def tenant_rules_are_held(self) -> bool:
         """Whether servers started from now on refuse what rights cannot (ALTER ROLE ... PASSWORD)."""
         return (self._extensions_dir / TENANT_RULES_NAME).is_file()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import re
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from spg99 import log
@@ -88,10 +90,12 @@ class Handlers:
         except Spg99Error as error:
             retryable = not isinstance(error, BadRequest)
             _log.warning("task failed", task_id=task.task_id, kind=kind, reason=error.message)
-            return TaskResult(succeeded=False, attempt=task.attempt, error=error.message, retryable=retryable)
+            sentence = without_places(error.message, self._computes.places, task_id=task.task_id)
+            return TaskResult(succeeded=False, attempt=task.attempt, error=sentence, retryable=retryable)
         except OSError as error:
             _log.error("task failed", task_id=task.task_id, kind=kind, reason=str(error))
-            return TaskResult(succeeded=False, attempt=task.attempt, error=sentence_of(error))
+            sentence = without_places(sentence_of(error), self._computes.places, task_id=task.task_id)
+            return TaskResult(succeeded=False, attempt=task.attempt, error=sentence)
         except Exception as error:  # noqa: BLE001  the edge of the agent: a mistake of ours fails one task, not the node
             _log.error("task failed", task_id=task.task_id, kind=kind, trace=traceback.format_exc())
             what = f"The agent made a mistake ({type(error).__name__}); its log holds more under task {task.task_id}."
@@ -165,6 +169,24 @@ def admitted(task: Task, *, bearer_token: str) -> tuple[TaskDeclaration, Order]:
     if (declared := find_declaration(task.kind)) is None:
         raise BadRequest(f"This agent knows no task of kind '{task.kind[:80]}'. Is it older than the Control Plane?")
     return declared, declared.read_order(task.payload)
+
+
+def without_places(sentence: str, places: Sequence[Path], *, task_id: int) -> str:
+    """A sentence for the owner of a database, who reads it as `state_reason`: of a path the last name is left, because where
+    things lie on the node is none of his business. Whoever runs the node finds all of it in the agent's log, by the task."""
+    hidden = sentence
+    for place in sorted(map(str, places), key=len, reverse=True):
+        hidden = re.sub(re.escape(place) + r"(?:/[^\s'\"(),;]*)?", _last_name, hidden)
+    hidden = _ABSOLUTE_PATH.sub(_last_name, hidden)
+    return sentence if hidden == sentence else f"{hidden} The agent's log has the whole path under task {task_id}."
+
+
+_ABSOLUTE_PATH = re.compile(r"(?<![\w/:.…])/(?:[\w.@%+~-]+/)+[\w.@%+~-]+")
+
+
+def _last_name(path: re.Match[str]) -> str:
+    text = path[0].rstrip("./:")
+    return f"…/{text.rpartition('/')[2]}{path[0][len(text) :]}"
 
 
 def sentence_of(error: OSError) -> str:

@@ -61,7 +61,10 @@ def read(folder: TimelineFolder) -> Writer | None:
         return None
     except ValidationError as error:
         # Without the last term nobody can tell a late order from a new one.
-        raise Internal(f"{folder.writer_file} is damaged, so {folder.timeline_id} cannot be started safely.") from error
+        raise Internal(
+            f"The record of the last writer of {folder.timeline_id} ({folder.writer_file}) is damaged, so it cannot be started "
+            "safely. Put the file back from a backup of the node; nothing else was changed."
+        ) from error
     with contextlib.suppress(OSError, ValueError):
         life = json.loads(folder.life_file.read_text())
         if isinstance(life, dict) and life.get("compute_id") == record.compute_id:

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import psutil
 
+from spg99.errors import Internal
+
 PID_FILE = "postmaster.pid"
+KILL_SECONDS_MAX = 30.0
+"""A killed process ends at once, unless the kernel waits for something on its behalf."""
 _POLL_SECONDS = 0.02  # where the system has no pidfd
 
 
@@ -120,11 +124,24 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 async def kill_all(processes: list[psutil.Process]) -> None:
-    """Kills these processes and waits until none is left. psutil refuses to signal a recycled pid."""
+    """Kills these processes and waits until none is left. psutil refuses to signal a recycled pid. Raises Internal when one does not end."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    await asyncio.gather(*(wait_end(process.pid) for process in processes))
+    ends = [asyncio.ensure_future(wait_end(process.pid)) for process in processes]
+    if not ends:
+        return
+    try:
+        _, left = await asyncio.wait(ends, timeout=KILL_SECONDS_MAX)
+    finally:
+        for end in ends:
+            end.cancel()
+    if left:
+        pids = ", ".join(str(process.pid) for process, end in zip(processes, ends, strict=True) if end in left)
+        raise Internal(
+            f"Processes of PostgreSQL do not end {KILL_SECONDS_MAX:.0f} s after they were killed (pid {pids}): the kernel holds them, "
+            "most often for a disk that does not answer. Look at the node's disk (dmesg)."
+        )
 
 
 async def wait_end(pid: int, child: subprocess.Popen[bytes] | None = None) -> Exit:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from spg99.errors import BadRequest, Conflict, Internal
 from spg99.node import access, writer
 from spg99.node.folder import NodeFolder, TimelineFolder, checked_id
-from spg99.node.handlers import sentence_of
+from spg99.node.handlers import sentence_of, without_places
 from spg99.node.in_use import connections_in
 from spg99.node.template import trusted
 from spg99.node.writer import Writer, admit
+from spg99.postgres import postmaster
 from spg99.protocol.tasks import ComputeStart
 from spg99.resources import Size
 
@@ -147,3 +150,42 @@ def test_a_rename_that_fails_names_the_place_that_is_in_the_way(tmp_path: Path) 
 
 def test_an_unknown_error_of_the_system_is_told_as_it_is() -> None:
     assert "Too many links" in sentence_of(OSError(errno.EMLINK, "Too many links"))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        sentence_of(OSError(errno.ENOSPC, "No space left", "/var/lib/spg99/node/n1/timelines/tl_1/pgdata/base")),
+        "PostgreSQL did not start: x Everything in /data of mine/node/n1/timelines/tl_1/pgdata must belong to 'spg99'.",
+        'could not open file "/var/lib/spg99/node/n1/timelines/tl_1/pgdata/global/pg_control": Permission denied',
+        "The socket's path /run/spg99/ab/cmp_1/.s.PGSQL.5432 has 130 bytes.",
+    ],
+)
+def test_the_owner_of_a_database_reads_no_place_of_the_node(sentence: str) -> None:
+    places = [Path("/data of mine/node/n1"), Path("/run/spg99/ab")]
+    told = without_places(sentence, places, task_id=71)
+    assert "/" not in told.replace("…/", "") and "tl_1" not in told and told.endswith("whole path under task 71.")
+    assert any(f"…/{name}" in told for name in ("base", "pgdata ", "pg_control", ".s.PGSQL.5432 "))
+    assert told.split()[0] == sentence.split()[0]
+
+
+@pytest.mark.parametrize(
+    "sentence", ["The disk is full.", "See https://x.example/docs/limits.md and 3/4 of it.", "a/b/c"]
+)
+def test_a_sentence_without_a_place_stays_as_it_is(sentence: str) -> None:
+    assert without_places(sentence, [Path("/data")], task_id=71) == sentence
+
+
+async def test_a_killed_process_that_the_kernel_holds_is_named_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(pid: int) -> postmaster.Exit:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(postmaster, "wait_end", never)
+    monkeypatch.setattr(postmaster, "KILL_SECONDS_MAX", 0.01)
+    held = SimpleNamespace(pid=4711, kill=lambda: None)
+    with pytest.raises(Internal, match="pid 4711.*disk"):
+        await postmaster.kill_all([held])  # type: ignore[list-item]
+    await postmaster.kill_all([])

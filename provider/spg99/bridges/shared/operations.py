@@ -93,11 +93,11 @@ class Operations:
         From then on no create of the same declaration is answered that object as new. Nothing is raised: without it a lost
         answer is told again, for a day.
         """
-        keys, self._answered = self._answered[:ACKNOWLEDGED_MAX], []
+        keys, self._answered = self._answered, []
         with contextlib.suppress(Spg99Error, TimeoutError):
             async with asyncio.timeout(ACKNOWLEDGE_SECONDS_MAX):
-                if keys:
-                    await self._client.acknowledge(keys)
+                for first in range(0, len(keys), ACKNOWLEDGED_MAX):
+                    await self._client.acknowledge(keys[first : first + ACKNOWLEDGED_MAX])
 
     async def create(
         self,
