@@ -193,7 +193,7 @@ class Judge:
             tool.run()
         if problem := tool.after_the_next_run():
             self.failed.append(f"{about}: after it: {_end(problem)}")
-        self._compare(tool, second, about)
+        self.compare(tool, second, about)
         # Pulumi's host of dynamic providers outlives an engine that was killed; by now it could do no more harm.
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -227,7 +227,8 @@ class Judge:
             wait_for("another Control Plane", lambda: self.house.child("control-plane") not in (0, before))
             wait_for("it to answer", lambda: _answers(self.house), seconds=60)
 
-    def _compare(self, tool: Tool, program: Program, about: str) -> None:
+    def compare(self, tool: Tool, program: Program, about: str) -> None:
+        """Notes all that state, program and platform say differently, and what another run would do."""
         there, held = everything(self.house, tool.tenant), tool.held()
         for name in sorted(there.keys() - held.keys()):
             self.orphans.append(f"{about}: {name} ({there[name][0]}) exists and is in no state")

@@ -19,7 +19,7 @@ import pytest
 
 import terraform_cli
 from faults.round_tools import Pulumi, PulumiCli, Terraform
-from faults.rounds import Judge, Tool
+from faults.rounds import Judge, Program, Tool
 from faults.settled import wait_settled
 from house import House
 from kit.pulumi_cli import ROOT, pulumi
@@ -66,6 +66,21 @@ def rounds(tool: Tool, seed: str, count: int) -> None:
 @pytest.mark.parametrize("tool", EMBEDDED, indirect=True)
 def test_rounds(tool: Tool) -> None:
     rounds(tool, "3", 3)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("tool", ["terraform"], indirect=True)
+def test_a_state_that_was_cut_comes_back(tool: Terraform) -> None:
+    """What a kill in the middle of Terraform's own write leaves, and what our guide says then."""
+    program, judge = Program(frozenset({"d0", "d1"}), 60), Judge(tool.house, seed="cut")
+    tool.write(program)
+    assert tool.run().code == 0
+    state = tool.folder / "terraform.tfstate"
+    state.write_bytes(state.read_bytes()[:700])
+    assert tool.before_the_next_run() == ""
+    tool.write(program)
+    judge.compare(tool, program, "a cut state")
+    assert judge.faults == []
 
 
 @pytest.mark.long

@@ -241,7 +241,7 @@ def test_the_state_holds_only_what_was_decided(
         run = carry_out(folder, world, stack, program, fails_at, way)
         after = load_deployment(stack.read(), str).resources
         done = {(step.kind, step.urn) for step in run.result.steps if step.error is None}
-        check_protected(before, program, world)
+        check_protected(before, after, program, world)
         check_marks(before, after, done)
         check_origin(before, after, run, objects)
         check_refused(before, after, run)
@@ -249,14 +249,18 @@ def test_the_state_holds_only_what_was_decided(
         assert len(live) == len(set(live)), "two live ones with one name"
 
 
-def check_protected(before: list[Resource], program: dict[str, Any], world: World) -> None:
-    """Whatever was protected and not released by this program has not been deleted, pending or not; retained ones neither."""
+def check_protected(before: list[Resource], after: list[Resource], program: dict[str, Any], world: World) -> None:
+    """Whatever was protected and not released by this program has not been deleted, pending or not, and no other has its place;
+    retained ones have not been deleted either."""
     aliased = {props["alias"]: name for name, props in program.items() if props["alias"]}
     for old in before:
         name = old.urn.rpartition("::")[2]
         says = program.get(name) or program.get(aliased.get(name, ""))
         if old.protect and (says is None or says["protect"]):
             assert old.id not in world.deleted, f"{old.urn} ({old.id}) was protected"
+            assert [r for r in after if (r.id, r.delete) == (old.id, old.delete)], (
+                f"{old.urn} ({old.id}) lost its place"
+            )
         if old.retain_on_delete:
             assert old.id not in world.deleted, f"{old.urn} ({old.id}) was to be retained"
 
@@ -283,7 +287,12 @@ def check_refused(before: list[Resource], after: list[Resource], run: Run) -> No
     """Of a resource that a check, a comparison, a look or a rule refused, the state says what it said before, to the letter."""
     words = ("check is refused", "diff is refused", "read is refused", "protected", "would have to be replaced")
     for failure in run.result.failures:
-        if failure.urn in run.claimed and any(word in failure.message for word in words):
+        if (
+            "the deletion of" in failure.message
+        ):  # only what waits for its deletion was refused; the live one may have changed
+            waiting = [r for r in held(failure.urn, before) if r.delete]
+            assert [r for r in held(failure.urn, after) if r in waiting] == waiting, failure
+        elif failure.urn in run.claimed and any(word in failure.message for word in words):
             assert held(failure.urn, before) == held(failure.urn, after), failure
 
 
