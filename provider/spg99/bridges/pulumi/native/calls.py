@@ -48,6 +48,10 @@ class Calls:
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end_what_remains())
 
+    def begin(self) -> None:
+        """A run begins: a Cancel of the one before, in a plugin that outlives it, is no matter of this one's."""
+        self._ending = None
+
     async def settle(self) -> None:
         """Returns when no call is being carried out any more."""
         while self._under_way:

@@ -168,6 +168,7 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it takes non
 
     async def Configure(self, request: Any) -> Any:  # noqa: N802
         """Keeps the configuration. Connects to nothing."""
+        self.calls.begin()
         self.connection.configure(decode(request.args), {entry.key: entry.value for entry in request.variables})
         return message("ConfigureResponse")(
             acceptSecrets=True,

@@ -104,6 +104,8 @@ class Connection:
 
     def configure(self, args: Properties, variables: Mapping[str, str]) -> None:
         """Keeps the configuration; `variables` (`spg99:config:url`) is what older engines send instead."""
+        if self.interrupted:  # a plugin in a debugger outlives the run that cancelled it: this is the next one
+            self.interrupted, self._operations = False, None
         prefix = f"{self._package.name}:config:"
         older = {key.removeprefix(prefix): value for key, value in variables.items() if key.startswith(prefix)}
         self._given = _values(self._package, args or older)
