@@ -6,6 +6,7 @@ Here: framing, matching answers to calls, errors across. Not here: what is asked
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
@@ -18,6 +19,8 @@ from spg99.errors import Internal, Spg99Error, Unavailable, from_envelope
 Handler = Callable[..., Awaitable[Any]]
 
 _LINE_BYTES_MAX = 16 * 1024 * 1024
+BACKLOG_BYTES_MAX = 16 * 1024 * 1024
+"""More that nobody reads: the other end hangs, and the channel is given up as if it had ended (a worker is replaced)."""
 _log = log.get("gateway")
 
 
@@ -44,6 +47,7 @@ class Channel:
         self._waiting[number] = answer
         try:
             self._send({"call": name, "n": number, "with": arguments})
+            await self._drained()
             return await answer
         finally:
             self._waiting.pop(number, None)
@@ -79,7 +83,18 @@ class Channel:
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is None or self._writer.is_closing():
             raise Unavailable("The gateway is shutting down. Connect again.")
+        if self._writer.transport.get_write_buffer_size() > BACKLOG_BYTES_MAX:
+            _log.error("the other end of a gateway's processes does not read", backlog_bytes_max=BACKLOG_BYTES_MAX)
+            self._writer.transport.abort()  # closing would wait for what nobody reads
+            self.close()
+            raise Unavailable("The gateway is shutting down. Connect again.")
         self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+    async def _drained(self) -> None:
+        """Waits while much is on its way: who asks much is slowed rather than kept in memory."""
+        assert self._writer is not None
+        with contextlib.suppress(ConnectionError):  # then `close` answers whoever waits
+            await self._writer.drain()
 
     def _receive(self, message: dict[str, Any]) -> None:
         if "call" in message:
@@ -107,5 +122,6 @@ class Channel:
         if reply["n"] is not None:
             try:
                 self._send(reply)
+                await self._drained()
             except Unavailable:
                 return
