@@ -72,7 +72,7 @@ class Declarations:
         found: dict[str, Declared] = {}
         for path in sorted(self._folder.glob(f"{self._engine}-*")):
             if path != mine:
-                found.update(_told_by(path))
+                found.update(_declared_in(path))
         return found.get(urn)
 
 
@@ -108,7 +108,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _told_by(path: Path) -> dict[str, Declared]:
+def _declared_in(path: Path) -> dict[str, Declared]:
     """What another process has written; nothing when it lives no more."""
     with contextlib.suppress(OSError, ValueError):
         if _is_locked(path):
