@@ -18,6 +18,7 @@ from spg99.commands.options import settings_command
 from spg99.commands.supervisor import Supervisor
 from spg99.config import DevSettings, default_data_dir
 from spg99.node.folder import check_path
+from spg99.processes import stop_ordered
 
 
 @settings_command(DevSettings, "dev")
@@ -41,20 +42,17 @@ def dev(settings: DevSettings) -> None:
 
 
 async def _run(supervisor: Supervisor) -> None:
-    stop = asyncio.Event()
     began = time.monotonic()
 
     def asked_to_stop() -> None:
-        if stop.is_set():
-            supervisor.end_at_once()
-            return
-        stop.set()
         with contextlib.suppress(OSError):  # a terminal that was closed sends SIGHUP and takes no more words
             click.echo("Stopping ...", err=True)
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, asked_to_stop)
+    stop = stop_ordered(
+        first=asked_to_stop,
+        again=supervisor.end_at_once,
+        signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+    )
     await supervisor.run(stop, lambda state: _greet(state, supervisor.folder, time.monotonic() - began))
 
 

@@ -10,10 +10,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_ordered(
-    *, again: Callable[[], None] | None = None, signals: tuple[signal.Signals, ...] = STOP_SIGNALS
+    *,
+    first: Callable[[], None] | None = None,
+    again: Callable[[], None] | None = None,
+    signals: tuple[signal.Signals, ...] = STOP_SIGNALS,
 ) -> asyncio.Event:
-    """An event that is set by the first of these signals, in the loop that runs now; `again` is called for every later one:
-    whoever says it twice does not want to wait."""
+    """An event that is set by the first of these signals, in the loop that runs now; `first` is called for it, `again` for
+    every later one: whoever says it twice does not want to wait."""
     stop = asyncio.Event()
 
     def heard() -> None:
@@ -22,8 +25,17 @@ def stop_ordered(
                 again()
             return
         stop.set()
+        if first is not None:
+            first()
 
     loop = asyncio.get_running_loop()
     for number in signals:
         loop.add_signal_handler(number, heard)
     return stop
+
+
+def hear_no_more(signals: tuple[signal.Signals, ...] = STOP_SIGNALS) -> None:
+    """These signals do again what they do to every process."""
+    loop = asyncio.get_running_loop()
+    for number in signals:
+        loop.remove_signal_handler(number)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+import spg99
 from spg99.errors import BadRequest, Unavailable
 from spg99.processes import (
     ClockSteps,
@@ -108,3 +111,11 @@ def test_a_step_of_the_wall_clock_is_noticed_once_in_both_directions(step_second
     stepped = NOON + timedelta(seconds=10 + step_seconds)
     assert steps.step(stepped, 110.0) == timedelta(seconds=step_seconds)
     assert steps.step(stepped + timedelta(seconds=5.4), 115.0) is None, "slewing is no step"
+
+
+@pytest.mark.parametrize("way", [r"add_signal_handler\(", r"\"ready\": True"])
+def test_every_process_hears_signals_and_says_ready_in_one_way(way: str) -> None:
+    """But for the native plugin, which is started without any of our processes' room."""
+    root = Path(spg99.__file__).parent
+    found = {str(path.relative_to(root)) for path in root.rglob("*.py") if re.search(way, path.read_text())}
+    assert found - {"bridges/pulumi/native/process.py"} <= {"processes/signals.py", "processes/ready.py"}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import signal
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -20,7 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from spg99 import log
 from spg99.dsn import PORT_MAX
 from spg99.errors import BadRequest, Conflict
+from spg99.processes import say_ready, stop_ordered
 from spg99.processes.listening import listen
+from spg99.processes.signals import hear_no_more
 from spg99.tls.context import ServedCertificate
 from spg99.tls.listener import HttpsListener
 
@@ -148,16 +147,13 @@ class _Server(uvicorn.Server):
                 self.servers.append(await loop.create_server(lambda: self._protocol(operators), sock=listener))
         host, port = self._listeners[0].getsockname()[:2]
         scheme = "https" if self._certificate else "http"
-        ready_line = {
-            "ready": True,
-            "process": "control-plane",
-            "host": host,
-            "port": port,
-            "metrics_port": self._metrics[0].getsockname()[1] if self._metrics else None,
-            "url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v2",
-        }
-        sys.stdout.write(json.dumps(ready_line) + "\n")
-        sys.stdout.flush()
+        say_ready(
+            "control-plane",
+            host=host,
+            port=port,
+            metrics_port=self._metrics[0].getsockname()[1] if self._metrics else None,
+            url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v2",
+        )
 
     def _protocol(self, config: uvicorn.Config) -> asyncio.Protocol:
         """One connection, as uvicorn makes it."""
@@ -173,14 +169,14 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         # uvicorn's own would raise the signal again at the end, before the catalogue is stopped in order.
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+        stop_ordered(first=self._end)  # said twice changes nothing: the end has a deadline of its own
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+            hear_no_more()
+
+    def _end(self) -> None:
+        self.should_exit = True
 
 
 def _protocol() -> Any:
