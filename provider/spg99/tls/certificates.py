@@ -59,8 +59,8 @@ def given_or_made(
 def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG99 gateway") -> CertificateFiles:
     """The files in `folder`, made or renewed when needed. Safe when several processes do it at once.
 
-    Raises Unavailable when a certificate is needed and the key of the CA that clients trust is lost: a new CA in its place
-    would lock every client out without a word.
+    Raises Unavailable when a certificate is needed and the key of the CA that clients trust is lost, and when of a CA that was
+    there nothing can be read: a new one in its place would lock every client out without a word.
     """
     make_folders(folder, mode=0o755)
     files = CertificateFiles(folder / "server.crt", folder / "server.key", folder / "ca.crt")
@@ -68,10 +68,7 @@ def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG
         ca_cert, ca_key = _ensure_ca(folder, now, subject)
         if not _still_good(files, ca_cert, names, now):
             if ca_key is None:
-                raise Unavailable(
-                    f"A new TLS certificate is needed, and the key of the CA ({folder / 'ca.key'}) is missing or damaged. Put it "
-                    f"back from a copy. Or remove {folder / 'ca.crt'}: then a new CA is made, and every client needs its certificate."
-                )
+                raise _lost(folder, "A new TLS certificate is needed, and the key of the CA is missing or damaged")
             key = _read_key(files.key) or ec.generate_private_key(ec.SECP256R1())
             cert = _server_certificate(key, ca_cert, ca_key, names, now, subject)
             # The key does not change when a certificate is renewed, so no reader ever sees a pair that does not fit.
@@ -81,9 +78,17 @@ def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG
 
 
 def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | None]:
-    """The CA and its key; None for a key that is lost while its certificate stands."""
-    cert_path, key_path = folder / "ca.crt", folder / "ca.key"
+    """The CA and its key; None for a key that is lost while its certificate stands, or stands in the chain we serve.
+
+    Raises Unavailable when there was a CA and neither its key nor its certificate can be read.
+    """
+    cert_path, key_path, chain_path = folder / "ca.crt", folder / "ca.key", folder / "server.crt"
     key, cert = _read_key(key_path), _read_cert(cert_path)
+    if cert is None and key is None and any(path.exists() for path in (cert_path, key_path, chain_path)):
+        if (cert := _ca_in(chain_path)) is None:
+            raise _lost(folder, "Key and certificate of the CA are damaged or missing")
+        _log.warning("the certificate of the CA was lost and is taken from the chain", file=str(cert_path))
+        write_file(cert_path, _cert_pem(cert), mode=0o644)
     if cert is not None:
         if key is None or cert.public_key() != key.public_key():
             _log.warning("the key of the CA is missing: this certificate cannot be renewed", key=str(key_path))
@@ -121,6 +126,22 @@ def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certific
     write_file(key_path, _key_pem(key), mode=0o600)
     write_file(cert_path, _cert_pem(cert), mode=0o644)
     return cert, key
+
+
+def _lost(folder: Path, what: str) -> Unavailable:
+    return Unavailable(
+        f"{what} ({folder / 'ca.key'}, {folder / 'ca.crt'}). Put them back from a copy. Or remove ca.key, ca.crt and server.crt "
+        f"in {folder}: then a new CA is made, and every client needs its certificate."
+    )
+
+
+def _ca_in(chain: Path) -> x509.Certificate | None:
+    """The CA's certificate in the chain that we serve; None where it cannot be read."""
+    try:
+        found = x509.load_pem_x509_certificates(chain.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return next((cert for cert in found if cert.issuer == cert.subject), None)
 
 
 def _server_certificate(

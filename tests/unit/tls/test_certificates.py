@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,6 +127,41 @@ def test_a_lost_key_of_the_ca_is_never_replaced_silently(tmp_path: Path) -> None
             certificates.ensure(tmp_path, names=[*NAMES, "new.example.com"], now=NOW)
         assert (tmp_path / "ca.crt").read_bytes() == ca
         (tmp_path / "ca.key").touch()
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "text": lambda path: path.write_text("x"),
+}
+
+
+@pytest.mark.parametrize("key_damage", DAMAGE)
+@pytest.mark.parametrize("cert_damage", DAMAGE)
+@pytest.mark.parametrize("chain_damage", [None, *DAMAGE])
+def test_a_ca_of_which_nothing_is_left_is_never_replaced_silently(
+    tmp_path: Path, key_damage: str, cert_damage: str, chain_damage: str | None
+) -> None:
+    """What is served goes on as long as its chain can be read. Only an empty folder is a first start."""
+    files = certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    ca, chain = (tmp_path / "ca.crt").read_bytes(), files.cert.read_bytes()
+    DAMAGE[key_damage](tmp_path / "ca.key")
+    DAMAGE[cert_damage](tmp_path / "ca.crt")
+    if chain_damage is None:
+        assert certificates.ensure(tmp_path, names=NAMES, now=NOW).cert.read_bytes() == chain
+        assert (tmp_path / "ca.crt").read_bytes() == ca
+        with pytest.raises(Unavailable, match=r"ca\.key.*every client"):
+            certificates.ensure(tmp_path, names=[*NAMES, "new.example.com"], now=NOW)
+    else:
+        DAMAGE[chain_damage](files.cert)
+        if {key_damage, cert_damage, chain_damage} != {"gone"}:
+            with pytest.raises(Unavailable, match=r"ca\.key.*every client"):
+                certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    for name in ("ca.key", "ca.crt", "server.crt"):  # as the message says
+        (tmp_path / name).unlink(missing_ok=True)
+    certificates.ensure(tmp_path, names=NAMES, now=NOW)
+    assert (tmp_path / "ca.crt").read_bytes() != ca
 
 
 def test_a_lost_certificate_of_the_ca_comes_back_and_old_clients_go_on(tmp_path: Path) -> None:
