@@ -66,6 +66,32 @@ def test_every_statement_answers_what_the_page_says(house: House) -> None:
         psycopg.connect(house.dsn("different", "app").replace("/app?", "/postgres?"), connect_timeout=30)
 
 
+@pytest.mark.parametrize(
+    ("setting", "sqlstate"),
+    [("local_preload_libraries = nosuch", "58P01"), ("transaction_timeout = 1", "25P04")],
+)
+def test_an_owner_who_has_locked_himself_out_comes_in_as_the_page_says(
+    house: House, setting: str, sqlstate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((options, statement),) = re.findall(
+        r'^PGOPTIONS="([^"]+)" psql "\$DATABASE_URL" -c "([^"]+)"$', PAGE, re.MULTILINE
+    )
+    assert sqlstate in PAGE
+    tenant = f"locked{sqlstate.lower()}"
+    house.create_database(tenant, "app")
+    with house.connect(tenant, "app", autocommit=True) as connection:
+        connection.execute(f"alter role current_user set {setting}")
+    with pytest.raises(psycopg.Error):
+        with house.connect(tenant, "app", autocommit=True) as connection:
+            connection.execute("select pg_sleep(1)")
+    monkeypatch.setenv("PGOPTIONS", options)
+    with house.connect(tenant, "app", autocommit=True) as connection:
+        connection.execute(statement)
+    monkeypatch.delenv("PGOPTIONS")
+    with house.connect(tenant, "app", autocommit=True) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+
+
 def test_an_outbox_delivers_everything_once(house: House) -> None:
     """What stands in for a replication slot."""
     house.create_database("outbox", "app")

@@ -29,10 +29,11 @@ OWN_SESSION_ENDS_SECONDS: Final = 1.0
 
 SOCKET_TABLE: Final = Path("/proc/net/unix")
 _CONNECTING, _CONNECTED = "02", "03"
-_TOO_MANY_CONNECTIONS: Final = "53300"
-"""With nobody there: its owner has said CONNECTION LIMIT 0. PostgreSQL answers, and lets nobody in, us neither."""
+_NOT_NOW: Final = "57"
+"""SQLSTATE class "operator intervention": starting, stopping, or too slow. Whatever else PostgreSQL refuses us with is an answer:
+its owner has said CONNECTION LIMIT 0 or REVOKE CONNECT, say, and as it lets us in no more than others, the kernel knows all."""
 
-_USE: Final = """
+USE: Final = """
 select (select count(*) from pg_stat_activity
          where pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')),
        (select count(*) from pg_replication_slots where active),
@@ -95,10 +96,10 @@ async def use_of(socket: Path, postmaster_pid: int | None, *, user: str, databas
         return _used_by(count)
     try:
         ((clients, slots, prepared),) = await ask(
-            socket, _USE, user=user, database=database, timeout_seconds=QUESTION_SECONDS_MAX
+            socket, USE, user=user, database=database, timeout_seconds=QUESTION_SECONDS_MAX
         )
     except NoAnswer as error:
-        if error.sqlstate != _TOO_MANY_CONNECTIONS or sys.platform != "linux":
+        if error.sqlstate is None or error.sqlstate.startswith(_NOT_NOW) or sys.platform != "linux":
             return Use(0, f"Nobody can tell whether it is in use: {error.reason}.")
     else:
         if int(clients or 0):

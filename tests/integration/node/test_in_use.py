@@ -18,6 +18,7 @@ import pytest
 
 from integration.node.conftest import Node, dsn
 from spg99.node import in_use, profiles
+from spg99.postgres.question import NoAnswer, ask
 from spg99.protocol.tasks import ComputeStop, ComputeStopped, TimelineCreate
 
 Started = dict[str, Any]
@@ -144,13 +145,70 @@ async def test_no_answer_is_no_proof(node: Node, monkeypatch: pytest.MonkeyPatch
         assert db.execute("select 1").fetchone() == (1,)
 
 
-async def test_a_database_that_its_owner_has_closed_does_not_run_for_ever(node: Node) -> None:
+CLOSINGS = [
+    "alter database app with connection limit 0",
+    "revoke connect on database app from public, current_user",
+    "alter role current_user set local_preload_libraries = nosuch",
+    "alter database app set local_preload_libraries = nosuch",
+    "alter role current_user set idle_session_timeout = 1",
+    "alter role current_user set transaction_timeout = 1",
+]
+
+
+@pytest.mark.parametrize("closing", CLOSINGS)
+async def test_a_database_that_its_owner_has_closed_does_not_run_for_ever(node: Node, closing: str) -> None:
     timeline = await node.create()
     started = await node.start(timeline)
     with psycopg.connect(dsn(started, timeline), autocommit=True) as db:
-        db.execute("alter database app with connection limit 0")
+        db.execute(closing)
     await until_alone(started)
     assert (await question(node, started, timeline)).stopped
+
+
+async def test_nothing_that_a_role_or_a_database_can_be_set_to_hides_the_answer(node: Node) -> None:
+    """Every parameter that its owner may set, at its ends, at each of its words, and at something that is not there."""
+    timeline = await node.create()
+    started = await node.start(timeline)
+    (owner,) = {timeline.pg_user}
+    socket = Path(started["backend_addr"]) / f".s.PGSQL.{started['backend_port']}"
+    failed: list[str] = []
+    tried: set[str] = set()
+    with psycopg.connect(dsn(started, timeline), autocommit=True) as db:
+        parameters = db.execute(
+            "select name, vartype, min_val, max_val, enumvals, coalesce(boot_val, '') from pg_settings"
+            " where context in ('user', 'backend', 'superuser', 'superuser-backend') order by name"
+        ).fetchall()
+        for scope in ("role current_user", "database app"):
+            for name, kind, least, most, words, usual in [*parameters, ("role", "string", "", "", None, "none")]:
+                values = {
+                    "bool": ["on", "off"],
+                    "integer": [least, most, "1"],
+                    "real": [least, most],
+                    "enum": words,
+                    "string": ["nosuch", "", "pg_read_all_data"],
+                }[kind]
+                for value in values:
+                    quoted = "'" + str(value).replace("'", "''") + "'"
+                    try:
+                        db.execute(f"alter {scope} set {name} = {quoted}")
+                    except psycopg.Error:
+                        continue  # not his to set, or no value of it
+                    tried.add(name)
+                    try:
+                        ((clients, slots, prepared),) = await ask(
+                            socket, in_use.USE, user=owner, database="app", timeout_seconds=5
+                        )
+                        if (clients, slots, prepared) != ("1", "0", "0"):
+                            failed.append(f"{scope}: {name}={value!r} ({usual}): {clients} {slots} {prepared}")
+                    except NoAnswer as error:
+                        failed.append(f"{scope}: {name}={value!r} ({usual}): {error.reason}")
+                    try:
+                        db.execute(f"alter {scope} reset {name}")
+                    except psycopg.errors.FeatureNotSupported:  # transaction_isolation: set, and never reset
+                        db.execute(f"alter {scope} set {name} = '{usual}'")
+    assert {"local_preload_libraries", "search_path", "statement_timeout", "role", "row_security"} <= tried
+    print(f"\n  {len(tried)} parameters")
+    assert failed == []
 
 
 async def test_a_tenant_cannot_lie_to_the_question(node: Node) -> None:
