@@ -187,9 +187,9 @@ class DevSettings(Settings):
     host: str = "localhost"
     """Address the HTTP API and the Gateway listen on; `localhost` stands for both loopback addresses (IPv4 and IPv6)."""
     api_port: int | None = Field(default=None, ge=0, le=65535)
-    """Port of the HTTP API; 0 takes a free one. Default: the one used last in this data folder, else 8099, else a free one."""
+    """Port of the HTTP API; 0 takes the one used last in this data folder or, when that is taken, a free one. Default: the one used last and no other; at the first start 8099, or when that is taken a free one."""
     gateway_port: int | None = Field(default=None, ge=0, le=65535)
-    """Port of the Gateway; 0 takes a free one. Default: the one used last in this data folder, else 5432, else a free one."""
+    """Port of the Gateway; 0 takes the one used last in this data folder or, when that is taken, a free one. Default: the one used last and no other; at the first start 5432, or when that is taken a free one."""
     tls: bool | None = None
     """Serve the HTTP API as HTTPS. Default: beyond the loopback addresses. With --no-tls keys go over the network readable: only behind something that adds TLS."""
     api_host: str | None = None

@@ -13,7 +13,7 @@ from typing import Final
 from spg99.commands.checks import Finding
 from spg99.commands.connection import Connection, ask
 from spg99.commands.dev_folder import DevFolder, DevState
-from spg99.commands.ports import hold_port
+from spg99.commands.ports import hold_port, listener_on
 from spg99.config import API_PORT, GATEWAY_PORT
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
 from spg99.wire.startup import SSL_REQUEST
@@ -27,21 +27,27 @@ def remote_checks(data_dir: Path) -> Iterator[Finding]:
     folder = DevFolder(data_dir)
     state = folder.read() if folder.is_locked() else None
     if state is None:
-        yield port(f"{API_PORT} (HTTP API)", API_PORT, "--api-port")
-        yield port(f"{GATEWAY_PORT} (Gateway)", GATEWAY_PORT, "--gateway-port")
+        before = folder.read()
+        yield port("HTTP API", before.api_port, API_PORT, "--api-port")
+        yield port("Gateway", before.gateway_port, GATEWAY_PORT, "--gateway-port")
     else:
         yield Finding("ok", "Dev", f"`spg99 dev` runs in {data_dir}")
     yield control_plane(data_dir if state is not None and "SPG99_CP_URL" not in os.environ else None)
     yield gateway(state)
 
 
-def port(subject: str, number: int, flag: str) -> Finding:
-    """Could a dev take its usual port?"""
+def port(subject: str, used_last: int | None, usual: int, flag: str) -> Finding:
+    """Could a dev take the port that it used last, or the usual one at its first start?"""
+    number = used_last or usual
     try:
         hold_port("localhost", number).release()
     except OSError as error:
-        reason = error.strerror or "taken"
-        return Finding("warn", f"Port {number}", f"{reason}: {subject}", f"`spg99 dev` takes another, or give {flag}.")
+        reason = f"{subject}: {error.strerror or 'taken'}"
+        if (who := listener_on(number)) is not None:
+            reason += f", {who} listens there"
+        if used_last:
+            return Finding("fail", f"Port {number}", reason, f"Free it, or move on purpose with {flag}.")
+        return Finding("warn", f"Port {number}", reason, f"`spg99 dev` takes another, or give {flag}.")
     return Finding("ok", f"Port {number}", "free")
 
 

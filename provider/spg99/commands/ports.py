@@ -7,21 +7,25 @@ import socket
 import sys
 from collections.abc import Callable
 
+import psutil
+
 from spg99.errors import Conflict
 from spg99.processes import listening
 
 ANY = 0
 _TRIES_MAX = 20
+_COMMAND_CHARS_MAX = 60
+"""Enough to know it by; what stands at the end of a command line may be somebody's secret."""
 
 
 def candidates(wanted: int | None, *, used_last: int | None, usual: int) -> list[int]:
-    """Ports to try, best first; `ANY` stands for a free one. A port that the user named has no second choice."""
+    """Ports to try, best first; `ANY` stands for a free one. A port that the user named has no second choice, and the one
+    used last only where he asks for a free one: it stands in every connection string that was handed out."""
     if wanted:
         return [wanted]
-    first = [used_last] if used_last else []
-    if wanted == ANY:
-        return [*first, ANY]
-    return [*first, *([usual] if usual not in first else []), ANY]
+    if used_last:
+        return [used_last] if wanted is None else [used_last, ANY]
+    return [ANY] if wanted == ANY else [usual, ANY]
 
 
 class Hold:
@@ -41,18 +45,53 @@ class Hold:
             each.close()
 
 
-def hold_first(host: str, ports: list[int], *, flag: str, hold: Callable[[str, int], Hold] | None = None) -> Hold:
-    """Holds the first of `ports` that is free. Raises Conflict when none is."""
+def hold_first(
+    host: str,
+    ports: list[int],
+    *,
+    flag: str,
+    used_last: int | None = None,
+    hold: Callable[[str, int], Hold] | None = None,
+) -> Hold:
+    """Holds the first of `ports` that is free. Raises Conflict, naming who has it, when none is."""
     taken: OSError | None = None
     for port in ports:
         try:
             return (hold or hold_port)(host, port)
         except OSError as error:
             taken = error
+    port = ports[-1]
+    reason = taken.strerror if taken else "taken"
+    if (who := listener_on(port)) is not None:
+        reason = f"{reason}: {who} listens there"
+    if port == used_last:
+        raise Conflict(
+            f"Port {port} of {host}, used last here and named by every address that was handed out, cannot be used ({reason}). "
+            f"Free it. Or move on purpose with {flag} (0 takes a free one): then those addresses lead nowhere."
+        )
     raise Conflict(
-        f"Port {ports[-1]} of {host} cannot be used ({taken.strerror if taken else 'taken'}). "
-        f"Free it, or give another {flag}; 0 takes a free one."
+        f"Port {port} of {host} cannot be used ({reason}). Free it, or give another {flag}; 0 takes a free one."
     )
+
+
+def listener_on(port: int) -> str | None:
+    """Who listens on a TCP port of this machine, such as `pid 17 (nginx -g ...)`; None where the system does not tell."""
+    try:
+        listeners = [
+            each.pid
+            for each in psutil.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN and each.laddr and each.laddr.port == port and each.pid
+        ]
+    except (psutil.Error, OSError):
+        return None
+    if not listeners:
+        return None
+    try:
+        process = psutil.Process(listeners[0])
+        command = " ".join(process.cmdline()) or process.name()
+    except (psutil.Error, OSError):
+        return f"pid {listeners[0]}"
+    return f"pid {listeners[0]} ({command if len(command) <= _COMMAND_CHARS_MAX else command[: _COMMAND_CHARS_MAX - 3] + '...'})"
 
 
 def hold_port(host: str, port: int) -> Hold:

@@ -124,7 +124,15 @@ class Supervisor:
             write_file(settings.ready_file, self.state.model_dump_json(indent=2) + "\n", mode=0o644)
 
     def _hold(self, wanted: int | None, used_last: int | None, usual: int, flag: str) -> Hold:
-        hold = hold_first(self._settings.host, candidates(wanted, used_last=used_last, usual=usual), flag=flag)
+        ports = candidates(wanted, used_last=used_last, usual=usual)
+        hold = hold_first(self._settings.host, ports, flag=flag, used_last=used_last)
+        if used_last and hold.port != used_last:
+            _log.warning(
+                "another port than last time: addresses that were handed out lead nowhere",
+                flag=flag,
+                was=used_last,
+                now=hold.port,
+            )
         self._holds.append(hold)
         return hold
 

@@ -257,6 +257,21 @@ def test_when_the_usual_ports_are_taken_others_serve(house: House) -> None:
     nothing_left(house)
 
 
+def test_a_port_that_was_handed_out_is_not_left_silently(house: House) -> None:
+    house.start()
+    port = int(house.dev()["gateway_port"])
+    house.stop()
+    command = [BIN / "spg99", "dev", "--data-dir", house.data_dir]
+    with socket.create_server(("127.0.0.1", port)):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"Port {port} of localhost" in done.stderr and f"pid {os.getpid()}" in done.stderr
+    nothing_left(house)
+    house.start()
+    assert house.dev()["gateway_port"] == port
+    house.stop()
+
+
 def test_a_child_that_cannot_start_ends_dev_with_its_reason(house: House) -> None:
     (house.data_dir / "empty").mkdir()
     command = [BIN / "spg99", "dev", "--data-dir", house.data_dir, *PORTS, "--pg-bin", house.data_dir / "empty"]

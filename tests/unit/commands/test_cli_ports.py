@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 
@@ -15,8 +16,8 @@ from spg99.errors import Conflict
     ("wanted", "used_last", "tried"),
     [
         (None, None, [5432, ANY]),
-        (None, 6000, [6000, 5432, ANY]),
-        (None, 5432, [5432, ANY]),
+        (None, 6000, [6000]),
+        (None, 5432, [5432]),
         (0, None, [ANY]),
         (0, 6000, [6000, ANY]),
         (7000, 6000, [7000]),
@@ -40,6 +41,22 @@ def test_a_port_that_the_user_named_has_no_second_choice() -> None:
         with pytest.raises(Conflict) as raised:
             hold_first("127.0.0.1", [taken.getsockname()[1]], flag="--gateway-port")
     assert "--gateway-port" in raised.value.message
+
+
+def test_the_port_used_last_has_no_silent_second_choice_and_who_has_it_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Conflict) as raised:
+            hold_first("127.0.0.1", candidates(None, used_last=port, usual=5432), flag="--gateway-port", used_last=port)
+        moved = hold_first(
+            "127.0.0.1", candidates(ANY, used_last=port, usual=5432), flag="--gateway-port", used_last=port
+        )
+        assert moved.port != port
+        moved.release()
+    message = raised.value.message
+    assert f"Port {port} of 127.0.0.1" in message and "used last" in message and "move on purpose" in message
+    if sys.platform == "linux":
+        assert f"pid {os.getpid()} (" in message
 
 
 def test_a_port_shared_by_others_is_taken() -> None:
