@@ -349,11 +349,11 @@ STARTED = pids.started(os.getpid())
 @pytest.mark.parametrize(
     ("owner", "dead"),
     [
-        ({"pid": LIVING, "spg99Started": STARTED}, False),
-        ({"pid": LIVING}, False),  # Pulumi's own
-        ({"pid": LIVING, "spg99Started": 7}, False),
-        ({"pid": LIVING, "spg99Started": "1"}, True),  # a later process of its number
-        ({"pid": ELSEWHERE, "spg99Started": STARTED}, True),
+        ({"pid": "ours", "spg99Started": "ours"}, False),
+        ({"pid": "ours"}, False),  # Pulumi's own
+        ({"pid": "ours", "spg99Started": 7}, False),
+        ({"pid": "ours", "spg99Started": "1"}, True),  # a later process of its number
+        ({"pid": ELSEWHERE, "spg99Started": "ours"}, True),
         ({"pid": ELSEWHERE}, True),
         ({"pid": ELSEWHERE, "hostname": "another"}, False),
         ({"pid": 0}, False),
@@ -364,6 +364,9 @@ STARTED = pids.started(os.getpid())
 def test_whether_a_lock_is_of_the_dead_hangs_on_no_wall_clock(
     clock: str | None, owner: dict[str, Any], dead: bool
 ) -> None:
+    # "ours" is put in here: in a parameter it would be another name of the test in every process.
+    ours = {"pid": LIVING, "spg99Started": STARTED}
+    owner = {name: ours[name] if value == "ours" else value for name, value in owner.items()}
     stamp = datetime.now(UTC).isoformat() if clock == "now" else clock
     assert lock._is_dead({"hostname": socket.gethostname(), "timestamp": stamp} | owner) is dead
 
