@@ -9,11 +9,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from spg99 import faults
 from spg99.engine.decide import Goal, Kind, decide, refuse_deletion
+from spg99.engine.events import Message
 from spg99.engine.failure import OutcomeUnknown, Skipped, StepFailed
 from spg99.engine.graph import deletion_waits, dependents
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy
+from spg99.engine.twins import said_of_a_drop
 from spg99.engine.urns import is_provider
 from spg99.engine.values import UNKNOWN
 from spg99.engine.wanted import Wanted
@@ -55,6 +57,8 @@ def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set
         kind = Kind.DISCARD if resource.external else Kind.DELETE
         if run.is_own_leaving(resource):
             kind = Kind.DELETE_REPLACED  # told with its replacement; what an earlier run left is told by itself
+        elif kind is Kind.DELETE and not refusal_of(run, resource) and _is_held_by_another(run, resource):
+            kind = Kind.DISCARD
         with run.step(kind, resource.urn) as outcome:
             outcome.old = resource
             _delete(run, providers, resource, gone_with=resource.deleted_with in leaving)
@@ -79,10 +83,14 @@ def refusal_of(run: Run, resource: Resource, replaced_by: Wanted | None = None) 
     return refuse_deletion(resource, program_protects=says)
 
 
-def _is_held_live(run: Run, leaving: Resource) -> bool:
-    """Whether the state holds the very object as a live resource, too."""
-    same = (leaving.type, leaving.id)
-    return leaving.managed and any((r.type, r.id) == same and not r.delete for r in run.snapshot.resources())
+def _is_taken_back(run: Run, leaving: Resource) -> bool:
+    """Whether what was to go stands in the state under the same name again: nothing of it goes."""
+    live = run.snapshot.resources() if leaving.delete and leaving.managed else []
+    return any((r.urn, r.type, r.id) == (leaving.urn, leaving.type, leaving.id) and not r.delete for r in live)
+
+
+def _is_held_by_another(run: Run, leaving: Resource) -> bool:
+    return not leaving.pending_replacement and run.let_go_if_held(leaving) is not None
 
 
 def _delete(
@@ -92,13 +100,18 @@ def _delete(
 
     No call is made when it is not the provider's to delete, is retained, or goes with another. Raises StepFailed.
     """
-    if resource.delete and _is_held_live(run, resource):
-        return  # what was to go has been taken back: deleting it would delete that
-    if refusal := refusal_of(run, resource, replaced_by):
+    if (refusal := refusal_of(run, resource, replaced_by)) and not _is_taken_back(run, resource):
         raise StepFailed(refusal)
+    if not resource.pending_replacement and (holder := run.let_go_if_held(resource)):
+        if holder.urn != resource.urn:
+            run.publish(Message("warning", said_of_a_drop(resource, holder), resource.urn))
+        return
     retained = resource.retain_on_delete or (replaced_by is not None and replaced_by.retain_on_delete)
+    retained = retained or run.must_be_kept(resource)
     if not resource.managed or retained or gone_with or resource.pending_replacement or run.dry_run:
         return
+    if not run.is_first_to_delete(resource):
+        return  # by now the id may be another object's
     with run.slots:
         run.ensure_going()
         provider = providers.get(resource.provider)

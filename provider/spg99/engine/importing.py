@@ -18,6 +18,7 @@ from spg99.engine.operations import running
 from spg99.engine.providers import Providers
 from spg99.engine.run import Options, Run
 from spg99.engine.state import Resource, check_depth, now, unseal
+from spg99.engine.twins import refused_import
 from spg99.engine.urns import DYNAMIC_PACKAGES, STACK_TYPE, make, package_of
 from spg99.engine.values import Props, keep_secrecy, lower
 from spg99.engine.workspace import Workspace
@@ -108,6 +109,8 @@ def _import_one(run: Run, providers: Providers, entry: Entry, root: str) -> None
             resource = (
                 _component(urn, entry, parent) if entry.component else _custom(run, providers, urn, entry, parent)
             )
+            if holder := run.claim_import(resource):
+                raise StepFailed(refused_import(resource, holder))
             _record_root(run, root)
             outcome.new = run.olds[urn] = resource
             run.dirty = True

@@ -16,6 +16,7 @@ from spg99.engine.provider import Provider
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy, now
+from spg99.engine.twins import refused_import
 from spg99.engine.urns import DYNAMIC_PACKAGES, STACK_TYPE, is_provider, package_of
 from spg99.engine.values import Props, secret
 from spg99.engine.wanted import Wanted, earlier_urns
@@ -168,6 +169,8 @@ class _Custom:
         """Takes over what the program names by `import_`; what the state has under this name leaves by it, as if replaced."""
         wanted = self.wanted
         found = self._read_import()
+        if holder := self.run.claim_import(found, old):
+            self._ensure_allowed(Decision(Kind.IMPORT, refusal=refused_import(found, holder)), old, found)
         leaving = old if old is not None and not old.external else None
         if leaving is not None:
             # The same questions as for any replacement: the engine's guard, and the provider's (its Check and Diff refuse

@@ -17,6 +17,7 @@ from spg99.engine.failure import Skipped
 from spg99.engine.project import Project
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource, copy
+from spg99.engine.twins import holds_object_of, is_same_object
 from spg99.engine.urns import is_default_provider
 from spg99.errors import Spg99Error, kind_and_place
 
@@ -69,6 +70,12 @@ class Run:
     """URNs that were deleted for the sake of another's replacement, with the reason"""
     own_leavings: list[Resource] = field(default_factory=list)
     """what this run itself has replaced: deleted when all else is done, and told with the replacement"""
+    let_go: list[tuple[Resource, Resource]] = field(default_factory=list)
+    """what leaves the state without a deletion, and the entry that holds the same object"""
+    deleting: list[Resource] = field(default_factory=list)
+    """what this run has had deleted, or is about to"""
+    imported: list[Resource] = field(default_factory=list)
+    """what this run takes into the state, from the decision on"""
     whole: bool = False
     """The program has said that it registered everything it wants."""
     heard_at: float = field(default_factory=time.monotonic)
@@ -111,6 +118,45 @@ class Run:
         """Whether this run has replaced it; else an earlier run did, and never came to deleting it."""
         with self.lock:
             return any(leaving is resource for leaving in self.own_leavings)
+
+    def let_go_if_held(self, leaving: Resource) -> Resource | None:
+        """The entry of the state that holds the same object as `leaving` and stays; None: there is none, so it is to be deleted.
+
+        Of two entries of one object that are to go at once only one is let go: the other is the last that holds it.
+        """
+        with self.lock:
+            for gone, holder in self.let_go:
+                if gone is leaving:
+                    return holder
+            for resource in self.snapshot.resources():
+                if holds_object_of(leaving, resource) and not any(gone is resource for gone, _ in self.let_go):
+                    self.let_go.append((leaving, resource))
+                    return resource
+            return None
+
+    def claim_import(self, found: Resource, instead_of: Resource | None = None) -> Resource | None:
+        """Notes that `found` is taken into the state; answers another entry that holds the same object already, if there is one."""
+        with self.lock:
+            for resource in (*self.snapshot.resources(), *self.imported):
+                is_another = resource.urn != found.urn and resource is not instead_of
+                if is_another and holds_object_of(found, resource):
+                    return resource
+            self.imported.append(found)
+            return None
+
+    def is_first_to_delete(self, resource: Resource) -> bool:
+        """Whether no other entry of the same object is or was being deleted in this run; from now on this one is."""
+        with self.lock:
+            if any(is_same_object(other, resource) for other in self.deleting):
+                return False
+            self.deleting.append(resource)
+            return True
+
+    def must_be_kept(self, resource: Resource) -> bool:
+        """Whether another entry of the same object, one in the state or one that this run let go, says that it is retained."""
+        with self.lock:
+            others = (*self.snapshot.resources(), *(gone for gone, _ in self.let_go))
+            return any(r.retain_on_delete and is_same_object(r, resource) for r in others)
 
     def note_call(self, method: str, seconds: float) -> None:
         """Counts a call to a provider."""

@@ -134,3 +134,60 @@ def test_an_import_file_whose_entries_cannot_be_read_writes_nothing(house: Any) 
     code, out, err = house.call("import", "--file", str(file), "--yes", "-s", "dev")
     assert code == 255 and "nothing to import" in out + err
     assert {r["type"] for r in house.state().get("resources", [])} <= {"pulumi:providers:shelf"}
+
+
+BOX = 'Box("{name}", text="app", size=1)'
+
+
+def _hold_twice(house: Any) -> None:
+    """What an import of a renamed resource has left in a state: two names for one object."""
+    house.up(BOX.format(name="app"))
+    raw = json.loads(house.state_file.read_text())
+    resources = raw["checkpoint"]["latest"]["resources"]
+    (live,) = [r for r in resources if r["urn"].endswith("::app")]
+    resources.append(live | {"urn": live["urn"].replace("::app", "::eng-app")})
+    house.state_file.write_text(json.dumps(raw))
+
+
+def test_of_an_object_that_the_state_holds_twice_one_name_goes_and_nothing_is_deleted(house: Any) -> None:
+    _hold_twice(house)
+    program = BOX.format(name="eng-app")
+    for result in (house.preview(program), house.up()):
+        assert result.ok and result.changes == {"same": 2, "discard": 1}, result.changes
+        (said,) = [m.text for m in result.messages if m.urn.endswith("::app")]
+        assert "nothing is deleted" in said and "::eng-app holds the same object, 'app-1'" in said
+    assert house.journal("delete") == [] and (house.shelf / "app-1.json").exists()
+    assert house.resource("eng-app")["id"] == "app-1"
+
+
+def test_destroying_a_target_keeps_what_another_name_holds_and_destroying_all_deletes_it_once(house: Any) -> None:
+    _hold_twice(house)
+    assert house.destroy(targets=["**::app"]).changes == {"discard": 1}
+    assert (house.shelf / "app-1.json").exists()
+    house.destroy()
+    _hold_twice(house)
+    house.journal()
+    result = house.destroy()
+    assert result.ok and result.changes == {"discard": 1, "delete": 2}, result.changes
+    assert house.journal("delete") == ["delete app"] or house.journal("delete") == ["delete eng-app"]
+    assert not (house.shelf / "app-1.json").exists()
+
+
+@pytest.mark.parametrize("by", ["file", "option"])
+def test_what_the_state_holds_under_one_name_is_not_imported_under_another(house: Any, by: str) -> None:
+    house.up(BOX.format(name="app"))
+    before = house.state_file.read_bytes()
+    if by == "file":
+        file = house.folder / "import.json"
+        file.write_text(json.dumps({"resources": [{"type": "shelf:index:Box", "name": "eng-app", "id": "app-1"}]}))
+        code, out, err = house.call("import", "--file", str(file), "--yes", "-s", "dev")
+        assert code == 255
+        said = " ".join((out + err).split())
+    else:
+        program = BOX.format(name="app") + '\nBox("eng-app", text="app", size=1, opts=Opts(import_="app-1"))'
+        assert "holds 'app-1' already" in house.why(house.preview(program))
+        said = house.why(house.up(ok=False))
+    assert "::app; one object cannot be two resources" in said and 'aliases=[Alias(name="app")]' in said, said
+    assert [r for r in json.loads(before)["checkpoint"]["latest"]["resources"] if "Box" in r["type"]] == [
+        r for r in house.state()["resources"] if "Box" in r["type"]
+    ]

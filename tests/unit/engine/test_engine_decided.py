@@ -151,13 +151,29 @@ ways = st.sampled_from(["up", "up", "up", "up", "only a", "destroy"])
 """A whole program, its part that is targeted, or the deletion of everything without a program."""
 runs = st.lists(st.tuples(programs, failures, st.sampled_from([0] * 8 + [1, 2, 3, 4]), ways), min_size=2, max_size=4)
 
+twins = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.booleans(), st.booleans(), st.booleans()), max_size=2, unique_by=lambda t: t[0]
+)
+"""Names that the state holds for one object, as a rename without an alias and an import once left it; protected, retained, and
+whether its deletion is pending while another live one is made."""
+
 left_behind = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.booleans(), st.booleans()), max_size=2)
 """What the state of an older version may hold: a name whose replaced object still waits for its deletion, protected or retained."""
 
 
-def begin(stack: StackFile, world: World, left: dict[str, tuple[bool, bool]]) -> None:
+def begin(
+    stack: StackFile, world: World, left: dict[str, tuple[bool, bool]], twice: list[tuple[str, bool, bool, bool]]
+) -> None:
     """A stack with what an older version has left in it."""
     resources = []
+    inputs = {"text": "x", "kind": "k", "place": "p"}
+    for name, protect, retain, pending in twice:
+        if name not in left:
+            twin = Resource(
+                make("dev", "p", TYPE, name), TYPE, id="twice", inputs=inputs, outputs=inputs, provider=REFERENCE
+            )
+            resources.append(copy(twin, protect=protect, retain_on_delete=retain, delete=pending))
+            world.objects["twice"] = inputs
     for name, (protect, retain) in left.items():
         inputs = {"text": "x", "kind": "k", "place": "p"}
         live = Resource(
@@ -222,9 +238,12 @@ def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, A
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(runs=runs, left=left_behind)
+@given(runs=runs, left=left_behind, twice=twins)
 def test_the_state_holds_only_what_was_decided(
-    tmp_path_factory: pytest.TempPathFactory, runs: Any, left: dict[str, tuple[bool, bool]]
+    tmp_path_factory: pytest.TempPathFactory,
+    runs: Any,
+    left: dict[str, tuple[bool, bool]],
+    twice: list[tuple[str, bool, bool, bool]],
 ) -> None:
     folder = tmp_path_factory.mktemp("decided")
     backend = Backend(f"file://{folder}", cwd=folder)
@@ -232,7 +251,7 @@ def test_the_state_holds_only_what_was_decided(
     stack = backend.stack("p", "dev")
     stack.create()
     world = World({"theirs-1": {"text": "x", "kind": "k", "place": "p"}})
-    begin(stack, world, left)
+    begin(stack, world, left, twice)
     for written, fails, fails_at, way in runs:
         program = {} if way == "destroy" else written
         before = load_deployment(stack.read(), str).resources
@@ -245,6 +264,7 @@ def test_the_state_holds_only_what_was_decided(
         check_marks(before, after, done)
         check_origin(before, after, run, objects)
         check_refused(before, after, run)
+        check_held(before, after, run, world)
         live = [r.urn for r in after if not r.delete]
         assert len(live) == len(set(live)), "two live ones with one name"
 
@@ -256,13 +276,28 @@ def check_protected(before: list[Resource], after: list[Resource], program: dict
     for old in before:
         name = old.urn.rpartition("::")[2]
         says = program.get(name) or program.get(aliased.get(name, ""))
-        if old.protect and (says is None or says["protect"]):
+        in_its_place = [r for r in before if r.urn == old.urn and not r.delete]
+        was_released = says is None and old.delete and bool(in_its_place) and not in_its_place[0].protect
+        if old.protect and not was_released and (says is None or says["protect"]):
             assert old.id not in world.deleted, f"{old.urn} ({old.id}) was protected"
             assert [r for r in after if (r.id, r.delete) == (old.id, old.delete)], (
                 f"{old.urn} ({old.id}) lost its place"
             )
         if old.retain_on_delete:
             assert old.id not in world.deleted, f"{old.urn} ({old.id}) was to be retained"
+
+
+def check_held(before: list[Resource], after: list[Resource], run: Run, world: World) -> None:
+    """What the state still holds after the run was not deleted in it, whatever name it had before; nothing was deleted twice; and
+    no object that one name held was taken in under another."""
+    for id_ in world.deleted:
+        assert world.deleted.count(id_) == 1, f"{id_} was deleted twice"
+        still = [r for r in after if r.id == id_ and not (r.delete or r.pending_replacement)]
+        assert not still, f"{id_} was deleted, and {still[0].urn} holds it"
+    for step in run.result.steps:
+        if step.kind is Kind.IMPORT and step.error is None and step.new is not None:
+            others = [r.urn for r in before if r.id == step.new.id and r.urn != step.urn and not r.delete]
+            assert not others, f"{step.new.id} is held by {others}, and was imported as {step.urn}"
 
 
 def check_marks(before: list[Resource], after: list[Resource], done: set[tuple[Kind, str]]) -> None:
