@@ -129,7 +129,7 @@ PULUMI: dict[int, str] = {
     50: "create fails before anything exists -> nothing in state",
     51: "lost response/timeouts: idempotent create by client token",
     52: "SIGINT once: graceful, partial state; twice: pending operation",
-    53: "kill -9 mid-create -> pending CREATE warning -> `refresh --import-pending-creates URN ID` / re-up adopts by idempotency key, no duplicate",
+    53: "kill -9 mid-create -> pending CREATE warning -> `spg99 orphans --import` / re-up adopts by idempotency key, no duplicate",
     54: "destroy twice, delete of missing = ok, delete order, dependency violation message",
     55: "rate limits/5xx retried, 409/422 mapped to property errors",
     56: "`--continue-on-error`, `--target`, `--exclude`",
