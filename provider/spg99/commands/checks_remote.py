@@ -31,7 +31,8 @@ def remote_checks(data_dir: Path) -> Iterator[Finding]:
         yield port("HTTP API", before.api_port, API_PORT, "--api-port")
         yield port("Gateway", before.gateway_port, GATEWAY_PORT, "--gateway-port")
     else:
-        yield Finding("ok", "Dev", f"`spg99 dev` runs in {data_dir}")
+        how = "is still starting" if state.pid is None else "runs"
+        yield Finding("ok", "Dev", f"`spg99 dev` {how} in {data_dir}")
     yield control_plane(data_dir if state is not None and "SPG99_CP_URL" not in os.environ else None)
     yield gateway(state)
 
@@ -60,7 +61,7 @@ def control_plane(data_dir: Path | None) -> Finding:
         return Finding("fail", "Control Plane", "no usable address", error.message)
     except Spg99Error as error:
         # Whoever has set one of the two wants to use it, and cannot.
-        is_meant = any(os.environ.get(name) for name in _SAID)
+        is_meant = any(os.environ.get(name) for name in _SAID) or (data_dir is not None and not _is_starting(data_dir))
         return Finding("fail" if is_meant else "warn", "Control Plane", "no address or no key", error.message)
 
     try:
@@ -78,6 +79,10 @@ def control_plane(data_dir: Path | None) -> Finding:
     )
 
 
+def _is_starting(data_dir: Path) -> bool:
+    return DevFolder(data_dir).read().pid is None
+
+
 def gateway(state: DevState | None) -> Finding:
     """Does the Gateway speak TLS with a certificate that clients can check?"""
     where = os.environ.get("SPG99_GATEWAY")
@@ -86,6 +91,8 @@ def gateway(state: DevState | None) -> Finding:
         where, ca_file = f"{state.gateway_host}:{state.gateway_port}", str(state.ca_file) if state.ca_file else None
     if not where:
         return Finding("warn", "Gateway", "no address", "Set SPG99_GATEWAY to host:port, or start `spg99 dev`.")
+    if state is not None and state.pid is None and "SPG99_GATEWAY" not in os.environ:
+        return Finding("warn", "Gateway", f"{where}: still starting", "Try again in a moment.")
     host, _, number = where.rpartition(":")
     if not host or not number.isdecimal():
         return Finding("fail", "Gateway", f"'{where}' is no address", "Set SPG99_GATEWAY to host:port.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -129,8 +130,18 @@ class DevFolder:
         return self.ca_bundle_file
 
     def admin_key(self) -> str:
-        """The admin key of this folder's installation. Raises Unavailable when it cannot be read."""
+        """The admin key of this folder's installation. Raises Unavailable, with what to do, when there is none to be read."""
         try:
-            return self.admin_key_file.read_text().strip()
+            key = self.admin_key_file.read_bytes().decode("ascii").strip()
         except OSError as error:
-            raise Unavailable(f"The admin key {self.admin_key_file} cannot be read: {error.strerror}.") from error
+            reason = f"cannot be read: {error.strerror}"
+        except UnicodeDecodeError:
+            reason = "is damaged"
+        else:
+            if key and key.isprintable():
+                return key
+            reason = "is damaged" if key else "is empty"
+        raise Unavailable(
+            f"The admin key {self.admin_key_file} {reason}. "
+            f"`spg99 keys recover --data-dir {shlex.quote(str(self.data_dir))}` makes a new one."
+        )

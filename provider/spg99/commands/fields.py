@@ -13,22 +13,22 @@ from spg99.resources import Mark, Spec, marks_of
 
 
 def field_options(
-    spec: type[Spec], *, leave_out: frozenset[str], must_have_required: bool = False
+    spec: type[Spec], *, leave_out: frozenset[str], of_create: bool = False
 ) -> list[Callable[[Any], Any]]:
-    """An option for each field. None (or no value) means: not given."""
+    """An option for each field. None (or no value) means: not given. A create demands some and has defaults for the others."""
     return [
-        _option(name, field, must_have_required and field.is_required())
-        for name, field in spec.model_fields.items()
-        if name not in leave_out
+        _option(name, field, of_create=of_create) for name, field in spec.model_fields.items() if name not in leave_out
     ]
 
 
-def _option(name: str, field: Any, required: bool) -> Callable[[Any], Any]:
+def _option(name: str, field: Any, *, of_create: bool) -> Callable[[Any], Any]:
+    required = of_create and field.is_required()
     kind, flag = plain_type(field.annotation), f"--{name.replace('_', '-')}"
     help_text = " ".join((field.description or "").split())
     facts = ["immutable"] if Mark.IMMUTABLE in marks_of(field) else []
     default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
-    if not required and default not in (None, []):
+    # An update leaves alone what is not given: a default shown there would read as if it were reset.
+    if of_create and not required and default not in (None, []):
         facts.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
     if facts:
         help_text += f"  [{'; '.join(facts)}]"

@@ -108,7 +108,7 @@ def _create(kind: type[Resource], naming: Naming) -> click.Command:
         decorated = click.option("--wait/--no-wait", default=True, help="Wait until it is usable.  [default: wait]")(
             body
         )
-    for option in reversed(field_options(kind.SPEC, leave_out=frozenset(named), must_have_required=True)):
+    for option in reversed(field_options(kind.SPEC, leave_out=frozenset(named), of_create=True)):
         decorated = option(decorated)
     if named:
         decorated = id_argument(kind)(decorated)

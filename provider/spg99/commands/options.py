@@ -5,6 +5,7 @@ Not here: precedence and checking of values (config.load).
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from spg99.config import ENVIRONMENT_PREFIX, Settings, load
+from spg99.errors import BadRequest
 
 S = TypeVar("S", bound=Settings)
 Body = Callable[..., Any]
@@ -39,7 +41,14 @@ def with_settings(kind: type[S], name: str) -> Callable[[Body], Body]:
     def decorate(body: Body) -> Body:
         def run(config_file: Path | None, **given: Any) -> Any:
             flags = {field: given.pop(field) for field in kind.model_fields}
-            return body(load(kind, name, flags=flags, config_file=config_file), **given)
+            settings = load(kind, name, flags=flags, config_file=config_file)
+            refuse_a_file(settings.data_dir)
+            try:
+                return body(settings, **given)
+            except OSError as error:
+                if (refusal := unusable(settings.data_dir, error)) is None:
+                    raise
+                raise refusal from error
 
         run.__doc__, run.__name__ = body.__doc__, body.__name__
         # Options that the function already has stay with it.
@@ -55,6 +64,27 @@ def with_settings(kind: type[S], name: str) -> Callable[[Body], Body]:
         return decorated
 
     return decorate
+
+
+def refuse_a_file(data_dir: Path) -> None:
+    """Raises BadRequest when a file is where the data folder, or one above it, should be."""
+    folder = data_dir.expanduser().absolute()
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise BadRequest(f"{place} is a file where a folder is needed. Give another --data-dir.")
+
+
+def unusable(data_dir: Path, error: OSError) -> BadRequest | None:
+    """What to say when the data folder is another user's. None for other errors."""
+    if error.filename is None or not isinstance(error, PermissionError):
+        return None
+    place, folder = Path(os.fsdecode(error.filename)).absolute(), data_dir.expanduser().absolute()
+    if place != folder and folder not in place.parents and place not in folder.parents:
+        return None
+    return BadRequest(
+        f"The data folder {data_dir} cannot be used: this user may not change {place} ({error.strerror}). Run this as the "
+        "folder's owner, or give another --data-dir."
+    )
 
 
 def _names(name: str, field: FieldInfo) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from spg99.client import Client
 from spg99.commands.connection import Connection
 from spg99.commands.rendering import columns_of, show_many, show_one, values_of
-from spg99.errors import NotFound, Unavailable
+from spg99.errors import NotFound, Spg99Error, Unavailable
 from spg99.resources import Resource
 
 WAIT_SECONDS = 50
@@ -69,7 +70,12 @@ def delete(
             return {"deleted": kind.id_of(id_values)}
         return await finished(client, operation) if wait else operation
 
-    answer = connection.call(work)
+    try:
+        answer = connection.call(work)
+    except Spg99Error as error:
+        # The API speaks of its query parameters; here they are options.
+        error.message = re.sub(r"\b([a-z_]+)=true\b", lambda found: f"--{found[1].replace('_', '-')}", error.message)
+        raise
     if connection.as_json:
         show_one(answer, as_json=True)
     else:

@@ -24,8 +24,11 @@ def admin_key_file(data_dir: Path) -> Path:
 
 
 def admin_token(data_dir: Path) -> str:
-    """The token of the admin key, made at first use."""
-    return read_or_make_secret(admin_key_file(data_dir), keys.new_token)
+    """The token of the admin key, made at first use. A file that a power cut has emptied is no key."""
+    token = read_or_make_secret(admin_key_file(data_dir), keys.new_token)
+    if not token:
+        write_secret(admin_key_file(data_dir), token := keys.new_token())
+    return token
 
 
 async def recover_admin_key(store: Store, *, data_dir: Path | None) -> str:

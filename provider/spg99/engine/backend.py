@@ -105,6 +105,10 @@ class StackFile:
                 raise BadRequest(f"{packed} is compressed, which the embedded engine does not do. Use the Pulumi CLI.")
         return self.file.is_file()
 
+    @property
+    def _backup(self) -> Path:
+        return self.file.with_name(self.file.name + ".bak")
+
     def create(self) -> None:
         """Makes an empty stack. Raises Conflict when it exists."""
         if self.exists():
@@ -114,10 +118,13 @@ class StackFile:
     def read(self) -> dict[str, Any] | None:
         """The deployment as it stands in the checkpoint. Raises NotFound, or BadRequest on one that cannot be used."""
         if not self.exists():
-            raise NotFound(
-                f"No stack named '{self.name}' in project '{self.project}' at {self.backend.url}. "
-                f"Make it with `spg99 stack init {self.name}`."
-            )
+            missing = f"No stack named '{self.name}' in project '{self.project}' at {self.backend.url}. "
+            if (kept := self._backup).is_file():
+                raise NotFound(
+                    f"{missing}Its state {self.file.name} is gone, and {kept} beside it is the one before the last run: copy it "
+                    f"to {self.file.name} and run `spg99 refresh`. A new stack would make everything a second time."
+                )
+            raise NotFound(f"{missing}Make it with `spg99 stack init {self.name}`.")
         try:
             raw = json.loads(self.file.read_bytes())
         except OSError as error:
@@ -148,13 +155,13 @@ class StackFile:
         """Keeps the checkpoint of before this run."""
         if self.file.is_file():
             try:
-                write_file(self.file.with_name(self.file.name + ".bak"), self.file.read_bytes())
+                write_file(self._backup, self.file.read_bytes())
             except OSError as error:
                 raise _cannot(self.file, "be copied", error) from error
 
     def remove(self) -> None:
         """Removes the stack's state."""
-        for file in (self.file, self.file.with_name(self.file.name + ".bak")):
+        for file in (self.file, self._backup):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.file.parent.rmdir()

@@ -54,7 +54,7 @@ async def introduce(applicant: Applicant, *, must_be_heard: bool) -> Identity:
 
     An identity that is refused (the catalogue is another one) is traded for a new one when there is a token. Waits for a
     Control Plane that does not answer, unless there is an identity and `must_be_heard` is False: then it may go on with it.
-    Raises BadRequest when there is neither identity nor token, or the file is damaged; Unauthorized when it is refused.
+    Raises BadRequest when there is no token and no identity, or a damaged one; Unauthorized when it is refused.
     """
     identity = read(applicant)
     enrolled_now = False
@@ -108,12 +108,16 @@ async def _enrol(applicant: Applicant) -> Identity:
 
 
 def read(applicant: Applicant) -> Identity | None:
-    """The identity of an earlier enrolment; None before the first. Raises BadRequest for a file that is damaged."""
+    """The identity of an earlier enrolment; None before the first, and for a damaged file when there is a token for another
+    enrolment. Raises BadRequest for a damaged file without one."""
     try:
         return Identity.model_validate_json(applicant.file.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
+        if applicant.enrolment_token is not None:
+            _log.warning("the identity file is damaged, enrolling anew", file=str(applicant.file))
+            return None
         raise BadRequest(
             f"The identity file {applicant.file} is damaged. Remove it. {applicant.how_to_enrol()}"
         ) from None

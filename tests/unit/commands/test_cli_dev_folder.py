@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from spg99.commands import checks_remote
 from spg99.commands.app import app
 from spg99.commands.child import HEALTHY_SECONDS, pause_seconds
 from spg99.commands.dev_folder import DevFolder, DevState
+from spg99.commands.options import unusable
+from spg99.control_plane.bootstrap import admin_token
 from spg99.errors import Conflict, Unavailable
 from spg99.processes.health import PAUSE_SECONDS_MAX
+
+NEEDED = {
+    "gateway": ("--cp-url", "http://127.0.0.1:1/v2"),
+    "agent": ("--cp-url", "http://127.0.0.1:1/v2"),
+    "control-plane": ("--catalogue-url", "postgresql://127.0.0.1:1/x"),
+}
+"""What a server wants to be told before it looks at its folder."""
 
 
 @pytest.fixture
@@ -78,6 +90,62 @@ def test_env_is_what_a_shell_can_read(folder: DevFolder) -> None:
     }
     as_json = CliRunner().invoke(app, ["env", "--data-dir", str(folder.data_dir), "--json"]).output
     assert json.loads(as_json)["SPG99_API_KEY"] == "spg99_key_1"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", bytes(40), b"\xff\xfe\xff"])
+def test_a_key_that_is_none_is_said_with_the_way_out(folder: DevFolder, content: bytes) -> None:
+    folder.admin_key_file.write_bytes(content)
+    folder.write(DevState(pid=1, cp_url="http://127.0.0.1:1/v2", gateway_port=2))
+    folder.lock()
+    result = CliRunner().invoke(app, ["env", "--data-dir", str(folder.data_dir)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert str(folder.admin_key_file) in result.stderr and "spg99 keys recover --data-dir" in result.stderr
+    finding = checks_remote.control_plane(folder.data_dir)
+    assert finding.verdict == "fail" and "spg99 keys recover" in finding.advice
+
+
+def test_a_start_makes_a_key_where_a_power_cut_has_emptied_its_file(folder: DevFolder) -> None:
+    made = admin_token(folder.data_dir)
+    assert made and admin_token(folder.data_dir) == made
+    folder.admin_key_file.write_bytes(b"")
+    again = admin_token(folder.data_dir)
+    assert again and again != made and folder.admin_key() == again
+
+
+def test_doctor_takes_a_start_for_no_failure(folder: DevFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SPG99_CP_URL", "CP_URL", "SPG99_API_KEY", "SPG99_TOKEN", "SPG99_GATEWAY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    folder.write(DevState(api_port=port, gateway_port=port))
+    folder.lock()
+    found = list(checks_remote.remote_checks(folder.data_dir))
+    assert [finding for finding in found if finding.verdict == "fail"] == []
+    assert [finding.subject for finding in found if "still starting" in finding.observed + finding.advice] == [
+        "Dev",
+        "Control Plane",
+        "Gateway",
+    ]
+
+
+SERVERS = ["dev", "control-plane", "gateway", "agent", "catalogue"]
+
+
+@pytest.mark.parametrize("command", SERVERS)
+def test_a_data_folder_that_is_a_file_is_said_with_what_to_do(tmp_path: Path, command: str) -> None:
+    (file := tmp_path / "file").write_text("")
+    for data_dir in (file, file / "below"):
+        result = CliRunner().invoke(app, [command, "--data-dir", str(data_dir), *NEEDED.get(command, ())])
+        assert result.exit_code == 1
+        assert f"{file} is a file where a folder is needed. Give another --data-dir" in result.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_a_data_folder_of_another_user_is_said_with_what_to_do(tmp_path: Path, number: int) -> None:
+    error = OSError(number, os.strerror(number), str(tmp_path / "secrets"))
+    refusal = unusable(tmp_path, error)
+    assert refusal is not None and str(tmp_path / "secrets") in refusal.message and "--data-dir" in refusal.message
+    assert unusable(tmp_path, OSError(number, "x", "/elsewhere")) is None, "another trouble keeps its own words"
 
 
 def test_env_without_a_dev_says_what_to_do(tmp_path: Path) -> None:

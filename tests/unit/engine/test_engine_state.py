@@ -178,6 +178,9 @@ def test_the_layout_is_pulumis(stack: StackFile, tmp_path: Path) -> None:
     stack.write(b'{"resources":[]}')
     stack.back_up()
     assert stack.read() == {"resources": []} and file.with_name("dev.json.bak").exists()
+    file.unlink()
+    with pytest.raises(NotFound, match=r"dev\.json\.bak beside it is the one before the last run"):
+        stack.read()
     stack.remove()
     assert not list(tmp_path.rglob("dev*"))
 

@@ -110,9 +110,13 @@ async def test_one_that_need_not_be_heard_goes_on_with_what_it_has(file: Path) -
     assert await introduce(plane.applicant(file), must_be_heard=False) == made
 
 
-async def test_a_damaged_file_is_named(file: Path) -> None:
+async def test_a_damaged_file_is_named_or_with_a_token_replaced(file: Path) -> None:
     file.parent.mkdir()
     for text in ("{", "{}", "[]"):
         file.write_text(text)
         with pytest.raises(BadRequest, match=f"{file} is damaged"):
-            await introduce(ControlPlane().applicant(file), must_be_heard=True)
+            await introduce(ControlPlane().applicant(file, None), must_be_heard=True)
+        made = await introduce(ControlPlane().applicant(file), must_be_heard=True)  # as `spg99 dev` starts it
+        assert (
+            await introduce(ControlPlane(known={made.bearer_token}).applicant(file, None), must_be_heard=True) == made
+        )
