@@ -14,7 +14,7 @@ from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity.known_keys import KnownKeys
 from spg99.control_plane.records import audit, kept_answers, operations, outbox
 from spg99.control_plane.serving.plane import Plane
-from spg99.control_plane.store import Store
+from spg99.control_plane.store import Store, prune
 from spg99.control_plane.tenants import rows
 from spg99.processes import Loops
 
@@ -85,10 +85,10 @@ async def _delete_old_records(plane: Plane) -> None:
     now = plane.clock.now()
     async with store.transaction() as tx:
         await audit.ensure_partitions(tx)
-    async with store.transaction() as tx:
-        await kept_answers.forget_before(tx, now)
-        await tokens.forget_before(tx, now - ENROLMENT_TOKENS_KEPT_FOR)
-    async with store.transaction() as tx:
-        await outbox.forget_before(tx, now - outbox.KEPT_FOR)
-    async with store.transaction() as tx:
-        await operations.forget_before(tx, now - OPERATIONS_KEPT_FOR)
+    for forget, kept_for in (
+        (kept_answers.forget_before, timedelta()),
+        (tokens.forget_before, ENROLMENT_TOKENS_KEPT_FOR),
+        (outbox.forget_before, outbox.KEPT_FOR),
+        (operations.forget_before, OPERATIONS_KEPT_FOR),
+    ):
+        await prune(store, forget, now - kept_for)

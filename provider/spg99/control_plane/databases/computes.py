@@ -76,6 +76,6 @@ async def note_connections(tx: Transaction, node_id: str, connections: dict[str,
     await tx.execute("note_connections", node_id=node_id, connections=connections)
 
 
-async def forget_before(tx: Transaction, moment: datetime) -> int:
-    """Deletes generations that ended before `moment`."""
-    return await tx.execute("forget_computes", moment=moment)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` generations that ended before `moment`."""
+    return await tx.execute("forget_computes", moment=moment, limit=limit)

@@ -12,12 +12,11 @@ from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.reports import Reports
 from spg99.control_plane.databases.wake import Waker
 from spg99.control_plane.records.policy_cache import PolicyCache
-from spg99.control_plane.store import Store, Wakeups
+from spg99.control_plane.store import Store, Wakeups, prune
 from spg99.processes import WatchedClock
 
 KEPT_FOR = timedelta(days=30)
 """Finished tasks, ended computes and gone timelines are kept this long."""
-DELETED_ROWS_MAX = 10_000
 
 
 class Lifecycle:
@@ -46,10 +45,5 @@ class Lifecycle:
     async def delete_old(self) -> None:
         """Deletes records nobody asks for any more, a little at a time."""
         moment = self.clock.now() - KEPT_FOR
-        deleted = DELETED_ROWS_MAX
-        while deleted == DELETED_ROWS_MAX:
-            async with self.store.transaction() as tx:
-                deleted = await fleet.forget_tasks_before(tx, moment, limit=DELETED_ROWS_MAX)
-        async with self.store.transaction() as tx:
-            await computes.forget_before(tx, moment)
-            await storage.forget_timelines_before(tx, moment)
+        for forget in (fleet.forget_tasks_before, computes.forget_before, storage.forget_timelines_before):
+            await prune(self.store, forget, moment)

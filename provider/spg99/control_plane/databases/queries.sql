@@ -202,9 +202,11 @@ update computes c set connections = seen.connections from seen where c.compute_i
 
 -- forget_computes
 -- Ended generations older than `moment`; a database keeps its newest, it is what the last end is read from.
-delete from computes c
- where c.state = 'ended' and c.ended_at < %(moment)s
-   and not exists (select from databases d where d.compute_id = c.compute_id);
+delete from computes where compute_id in (
+    select c.compute_id from computes c
+     where c.state = 'ended' and c.ended_at < %(moment)s
+       and not exists (select from databases d where d.compute_id = c.compute_id)
+     limit %(limit)s);
 
 -- database_surroundings
 -- Everything around one database that a decision looks at, once for each of its latest orders (newest first); its row may hold changes that are not saved yet.

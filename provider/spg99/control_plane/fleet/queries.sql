@@ -128,7 +128,8 @@ insert into enrolment_tokens (token_sha256, kind, created_at, expires_at)
 values (%(token_sha256)s, %(kind)s, %(created_at)s, %(created_at)s::timestamptz + make_interval(mins => %(minutes)s));
 
 -- forget_enrolment_tokens
-delete from enrolment_tokens where expires_at < %(moment)s;
+delete from enrolment_tokens where token_sha256 in (
+    select token_sha256 from enrolment_tokens where expires_at < %(moment)s limit %(limit)s);
 
 -- disks_of_nodes
 -- Those that were heard of lately.

@@ -127,8 +127,8 @@ async def wait_until(tx: Transaction, moment: datetime) -> None:
         await tx.notify("spg99_tasks", node_id)
 
 
-async def forget_before(tx: Transaction, moment: datetime, *, limit: int = 10_000) -> int:
-    """Deletes orders finished before `moment`; answers how many."""
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` orders finished before `moment`; answers how many."""
     return await tx.execute("forget_tasks", moment=moment, limit=limit)
 
 

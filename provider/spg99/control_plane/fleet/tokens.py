@@ -34,9 +34,9 @@ async def new_enrolment(tx: Transaction, kind: Literal["node", "gateway"], now: 
     return token
 
 
-async def forget_before(tx: Transaction, moment: datetime) -> int:
-    """Deletes enrolment tokens whose time ended before `moment`."""
-    return await tx.execute("forget_enrolment_tokens", moment=moment)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` enrolment tokens whose time ended before `moment`."""
+    return await tx.execute("forget_enrolment_tokens", moment=moment, limit=limit)
 
 
 async def use(tx: Transaction, token: str, kind: Literal["node", "gateway"], clock: WatchedClock) -> None:

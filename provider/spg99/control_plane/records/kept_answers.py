@@ -85,6 +85,6 @@ async def retime(tx: Transaction, now: datetime) -> int:
     return await tx.execute("retime_idempotency_keys", expires_at=now + KEPT_FOR)
 
 
-async def forget_before(tx: Transaction, now: datetime) -> int:
-    """Deletes answers whose time is over."""
-    return await tx.execute("forget_idempotency_keys", now=now)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` answers whose time was over at `moment`."""
+    return await tx.execute("forget_idempotency_keys", moment=moment, limit=limit)

@@ -55,9 +55,9 @@ async def running(
     return await tx.one_or_none(OperationRow, "running_operation", kind=kind, tenant_id=tenant_id, db_id=db_id)
 
 
-async def forget_before(tx: Transaction, moment: datetime) -> int:
-    """Deletes operations that ended before `moment`."""
-    return await tx.execute("forget_operations", moment=moment)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` operations that ended before `moment`."""
+    return await tx.execute("forget_operations", moment=moment, limit=limit)
 
 
 async def _notify(tx: Transaction, ended: list[_Id]) -> int:

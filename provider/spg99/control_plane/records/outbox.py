@@ -141,9 +141,9 @@ async def lag(tx: Transaction) -> Lag:
     return await tx.one(Lag, "outbox_lag")
 
 
-async def forget_before(tx: Transaction, moment: datetime) -> int:
-    """Deletes events published before `moment`, except the newest one: its position tells readers what they missed."""
-    return await tx.execute("forget_events", moment=moment)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` events published before `moment`, except the newest one: its position tells readers what they missed."""
+    return await tx.execute("forget_events", moment=moment, limit=limit)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ select * from operations
  order by created_at limit 1;
 
 -- forget_operations
-delete from operations where finished_at < %(moment)s;
+delete from operations where op_id in (
+    select op_id from operations where finished_at < %(moment)s limit %(limit)s);
 
 -- publish_event
 insert into outbox_events (event_id, event_type, subject, org_id, tenant_id, envelope)
@@ -87,8 +88,10 @@ select coalesce(min(position), 0) from outbox_events;
 select count(*) as pending, min(created_at) as oldest_at from outbox_events where status = 'pending';
 
 -- forget_events
-delete from outbox_events
- where published_at < %(moment)s and position < (select max(position) from outbox_events);
+delete from outbox_events where event_seq in (
+    select event_seq from outbox_events
+     where published_at < %(moment)s and position < (select max(position) from outbox_events)
+     order by position limit %(limit)s);
 
 -- policy_value
 select coalesce((select v.value from policy_values v
@@ -132,7 +135,9 @@ values (%(scope_id)s, %(idempotency_key)s, %(request_sha256)s, %(response_status
 update idempotency_keys set expires_at = %(expires_at)s where expires_at <> %(expires_at)s;
 
 -- forget_idempotency_keys
-delete from idempotency_keys where expires_at <= %(now)s;
+delete from idempotency_keys where (scope_id, idempotency_key) in (
+    select scope_id, idempotency_key from idempotency_keys where expires_at <= %(moment)s limit %(limit)s)
+   and expires_at <= %(moment)s;
 
 -- keep_declaration
 -- Who makes an object declares it, and who changes it declares it from then on; one that nobody declared becomes theirs. The same stack or state again

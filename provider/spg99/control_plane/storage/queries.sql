@@ -20,9 +20,11 @@ select timeline_id from timelines
  where timeline_id = any(%(timeline_ids)s) and state = 'gone';
 
 -- forget_timelines
-delete from timelines t
- where t.state = 'gone' and t.gone_at < %(moment)s
-   and not exists (select from computes c where c.timeline_id = t.timeline_id);
+delete from timelines where timeline_id in (
+    select t.timeline_id from timelines t
+     where t.state = 'gone' and t.gone_at < %(moment)s
+       and not exists (select from computes c where c.timeline_id = t.timeline_id)
+     limit %(limit)s);
 
 -- node_of_timeline
 select node_id from timelines where timeline_id = %(timeline_id)s;

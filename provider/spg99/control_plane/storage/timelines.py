@@ -38,9 +38,9 @@ async def node_of(tx: Transaction, timeline_id: str) -> str | None:
     return node_id
 
 
-async def forget_before(tx: Transaction, moment: datetime) -> int:
-    """Deletes the records of timelines that were gone before `moment`."""
-    return await tx.execute("forget_timelines", moment=moment)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    """Deletes at most `limit` records of timelines that were gone before `moment`."""
+    return await tx.execute("forget_timelines", moment=moment, limit=limit)
 
 
 @dataclass(frozen=True)

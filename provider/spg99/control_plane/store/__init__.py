@@ -1,5 +1,6 @@
 """The only place that talks to the catalogue: transactions, named queries, migrations. Not here: what a row means."""
 
+from spg99.control_plane.store.pruning import prune
 from spg99.control_plane.store.transaction import (
     ReferenceViolation,
     RuleViolation,
@@ -10,4 +11,13 @@ from spg99.control_plane.store.transaction import (
 from spg99.control_plane.store.wakeups import Wakeups
 from spg99.control_plane.store.window import Window
 
-__all__ = ["ReferenceViolation", "RuleViolation", "Store", "Transaction", "UniqueViolation", "Wakeups", "Window"]
+__all__ = [
+    "ReferenceViolation",
+    "RuleViolation",
+    "Store",
+    "Transaction",
+    "UniqueViolation",
+    "Wakeups",
+    "Window",
+    "prune",
+]
