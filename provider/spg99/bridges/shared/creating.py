@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from spg99.bridges.shared.changes import diff, how_to_replace, patch
 from spg99.bridges.shared.endings import Interrupted, Unfinished, not_known
 from spg99.bridges.shared.inputs import a
+from spg99.bridges.shared.known_declarer import declared_in_this_state
 from spg99.bridges.shared.objects import Held, Values, id_values_of, idempotency_key, is_going, is_same, words_of
 from spg99.bridges.shared.settling import Progress, Settling
 from spg99.bridges.shared.waiting import Waiter
@@ -78,7 +79,7 @@ class Creating:
                         return mine, mine, True, key
                     generation += 1
                     continue
-                await self._wait_for_the_name(noun, body, conflict, deadline, progress)
+                await self._wait_for_the_name(noun, body, conflict, declarer, deadline, progress)
                 continue
             now = await self._read_made(noun, made.values, declaration)
             is_alive = now is not None and is_same(noun, made.values, now) and not is_going(noun, now)
@@ -162,7 +163,13 @@ class Creating:
         return now
 
     async def _wait_for_the_name(
-        self, noun: Noun, body: Values, conflict: Conflict, deadline: float, progress: Progress
+        self,
+        noun: Noun,
+        body: Values,
+        conflict: Conflict,
+        declarer: Declarer | None,
+        deadline: float,
+        progress: Progress,
     ) -> None:
         """Returns when the name in the way is free. Raises `conflict`, explained, when it will not be."""
         if type(conflict) is not Conflict or any(name not in body for name in noun.id_fields()):
@@ -176,9 +183,27 @@ class Creating:
                 raise conflict
             await self._settling.gone(noun, human_id, there, deadline, progress)
             return
-        adopt = self._adopt(noun, human_id)
+        made_by = await declared_in_this_state(self._client, noun, there, declarer)
         raise Conflict(
-            f"{a(words_of(noun)).capitalize()} '{human_id}' exists already and was not made by this resource. To manage it here, {adopt}; "
-            f"{self._words.moved}; or choose another name.",
+            f"{a(words_of(noun)).capitalize()} '{human_id}' exists already"
+            f"{self._whose(noun, human_id, made_by, declarer)}; or choose another name.",
             request_id=conflict.request_id,
         ) from conflict
+
+    def _whose(self, noun: Noun, human_id: str, made_by: str | None, declarer: Declarer | None) -> str:
+        """Whose the object in the way is, and what to do. `made_by` is the resource of this state that declares it, if one does."""
+        adopt = self._adopt(noun, human_id)
+        if made_by is None or declarer is None:
+            return f" and was not made by this resource. To manage it here, {adopt}; {self._words.moved}"
+        if made_by and made_by == declarer.resource:
+            return f". This resource made it, and the state does not hold it any more. To take it in again, {adopt}"
+        renamed = self._words.renamed.format(old=made_by or "the old one", noun=noun.noun)
+        by = (
+            f"{made_by}, a resource of this very stack"
+            if made_by
+            else f"another resource of this state ('{declarer.state}')"
+        )
+        return (
+            f" and belongs to {by}. If that one was renamed or moved in the program, {renamed}: do not import it, an object "
+            f"that a state holds twice is lost with either. Only if the state holds it no more, {adopt}"
+        )

@@ -20,6 +20,8 @@ class Words(NamedTuple):
     adopt: str = "import it under the id '{id}'"
     """How to manage an object that exists; `{id}`, `{noun}`, `{title}` and `{collection}` are filled in."""
     moved: str = "if it was only renamed or moved in the program, tell the tool so"
+    renamed: str = "tell the tool that it is {old}"
+    """How to say that a resource is another one under a new name; `{old}` (how the tool names that) and `{noun}` are filled in."""
     replace: str = "Delete it first, then create it again."
     """How to replace an object that exists, and how not to; `{agree}` is filled in where data would be lost."""
     spelling: Callable[[str], str] = str
@@ -33,6 +35,8 @@ _PULUMI_REPLACE = (
     "(`pulumi state untaint`, no --replace, no replacement trigger)."
 )
 
+_PULUMI_RENAMED = 'give it the option `aliases=["{old}"]`'
+
 PULUMI_DYNAMIC = Words(
     apply="the next `pulumi up`",
     refresh="Run `pulumi refresh`",
@@ -40,6 +44,7 @@ PULUMI_DYNAMIC = Words(
     adopt="write an import file (`spg99 import-file {collection}:{id} -o import.json`) and take it in "
     "(`pulumi import --file import.json --generate-code=false`, or `spg99 import`)",
     moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
+    renamed=_PULUMI_RENAMED,
     replace=_PULUMI_REPLACE.format(option="delete_before_replace", agree="{agree}"),
 )
 """Pulumi's dynamic provider: Python programs only, so names are in snake case."""
@@ -51,6 +56,7 @@ PULUMI = Words(
     adopt="run `pulumi import spg99:index:{title} <name in the program> {id}`, or give the resource the option "
     "`import` with '{id}'",
     moved="if this resource was only renamed or moved in the program, give it the option `aliases`",
+    renamed=_PULUMI_RENAMED,
     replace=_PULUMI_REPLACE.format(option="deleteBeforeReplace", agree="{agree}"),
     spelling=camel,
 )
@@ -63,5 +69,6 @@ TERRAFORM = Words(
     adopt='write `import {{ to = spg99_{noun}.<name>, id = "{id}" }}` into the configuration, or run '
     "`terraform import spg99_{noun}.<name> {id}`",
     moved="if this resource was only renamed or moved in the configuration, write a `moved` block",
+    renamed="write `moved {{ from = spg99_{noun}.<old name>, to = spg99_{noun}.<new name> }}`",
 )
 """Terraform and OpenTofu."""
