@@ -83,7 +83,7 @@ class ResourceCalls(Session):
         config = decoded(block.type, request["config"])
         private = request["prior_private"]
         if config is None:
-            refused = planning.removal(block, prior)
+            refused = planning.removal(block, prior) + self.planned.refusals(noun_of(block), prior, None)
             return {"planned_state": encoded(block.type, None), "planned_private": private} | _refusals(refused)
         if prior is None:
             plan = planning.create(block, config, secrets_in_state=self.secrets_in_state)
@@ -95,7 +95,7 @@ class ResourceCalls(Session):
             "planned_private": private,
             "planned_identity": self.identity(block, plan.state),
         }
-        return answer | _refusals(plan.refusals)
+        return answer | _refusals(plan.refusals + self.planned.refusals(noun_of(block), prior, plan.state))
 
     def apply_resource_change(self, request: Message, call: Call) -> Message:
         """Creates, changes or deletes. Whatever happens, the answer's state is what is known to be there."""

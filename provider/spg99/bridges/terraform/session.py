@@ -15,6 +15,7 @@ from spg99.bridges.terraform import schema
 from spg99.bridges.terraform.configuration import Configuration, configured
 from spg99.bridges.terraform.handed_over import HandedOver
 from spg99.bridges.terraform.reach import Reach
+from spg99.bridges.terraform.renames import PlannedObjects
 from spg99.bridges.terraform.schema import Block, Cty, Tables
 from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.shapes import Noun, Package
@@ -35,6 +36,7 @@ class Session:
         self.environment = environment
         self.configuration = Configuration()
         self.handed_over = HandedOver(environment)
+        self.planned = PlannedObjects()
         self._lock = allocate_lock()
         self._reach: Reach | None = None
         self._declarer: Declarer | None = None
@@ -73,7 +75,7 @@ class Session:
         if self._reach is not None and (found != self.configuration or self._reach.is_interrupted):
             self._reach = None
         self.configuration, self._declarer = found, None
-        self.handed_over = HandedOver(self.environment)
+        self.handed_over, self.planned = HandedOver(self.environment), PlannedObjects()  # another run of Core's begins
         return [error(each.summary, each.detail, (each.attribute,) if each.attribute else ()) for each in complaints]
 
     def reach(self) -> Reach:
