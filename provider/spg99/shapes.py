@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Any, Literal, NamedTuple
 
+from spg99.patterns import not_an_id
+
 Kind = Literal["text", "whole", "number", "flag", "enum", "time", "list", "map", "object"]
 """What a value is: text, a whole number, any number, true or false, one of a few texts, an RFC 3339 time, and what holds others."""
 
@@ -170,8 +172,7 @@ class Noun(NamedTuple):
             return {}  # there is only one
         parts = human_id.split("/")
         if len(parts) != len(names) or not all(parts):
-            form = "/".join(f"<{name}>" for name in names)
-            raise ValueError(f"the id of a {self.noun} has the form {form}, not '{human_id}'")
+            raise ValueError(not_an_id(self.noun, names, human_id))
         return dict(zip(names, parts, strict=True))
 
     def path_fields(self) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ def all_checks(data_dir: Path, *, pg_bin: Path | None, run_as: str | None) -> li
         folder(data_dir),
         *reachable(data_dir, run_as),
         disk(data_dir),
-        storage_limits(),
-        tenant_rules(),
+        storage_limits(data_dir),
+        tenant_rules(data_dir),
         confinement(),
         *remote_checks(data_dir),
         program("psql", ["--version"], needed_for="`spg99 psql`", advice="Install PostgreSQL's client."),
@@ -159,10 +159,12 @@ def reachable(data_dir: Path, run_as: str | None) -> Iterator[Finding]:
         )
 
 
-def storage_limits() -> Finding:
+def storage_limits(data_dir: Path) -> Finding:
     """What will keep databases below their storage limits?"""
     from spg99.node.storage import LIBRARY
 
+    if (copy := damaged_copy(LIBRARY, data_dir, "*/lib/storage_limit-*.so")) is not None:
+        return _is_damaged("Storage limits", copy)
     if LIBRARY.is_file():
         return Finding("ok", "Storage limits", "held exactly, by a library in each server")
     return Finding(
@@ -173,10 +175,12 @@ def storage_limits() -> Finding:
     )
 
 
-def tenant_rules() -> Finding:
+def tenant_rules(data_dir: Path) -> Finding:
     """Will a password that a tenant changes past us be refused?"""
     from spg99.node.template import TENANT_RULES
 
+    if (copy := damaged_copy(TENANT_RULES, data_dir, f"*/extensions/*/{TENANT_RULES.name}")) is not None:
+        return _is_damaged("Tenant rules", copy)
     if TENANT_RULES.is_file():
         return Finding("ok", "Tenant rules", "ALTER ROLE ... PASSWORD is refused, by a library in each server")
     return Finding(
@@ -184,6 +188,26 @@ def tenant_rules() -> Finding:
         "Tenant rules",
         "ALTER ROLE ... PASSWORD answers ALTER ROLE and changes nothing at the Gateway (no library was built)",
         "Install a C compiler and run provider/tenant_rules/build; databases have it from their next start.",
+    )
+
+
+def damaged_copy(library: Path, data_dir: Path, copies: str) -> Path | None:
+    """The newest of a node's copies of a library, which its servers load, when none is what was built; None when one is, or
+    when there is none yet, or none that we may read."""
+    try:
+        built = library.read_bytes()
+        found = sorted((data_dir / "node").glob(copies), key=lambda path: path.stat().st_mtime)
+        return found[-1] if found and all(path.read_bytes() != built for path in found) else None
+    except OSError:
+        return None
+
+
+def _is_damaged(subject: str, copy: Path) -> Finding:
+    return Finding(
+        "fail",
+        subject,
+        f"{copy}, which servers load, is damaged or of another build",
+        "Start `spg99 dev` (or the agent) anew: it puts the library that was built in its place.",
     )
 
 

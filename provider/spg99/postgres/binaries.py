@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import importlib.metadata
 import importlib.util
 import os
@@ -144,18 +145,25 @@ def _copy_once(package: Path, prefix: Path, copy_to: Path) -> Path:
 
 
 def _is_copy(original: Path, copy: Path) -> bool:
-    """Whether every file is there at its length: a power cut soon after a copy leaves names of empty files."""
+    """Whether every file is there with its content: a power cut soon after a copy leaves names of empty files, and files of the
+    right length that hold zeros."""
     for folder, folders, files in os.walk(original):
         ignored = _NOT_COPIED(folder, [*folders, *files])
         folders[:] = [name for name in folders if name not in ignored]
         for name in set(files) - ignored:
             path = Path(folder, name)
             try:
-                if (copy / path.relative_to(original)).lstat().st_size != path.lstat().st_size:
+                if not _is_same(path, copy / path.relative_to(original)):
                     return False
-            except FileNotFoundError:
+            except OSError:
                 return False
     return True
+
+
+def _is_same(original: Path, copy: Path) -> bool:
+    if original.is_symlink() or copy.is_symlink():
+        return original.is_symlink() and copy.is_symlink() and original.readlink() == copy.readlink()
+    return filecmp.cmp(original, copy, shallow=False)
 
 
 def _open_to_all(draft: Path) -> None:

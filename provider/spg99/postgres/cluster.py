@@ -23,7 +23,7 @@ from spg99.postgres import postmaster
 from spg99.postgres.accounts import Account, make_folder, require_reachable, take_over
 from spg99.postgres.binaries import Binaries
 from spg99.postgres.locks import locked
-from spg99.postgres.logfile import complaint_in, last_words, read_since
+from spg99.postgres.logfile import complaint_in, is_disk_full, last_words, read_since
 from spg99.postgres.postmaster import Exit, Running
 from spg99.postgres.preload import Preload
 from spg99.postgres.socket_folder import SOCKET_PATH_BYTES_MAX
@@ -141,6 +141,8 @@ class Cluster:
                 await self._give_up()
                 said = read_since(self.log_file, log_begin)
                 reason = complaint_in(said) or last_words(said) or error.message
+                if is_disk_full(said):
+                    reason = f"the disk is full. Make room and try again. {reason} Its log is {self.log_file}."
                 raise CannotWake(f"PostgreSQL did not start: {reason}{self._advice(reason)}") from error
             except BaseException:
                 await self._give_up()

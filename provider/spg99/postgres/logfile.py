@@ -38,6 +38,14 @@ def complaint_in(text: str, *, levels: tuple[str, ...] = _LEVELS) -> str | None:
     return None
 
 
+def is_disk_full(text: str) -> bool:
+    """Whether the disk (or its quota) was full when this was written: what PostgreSQL says last of it may only be that
+    something else went wrong then."""
+    # The kernel says the same of shared memory and of semaphores.
+    lines = [line for line in text.splitlines() if "shared memory" not in line and "semaphore" not in line]
+    return any(words in line for line in lines for words in ("No space left on device", "Disk quota exceeded"))
+
+
 def last_words(text: str) -> str | None:
     """Lines without a level at the end, such as `postgres: could not find the database system` before the log is set up."""
     words: list[str] = []

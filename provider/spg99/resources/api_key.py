@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pydantic import AwareDatetime, Field
 
+from spg99.patterns import NAME_PATTERN
 from spg99.resources.fields import Immutable, Secret, Unordered, Volatile
-from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.resources.noun import Resource, Spec
 from spg99.rules import Rule, tenant_fits_scope
 
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from spg99.patterns import NAME_PATTERN
 from spg99.resources.fields import Immutable, Secret, Volatile
-from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.resources.noun import Resource, Spec
 from spg99.rules import Rule, database_name_is_free, sizes_in_order
 
 

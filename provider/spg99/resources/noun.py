@@ -12,11 +12,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from spg99.patterns import not_an_id
 from spg99.resources.fields import Discreet, Mark, marks_of
 from spg99.rules import Rule
-
-NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}$"
-"""Names of tenants and databases (contract, section 2): what PostgreSQL takes as an identifier of at most 63 bytes."""
 
 
 class Spec(Discreet):
@@ -90,9 +88,7 @@ class Resource(Discreet):
         names = cls.id_fields()
         parts = human_id.split("/")
         if len(parts) != len(names) or not all(parts):
-            raise ValueError(
-                f"the id of a {cls.NOUN} has the form {'/'.join(f'<{n}>' for n in names)}, not '{human_id}'"
-            )
+            raise ValueError(not_an_id(cls.NOUN, names, human_id))
         return dict(zip(names, parts, strict=True))
 
     @classmethod

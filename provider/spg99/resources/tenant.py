@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from spg99.patterns import NAME_PATTERN, PROJECT_PATTERN
 from spg99.resources.fields import Immutable, Secret, Volatile
-from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.resources.noun import Resource, Spec
 
 
 class TenantState(StrEnum):
@@ -26,9 +27,7 @@ class TenantSpec(Spec):
 
     name: Immutable[str] = Field(pattern=NAME_PATTERN, examples=["acme"])
     """Name of the tenant, unique in the account."""
-    project: Immutable[str] = Field(
-        default="default", min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-    )
+    project: Immutable[str] = Field(default="default", min_length=1, max_length=63, pattern=PROJECT_PATTERN)
     """Project of the account to which the tenant belongs."""
 
 

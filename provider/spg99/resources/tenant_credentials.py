@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from spg99.patterns import NAME_PATTERN, PASSWORD_PATTERN
 from spg99.resources.fields import Immutable, MovedBy, Secret, Volatile
-from spg99.resources.noun import NAME_PATTERN, Resource, Spec
+from spg99.resources.noun import Resource, Spec
 from spg99.rules import Rule, password_is_sent_alike
 
 PASSWORD_LENGTH_MIN, PASSWORD_LENGTH_MAX = 12, 256
-PASSWORD_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 BY_ROTATION = MovedBy(("rotation_trigger", "pg_password"))
 
 

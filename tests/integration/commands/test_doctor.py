@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from pytest_httpserver import HTTPServer
 from house import BIN
 from spg99.commands import checks
 from spg99.commands.app import app
+from spg99.node import storage, template
 from spg99.postgres import accounts, find_binaries, service_account
 from spg99.postgres import binaries as binaries_module
 from spg99.postgres.socket_folder import runtime_folder
@@ -294,6 +295,30 @@ def test_programs_on_the_path(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["pulumi"]["observed"] == f"{data_dir / 'pulumi'} does not run"
     assert found["pulumi"]["advice"] == "`spg99 up` works without it."
     assert found["terraform"]["observed"] == "not on the PATH (needed for Terraform)"
+
+
+@pytest.mark.parametrize(
+    ("library", "copy", "subject"),
+    [
+        (storage.LIBRARY, "node/n1/lib/storage_limit-{}.so", "Storage limits"),
+        (template.TENANT_RULES, "node/n1/extensions/18.4-{}/libspg99_tenant_rules.so", "Tenant rules"),
+    ],
+)
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda built: bytes(len(built))])
+def test_a_copy_that_servers_load_and_that_is_not_what_was_built(
+    data_dir: Path, library: Path, copy: str, subject: str, damage: Callable[[bytes], bytes]
+) -> None:
+    if not library.is_file():
+        pytest.skip("no library was built here")
+    built = library.read_bytes()
+    for name, content in (("old", b"an older build"), ("new", damage(built))):
+        file = data_dir / copy.format(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    finding = {each.subject: each for each in (checks.storage_limits(data_dir), checks.tenant_rules(data_dir))}[subject]
+    assert finding.verdict == "fail" and str(data_dir / "node") in finding.observed and "anew" in finding.advice
+    file.write_bytes(built)
+    assert checks.storage_limits(data_dir).verdict == checks.tenant_rules(data_dir).verdict == "ok"
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,19 @@ async def test_a_wrong_setting_is_told_in_postgresqls_words(cluster: Cluster) ->
     assert not cluster.socket_dir.exists() and cluster.adopt() is None
 
 
+async def test_a_start_on_a_full_disk_says_so_and_where_its_log_is(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote = (
+        '2026 [1] ERROR:  could not write to file "pg_wal/xlogtemp.7": No space left on device\n'
+        "2026 [1] FATAL:  checkpoint request failed\n2026 [1] HINT:  Consult recent messages in the server log for details.\n"
+    )
+    monkeypatch.setattr("spg99.postgres.cluster.read_since", lambda *_: wrote)
+    with pytest.raises(CannotWake) as raised:
+        await cluster.start({"shared_buffers": "1kB"})
+    assert "the disk is full. Make room" in raised.value.message and str(cluster.log_file) in raised.value.message
+
+
 async def test_a_start_that_is_cancelled_leaves_nothing(cluster: Cluster) -> None:
     start = asyncio.create_task(cluster.start(SETTINGS))
     while cluster.adopt() is None:
@@ -225,6 +238,13 @@ async def test_programs_that_root_cannot_share_are_copied_once(data_dir: Path, m
     made = copied.program("postgres").stat().st_mtime_ns, copied.program("postgres").stat().st_ino
     again = find_binaries(None, copy_to=data_dir / "pg", account=account)
     assert (again.program("postgres").stat().st_mtime_ns, again.program("postgres").stat().st_ino) == made
+    # What a power cut may leave in any of them: nothing, or zeros of the right length.
+    for name, damage in (("psql", b""), ("postgres", bytes(made_bytes := copied.program("postgres").stat().st_size))):
+        whole = copied.program(name).read_bytes()
+        copied.program(name).write_bytes(damage)
+        find_binaries(None, copy_to=data_dir / "pg", account=account)
+        assert copied.program(name).read_bytes() == whole
+    assert copied.program("postgres").stat().st_size == made_bytes
     # Programs that link libpq find it beside the copy.
     assert account is not None
     subprocess.run([copied.program("psql"), "--version"], check=True, **account.popen_options(), cwd="/")

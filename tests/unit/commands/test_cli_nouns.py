@@ -33,7 +33,7 @@ def test_a_refused_deletion_names_the_option_and_not_the_query(
 @pytest.mark.parametrize("command", UPDATES)
 def test_the_help_of_an_update_does_not_read_as_if_it_reset_what_is_left_out(command: str) -> None:
     text = " ".join(CliRunner().invoke(app, [command, "update", "--help"]).output.split())
-    assert "default:" not in text.split("--url")[0]
+    assert "[default:" not in text
 
 
 def test_the_help_of_a_create_tells_defaults() -> None:

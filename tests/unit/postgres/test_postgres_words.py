@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spg99.postgres.logfile import cause_of_end, complaint_in, last_words, read_since
+from spg99.postgres.logfile import cause_of_end, complaint_in, is_disk_full, last_words, read_since
 from spg99.postgres.postmaster import Exit, PidFile, parse_pid_file
 
 READY = "4711\n/d/pgdata\n1795200000\n5432\n/d/run/x\n\n  5432001         7\nready   \n"
@@ -44,6 +44,22 @@ def test_the_last_complaint_with_detail_and_hint() -> None:
     assert complaint_in(text) == (
         "could not create shared memory segment: No space left on device. Failed system call was shmget. Raise SHMALL."
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "is_full"),
+    [
+        ('FATAL:  could not write to file "pg_wal/xlogtemp.7": No space left on device', True),
+        ("PANIC:  could not write to log file: No space left on device", True),
+        ('FATAL:  could not extend file "base/5/1259": Disk quota exceeded', True),
+        ("FATAL:  could not create shared memory segment: No space left on device", False),
+        ("FATAL:  could not create semaphores: No space left on device", False),
+        ("FATAL:  checkpoint request failed", False),
+    ],
+)
+def test_a_full_disk_is_known_from_any_line(line: str, is_full: bool) -> None:
+    after = "2026-01-01 00:00:00.000 UTC [1] FATAL:  checkpoint request failed\n"
+    assert is_disk_full(f"2026-01-01 00:00:00.000 UTC [1] {line}\n{after}") is is_full
 
 
 def test_no_complaint() -> None:

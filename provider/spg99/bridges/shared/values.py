@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spg99.bridges.shared.unknown import Unknown, has_unknown
+from spg99.patterns import mismatch
 from spg99.shapes import EXACT_WHOLE_NUMBER_MAX, TEXT_CHARACTERS_MAX, Field, Type
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _bad_text(type_: Type, value: str) -> str | None:
     if len(value) > longest:
         return f"must have at most {longest} characters"
     if type_.pattern is not None and _compiled(type_.pattern).search(value) is None:
-        return f"must match the pattern {type_.pattern}"
+        return mismatch(type_.pattern, value)
     return None
 
 

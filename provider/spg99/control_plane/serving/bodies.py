@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from spg99.errors import BadRequest
+from spg99.patterns import mismatch
 from spg99.resources import Mark, Resource, Spec
 
 M = TypeVar("M", bound=BaseModel)
@@ -129,14 +130,21 @@ def _validated(kind: type[M], values: Mapping[str, Any]) -> M:
 
 def _fields_of(error: ValidationError) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for one in error.errors(include_url=False, include_input=False, include_context=True):
+    for one in error.errors(include_url=False):
         path = ".".join(map(str, one["loc"]))
-        message = one["msg"]
+        message = said(one)
         if one["type"] == "value_error" and not path:
             # A rule over several fields names its field itself: "size: must lie between ...".
             path, _, message = str(one.get("ctx", {}).get("error", message)).partition(": ")
         fields.setdefault(path or "body", message or one["msg"])
     return fields
+
+
+def said(complaint: Mapping[str, Any]) -> str:
+    """What a model complains of, for people: the sentence of a pattern in place of the pattern."""
+    if complaint["type"] == "string_pattern_mismatch":
+        return mismatch(str(complaint["ctx"]["pattern"]), str(complaint["input"]))
+    return str(complaint["msg"])
 
 
 def _check_texts(value: Any, path: str, depth: int) -> None:

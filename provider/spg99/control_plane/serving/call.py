@@ -21,8 +21,8 @@ from spg99.control_plane.serving.plane import Plane, plane_of
 from spg99.control_plane.serving.problems import request_id_of
 from spg99.declarer import HEADER, parsed
 from spg99.errors import BadRequest, Forbidden, Unauthorized
+from spg99.patterns import NAME_PATTERN
 from spg99.resources import Permission, Scope
-from spg99.resources.noun import NAME_PATTERN
 
 _NAME = re.compile(NAME_PATTERN)
 _ID = re.compile(r"[a-z]{2,8}_[a-z0-9]{1,64}")

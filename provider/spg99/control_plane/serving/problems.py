@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from spg99 import log
 from spg99.control_plane.records import audit
-from spg99.control_plane.serving import answers, openapi
+from spg99.control_plane.serving import answers, bodies, openapi
 from spg99.control_plane.serving.plane import plane_of
 from spg99.errors import (
     BadRequest,
@@ -94,7 +94,7 @@ async def _audit_refusal(request: Request, error: Spg99Error) -> None:
 
 async def _parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    fields = {".".join(map(str, e["loc"][1:])) or str(e["loc"][0]): str(e["msg"]) for e in error.errors()}
+    fields = {".".join(map(str, e["loc"][1:])) or str(e["loc"][0]): bodies.said(e) for e in error.errors()}
     if any(e["loc"][0] == "path" for e in error.errors()):
         return response_to(NotFound(), request_id_of(request.scope))
     return response_to(BadRequest("A parameter is not valid.", fields=fields), request_id_of(request.scope))
