@@ -34,10 +34,12 @@ def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> No
             waiters[other].add(place)
     ready = sorted((place for place, before in waits.items() if not before), reverse=True)
     in_flight: dict[Future[bool], int] = {}
+    submitted = 0
     with ThreadPoolExecutor(run.options.parallel, thread_name_prefix="delete") as pool:
         while ready or in_flight:
             for place in ready:
                 in_flight[pool.submit(_delete_one, run, providers, doomed[place], leaving)] = place
+            submitted += len(ready)
             ready = []
             done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
             for future in done:
@@ -49,6 +51,7 @@ def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> No
                     if not waits[other]:
                         ready.append(other)
             ready.sort(reverse=True)
+    run.not_begun("", len(doomed) - submitted)
 
 
 def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set[str]) -> bool:
@@ -65,6 +68,7 @@ def _delete_one(run: Run, providers: Providers, resource: Resource, leaving: set
             run.dirty = True
             run.snapshot.end(resource, instead_of=resource, write=resource.managed)
     except Skipped:
+        run.not_begun("")
         return False
     except Exception as error:  # noqa: BLE001 - the edge: one resource's failure must not end the run
         run.fail_by(error, resource.urn)
@@ -112,8 +116,7 @@ def _delete(
         return
     if not run.is_first_to_delete(resource):
         return  # by now the id may be another object's
-    with run.slots:
-        run.ensure_going()
+    with run.slot():
         provider = providers.get(resource.provider)
         run.snapshot.begin("deleting", resource)
         faults.point("engine.delete.noted")

@@ -224,6 +224,8 @@ def summary(result: Result, *, preview: bool) -> list[tuple[str, str, str]]:
         lines.append(("", "", ". ".join(pieces)))
     if failed := len({f.urn for f in result.failures if f.urn}):
         lines.append(("", "red", f"{failed} errored"))
+    if result.not_begun and not preview:
+        lines.append(("", "yellow", f"{result.not_begun} not begun"))
     return lines
 
 

@@ -76,6 +76,8 @@ class Result:
     provider_calls: list[tuple[str, float]] = field(default_factory=list)
     """(method, seconds) of every call to a provider"""
     cancelled: bool = False
+    not_begun: int = 0
+    """Resources that were left alone because the run ended before their turn, or because of what they need."""
 
     @property
     def ok(self) -> bool:

@@ -28,8 +28,7 @@ def _read(run: Run, providers: Providers, wanted: Wanted, id_: str) -> Settled:
         )
     if has_unknown(id_) or not provider.configured:
         return Settled(wanted.urn, "", {})
-    with run.step(Kind.READ, wanted.urn) as outcome, run.slots:
-        run.ensure_going()
+    with run.step(Kind.READ, wanted.urn) as outcome, run.slot():
         found = provider.read(wanted.urn, id_, wanted.inputs, wanted.inputs)
         if found is None:
             raise StepFailed(f"There is no such resource: nothing has the id '{id_}'.")

@@ -56,8 +56,7 @@ def _readable(resource: Resource) -> bool:
 
 def _refresh_one(run: Run, providers: Providers, old: Resource) -> Seen | None:
     try:
-        with run.slots:
-            run.ensure_going()
+        with run.slot():
             provider = providers.get(old.provider)
             seen = read_back(run, provider, old)
         kind = Kind.DELETE if seen.new is None else Kind.UPDATE if seen.difference.changed else Kind.SAME

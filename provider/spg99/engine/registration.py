@@ -53,7 +53,7 @@ def claimed(run: Run, wanted: Wanted, settle: Callable[[], Settled]) -> Settled:
             raise Skipped(f"It needs {', '.join(sorted(needed))}, which failed.")
         return settle()
     except Skipped:
-        run.unusable.add(wanted.urn)
+        run.not_begun(wanted.urn)
     except Exception as error:  # noqa: BLE001 - the edge: one resource's failure must not end the run
         run.fail_by(error, wanted.urn)
     return Settled(wanted.urn, failed=True)
@@ -244,8 +244,7 @@ class _Custom:
     def _make(self, new: Resource, *, instead_of: Resource | None, leaving: Resource | None = None) -> Resource:
         """The provider's Create, between the two notes in the state. `leaving` is deleted later, in favour of the new one."""
         run, snapshot = self.run, self.run.snapshot
-        with run.slots:
-            run.ensure_going()
+        with run.slot():
             snapshot.begin("creating", new)
             faults.point("engine.create.noted")
             try:
@@ -270,9 +269,8 @@ class _Custom:
     def _update(self, old: Resource, new: Resource, decision: Decision) -> Settled:
         run, snapshot = self.run, self.run.snapshot
         new = copy(new, id=old.id, created=old.created, extra=old.extra)
-        with run.step(Kind.UPDATE, new.urn) as outcome, run.slots:
+        with run.step(Kind.UPDATE, new.urn) as outcome, run.slot():
             outcome.old, outcome.new, outcome.difference = old, new, decision.difference
-            run.ensure_going()
             snapshot.begin("updating", new)
             faults.point("engine.update.noted")
             try:
@@ -338,8 +336,7 @@ class _Custom:
         id_ = wanted.goal.import_id
         # A dynamic provider cannot be found without its `__provider`; Pulumi's engine does not send it and fails there.
         hint = {"__provider": wanted.inputs["__provider"]} if self.provider.package in DYNAMIC_PACKAGES else None
-        with run.slots:
-            run.ensure_going()
+        with run.slot():
             found = self.provider.read(wanted.urn, id_, hint, None, timeout=wanted.timeouts.get("read", 0))
         if found is None:
             raise StepFailed(f"There is nothing to import with the id '{id_}'.")

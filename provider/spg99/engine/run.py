@@ -37,6 +37,18 @@ class Options:
     clear_pending_creates: bool = False
 
 
+@dataclass(eq=False)
+class _Step:
+    """A step that a thread is at, or waits to begin."""
+
+    kind: Kind
+    urn: str
+    begins: bool
+    """Whether its start is told."""
+    started: float
+    begun: bool = False
+
+
 @dataclass
 class Run:
     """Shared memory of one run. `lock` guards everything mutable in it."""
@@ -88,6 +100,7 @@ class Run:
     def __post_init__(self) -> None:
         self.slots = threading.Semaphore(self.options.parallel)
         self._steps_begun = 0
+        self._thread = threading.local()
 
     @property
     def dry_run(self) -> bool:
@@ -196,6 +209,37 @@ class Run:
         if self.stop.is_set():
             raise Skipped("The run is ending.")
 
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """A place among the calls that may be under way at once. With it the steps begin that this thread is about to do: what
+        waits for a place has not begun. Raises Skipped when by then nothing new may begin."""
+        with self.slots:
+            self.ensure_going()
+            for step in self._steps_of_thread():
+                if not step.begun:
+                    step.started = time.perf_counter()
+                self._begin(step)
+            yield
+
+    def _steps_of_thread(self) -> list[_Step]:
+        """From the outermost to the innermost."""
+        found: list[_Step] = self._thread.__dict__.setdefault("steps", [])
+        return found
+
+    def _begin(self, step: _Step) -> None:
+        if step.begun:
+            return
+        step.begun = True
+        if step.begins and not is_default_provider(step.urn):
+            self.publish(StepStarted(step.kind, step.urn))
+
+    def not_begun(self, urn: str, count: int = 1) -> None:
+        """Counts what was skipped; `urn` (if one) cannot be used by others."""
+        with self.lock:
+            if urn:
+                self.unusable.add(urn)
+            self.result.not_begun += count
+
     def in_flight(self) -> bool:
         """Whether any step has begun and not ended."""
         return self._steps_begun > 0
@@ -206,24 +250,31 @@ class Run:
 
     @contextmanager
     def step(self, kind: Kind, urn: str, *, begins: bool = True) -> Iterator[StepOutcome]:
-        """Tells the start and the end of a step, and counts it."""
+        """Tells the start (with its first `slot`) and the end of a step, and counts it. One that is skipped before it has
+        begun is not told."""
         outcome = StepOutcome()
-        started = time.perf_counter()
+        step = _Step(kind, urn, begins, time.perf_counter())
         with self.lock:
             self._steps_begun += 1
-        if begins and not is_default_provider(urn):
-            self.publish(StepStarted(kind, urn))
+        self._steps_of_thread().append(step)
         error: str | None = None
+        shows = True
         try:
             yield outcome
+        except Skipped as caught:
+            error, shows = str(caught), step.begun
+            raise
         except Exception as caught:
             error = str(caught)
             raise
         finally:
+            self._steps_of_thread().remove(step)
+            if shows:
+                self._begin(step)
             ended = StepEnded(
                 kind,
                 urn,
-                time.perf_counter() - started,
+                time.perf_counter() - step.started,
                 error,
                 outcome.difference,
                 outcome.replace_keys,
@@ -233,7 +284,7 @@ class Run:
             with self.lock:
                 self._steps_begun -= 1
             # Default providers are the engine's own business, as with Pulumi.
-            if not is_default_provider(urn):
+            if shows and not is_default_provider(urn):
                 with self.lock:
                     self.result.steps.append(ended)
                 self.publish(ended)

@@ -87,8 +87,7 @@ def _ask(run: Run, providers: Providers, operation: Operation) -> Answer:
     urn, kind = operation.resource.urn, operation.type
     was = f"An earlier run was interrupted while {kind} it"
     try:
-        with run.slots:
-            run.ensure_going()
+        with run.slot():
             if kind == "creating":
                 return _ask_create(run, providers, operation, was)
             if kind in ("updating", "deleting"):
