@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spg99.engine.decide import NOTHING, Difference, Kind
 from spg99.engine.events import Message
@@ -13,7 +13,7 @@ from spg99.engine.provider import Provider
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy, now
-from spg99.engine.values import changed_keys, secret
+from spg99.engine.values import changed_keys, reveal, secret
 
 
 @dataclass(frozen=True)
@@ -98,4 +98,18 @@ def _difference(provider: Provider, old: Resource, new: Resource) -> Difference:
     if old.external:
         keys = changed_keys(old.outputs, new.outputs)
         return Difference(changed=bool(keys), keys=tuple(keys))
-    return provider.diff(new, old.inputs, old.ignore_changes, old.urn)
+    difference = provider.diff(new, old.inputs, old.ignore_changes, old.urn)
+    if not difference.changed and (secrets := _changed_secrets(old, new)):
+        # A Diff compares inputs. A state of health that moves by itself is noise; a password that the state now has anew is not.
+        return replace(difference, changed=True, keys=secrets)
+    return difference
+
+
+def _changed_secrets(old: Resource, new: Resource) -> tuple[str, ...]:
+    """Keys of outputs that hold secrets and differ."""
+    before = {key: old.outputs.get(key) for key in new.outputs}
+    return tuple(
+        key
+        for key in changed_keys(before, new.outputs)
+        if any(reveal(value) != value for value in (before[key], new.outputs[key]))
+    )

@@ -136,6 +136,18 @@ def test_refresh_shows_drift_and_deletion_and_up_repairs(house: Any) -> None:
     assert json.loads((house.shelf / "second-1.json").read_text())["text"] == "b"
 
 
+def test_a_secret_that_a_refresh_takes_into_the_state_is_an_update(house: Any) -> None:
+    house.up('box = Box("first", text="a")\npulumi.export("password", box.password)')
+    before = house.resource("first")["outputs"]["password"]
+    (house.shelf / "rotated").write_text(" again")
+    assert house.refresh(dry_run=True).changes == {"update": 1}
+    (step,) = (result := house.refresh()).steps
+    assert result.changes == {"update": 1} and step.difference.keys == ("password",)
+    assert house.resource("first")["outputs"]["password"] != before
+    assert house.refresh().changes == {"same": 1}
+    assert house.up().ok and house.refresh().changes == {"same": 1}
+
+
 def test_refresh_that_cannot_read_everything_changes_nothing(house: Any) -> None:
     house.up('Box("near", text="a")\nBox("far", text="b")')
     (house.shelf / "near-1.json").unlink()

@@ -168,7 +168,8 @@ class Shelf(provider_pb2_grpc.ResourceProviderServicer):
 
     def outputs(self, inputs, id_):
         file = SHELF / f"{id_}.json"
-        code = {SIG: SECRET, "value": f"code of {id_}"}
+        rotated = SHELF / "rotated"  # so often the password was changed outside
+        code = {SIG: SECRET, "value": f"code of {id_}" + (rotated.read_text() if rotated.exists() else "")}
         return {**inputs, "path": str(file), "password": code, "shade": f"shade of {id_}"}
 
     def Create(self, request, context):
