@@ -185,7 +185,7 @@ class Creating:
             return
         made_by = await declared_in_this_state(self._client, noun, there, declarer)
         raise Conflict(
-            f"{a(words_of(noun)).capitalize()} '{human_id}' exists already"
+            f"{a(words_of(noun)).capitalize()} '{human_id}' "
             f"{self._whose(noun, human_id, made_by, declarer)}; or choose another name.",
             request_id=conflict.request_id,
         ) from conflict
@@ -194,9 +194,9 @@ class Creating:
         """Whose the object in the way is, and what to do. `made_by` is the resource of this state that declares it, if one does."""
         adopt = self._adopt(noun, human_id)
         if made_by is None or declarer is None:
-            return f" and was not made by this resource. To manage it here, {adopt}; {self._words.moved}"
+            return f"exists already and was not made by this resource. To manage it here, {adopt}; {self._words.moved}"
         if made_by and made_by == declarer.resource:
-            return f". This resource made it, and the state does not hold it any more. To take it in again, {adopt}"
+            return f"exists already. This resource made it, and the state does not hold it any more. To take it in again, {adopt}"
         renamed = self._words.renamed.format(old=made_by or "the old one", noun=noun.noun)
         by = (
             f"{made_by}, a resource of this very stack"
@@ -204,6 +204,6 @@ class Creating:
             else f"another resource of this state ('{declarer.state}')"
         )
         return (
-            f" and belongs to {by}. If that one was renamed or moved in the program, {renamed}: do not import it, an object "
+            f"exists already and belongs to {by}. If that one was renamed or moved in the program, {renamed}: do not import it, an object "
             f"that a state holds twice is lost with either. Only if the state holds it no more, {adopt}"
         )
