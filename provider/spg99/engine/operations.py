@@ -12,6 +12,7 @@ from spg99.engine import lock, refresh
 from spg99.engine.deletion import delete_all, leftovers, refusal_of
 from spg99.engine.events import Listener, Message, Outputs, Result
 from spg99.engine.graph import dependents, matcher
+from spg99.engine.guarded import guarded
 from spg99.engine.interrupt import handled
 from spg99.engine.monitor import Monitor
 from spg99.engine.program import run_program
@@ -115,8 +116,16 @@ def _delete_leftovers(run: Run, providers: Providers) -> None:
     doomed = leftovers(run)
     if not run.whole:
         _say_that_nothing_is_deleted(run, doomed)
-    elif _targets_cover(run, doomed):
+    elif _targets_cover(run, doomed) and not _says_what_is_guarded(run, doomed):
         delete_all(run, providers, doomed)
+
+
+def _says_what_is_guarded(run: Run, doomed: Sequence[Resource]) -> bool:
+    """Before the first deletion: whether one of them would be refused in the end."""
+    found = guarded(doomed, run.snapshot.resources())
+    for resource, reason in found:
+        run.fail(reason, resource.urn)
+    return bool(found)
 
 
 def _say_that_nothing_is_deleted(run: Run, doomed: Sequence[Resource]) -> None:
@@ -159,6 +168,7 @@ def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _
             needed = {r.provider for r in current if r not in doomed}
             doomed = [r for r in doomed if not (is_provider(r.type) and r.reference in needed)]
         refused = [(r, reason) for r in doomed if (reason := refusal_of(run, r))]
+        refused += guarded(doomed, current)
         for resource, reason in refused:
             run.fail(reason, resource.urn)
         if not refused and _targets_cover(run, doomed):

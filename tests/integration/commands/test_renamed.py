@@ -125,3 +125,30 @@ def test_a_renamed_database_is_led_to_the_alias_and_outlives_an_import(
         assert house.database(tenant, "app")["db_id"] == before
     code, said = stack.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
     assert code == 0 and house.api("GET", f"/tenants/{tenant}").status_code == 404, said
+
+
+@pytest.mark.parametrize("way", ["destroy", "up"])
+def test_what_the_platform_protects_is_seen_before_anything_is_deleted(house: House, tmp_path: Path, way: str) -> None:
+    tenant = f"p_{way}"
+    stack = Stack(house, tmp_path, tenant, kind="dynamic", engine=BIN / "spg99")
+    stack.write("app")
+    program = tmp_path / "__main__.py"
+    whole = program.read_text()
+    more = "Database('{0}', tenant=t.name, name='{0}'{1})\n"
+    program.write_text(whole + more.format("safe", ", deletion_protection=True") + more.format("other", ""))
+    assert stack.run("stack", "init", "dev")[0] == 0
+    code, said = stack.up()
+    assert code == 0, said
+    if way == "up":
+        program.write_text(whole)
+    for command in ((way, "--yes", "--skip-preview"), ("preview",) if way == "up" else (way, "--yes")):
+        code, said = stack.run(*command, "--stack", "dev")
+        assert code != 0 and f"'{tenant}/safe' is protected" in said and "Nothing was deleted" in said, said
+    assert sorted(stack.held()) == ["app", "other", "safe"]
+    for name in ("app", "other", "safe"):
+        assert house.api("GET", f"/tenants/{tenant}/dbs/{name}").status_code == 200
+    program.write_text(whole + more.format("safe", ", deletion_protection=False"))
+    code, said = stack.up()
+    assert code == 0 and sorted(stack.held()) == ["app", "safe"], said
+    code, said = stack.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
+    assert code == 0, said
