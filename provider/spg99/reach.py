@@ -26,6 +26,8 @@ class ClientSettings(NamedTuple):
 
 
 CA_FILE_VARIABLE = "SPG99_CA_FILE"
+PAGE_ITEMS_MAX = 500
+"""Items of one page of a list, at most (`limit` in the contract)."""
 
 
 HOW_TO_CONFIGURE = (

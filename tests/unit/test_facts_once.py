@@ -11,6 +11,7 @@ import spg99
 PACKAGE = Path(spg99.__file__).parent
 GENERATED = {PACKAGE / "dynamic.py", PACKAGE / "prepared.py"}
 TWO_FACTS_OF_ONE_VALUE = {
+    "ADDRESSES_MAX": "of two counts by address",
     "GENERATED": "the first line of generated pages, of rooms that know nothing of each other",
     "KEY_BYTES": "of AES-256 and of SHA-256",
     "MB": "arithmetic",
@@ -20,6 +21,7 @@ TWO_FACTS_OF_ONE_VALUE = {
     "PAGE": "rows of three queries",
     "READ_BYTES": "of two readers",
     "REFERENCE": "Pulumi's, as OUTPUT",
+    "REMEMBERED_MAX": "of two caches",
     "REMEMBERED_SECONDS": "of two caches",
     "SECRET": "Pulumi's, as OUTPUT",
     "TRIES_MAX": "of two searches for a port",

@@ -21,7 +21,7 @@ from spg99.client.transport import Answer, Transport
 from spg99.declarer import HEADER, Declarer
 from spg99.errors import BadRequest, Internal
 from spg99.ids import new_id
-from spg99.reach import ClientSettings
+from spg99.reach import PAGE_ITEMS_MAX, ClientSettings
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
@@ -235,14 +235,14 @@ class Client:
 
     @overload
     def list(
-        self, noun: type[R], values: Mapping[str, Any] | None = None, *, limit: int = 500, **filters: Any
+        self, noun: type[R], values: Mapping[str, Any] | None = None, *, limit: int = PAGE_ITEMS_MAX, **filters: Any
     ) -> AsyncIterator[R]: ...
     @overload
     def list(
-        self, noun: Noun, values: Mapping[str, Any] | None = None, *, limit: int = 500, **filters: Any
+        self, noun: Noun, values: Mapping[str, Any] | None = None, *, limit: int = PAGE_ITEMS_MAX, **filters: Any
     ) -> AsyncIterator[dict[str, Any]]: ...
     async def list(
-        self, noun: Any, values: Mapping[str, Any] | None = None, *, limit: int = 500, **filters: Any
+        self, noun: Any, values: Mapping[str, Any] | None = None, *, limit: int = PAGE_ITEMS_MAX, **filters: Any
     ) -> AsyncIterator[Any]:
         """All objects of a collection, page by page (`limit` a page), ordered by name."""
         cursor: str | None = None

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from spg99.bridges.shared.objects import Values
 from spg99.declarer import Declarer, bounded
 from spg99.errors import Spg99Error
+from spg99.reach import PAGE_ITEMS_MAX
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
     from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
-
-PAGE_SIZE = 500
 
 
 async def declared_in_this_state(client: Client, noun: Noun, there: Values, declarer: Declarer | None) -> str | None:
@@ -22,7 +21,7 @@ async def declared_in_this_state(client: Client, noun: Noun, there: Values, decl
     """
     if declarer is None or (uid := there.get(noun.uid_field)) is None:
         return None
-    params: dict[str, Any] = {"state": bounded(declarer.state), "limit": PAGE_SIZE}
+    params: dict[str, Any] = {"state": bounded(declarer.state), "limit": PAGE_ITEMS_MAX}
     try:
         while True:
             page = await client.call("GET", "/declarations", params=params)

@@ -19,11 +19,11 @@ from spg99.commands.orphans.sources import TOOLS, Asked, Source, source
 from spg99.commands.rendering import show_many
 from spg99.commands.verbs import finished
 from spg99.errors import BadRequest, Conflict, NotFound, Spg99Error
+from spg99.reach import PAGE_ITEMS_MAX
 from spg99.resources import NOUNS, Resource
 
 FOUND = 3
 """Exit code: there are orphans. 0 none, 1 an error, 2 wrong usage, as everywhere."""
-PAGE_SIZE = 500
 UNKNOWN = (
     "Objects from before spg99 noted who declares them, and those of clients that do not say, cannot be known to be orphans: they are "
     "in no such list until a run changes them."
@@ -123,7 +123,7 @@ def _report(connection: Connection, of: Source, older_than: int, *, any_key: boo
 async def _declared(client: Client, name: str) -> list[Declared]:
     """All that is declared under a name, page by page."""
     found: list[Declared] = []
-    params: dict[str, Any] = {"state": name, "limit": PAGE_SIZE}
+    params: dict[str, Any] = {"state": name, "limit": PAGE_ITEMS_MAX}
     while True:
         try:
             page = await client.call("GET", "/declarations", params=params)
