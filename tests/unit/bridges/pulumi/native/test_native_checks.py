@@ -59,7 +59,7 @@ def test_a_name_is_made_of_the_declarations_and_fits_the_pattern() -> None:
 def test_pulumis_autonaming_is_heeded() -> None:
     assert named(DATABASE, "app", messages.PROPOSE, "app-123") == "app_123"
     assert named(DATABASE, "app", messages.ENFORCE, "app_123") == "app_123"
-    with pytest.raises(BadRequest, match="does not fit: must match"):
+    with pytest.raises(BadRequest, match="does not fit: must be a letter or _"):
         named(DATABASE, "app", messages.ENFORCE, "app-123")
     with pytest.raises(BadRequest, match="autonaming is disabled"):
         named(DATABASE, "app", messages.DISABLE)
