@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,11 +196,13 @@ async def test_nothing_that_a_role_or_a_database_can_be_set_to_hides_the_answer(
                         continue  # not his to set, or no value of it
                     tried.add(name)
                     try:
-                        ((clients, slots, prepared),) = await ask(
-                            socket, in_use.USE, user=owner, database="app", timeout_seconds=5
-                        )
-                        if (clients, slots, prepared) != ("1", "0", "0"):
-                            failed.append(f"{scope}: {name}={value!r} ({usual}): {clients} {slots} {prepared}")
+                        ends_at = time.monotonic() + 5
+                        while True:  # the session of the question before may still be on its way out
+                            (found,) = await ask(socket, in_use.USE, user=owner, database="app", timeout_seconds=5)
+                            if found == ("1", "0", "0") or time.monotonic() > ends_at:
+                                break
+                        if found != ("1", "0", "0"):
+                            failed.append(f"{scope}: {name}={value!r} ({usual}): {found}")
                     except NoAnswer as error:
                         failed.append(f"{scope}: {name}={value!r} ({usual}): {error.reason}")
                     try:

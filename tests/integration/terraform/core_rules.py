@@ -6,7 +6,7 @@ A schema is what GetProviderSchema answered, so nothing here knows how the provi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from integration.tfplugin.plugin_driver import Client
@@ -108,8 +108,10 @@ def check_state(block: Block, state: Values, *, words: str) -> None:
 class Core:
     """Terraform's side of one resource's life. Each step is checked as core checks it."""
 
-    def __init__(self, client: Client, block: Block) -> None:
+    def __init__(self, client: Client, block: Block, *, begin_walk: Callable[[], None]) -> None:
         self.client = client
+        self.begin_walk = begin_walk
+        """Configures the provider: core does so, in a process of its own, for each plan and for each apply."""
         self.block = block
         self.state: Values | None = None
         self.private = b""
@@ -162,16 +164,20 @@ class Core:
     def apply(self, config_then: Values, config_now: Values) -> None:
         """Plans with `config_then`, in which values may be unknown, and applies with `config_now`, where none is."""
         prior = self.state
+        self.begin_walk()
         self.validate(config_then)
         planned, replaces, private = self.plan(config_then, prior=prior)
         if prior is not None and replaces:
             for name in replaces:
                 if planned[name] == prior[name]:
                     raise Broken(f"{name}: a replacement for what does not change")
-            self.destroy()
-            prior = None
             planned, _, private = self.plan(config_then, prior=None)
+            self.begin_walk()
+            self._carry_out_destroy(self.private)  # core plans no destroy of what is replaced
+            prior = None
             self.replaced += 1
+        else:
+            self.begin_walk()
         final, still, private = self.plan(config_now, prior=prior)
         check_agreement(planned, final, self.block.name, words="inconsistent final plan")
         if still:
@@ -213,6 +219,8 @@ class Core:
         return self.read(answer["upgraded_state"])
 
     def destroy(self) -> None:
+        """Plans the end of the object, whose configuration is gone, and carries it out."""
+        self.begin_walk()
         nothing = self._value(None)
         plan = self.ask(
             "PlanResourceChange",
@@ -223,12 +231,17 @@ class Core:
         )
         if self.read(plan["planned_state"]) is not None:
             raise Broken("a destroy planned something")
+        self.begin_walk()
+        self._carry_out_destroy(plan["planned_private"])
+
+    def _carry_out_destroy(self, private: bytes) -> None:
+        nothing = self._value(None)
         answer = self.ask(
             "ApplyResourceChange",
             prior_state=self._value(self.state),
             planned_state=nothing,
             config=nothing,
-            planned_private=plan["planned_private"],
+            planned_private=private,
         )
         if self.read(answer["new_state"]) is not None:
             raise Broken("after a destroy, the provider still has an object")

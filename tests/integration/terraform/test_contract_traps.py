@@ -61,18 +61,30 @@ def plane() -> Iterator[Server]:
         yield server
 
 
+class Configured(Client):
+    """Calls on a provider that is configured anew for every walk, as core does it."""
+
+    configured: dict[str, Any]
+
+    def begin_walk(self) -> None:
+        answer = self.call("ConfigureProvider", self.configured)
+        assert answer["diagnostics"] == []
+
+
+def core_of(client: Configured, noun: Noun) -> Core:
+    client.begin_walk()
+    return Core(client, block_of(noun), begin_walk=client.begin_walk)
+
+
 @pytest.fixture(scope="module")
-def client(plane: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(plane: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
     """Calls on a configured provider over its socket."""
     provider = TerraformProvider(PACKAGE, {"TF_DATA_DIR": str(tmp_path_factory.mktemp("data"))})
     with Attached(lambda: provider, "registry.terraform.io/spg99/spg99") as attached:
         channel = grpc.insecure_channel(attached.target, options=[("grpc.use_local_subchannel_pool", 1), *UNLIMITED])
-        made = Client(channel)
+        made = Configured(channel)
         config = dict.fromkeys(TABLES.provider.named) | {"url": plane.url, "api_key": API_KEY}
-        answer = made.call(
-            "ConfigureProvider", {"config": encoded(TABLES.provider.type, config), "terraform_version": "1.11.4"}
-        )
-        assert answer["diagnostics"] == []
+        made.configured = {"config": encoded(TABLES.provider.type, config), "terraform_version": "1.11.4"}
         yield made
         channel.close()
 
@@ -123,12 +135,12 @@ def still(noun: Noun, state: Values | None) -> Values:
 
 
 @pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.noun)
-def test_lives_that_core_finds_nothing_wrong_with(client: Client, plane: Server, noun: Noun) -> None:
+def test_lives_that_core_finds_nothing_wrong_with(client: Configured, plane: Server, noun: Noun) -> None:
     chance = random.Random(f"lives of {noun.noun}")
     refusals: list[str] = []
     changed = 0
     for number in range(1, 9):
-        core = Core(client, block_of(noun))
+        core = core_of(client, noun)
         for _ in range(5):
             settings: Values = {"allow_replacement": True} if noun.holds_data and chance.random() < 0.7 else {}
             if chance.random() < 0.2:
@@ -234,7 +246,7 @@ def test_a_create_without_a_usable_answer_keeps_the_object(work: Workspace, serv
     assert work.plan().is_empty
 
 
-def test_there_is_no_set_in_any_schema(client: Client) -> None:
+def test_there_is_no_set_in_any_schema(client: Configured) -> None:
     schema = client.call("GetProviderSchema")
     nestings, types = set(), []
 
@@ -260,8 +272,8 @@ def test_what_is_left_out_is_cleared_by_an_explicit_null(work: Workspace, server
     assert work.plan().is_empty
 
 
-def test_a_diagnostic_names_one_step_and_says_the_rest(client: Client) -> None:
-    core = Core(client, block_of(GADGET))
+def test_a_diagnostic_names_one_step_and_says_the_rest(client: Configured) -> None:
+    core = core_of(client, GADGET)
     wrong = {"limits": {"max_items": 0}, "steps": [{"max_items": 1}, {"max_items": 1, "color": "no"}]}
     with pytest.raises(Refused) as refused:
         core.validate(config_of(GADGET, {"shelf": "top", "name": "lamp", **wrong}))
@@ -271,7 +283,7 @@ def test_a_diagnostic_names_one_step_and_says_the_rest(client: Client) -> None:
     assert "steps[1].color" in told["steps"]["summary"] + told["steps"]["detail"]
 
 
-def test_the_loose_rules_of_old_providers_are_not_asked_for(client: Client) -> None:
+def test_the_loose_rules_of_old_providers_are_not_asked_for(client: Configured) -> None:
     block = block_of(GADGET)
     config = encoded(block.type, config_of(GADGET, {"shelf": "top", "name": "old"}))
     from tfplugin import messages
@@ -311,8 +323,8 @@ def top_level(message: bytes) -> Iterator[tuple[int, Any]]:
         at += length
 
 
-def test_an_update_leaves_known_what_does_not_move(client: Client) -> None:
-    core = Core(client, block_of(GADGET))
+def test_an_update_leaves_known_what_does_not_move(client: Configured) -> None:
+    core = core_of(client, GADGET)
     values = {"shelf": "top", "name": "known"}
     core.apply(*[config_of(GADGET, values)] * 2)
     for name, value, moved in (("note", "n", set()), ("amount", 7, set()), ("pin", "12345", set())):
