@@ -17,12 +17,11 @@ def asleep(house: House, name: str) -> bool:
 
 
 def test_a_new_database_sleeps_and_costs_no_process(house: House) -> None:
-    before = len(house.computes())
     database = house.create_database(name="fresh")
     assert database["state"] == database["status"] == "stopped"
     assert database["current_scale"] == 0
     assert database["worker_id"] is None
-    assert len(house.computes()) == before
+    assert house.computes(database["timeline"]) == [], "and those of other tests come and go"
 
 
 def test_the_first_connection_wakes_it_and_idleness_stops_it(house: House) -> None:
