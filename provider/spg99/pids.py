@@ -1,5 +1,5 @@
 """A process told from a later one of the same number, on this machine. Here: when it began, as the system counts it, which no
-step of the wall clock changes. Not here: PostgreSQL's processes (postgres/processes.py)."""
+step of the wall clock changes. Not here: PostgreSQL's processes (postgres/postmaster.py)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def guarded(doomed: Sequence[Resource], current: Sequence[Resource]) -> list[tup
 def _reason(resource: Resource) -> str | None:
     title = next((resource.type.removeprefix(p) for p in PREFIXES if resource.type.startswith(p)), None)
     noun = next((noun for noun in PACKAGE.nouns if noun.title == title), None)
-    if noun is None or noun.protected_by is None or reveal(resource.outputs.get(camel(noun.protected_by))) is not True:
+    if noun is None or noun.protected_by is None:
+        return None
+    if not noun.is_protected({noun.protected_by: reveal(resource.outputs.get(camel(noun.protected_by)))}):
         return None
     return (
         f"The {noun.noun.replace('_', ' ')} '{resource.id}' is protected: {noun.protected_by} is on, says the state. Nothing was "

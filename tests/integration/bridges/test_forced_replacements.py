@@ -228,6 +228,18 @@ def test_a_renamed_one_that_is_replaced_is_kept(bridge: Bridge, plane: Plane, ap
     assert refused(error, bridge) and uid(plane) == app.outputs["dbId"]
 
 
+@pytest.mark.parametrize("agreed", [False, True])
+def test_the_old_name_of_an_imported_one_goes_and_its_object_stays(
+    bridge: Bridge, plane: Plane, app: Entry, agreed: bool
+) -> None:
+    """Renamed without an alias, then imported: the state has the object twice. Who agrees to lose data in a replacement has not
+    agreed to lose it in this."""
+    with bridge.run() as run:
+        run.check(Database, "renamed", APP | {"allowReplacement": agreed}, app)
+        run.delete(Database, "app", app)
+    assert uid(plane) == app.outputs["dbId"]
+
+
 @pytest.mark.parametrize("first", ["create", "delete"])
 def test_what_an_ended_run_has_recorded_is_never_answered_as_new(bridge: Bridge, plane: Plane, first: str) -> None:
     with bridge.run() as run:

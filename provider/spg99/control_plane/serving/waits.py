@@ -13,11 +13,12 @@ from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call
 from spg99.control_plane.store import Transaction
 from spg99.control_plane.store.wakeups import Topic
-from spg99.errors import Spg99Error
+from spg99.errors import Conflict, Spg99Error
 
 WAIT_SECONDS_MAX = 60
 ASKING_SECONDS_MAX = 20.0
 """So long a call waits for others (a compute, on its node) to answer. The question stands: to ask again costs nothing."""
+IN_THE_WAY_AGAIN = "Somebody connects again each time it has stopped; nothing was changed. Close those connections first, or use force=true."
 T = TypeVar("T")
 
 
@@ -64,3 +65,5 @@ async def asking(
             return outcome
         call.request.scope["state"]["waits"] = True
         refused = await refusal(outcome, until=deadline)
+        if refused is None and time.monotonic() >= deadline:
+            refused = Conflict(IN_THE_WAY_AGAIN)  # each answer was right, and out of date by the next attempt

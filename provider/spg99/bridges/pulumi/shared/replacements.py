@@ -121,10 +121,12 @@ class Replacements:
         declared = self.declarations.of(urn) if urn else None
         if declared is None and (human_id := _human_id(noun, outputs)) is not None:
             declared = self._by_name.get((noun.noun, human_id))
+        if declared is not None and declared.uid == uid:
+            # The state has it a second time, and that one stays. Before a replacement the last Check comes without old
+            # outputs, so this is none, and the word for losing data in one does not count here.
+            return False
         if declared is None or declared.agreed:
             return True
-        if declared.uid == uid:
-            return False  # the state has it a second time, and that one stays
         raise Conflict(self._would_be_lost(noun, outputs))
 
     def _would_be_lost(self, noun: Noun, outputs: Mapping[str, Any]) -> str:
