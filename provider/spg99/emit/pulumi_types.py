@@ -9,12 +9,23 @@ from typing import Any
 from spg99.emit.names import camel, pascal, snake
 from spg99.shapes import Field, Noun, Package, Type
 
+DYNAMIC = "pulumi-python:dynamic"
+"""How Pulumi's SDK begins the type of each dynamic resource that names a module of its own."""
 _PLAIN = {"text": "string", "time": "string", "enum": "string", "number": "number", "flag": "boolean"}
 
 
 def token(package: Package, name: str) -> str:
     """A name of this package as Pulumi writes it: `spg99:index:Database`."""
     return f"{package.name}:index:{name}"
+
+
+def noun_of(package: Package, token: str) -> Noun | None:
+    """The noun of a Pulumi type, of the dynamic provider (`pulumi-python:dynamic/spg99:Database`) or the native one (also
+    `spg99:index/database:Database`, as Node.js writes it); None when it is none of this package's."""
+    head, _, title = token.rpartition(":")
+    if head != f"{DYNAMIC}/{package.name}" and head.partition(":")[0] != package.name:
+        return None
+    return next((noun for noun in package.nouns if noun.title == title), None)
 
 
 def property_of(package: Package, field: Field, *, is_input: bool, is_named: bool = False) -> dict[str, Any]:

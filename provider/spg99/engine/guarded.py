@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spg99.emit.names import camel
+from spg99.emit.pulumi_types import noun_of
 from spg99.engine.state import Resource
 from spg99.engine.twins import holds_object_of
 from spg99.engine.values import reveal
 from spg99.prepared import PACKAGE
-
-PREFIXES = ("spg99:index:", "pulumi-python:dynamic/spg99:")
 
 
 def guarded(doomed: Sequence[Resource], current: Sequence[Resource]) -> list[tuple[Resource, str]]:
@@ -33,8 +32,7 @@ def guarded(doomed: Sequence[Resource], current: Sequence[Resource]) -> list[tup
 
 
 def _reason(resource: Resource) -> str | None:
-    title = next((resource.type.removeprefix(p) for p in PREFIXES if resource.type.startswith(p)), None)
-    noun = next((noun for noun in PACKAGE.nouns if noun.title == title), None)
+    noun = noun_of(PACKAGE, resource.type)
     if noun is None or noun.protected_by is None:
         return None
     if not noun.is_protected({noun.protected_by: reveal(resource.outputs.get(camel(noun.protected_by)))}):

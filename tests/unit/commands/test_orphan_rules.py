@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from spg99.bridges.pulumi.dynamic.reference import type_token
 from spg99.commands.orphans.rules import Declared, Held, holds_any, in_order_of_deletion, orphans_of
-from spg99.commands.orphans.states import noun_of_type, read_state
+from spg99.commands.orphans.states import read_state
 from spg99.emit.names import camel
+from spg99.emit.pulumi_types import noun_of
 from spg99.errors import BadRequest
 from spg99.prepared import PACKAGE
 from spg99.resources import NOUNS
@@ -175,15 +176,15 @@ def test_data_sources_and_other_providers_hold_nothing() -> None:
     state["resources"][0]["mode"] = "data"
     state["resources"][1]["type"] = "aws_db_instance"
     assert read_state(json.dumps(state)).held == ()
-    assert noun_of_type("aws:rds:Instance") is None
-    assert noun_of_type("spg99x:index:Database") is None
+    assert noun_of(PACKAGE, "aws:rds:Instance") is None
+    assert noun_of(PACKAGE, "spg99x:index:Database") is None
 
 
 @pytest.mark.parametrize("kind", NOUNS, ids=lambda kind: kind.NOUN)
 def test_every_noun_is_recognised_under_every_bridge(kind: Any) -> None:
     title = kind.__name__
     for token in (f"spg99:index:{title}", f"spg99:index/{title.lower()}:{title}", type_token(title)):
-        noun = noun_of_type(token)
+        noun = noun_of(PACKAGE, token)
         assert noun is not None and noun.noun == kind.NOUN
 
 

@@ -8,25 +8,18 @@ count as a state that holds nothing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from spg99.bridges.pulumi.shared.declarers import stack_in
 from spg99.commands.orphans.rules import Held, State
 from spg99.emit.names import camel
+from spg99.emit.pulumi_types import noun_of
 from spg99.errors import BadRequest
 from spg99.prepared import PACKAGE
 from spg99.shapes import Noun
 
-_PULUMI_TYPE = re.compile(r"^(?:pulumi-python:dynamic/spg99:|spg99:[A-Za-z0-9/]*:)(\w+)$")
 _TERRAFORM_PREFIX = f"{PACKAGE.name}_"
-
-
-def noun_of_type(token: str) -> Noun | None:
-    """The noun of a Pulumi type, dynamic or native; None when it is not ours."""
-    match = _PULUMI_TYPE.match(token)
-    return next((noun for noun in PACKAGE.nouns if match is not None and noun.title == match[1]), None)
 
 
 def read_state(text: str, *, family: str | None = None) -> State:
@@ -88,7 +81,7 @@ def _pulumi(deployment: Mapping[str, Any]) -> State:
 
 def _pulumi_held(resources: Iterable[Mapping[str, Any]]) -> Iterator[Held]:
     for each in resources:
-        noun = noun_of_type(str(each.get("type") or ""))
+        noun = noun_of(PACKAGE, str(each.get("type") or ""))
         if noun is not None:
             outputs = each.get("outputs") or {}
             yield _held(noun, outputs.get(camel(noun.uid_field)), each.get("id"))
