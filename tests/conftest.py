@@ -17,8 +17,7 @@ from kit.examples import few_are_enough
 from kit.order import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401  - hooks are found here
 from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401
 
-if few_are_enough():
-    settings.load_profile("few")
+settings.load_profile("few" if few_are_enough() else "all")
 
 # Tests write a program anew within the second in which it ran before: byte code that was kept would pass for the new one.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
