@@ -111,7 +111,8 @@ def _delete(
             run.publish(Message("warning", said_of_a_drop(resource, holder), resource.urn))
         return
     retained = resource.retain_on_delete or (replaced_by is not None and replaced_by.retain_on_delete)
-    retained = retained or run.must_be_kept(resource)
+    if retained := retained or run.must_be_kept(resource):
+        run.keep(resource)
     if not resource.managed or retained or gone_with or resource.pending_replacement or run.dry_run:
         return
     if not run.is_first_to_delete(resource):

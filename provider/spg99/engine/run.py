@@ -86,6 +86,8 @@ class Run:
     """what leaves the state without a deletion, and the entry that holds the same object"""
     deleting: list[Resource] = field(default_factory=list)
     """what this run has had deleted, or is about to"""
+    kept: list[Resource] = field(default_factory=list)
+    """what left the state in this run while its object stays, because it is retained"""
     imported: list[Resource] = field(default_factory=list)
     """what this run takes into the state, from the decision on"""
     whole: bool = False
@@ -166,10 +168,18 @@ class Run:
             return True
 
     def must_be_kept(self, resource: Resource) -> bool:
-        """Whether another entry of the same object, one in the state or one that this run let go, says that it is retained."""
+        """Whether another entry of the same object says that it is retained: one in the state, one that this run let go, or one
+        that it has taken out of the state already."""
         with self.lock:
+            if any(is_same_object(r, resource) for r in self.kept):
+                return True
             others = (*self.snapshot.resources(), *(gone for gone, _ in self.let_go))
             return any(r.retain_on_delete and is_same_object(r, resource) for r in others)
+
+    def keep(self, resource: Resource) -> None:
+        """Notes that an entry goes and its object stays: whatever other name it has, it stays to the end of the run."""
+        with self.lock:
+            self.kept.append(resource)
 
     def note_call(self, method: str, seconds: float) -> None:
         """Counts a call to a provider."""
