@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from integration.bridges.engine_calls import PLUGIN, Bridge
 from integration.bridges.host_driver import Host, running
 from integration.bridges.plane_stub import API_KEY, Plane
+from integration.native.plugin_driver import running as plugin_running
 
 
 @pytest.fixture
@@ -21,3 +23,15 @@ def plane() -> Iterator[Plane]:
 def host(plane: Plane, tmp_path: Path) -> Iterator[Host]:
     with running(tmp_path, {"spg99:url": plane.url, "spg99:apiKey": API_KEY}) as host:
         yield host
+
+
+@pytest.fixture(params=["dynamic", "native"])
+def bridge(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) -> Bridge:
+    if request.param == "dynamic":
+        config = {"spg99:url": plane.url, "spg99:apiKey": API_KEY}
+        return Bridge("dynamic", lambda engine="": running(tmp_path, config, engine_address=engine))
+    settings = {"SPG99_CP_URL": plane.url, "SPG99_API_KEY": API_KEY}
+    return Bridge(
+        "native",
+        lambda engine="": plugin_running(PLUGIN, cwd=tmp_path, url=None, environment=settings, engine_address=engine),
+    )

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from integration.bridges.engine_calls import PLUGIN
 from integration.bridges.plane_stub import API_KEY, Plane
-from integration.bridges.test_forced_replacements import PLUGIN, uid
+from integration.bridges.test_forced_replacements import uid
 from kit.pulumi_cli import pulumi, pulumi_environment
 
 DYNAMIC = """

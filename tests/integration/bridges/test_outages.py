@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from integration.bridges.host_driver import running as host_running
+from integration.bridges.engine_calls import PLUGIN, Bridge, Entry, Run
 from integration.bridges.plane_stub import API_KEY, Plane
-from integration.bridges.test_forced_replacements import PLUGIN, Bridge, Entry, Run
 from kit.pulumi_cli import BUILT, pulumi, pulumi_environment
 from spg99.client.patience import FIRST_CONTACT_SECONDS
 from spg99.resources import Database, Tenant
@@ -28,16 +27,6 @@ from spg99.resources import Database, Tenant
 AWAY_SECONDS = 8.0
 """Longer than all attempts of a first contact, and than half of those that a client makes without patience."""
 DATABASES = 8
-
-
-@pytest.fixture(params=["dynamic", "native"])
-def bridge(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) -> Bridge:
-    from integration.native.plugin_driver import running as plugin_running
-
-    if request.param == "dynamic":
-        return Bridge("dynamic", lambda: host_running(tmp_path, {"spg99:url": plane.url, "spg99:apiKey": API_KEY}))
-    settings = {"SPG99_CP_URL": plane.url, "SPG99_API_KEY": API_KEY}
-    return Bridge("native", lambda: plugin_running(PLUGIN, cwd=tmp_path, url=None, environment=settings))
 
 
 @contextlib.contextmanager

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
 from pulumi.runtime.proto import provider_pb2 as pb
 
-from integration.bridges.host_driver import running as host_running
-from integration.bridges.plane_stub import API_KEY, Plane
-from integration.bridges.test_forced_replacements import PLUGIN, Bridge, Entry
-from integration.native.plugin_driver import running as plugin_running
+from integration.bridges.engine_calls import Bridge, Entry
+from integration.bridges.plane_stub import Plane
 from spg99.resources import ApiKey
 
 UNSORTED = ["can_scale", "can_create_db", "can_scale"]
 SORTED = ["can_create_db", "can_scale"]
-
-
-@pytest.fixture(params=["dynamic", "native"])
-def bridge(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) -> Bridge:
-    if request.param == "dynamic":
-        return Bridge("dynamic", lambda: host_running(tmp_path, {"spg99:url": plane.url, "spg99:apiKey": API_KEY}))
-    settings = {"SPG99_CP_URL": plane.url, "SPG99_API_KEY": API_KEY}
-    return Bridge("native", lambda: plugin_running(PLUGIN, cwd=tmp_path, url=None, environment=settings))
 
 
 def test_order_and_repetition_are_no_difference(bridge: Bridge, plane: Plane) -> None:

@@ -17,6 +17,7 @@ HEAVY = (
     "spg99.resources",
     "fastapi",
     "yaml",
+    "structlog",
 )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from spg99 import log
 from spg99.errors import Spg99Error, Unavailable
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_log = log.get("bridges")
+# Not spg99.log: a bridge runs where only what its archive holds is installed (emit/pulumi_plugin.py, NEEDS).
+_log = logging.getLogger(__name__)
 
 READS_AT_ONCE_MAX = 32
 READ_SECONDS_WITH_STREAM = 15.0
@@ -149,7 +150,7 @@ class Waiter:
                 self._stream_refused = True
                 return  # not for this key, or not in this Control Plane: everybody looks by himself
             except Exception as error:  # noqa: BLE001 - nobody waits for this task: what breaks the stream is told here
-                _log.warning("the stream of events failed", reason=type(error).__name__)
+                _log.warning("the stream of events failed: %s", type(error).__name__)
             finally:
                 # However it ended: whoever believes in a stream that is gone looks four times a minute.
                 self._stream_stands = False
