@@ -1,20 +1,45 @@
-"""How long a client waits for a sleeper, against starting the same PostgreSQL bare and connecting directly."""
+"""How long a client waits for a sleeper, against starting the same PostgreSQL bare and connecting to it with TLS and SCRAM; and
+where the time goes, by the moments that our processes note (spg99.spans)."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import psycopg
 from tests.benchmarks.table import Table, mid, ms, percentile, ratio
 
 from house import House, a_house, wait_for
 
 QUESTION = "select 1"
+AT_ONCE = 10
+STEPS = (
+    ("client.connects", "client and Gateway: TCP, TLS, SCRAM"),
+    ("gateway.logged_in", "Gateway: worker to parent"),
+    ("gateway.asks", "Gateway to Control Plane: one call"),
+    ("wake.asked", "Control Plane: decides, writes, orders"),
+    ("wake.ordered", "Control Plane: hands the order to the agent's poll"),
+    ("wake.order_given", "Control Plane to agent: the answer to its poll"),
+    ("agent.has_order", "agent: checks the order, writes the fence, prepares"),
+    ("agent.begins", "agent: clears the way, makes the process"),
+    ("postgres.spawned", "PostgreSQL: its own start"),
+    ("postgres.serves", "agent: takes it into its books"),
+    ("agent.tells", "agent to Control Plane: one call"),
+    ("wake.result_heard", "Control Plane: writes that it is ready"),
+    ("wake.ready", "Control Plane: finds out who waits, takes the lease"),
+    ("wake.checked_out", "Control Plane to Gateway: the answer"),
+    ("gateway.answered", "Gateway: parent to worker"),
+    ("gateway.knows_compute", "Gateway: a session on the compute"),
+    ("gateway.joined", "client: greeting, `select 1`"),
+    ("client.answered", ""),
+)
+"""The moments of a wake in their order, each with what happens from there to the next."""
 
 
 def stopped(house: House, name: str) -> None:
@@ -24,33 +49,29 @@ def stopped(house: House, name: str) -> None:
     wait_for("sleep", lambda: house.database(name=name)["state"] == "stopped", every=0.01)
 
 
-def bare_start(command: list[str], uid: int, gid: int, socket_dir: str, port: int, user: str, name: str) -> float:
-    """Seconds from starting the same command line by hand until `select 1` answers over the socket."""
-    folder = Path(socket_dir)
-    folder.mkdir(exist_ok=True)
-    os.chown(folder, uid, gid)
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        **({"user": uid, "group": gid, "extra_groups": []} if os.geteuid() == 0 else {}),  # type: ignore[arg-type]
-    )
-    while True:
-        try:
-            with psycopg.connect(host=socket_dir, port=port, user=user, dbname=name) as connection:
-                connection.execute(QUESTION)
-            break
-        except psycopg.OperationalError:
-            if time.perf_counter() - began > 20:
-                process.kill()
-                raise
-            time.sleep(0.001)
-    took = time.perf_counter() - began
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=20)
-    return took
+def spans_of(lines: list[str]) -> dict[str, float]:
+    """Seconds from each moment of one wake to the next, by the moment it begins with; adds up to the whole. Of a moment that came
+    twice the first counts; one that did not come takes no time."""
+    seen: dict[str, int] = {}
+    for line in lines:
+        moment, _, name = line.partition(" ")
+        seen.setdefault(name, int(moment))
+    spans, before, at = {}, STEPS[0][0], seen[STEPS[0][0]]
+    for name, _ in STEPS[1:]:
+        there = max(at, seen.get(name, at))
+        spans[before] = (there - at) / 1e9
+        before, at = name, there
+    return spans
+
+
+def traced(dsn: str, file: Path) -> tuple[float, dict[str, float]]:
+    """One wake through the gateway: its seconds, and where they went."""
+    file.write_text("")
+    began = time.monotonic_ns()
+    took = through_gateway(dsn)
+    ended = time.monotonic_ns()
+    lines = [f"{began} {STEPS[0][0]}", *file.read_text().splitlines(), f"{ended} {STEPS[-1][0]}"]
+    return took, spans_of(lines)
 
 
 def through_gateway(dsn: str) -> float:
@@ -61,71 +82,150 @@ def through_gateway(dsn: str) -> float:
     return time.perf_counter() - began
 
 
-def directly(address: str, port: int, user: str, name: str) -> float:
-    """Seconds for connect + `select 1` on the unix socket."""
-    began = time.perf_counter()
-    with psycopg.connect(host=address, port=port, user=user, dbname=name) as connection:
-        connection.execute(QUESTION)
-    return time.perf_counter() - began
+class Sleeper:
+    """One database that was woken once, and the command line by which its PostgreSQL can be started bare."""
+
+    def __init__(self, house: House, name: str) -> None:
+        house.create_database(name=name, idle_timeout_seconds=300)
+        self.house, self.name, self.dsn = house, name, house.dsn(name=name)
+        through_gateway(self.dsn)
+        seen = house.database(name=name)
+        self.user = house.api("GET", "/tenants/acme").json()["pg_user"]
+        (postmaster,) = house.computes(seen["timeline"])
+        self.command = [postmaster.exe(), *postmaster.cmdline()[1:]]
+        self.uid, self.gid = postmaster.uids().effective, postmaster.gids().effective
+        self.socket_dir, self.port = str(seen["backend_addr"]), int(seen["backend_port"])
+
+    def connect(self, socket_dir: str) -> None:
+        """Connect + `select 1` on the unix socket: no TLS, no password."""
+        with psycopg.connect(host=socket_dir, port=self.port, user=self.user, dbname=self.name) as connection:
+            connection.execute(QUESTION)
+
+    def directly(self) -> float:
+        """Seconds for that, on the database that runs."""
+        socket_dir = str(self.house.database(name=self.name)["backend_addr"])
+        self.connect(socket_dir)
+        began = time.perf_counter()
+        self.connect(socket_dir)
+        return time.perf_counter() - began
+
+    def bare_start(self) -> float:
+        """Seconds from starting the same command line by hand until `select 1` answers over the socket."""
+        Path(self.socket_dir).mkdir(exist_ok=True)
+        os.chown(self.socket_dir, self.uid, self.gid)
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            self.command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **({"user": self.uid, "group": self.gid, "extra_groups": []} if os.geteuid() == 0 else {}),  # type: ignore[arg-type]
+        )
+        while True:
+            try:
+                self.connect(self.socket_dir)
+                break
+            except psycopg.OperationalError:
+                if time.perf_counter() - began > 20:
+                    process.kill()
+                    raise
+                time.sleep(0.001)
+        took = time.perf_counter() - began
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
+        return took
 
 
 def run(*, quick: bool = False) -> list[Table]:
-    """The table of section 11: waking and connecting."""
-    rounds = 8 if quick else 40
+    """The tables of section 11: waking and connecting, and where the time goes."""
+    rounds, rounds_at_once = (8, 2) if quick else (60, 10)
+    folder = Path(tempfile.mkdtemp(prefix="spg99-spans-"))
+    folder.chmod(0o711)
+    file = folder / "spans"
+    try:
+        with a_house(environment={"SPG99_SPANS_FILE": str(file)}) as house:
+            one, where = _one(Sleeper(house, "bench"), rounds, file)
+            _at_once(one, house, rounds_at_once)
+            return [one, where]
+    finally:
+        shutil.rmtree(folder)
+
+
+def _one(sleeper: Sleeper, rounds: int, file: Path) -> tuple[Table, Table]:
+    """Wakes of one database, each beside a bare start and connects of the same moment."""
+    doors: list[float] = []
+    directs: list[float] = []
+    starts: list[float] = []
+    bare: list[float] = []
+    wakes: list[float] = []
+    spans: list[dict[str, float]] = []
+    for _ in range(rounds):
+        through_gateway(sleeper.dsn)
+        doors.append(through_gateway(sleeper.dsn))
+        directs.append(sleeper.directly())
+        stopped(sleeper.house, sleeper.name)
+        starts.append(sleeper.bare_start())
+        bare.append(starts[-1] - directs[-1] + doors[-1])
+        took, where = traced(sleeper.dsn, file)
+        wakes.append(took)
+        spans.append(where)
+    base = mid(bare)
     table = Table(
         "Waking and connecting: connect + `select 1`",
-        ("what", "median", "p99", "ratio of medians", "ratio of p99 to bare median"),
+        ("what", "median", "p99", "ratio of medians", "ratio of p99 to the bare median"),
     )
-    with a_house() as house:
-        house.create_database(name="bench", idle_timeout_seconds=300)
-        dsn = house.dsn(name="bench")
-        through_gateway(dsn)
-        seen = house.database(name="bench")
-        user = house.api("GET", "/tenants/acme").json()["pg_user"]
-        (postmaster,) = house.computes(seen["timeline"])
-        command, uid, gid = postmaster.cmdline(), postmaster.uids().effective, postmaster.gids().effective
-        command[0] = psutil.Process(postmaster.pid).exe()
-        address, port = str(seen["backend_addr"]), int(seen["backend_port"])
-        socket_dir = address
-        waking: list[float] = []
-        bare: list[float] = []
-        for _ in range(rounds):
-            stopped(house, "bench")
-            bare.append(bare_start(command, uid, gid, socket_dir, port, user, "bench"))
-            waking.append(through_gateway(dsn))
-        through_gateway(dsn)
-        running = [(through_gateway(dsn), directly(*_where(house), user, "bench")) for _ in range(rounds * 3)]
-    table.add("bare start + direct connect", ms(mid(bare)), ms(percentile(bare, 0.99)), "1.00", "")
+    table.add("bare start + direct connect on the socket", ms(mid(starts)), ms(percentile(starts, 0.99)), "", "")
+    table.add("bare start + connect with TLS and SCRAM", ms(base), ms(percentile(bare, 0.99)), "1.00", "")
     table.add(
         "sleeping, through the Gateway",
-        ms(mid(waking)),
-        ms(percentile(waking, 0.99)),
-        ratio(mid(waking), mid(bare), goal=1.5),
-        ratio(percentile(waking, 0.99), mid(bare), goal=4),
+        ms(mid(wakes)),
+        ms(percentile(wakes, 0.99)),
+        ratio(mid(wakes), base, goal=1.5),
+        ratio(percentile(wakes, 0.99), base, goal=3),
     )
-    gateway, direct = [g for g, _ in running], [d for _, d in running]
     table.add(
-        "running, direct on the socket (no TLS, no SCRAM)", ms(mid(direct)), ms(percentile(direct, 0.99)), "1.00", ""
+        "running, direct on the socket (no TLS, no SCRAM)", ms(mid(directs)), ms(percentile(directs, 0.99)), "1.00", ""
     )
     table.add(
         "running, through the Gateway",
-        ms(mid(gateway)),
-        ms(percentile(gateway, 0.99)),
-        ratio(mid(gateway), mid(direct), goal=1.3),
+        ms(mid(doors)),
+        ms(percentile(doors, 0.99)),
+        ratio(mid(doors), mid(directs), goal=1.3),
         "",
     )
-    start, door = mid(bare), mid(gateway) - mid(direct)
-    rest = mid(waking) - start - door
-    table.notes += [
-        f"Where a wake-up's {ms(mid(waking))} go: {ms(start)} are PostgreSQL's own start and a direct connect, {ms(door)} TLS and SCRAM (the client's "
-        f"share of SCRAM alone, 4,096 rounds of PBKDF2, is some 3 ms), and {ms(rest)} the decision: Gateway -> Control Plane -> "
-        "agent -> Control Plane -> Gateway, three HTTP calls and their transactions between Python processes that share two cores.",
-        "The direct connection has neither TLS nor a password (the wheel's PostgreSQL is built without OpenSSL), so the last ratio "
-        "compares a door with no door.",
-    ]
-    return [table]
+    table.notes.append(
+        "A bare start is the compute's own command line, run by hand, until it answers. The wheel's PostgreSQL is built without OpenSSL, so the "
+        "connect with TLS and SCRAM that goes with it is the Gateway's to the running database, of the same round (the client's share of "
+        "SCRAM alone, 4,096 rounds of PBKDF2, is some 3 ms)."
+    )
+    parts = Table("Where the time of a wake goes", ("from there to the next", "median", "mean"))
+    for name, what in STEPS[:-1]:
+        values = [each[name] for each in spans]
+        parts.add(what, ms(mid(values)), ms(sum(values) / len(values)))
+    parts.add("all of it", ms(mid(wakes)), ms(sum(wakes) / len(wakes)))
+    parts.notes.append("Moments noted by each process on one clock; the means add up, medians only nearly.")
+    return table, parts
 
 
-def _where(house: House) -> tuple[str, int]:
-    seen = house.database(name="bench")
-    return str(seen["backend_addr"]), int(seen["backend_port"])
+def _at_once(table: Table, house: House, rounds: int) -> None:
+    """Ten wakes at once, beside ten bare starts at once."""
+    sleepers = [Sleeper(house, f"bench{number}") for number in range(AT_ONCE)]
+    alone: list[float] = []
+    bare: list[float] = []
+    wakes: list[float] = []
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for turn in range(rounds):
+            for sleeper in sleepers:
+                stopped(house, sleeper.name)
+            bare += threads.map(Sleeper.bare_start, sleepers)
+            wakes += threads.map(lambda sleeper: through_gateway(sleeper.dsn), sleepers)
+            stopped(house, sleepers[turn % AT_ONCE].name)
+            alone.append(through_gateway(sleepers[turn % AT_ONCE].dsn))
+    table.add(f"{AT_ONCE} bare starts at once, each", ms(mid(bare)), ms(percentile(bare, 0.99)), "", "")
+    table.add(
+        f"{AT_ONCE} sleepers at once, each",
+        ms(mid(wakes)),
+        ms(percentile(wakes, 0.99)),
+        f"{ratio(mid(wakes), mid(alone), goal=2)} of one alone",
+        "",
+    )

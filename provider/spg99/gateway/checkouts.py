@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from spg99 import log
+from spg99 import log, spans
 from spg99.errors import (
     BadRequest,
     CannotWake,
@@ -145,6 +145,7 @@ class Checkouts:
         if self._in_grace(key) is not None:
             seconds = min(seconds, ASK_SECONDS_IN_GRACE)
         asked_at = self._monotonic()
+        spans.mark("gateway.asks")
         try:
             async with asyncio.timeout(seconds + 1):
                 checkout = await self._api.connect(
@@ -157,6 +158,7 @@ class Checkouts:
         except NotFound as error:
             self._held.pop(key, None)
             raise NotFound(f'database "{database}" does not exist') from error
+        spans.mark("gateway.answered")
         self._held[key] = Held(checkout, asked_at + checkout.lease_seconds)
         self.grace_seconds_seen = max(self.grace_seconds_seen, checkout.grace_seconds)
         if checkout.woke:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from spg99 import log
+from spg99 import log, spans
 from spg99.errors import CannotWake, Fault, Internal, NotFound, Spg99Error, TooManyConnections
 from spg99.gateway import backend
 from spg99.gateway.backend import Backend, BackendGone, BackendRefused
@@ -103,7 +103,9 @@ class Session:
         if len(context.sessions) >= context.settings.connections_max:
             raise TooManyConnections("Too many connections: this gateway serves no more of them.")
         context.sessions[self._number] = self
+        spans.mark("gateway.logged_in")
         checkout, session = await self._find()
+        spans.mark("gateway.joined")
         client = self._stream.transport
         client.pause_reading()
         greeting = session.after_key
@@ -147,6 +149,7 @@ class Session:
                 failed_compute_id=failed_compute_id,
             )
             checkout = Checkout.model_validate(answer)
+            spans.mark("gateway.knows_compute")
             try:
                 async with asyncio.timeout_at(deadline):
                     session = await backend.open_session(checkout.backend_addr, checkout.backend_port, parameters)

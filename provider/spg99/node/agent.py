@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from spg99 import log
+from spg99 import log, spans
 from spg99.client import InternalClient
 from spg99.clock import Clock, SystemClock
 from spg99.config import AgentSettings
@@ -179,6 +179,8 @@ class Agent:
         ask = LeaseTasks(wait_seconds=LEASE_WAIT_SECONDS, max_tasks=free, held_task_ids=held)
         with self._known():
             answer = await self._client.lease_tasks(ask)
+        if answer.tasks:
+            spans.mark("agent.has_order")
         now_there = self._clock_of(answer)
         for task in answer.tasks:
             # One that is in work comes again when its lease runs out: its one result answers the newest attempt.
@@ -200,6 +202,7 @@ class Agent:
             log.bind_request(task.request_id)  # of this job only: it is a task of its own
         try:
             result = await self._handlers.carry_out(task, bearer_token=self._identity.bearer_token, now=now_there())
+            spans.mark("agent.tells")
             await self._deliver(task, result)
         finally:
             self._attempts.pop(task.task_id, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
-from spg99 import faults, log
+from spg99 import faults, log, spans
 from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, in_use, writer
@@ -119,6 +119,7 @@ class Computes:
         )  # fmt: skip
         preload = self.storage.prepare(timeline, order.profile, order.storage_limit_bytes)
         faults.point("compute.start.before_process")
+        spans.mark("agent.begins")
         compute = self._compute(timeline, record)
         running = await compute.cluster.start(
             settings,

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from spg99 import faults
+from spg99 import faults, spans
 from spg99.atomic_write import install_folder, sync_file_system
 from spg99.errors import BadRequest, CannotWake, Conflict, Internal
 from spg99.postgres import postmaster
@@ -135,8 +135,11 @@ class Cluster:
             await asyncio.to_thread(take_over, self.data_dir, self.account)
             log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
             child = self._child = self._spawn(settings, port, environment or {}, preload, launcher)
+            spans.mark("postgres.spawned")
             try:
-                return await self._serving(child.pid, child, timeout_seconds)
+                running = await self._serving(child.pid, child, timeout_seconds)
+                spans.mark("postgres.serves")
+                return running
             except CannotWake as error:
                 await self._give_up()
                 said = read_since(self.log_file, log_begin)

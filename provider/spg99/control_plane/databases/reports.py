@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from spg99 import faults, log
+from spg99 import faults, log, spans
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import computes, leases, rows, schedule, storage_limits
 from spg99.control_plane.databases.apply import end_compute
@@ -36,6 +36,7 @@ class Reports:
 
         Raises Forbidden when another node holds the task.
         """
+        spans.mark("wake.result_heard")
         async with self._store.transaction() as tx:
             task = await fleet.find_task(tx, task_id)
             if task is None:
@@ -59,6 +60,7 @@ class Reports:
             if row is not None:
                 await self._reconciler.settle(tx, row)
             faults.point("task_result.before_commit")
+        spans.mark("wake.ready")
 
     async def heartbeat(self, node: fleet.NodeRow, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Notes what an agent sees, and tells it what should not be there."""

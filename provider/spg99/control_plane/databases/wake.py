@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from spg99 import faults
+from spg99 import faults, spans
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import leases, rows, usage
 from spg99.control_plane.databases.reconcile import Reconciler
@@ -57,18 +57,21 @@ class Waker:
         has used up what it may; CannotWake with the reason when a start failed
         meanwhile or the time is over.
         """
+        spans.mark("wake.asked")
         wakeups = self._reconciler.wakeups
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + min(max(request.wait_seconds, 0.0), CONNECT_SECONDS_MAX)
         status = await self._status(gateway_id, request, ends_at - loop.time())
         if status.checkout is not None:
             return status.checkout
+        spans.mark("wake.ordered")
         attempt_count = status.attempt_count_before
         with wakeups.waiter(("spg99_database", status.db_id)) as wakeup:
             while True:
                 wakeup.clear()
                 status = await self._status(gateway_id, request, ends_at - loop.time(), attempt_count)
                 if status.checkout is not None:
+                    spans.mark("wake.checked_out")
                     return status.checkout.model_copy(update={"woke": True})
                 # A failure from before we came is not ours: an attempt for us is under way or soon will be.
                 if status.state is State.ERROR and status.attempt_count > attempt_count:

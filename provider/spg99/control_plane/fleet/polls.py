@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from spg99 import spans
 from spg99.clock import Clock
 from spg99.control_plane.fleet import tasks
 from spg99.control_plane.fleet.nodes import NodeRow
@@ -62,6 +63,8 @@ class Polls:
                 patience = left if checked_twice else min(left, CHECK_AGAIN_SECONDS)
                 ends_here = rows or wakeups.closing or left <= 0
                 if ends_here or (not await wakeup.wait_for(patience) and checked_twice) or await is_gone():
+                    if rows:
+                        spans.mark("wake.order_given")
                     orders = [row.as_message(node.token_sha256) for row in rows]
                     return LeasedTasks(tasks=orders, now=self._clock.now())
                 checked_twice = True
