@@ -119,11 +119,17 @@ class Life:
             return 0
 
     def _until(self, state: str) -> dict[str, Any]:
+        body: dict[str, Any] = {}
+
         def seen() -> dict[str, Any] | None:
-            body: dict[str, Any] = self._patiently("GET", self._path)
+            body.update(self._patiently("GET", self._path))
             return body if body["state"] == state else None
 
-        return wait_for(f"state {state}", seen, seconds=PATIENCE_SECONDS)
+        try:
+            return wait_for(f"state {state}", seen, seconds=PATIENCE_SECONDS)
+        except AssertionError as error:
+            told = {key: body.get(key) for key in ("state", "state_reason", "target_scale", "current_scale")}
+            raise AssertionError(f"{error}; {told}") from None
 
     def _dsn(self) -> str:
         return str(self._patiently("GET", self._path)["connection_string"])

@@ -34,7 +34,8 @@ BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""
 LOG_KEPT_BYTES_MAX = 8 << 20
 NOTICE_SECONDS = 0.2
-"""How long a heartbeat waits for the watch of a process that is gone, before it tells the end by itself."""
+"""How long a heartbeat waits for the watch of a process that is gone, before it tells the end by itself; and a stop for the end of
+one that does not answer."""
 
 _log = log.get("node")
 
@@ -164,8 +165,9 @@ class Computes:
         with in_use.closed_socket(compute.cluster.socket_dir, last.backend_port) as socket:
             faults.point("compute.stop.door_closed")
             use = await in_use.use_of(socket, running.pid, user=user, database=database)
-            if use is None:
+            if use is None or (not use.sessions and await _dies(compute, running.pid)):
                 await self._end(timeline, last, mode)
+                return None
             return use
 
     async def end_all_of(self, timeline_id: str) -> None:
@@ -364,6 +366,14 @@ def trim_log(timeline: TimelineFolder) -> None:
             file.truncate(0)
     except FileNotFoundError:
         return
+
+
+async def _dies(compute: Compute, pid: int) -> bool:
+    """Whether a postmaster that did not answer is ending: then its silence is no sign of use, and nobody is left to be cut off."""
+    with contextlib.suppress(TimeoutError, OSError):
+        await asyncio.wait_for(compute.cluster.wait_end(pid), NOTICE_SECONDS)
+        return True
+    return False
 
 
 def _started(compute: Compute, running: Running) -> ComputeStarted:

@@ -131,6 +131,22 @@ async def until_alone(started: Started) -> None:
             await asyncio.sleep(0.005)
 
 
+async def test_silence_of_one_that_dies_while_it_is_asked_is_no_use(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeline = await node.create()
+    started = await node.start(timeline)
+    real = in_use.ask
+
+    async def ask_a_dying_one(*arguments: Any, **options: Any) -> Any:
+        os.kill(started["pid"], signal.SIGKILL)
+        return await real(*arguments, **options)
+
+    monkeypatch.setattr(in_use, "ask", ask_a_dying_one)
+    assert await question(node, started, timeline) == ComputeStopped(stopped=True)
+    assert not Path(started["backend_addr"]).exists()
+
+
 async def test_no_answer_is_no_proof(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_use, "QUESTION_SECONDS_MAX", 0.3)
     timeline = await node.create()

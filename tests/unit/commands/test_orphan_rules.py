@@ -154,10 +154,11 @@ def test_pending_creates_are_known_and_not_held() -> None:
     urn = "urn:pulumi:dev::shop::spg99:index:Database::app"
     operations = [
         {"type": kind, "resource": {"urn": urn + kind, "type": "spg99:index:Database"}}
-        for kind in ("creating", "updating")
+        for kind in ("creating", "updating", "deleting", "reading")
     ]
     state = read_state(json.dumps({"version": 3, "deployment": {"manifest": {}, "pending_operations": operations}}))
     assert state.pending == (urn + "creating",)
+    assert state.interrupted == (urn + "updating", urn + "deleting")
     assert state.held == ()
     assert state.stacks == (("shop", "dev"),)
 

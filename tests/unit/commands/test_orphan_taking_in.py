@@ -99,15 +99,19 @@ def test_each_keeps_its_name_in_the_program() -> None:
 
 @pytest.mark.parametrize("in_files", [True, False])
 @pytest.mark.parametrize(("made", "noted"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("interrupted", [0, 1])
 def test_every_pending_note_and_every_object_has_a_command_and_nothing_else_has(
-    in_files: bool, made: int, noted: int
+    in_files: bool, made: int, noted: int, interrupted: int
 ) -> None:
     urn = urns.make("dev", "shop", "spg99:index:Tenant", "acme", ROOT)
-    state = State("pulumi", pending=(*[urn][:made], *["other"][:noted]))
+    state = State("pulumi", pending=(*[urn][:made], *["other"][:noted]), interrupted=("changed",) * interrupted)
     commands = commands_for_pending([declared(urn)], state, in_files=in_files, options=" --stack dev")
     # Our engine writes a stack in files and drops the note with it; elsewhere Pulumi imports, and the note stays until it is told.
     assert [each for each in commands if each.startswith("spg99 orphans --import")] != [] or not made
     assert any("pulumi import --file" in each for each in commands) == (bool(made) and not in_files)
     assert any("--clear-pending-creates" in each for each in commands) == bool(noted or (made and not in_files))
     assert all("--stack dev" in each for each in commands)
-    assert bool(commands) == bool(made or noted)
+    assert [each.startswith("pulumi refresh") for each in commands].count(True) == bool(
+        noted or interrupted or (made and not in_files)
+    )
+    assert bool(commands) == bool(made or noted or interrupted)

@@ -185,15 +185,16 @@ def _show(report: Report) -> None:
 
 
 def _show_pending(source: Source, orphans: Sequence[Declared]) -> None:
-    """What to type about creates that are noted as pending in the state: those that made an object, and those that did not."""
-    if not source.state.pending:
+    """What to type about operations that are noted as pending in the state: creates that made an object, creates that did not, and
+    changes and deletions, of which nobody noted whether they were carried out."""
+    count = len(source.state.pending) + len(source.state.interrupted)
+    if not count:
         return
     from spg99.commands.orphans.taking_in import commands_for_pending
 
-    count = len(source.state.pending)
     click.echo(
-        f"\n{count} {'create is' if count == 1 else 'creates are'} pending in the state. `spg99 up` settles that by itself; where the Pulumi "
-        "CLI runs the stack, type:",
+        f"\n{count} {'operation is' if count == 1 else 'operations are'} pending in the state ({len(source.state.pending)} to create, "
+        f"{len(source.state.interrupted)} to change or delete). `spg99 up` settles that by itself; where the Pulumi CLI runs the stack, type:",
         err=True,
     )
     for command in commands_for_pending(

@@ -50,6 +50,8 @@ class State(NamedTuple):
     """(project, stack) of each URN in it, once; Pulumi only."""
     pending: tuple[str, ...] = ()
     """URNs whose create has begun and not ended; Pulumi only. They are not held."""
+    interrupted: tuple[str, ...] = ()
+    """URNs whose change or deletion has begun and not ended; Pulumi only. What the state says of them may be old."""
     urns: tuple[str, ...] = ()
     """Of all resources, components too."""
 

@@ -75,8 +75,16 @@ def _pulumi(deployment: Mapping[str, Any]) -> State:
     operations: list[Mapping[str, Any]] = deployment.get("pending_operations") or []
     urns = tuple(str(each["urn"]) for each in resources)
     pending = [str(each["resource"]["urn"]) for each in operations if each.get("type") == "creating"]
+    interrupted = [str(each["resource"]["urn"]) for each in operations if each.get("type") in ("updating", "deleting")]
     stacks = dict.fromkeys(found for urn in (*urns, *pending) if (found := stack_in(urn)) is not None)
-    return State("pulumi", tuple(_pulumi_held(resources)), tuple(stacks), tuple(pending), urns)
+    return State(
+        "pulumi",
+        tuple(_pulumi_held(resources)),
+        tuple(stacks),
+        pending=tuple(pending),
+        interrupted=tuple(interrupted),
+        urns=urns,
+    )
 
 
 def _pulumi_held(resources: Iterable[Mapping[str, Any]]) -> Iterator[Held]:

@@ -43,10 +43,11 @@ def taking_in(orphans: Iterable[tuple[Declared, Resource]], state: State) -> Tak
 
 
 def commands_for_pending(orphans: Iterable[Declared], state: State, *, in_files: bool, options: str = "") -> list[str]:
-    """What settles the creates that are noted as pending in a Pulumi state, where the Pulumi CLI runs the stack.
+    """What settles the operations that are noted as pending in a Pulumi state, where the Pulumi CLI runs the stack.
 
     `in_files`: the stack is in a file backend, which our own engine writes. Pulumi's `refresh --import-pending-creates` is no
-    way: it forgets the note and takes nothing in (measured with 3.274).
+    way: it forgets the note and takes nothing in (measured with 3.274). A deletion or a change that was carried out and not
+    noted is read back by a refresh; without one the next run fails at the first thing that is gone, or finds nothing to do.
     """
     pending = set(state.pending)
     made = {each.resource for each in orphans} & pending
@@ -56,7 +57,8 @@ def commands_for_pending(orphans: Iterable[Declared], state: State, *, in_files:
         else [f"spg99 orphans --import{options} -o {ORPHANS_FILE}", *import_commands(ORPHANS_FILE, options)]
     )
     notes_left = pending if not in_files else pending - made
-    return [*(taken if made else []), *([f"pulumi refresh --clear-pending-creates{options}"] if notes_left else [])]
+    refresh = "pulumi refresh --clear-pending-creates" if notes_left else "pulumi refresh"
+    return [*(taken if made else []), *([f"{refresh}{options}"] if notes_left or state.interrupted else [])]
 
 
 def import_commands(file: str, options: str = "") -> list[str]:
