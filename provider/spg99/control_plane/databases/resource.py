@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import datetime
+from typing import Any
 
 from spg99.control_plane import tenants
 from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.serving import rendering
 from spg99.resources import Database
 from spg99.resources import DatabaseState as State
 
 
-def as_resource(
+def as_json(
     row: DatabaseRow,
     *,
     tenant_name: str,
@@ -19,17 +20,17 @@ def as_resource(
     password: str | None,
     gateway_host: str,
     gateway_port: int,
-    active_connections: int | None = None,
     now: datetime | None = None,
-) -> Database:
-    """The database as the API answers it; `password` None leaves it out of the connection string."""
+) -> dict[str, Any]:
+    """A `Database` as the API answers it; `password` None leaves it out of the connection string."""
     runs = row.state in (State.READY, State.IDLE, State.BOOTING, State.STOPPING)
     milliseconds = row.compute_milliseconds
     if now is not None and row.compute_started_at is not None:
         milliseconds += max(0, int((now - row.compute_started_at).total_seconds() * 1000))
-    return Database.model_validate(
+    return rendering.as_json(
+        Database,
         {
-            **dataclasses.asdict(row),
+            **vars(row),
             "tenant": tenant_name,
             "status": row.state,
             "timeline": row.timeline_id,
@@ -37,7 +38,6 @@ def as_resource(
             "connection_string": tenants.dsn(
                 host=gateway_host, port=gateway_port, pg_user=pg_user, password=password, database=row.name
             ),
-            "active_connections": row.active_connections if active_connections is None else active_connections,
             "compute_seconds": milliseconds // 1000,
-        }
+        },
     )

@@ -119,7 +119,7 @@ async def list_all(
         page,
         list_id,
         key=lambda row: (row.name, row.db_id),
-        item=lambda row: _resource(call, owner, row, password),
+        item=lambda row: _shown(call, owner, row, password),
     ).response()
 
 
@@ -307,9 +307,9 @@ def _permissions_to_change(body: dict[str, Any]) -> list[Permission]:
     return needed + ([Permission.CAN_CREATE_DB] if body.keys() - _SIZES or not body else [])
 
 
-def _resource(call: Call, owner: tenants.TenantRow, row: DatabaseRow, password: str | None) -> Database:
+def _shown(call: Call, owner: tenants.TenantRow, row: DatabaseRow, password: str | None) -> dict[str, Any]:
     settings = call.plane.settings
-    return resource.as_resource(
+    return resource.as_json(
         row,
         tenant_name=owner.name,
         pg_user=owner.pg_user,
@@ -321,8 +321,8 @@ def _resource(call: Call, owner: tenants.TenantRow, row: DatabaseRow, password: 
 
 
 def _answer(call: Call, owner: tenants.TenantRow, row: DatabaseRow, status: int) -> Answer:
-    shown = _resource(call, owner, row, tenants.visible_password(call, owner))
-    return answers.of_model(status, shown, etag=_etag(row))
+    shown = _shown(call, owner, row, tenants.visible_password(call, owner))
+    return answers.of_object(status, shown, etag=_etag(row))
 
 
 def _etag(row: DatabaseRow) -> str:

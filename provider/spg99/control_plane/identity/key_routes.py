@@ -75,9 +75,7 @@ async def list_all(call: Caller, page: pages.Page) -> Response:
             tenant_id=call.only_tenant_id,
             with_global=call.scope is Scope.GLOBAL,
         )
-    return pages.answer(
-        rows, page, list_id, key=lambda row: (row.name, row.key_id), item=lambda row: keys.as_resource(row)
-    ).response()
+    return pages.answer(rows, page, list_id, key=lambda row: (row.name, row.key_id), item=keys.as_json).response()
 
 
 @router.get(
@@ -104,7 +102,7 @@ async def update(call: Caller, key_id: str) -> Response:
     body = await bodies.json_object(call.request)
     async with call.plane.store.transaction() as tx:
         row = await _find(tx, call, key_id, lock=True)
-        shown = keys.as_resource(row).model_dump(mode="json")
+        shown = keys.as_json(row)
         _, named = bodies.changes_of(ApiKey, body, {name: shown[name] for name in ApiKey.inputs()})
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         await keys.declare(tx, row, call.actor)
@@ -195,7 +193,7 @@ def _check_end(call: Call, row: KeyRow) -> None:
 
 
 def _answer(row: KeyRow, status: int, *, token: str | None = None) -> Answer:
-    return answers.of_model(status, keys.as_resource(row, token=token), etag=_etag(row))
+    return answers.of_object(status, keys.as_json(row, token=token), etag=_etag(row))
 
 
 def _etag(row: KeyRow) -> str:

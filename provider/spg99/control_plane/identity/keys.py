@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from spg99.control_plane.records import audit, declarations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
+from spg99.control_plane.serving import rendering
 from spg99.control_plane.store import Transaction, Window
 from spg99.errors import Conflict
 from spg99.ids import new_id, random_word
@@ -233,21 +235,9 @@ async def note_use(tx: Transaction, last_used: dict[str, datetime]) -> None:
     await tx.execute("note_key_use", key_ids=ordered, moments=[last_used[key_id] for key_id in ordered])
 
 
-def as_resource(row: KeyRow, *, token: str | None = None) -> ApiKey:
-    """The key as the API answers it; the token only where it was made in this call."""
-    return ApiKey.model_validate(
-        {
-            "key_id": row.key_id,
-            "name": row.name,
-            "scope": row.scope,
-            "tenant": row.tenant,
-            "permissions": row.permissions,
-            "expires_at": row.expires_at,
-            "token": token,
-            "created_at": row.created_at,
-            "last_used_at": row.last_used_at,
-        }
-    )
+def as_json(row: KeyRow, *, token: str | None = None) -> dict[str, Any]:
+    """An `ApiKey` as the API answers it; the token only where it was made in this call."""
+    return rendering.as_json(ApiKey, {**vars(row), "token": token})
 
 
 async def declare(tx: Transaction, row: KeyRow, actor: Actor) -> None:

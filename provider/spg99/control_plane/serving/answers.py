@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from spg99.control_plane.records import operations
@@ -27,7 +27,7 @@ class Answer:
 
     def body_bytes(self) -> bytes:
         """The body as sent; empty for none."""
-        return b"" if self.body is None else json.dumps(self.body, separators=(",", ":"), ensure_ascii=False).encode()
+        return b"" if self.body is None else to_json(self.body)
 
     def response(self) -> Response:
         """The answer as HTTP."""
@@ -41,9 +41,14 @@ def http(status: int, body: bytes, headers: Mapping[str, str]) -> Response:
     return response
 
 
-def of_model(status: int, model: BaseModel, *, etag: str | None = None) -> Answer:
+def of_object(status: int, body: Mapping[str, Any], *, etag: str) -> Answer:
+    """An answer that shows one object as `etag` names it."""
+    return Answer(status, body, {"ETag": etag})
+
+
+def of_model(status: int, model: BaseModel) -> Answer:
     """An answer whose body is this model."""
-    return Answer(status, model.model_dump(mode="json"), {"ETag": etag} if etag else {})
+    return Answer(status, model.model_dump(mode="json"))
 
 
 class Shape(BaseModel):

@@ -70,7 +70,11 @@ async def list_all(
             with_global=call.scope is Scope.GLOBAL,
         )
     return pages.answer(
-        found, page, list_id, key=lambda row: (row.human_id, row.uid), item=lambda row: _shown(call, row)
+        found,
+        page,
+        list_id,
+        key=lambda row: (row.human_id, row.uid),
+        item=lambda row: _shown(call, row).model_dump(mode="json"),
     ).response()
 
 

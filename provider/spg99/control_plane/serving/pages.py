@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -89,7 +89,11 @@ def decode(cursor: str, list_id: str) -> tuple[str, str]:
 
 
 def answer(
-    rows: Sequence[Row], asked: Asked, list_id: str, key: Callable[[Row], tuple[str, str]], item: Callable[[Row], Any]
+    rows: Sequence[Row],
+    asked: Asked,
+    list_id: str,
+    key: Callable[[Row], tuple[str, str]],
+    item: Callable[[Row], Mapping[str, Any]],
 ) -> Answer:
     """A page from `limit + 1` rows: the extra one only tells that there is more."""
     shown = rows[: asked.limit]
@@ -97,7 +101,7 @@ def answer(
     return Answer(
         200,
         {
-            "items": [item(row).model_dump(mode="json") for row in shown],
+            "items": [item(row) for row in shown],
             "next_cursor": encode(list_id, *key(shown[-1])) if more else None,
         },
     )

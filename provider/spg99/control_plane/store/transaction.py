@@ -9,6 +9,7 @@ import dataclasses
 import select
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -51,18 +52,37 @@ class RuleViolation(Exception):
 
 def _row_factory(kind: type[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:
     """Rows as dataclasses; columns that this version does not know are left out, so old code runs on a newer schema."""
-    known = {field.name for field in dataclasses.fields(cast(Any, kind))}
 
     def factory(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Row]:
-        names = [column.name for column in cursor.description or ()]
-        kept = [(index, name) for index, name in enumerate(names) if name in known]
-
-        def make(values: Sequence[Any]) -> Row:
-            return kind(**{name: values[index] for index, name in kept})
-
-        return make
+        found = cursor.pgresult  # its names are bytes; `cursor.description` would make an object of every column
+        names = () if found is None else tuple(found.fname(index) or b"" for index in range(found.nfields))
+        return cast("Callable[[Sequence[Any]], Row]", _maker(cast(Any, kind), names))
 
     return factory
+
+
+@cache
+def _maker(kind: type[Row], columns: tuple[bytes, ...]) -> Callable[[Sequence[Any]], Row]:
+    """Makes a `kind` of the values of these columns. A row has dozens of fields and a page hundreds of rows, so the fields are
+    put into the instance at once: a frozen dataclass would set one after the other."""
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
+    kept = [(index, name) for index, name in enumerate(column.decode() for column in columns) if name in fields]
+    names = [name for _, name in kept]
+    missing = [name for name in fields.keys() - set(names) if fields[name].default is dataclasses.MISSING]
+    if missing:
+        raise TypeError(
+            f"{kind.__name__} needs the columns {', '.join(sorted(missing))}, which the query does not answer"
+        )
+    indexes = None if len(kept) == len(columns) else [index for index, _ in kept]
+
+    def make(values: Sequence[Any]) -> Row:
+        row = object.__new__(kind)
+        row.__dict__.update(
+            zip(names, values if indexes is None else [values[index] for index in indexes], strict=True)
+        )
+        return row
+
+    return make
 
 
 class Transaction:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from spg99.control_plane.records import declarations
-from spg99.control_plane.serving import answers, bodies, preconditions
+from spg99.control_plane.serving import answers, bodies, preconditions, rendering
 from spg99.control_plane.serving.answers import Answer
 from spg99.control_plane.serving.call import Call, Caller, is_name
 from spg99.control_plane.serving.idempotency import once
@@ -16,7 +16,7 @@ from spg99.control_plane.serving.openapi import changes, creates, documented
 from spg99.control_plane.store import Transaction
 from spg99.control_plane.tenants import passwords, rows, visible
 from spg99.control_plane.tenants.passwords import PasswordPair
-from spg99.control_plane.tenants.routes import resource
+from spg99.control_plane.tenants.routes import shown
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Conflict, NotFound
 from spg99.resources import CredentialsState, Permission, Secret, TenantCredentials, TenantCredentialsSpec, TenantState
@@ -168,25 +168,18 @@ async def _managed(tx: Transaction, call: Call, name: str) -> TenantRow:
 
 
 def _answer(call: Call, row: TenantRow) -> Answer:
-    shown = resource(call, row)
+    tenant = shown(call, row)
     managed = row.credentials_id is not None
-    return answers.of_model(
-        200,
-        CredentialsAnswer(
-            tenant=row.name,
-            rotation_trigger=row.rotation_trigger,
-            credentials_id=row.credentials_id,
-            tenant_id=row.tenant_id,
-            state=CredentialsState.MANAGED if managed else CredentialsState.UNMANAGED,
-            pg_user=row.pg_user,
-            password=shown.pg_password,
-            pg_password=shown.pg_password,
-            dsn_template=shown.dsn_template,
-            credential_version=row.credential_version,
-            rotated_at=row.rotated_at or row.created_at,
-        ),
-        etag=_etag(row),
-    )
+    values = {
+        **vars(row),
+        "tenant": row.name,
+        "state": CredentialsState.MANAGED if managed else CredentialsState.UNMANAGED,
+        "password": tenant["pg_password"],
+        "pg_password": tenant["pg_password"],
+        "dsn_template": tenant["dsn_template"],
+        "rotated_at": row.rotated_at or row.created_at,
+    }
+    return answers.of_object(200, rendering.as_json(CredentialsAnswer, values), etag=_etag(row))
 
 
 def _etag(row: TenantRow) -> str:

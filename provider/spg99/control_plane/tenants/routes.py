@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -67,7 +67,7 @@ async def list_all(
             only_tenant_id=call.only_tenant_id,
         )
     return pages.answer(
-        found, page, list_id, key=lambda row: (row.name, row.tenant_id), item=lambda row: resource(call, row)
+        found, page, list_id, key=lambda row: (row.name, row.tenant_id), item=lambda row: shown(call, row)
     ).response()
 
 
@@ -133,10 +133,10 @@ async def delete(
     return (await waits.asking(call, attempt, refusal)).response()
 
 
-def resource(call: Call, row: TenantRow) -> Tenant:
-    """The tenant as this key may see it."""
+def shown(call: Call, row: TenantRow) -> dict[str, Any]:
+    """A `Tenant` as this key may see it."""
     settings = call.plane.settings
-    return rows.as_resource(
+    return rows.as_json(
         row,
         password=visible.password(call, row),
         gateway_host=settings.gateway_host,
@@ -160,7 +160,7 @@ async def _delete_databases(
 
 
 def _answer(call: Call, row: TenantRow, status: int) -> Answer:
-    return answers.of_model(status, resource(call, row), etag=_etag(row))
+    return answers.of_object(status, shown(call, row), etag=_etag(row))
 
 
 def _etag(row: TenantRow) -> str:

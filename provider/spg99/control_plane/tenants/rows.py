@@ -5,11 +5,13 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from spg99.control_plane import identity
 from spg99.control_plane.records import audit, declarations, operations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.records.secret_box import SecretBox
+from spg99.control_plane.serving import rendering
 from spg99.control_plane.store import Store, Transaction, UniqueViolation, Window
 from spg99.control_plane.tenants import projects
 from spg99.control_plane.tenants.passwords import PasswordPair, dsn
@@ -203,22 +205,17 @@ def password_of(row: TenantRow, box: SecretBox) -> str:
     return box.decrypt(row.password_encrypted, row.tenant_id).decode()
 
 
-def as_resource(row: TenantRow, *, password: str | None, gateway_host: str, gateway_port: int) -> Tenant:
-    """The tenant as the API answers it; `password` None hides it everywhere."""
-    return Tenant.model_validate(
+def as_json(row: TenantRow, *, password: str | None, gateway_host: str, gateway_port: int) -> dict[str, Any]:
+    """A `Tenant` as the API answers it; `password` None hides it everywhere."""
+    return rendering.as_json(
+        Tenant,
         {
-            "name": row.name,
-            "project": row.project,
-            "tenant_id": row.tenant_id,
-            "pg_user": row.pg_user,
+            **vars(row),
             "pg_password": password,
             "dsn_template": dsn(
                 host=gateway_host, port=gateway_port, pg_user=row.pg_user, password=password, database=None
             ),
-            "state": row.state,
-            "created_at": row.created_at,
-            "updated_at": row.updated_at,
-        }
+        },
     )
 
 
