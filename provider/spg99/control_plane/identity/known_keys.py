@@ -1,7 +1,8 @@
 """API keys as this process has seen them within the last second: who has this token, how fast may they, when were they here.
 
 Here: remembering, so that a request needs no look into the catalogue to know its caller. Not here: what a key may do (serving/call.py).
-A change is told by a notification (`spg99_keys`) and, should that be lost, comes by itself after a second.
+A change is known at once in the process that made it, is told to the others by a notification (`spg99_keys`) and, should that be lost,
+comes by itself after a second.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class KnownKeys:
     def __init__(self, store: Store, clock: WatchedClock) -> None:
         self._store = store
         self._clock = clock
+        store.on_notice("spg99_keys", self.forget_all)
+        self._forgotten_at = time.monotonic()
         self._known: BoundedTable[str, KnownKey] = BoundedTable(KEYS_MAX)
         self._buckets: BoundedTable[str, Bucket] = BoundedTable(KEYS_MAX)
         self._were_right: BoundedTable[str, None] = BoundedTable(KEYS_MAX)
@@ -110,6 +113,7 @@ class KnownKeys:
     def forget_all(self) -> None:
         """Forgets what is remembered: a key or a policy has changed."""
         self._known.clear()
+        self._forgotten_at = time.monotonic()
 
     async def _read(self, token_sha256: str, address: str | None) -> KnownKey | None:
         if address is not None and token_sha256 not in self._were_right:
@@ -124,7 +128,9 @@ class KnownKeys:
                 return None  # not remembered: a flood of guesses must not push real keys out
             rate = await policies.value(tx, "api.requests_per_minute", org_id=row.org_id)
         self._were_right[token_sha256] = None
-        known = self._known[token_sha256] = KnownKey(row, int(rate), read_at)
+        known = KnownKey(row, int(rate), read_at)
+        if read_at > self._forgotten_at:  # else it may have been read before what was changed meanwhile
+            self._known[token_sha256] = known
         return known
 
     def _note_use(self, key_id: str, now: datetime) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import select
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -128,6 +129,11 @@ class Transaction:
         """Wakes listeners of `channel` when this transaction commits."""
         self._notices[channel, payload] = None
 
+    @property
+    def channels(self) -> set[str]:
+        """Those that are notified when this transaction commits."""
+        return {channel for channel, _ in self._notices}
+
     async def send_notices(self) -> None:
         """Hands all notices to the catalogue, in one statement, each once. `Store.transaction` does it before the commit."""
         if self._notices:
@@ -171,6 +177,15 @@ class Store:
             configure=_as_service,
             check=_still_open,
         )
+        self._hooks: dict[str, list[Callable[[], None]]] = defaultdict(list)
+
+    def on_notice(self, channel: str, hook: Callable[[], None]) -> None:
+        """Calls `hook` after the commit of each transaction of this process that notifies `channel`, before its caller goes on.
+
+        For what this process remembers of the catalogue: who has just changed it must not be answered from what was before.
+        Other processes hear of it by the notification, a moment later.
+        """
+        self._hooks[channel].append(hook)
 
     async def open(self) -> None:
         """Opens the pool. Raises Unavailable when the catalogue does not answer within 10 s."""
@@ -194,6 +209,9 @@ class Store:
                 transaction = Transaction(connection)
                 yield transaction
                 await transaction.send_notices()
+            for channel in transaction.channels:
+                for hook in self._hooks.get(channel, ()):
+                    hook()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise Unavailable("The catalogue cannot be reached right now. Retry in a moment.") from error
 
