@@ -107,7 +107,7 @@ def metric(house: House, name: str) -> float:
 @pytest.mark.parametrize("limit", [None, 128 * MB])
 def test_one_tenant_fills_up_and_everybody_else_goes_on(limit: int | None) -> None:
     # With a limit the disk has room for it beside what the house and the neighbour write meanwhile: the limit comes first.
-    with a_small_house(500 if limit is None else 800) as house:
+    with a_small_house(500 if limit is None else 1200) as house:
         house.create_database("greedy", "app", **({"storage_limit_bytes": limit} if limit else {}))
         neighbour = Neighbour(house)
         state, sentence = (

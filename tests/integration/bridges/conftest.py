@@ -17,6 +17,7 @@ from integration.native.plugin_driver import running as plugin_running
 def plane() -> Iterator[Plane]:
     with Plane().running() as plane:
         yield plane
+    assert not plane.undeclared, "what a bridge makes and changes, it declares"
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from spg99.declarer import HEADER
 from spg99.resources import NOUNS, Mark, Resource, marks_of
 
 API_KEY = "spg99_key_test_secret"
@@ -37,6 +38,8 @@ class Plane:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.log: list[tuple[str, str]] = []
         """Method and path of every request that arrived."""
+        self.undeclared: list[str] = []
+        """Method and path of every create and change that did not say which stack or state it is for."""
         self.posts = 0
         """Objects that were really made."""
         self.cut_answers = 0
@@ -175,6 +178,10 @@ class Plane:
         try:
             if headers.get("authorization") != f"Bearer {API_KEY}":
                 raise Refused(401, "Unauthorized", "The API key is wrong.")
+            is_question = "idempotency-replay-only" in headers or path.endswith("/acknowledged")
+            is_question |= headers.get("idempotency-key") == "by-hand"  # a test, not a bridge
+            if method in ("POST", "PATCH") and HEADER.lower() not in headers and not is_question:
+                self.undeclared.append(f"{method} {path}")
             if path.endswith("/idempotency-keys/acknowledged"):
                 self.acknowledged |= set(json.loads(body)["keys"])
                 return 204, None

@@ -75,7 +75,7 @@ class Creating:
                     generation += 1
                     continue
                 if "first" in conflict.details:
-                    if (mine := await self._mine_before_the_edit(noun, body, conflict)) is not None:
+                    if (mine := await self._mine_before_the_edit(noun, body, conflict, declarer)) is not None:
                         return mine, mine, True, key
                     generation += 1
                     continue
@@ -140,7 +140,9 @@ class Creating:
                 values=made,
             ) from problem
 
-    async def _mine_before_the_edit(self, noun: Noun, body: Values, conflict: Conflict) -> Values | None:
+    async def _mine_before_the_edit(
+        self, noun: Noun, body: Values, conflict: Conflict, declarer: Declarer | None
+    ) -> Values | None:
         """This declaration's own object, made before the program was edited and never recorded, brought to what it says
         now; None when that object is gone. Raises `conflict`, explained, when it cannot become what is wanted.
         """
@@ -159,7 +161,7 @@ class Creating:
                 request_id=conflict.request_id,
             ) from conflict
         if changed := patch(noun, changes):
-            return await self._client.update(noun, id_values_of(noun, noun.id_of(body)), changed)
+            return await self._client.update(noun, id_values_of(noun, noun.id_of(body)), changed, declarer=declarer)
         return now
 
     async def _wait_for_the_name(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 
 from spg99 import log
 from spg99.control_plane.serving import edge
@@ -220,17 +223,32 @@ async def test_slow_clients_hold_nobody_up(api: Any) -> None:
         writer.close()
 
 
+@contextlib.contextmanager
+def logged_as_in_production() -> Iterator[None]:
+    """The log is set up for the whole process: without an end, and without loggers that keep it, other tests' lines would go to
+    where this one's went."""
+    before, was_configured = structlog.get_config(), structlog.is_configured()
+    log.configure("control-plane", json=True)
+    structlog.configure(cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        if was_configured:
+            structlog.configure(**before)
+
+
 async def test_an_unexpected_failure_is_an_envelope_that_tells_nothing(
     api: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    log.configure("control-plane", json=True)
     from spg99.control_plane.tenants import rows as tenants
 
     async def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("secret internals")
 
     monkeypatch.setattr(tenants, "page", broken)
-    answer = await api.call("GET", "/tenants", headers={"X-Request-Id": "find-me"})
+    with logged_as_in_production():
+        answer = await api.call("GET", "/tenants", headers={"X-Request-Id": "find-me"})
     body = envelope(answer, 500, "Internal")
     assert "secret internals" not in json.dumps(body)
     logged = "".join(capfd.readouterr())
