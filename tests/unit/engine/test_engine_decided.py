@@ -263,25 +263,46 @@ def test_the_state_holds_only_what_was_decided(
         run = carry_out(folder, world, stack, program, fails_at, way)
         after = load_deployment(stack.read(), str).resources
         done = {(step.kind, step.urn) for step in run.result.steps if step.error is None}
-        check_protected(before, after, program, world)
-        check_marks(before, after, done)
+        check_protected(before, after, program, run, world)
+        check_marks(before, after, done, program)
         check_origin(before, after, run, objects)
-        check_refused(before, after, run)
+        check_refused(before, after, run, program)
         check_held(before, after, run, world)
         live = [r.urn for r in after if not r.delete]
         assert len(live) == len(set(live)), "two live ones with one name"
 
 
-def check_protected(before: list[Resource], after: list[Resource], program: dict[str, Any], world: World) -> None:
+def name_of(resource: Resource) -> str:
+    return resource.urn.rpartition("::")[2]
+
+
+def takers(name: str, before: list[Resource], program: dict[str, Any]) -> list[str]:
+    """Who may take the live entry `name`, in the program's order: its own declaration, or one with an alias to it that has no live
+    entry itself. The first does, unless it fails before."""
+    live = {name_of(r) for r in before if not r.delete}
+    return [n for n in sorted(program) if n == name or (program[n]["alias"] == name and n not in live)]
+
+
+def is_released(old: Resource, before: list[Resource], program: dict[str, Any], run: Run) -> bool:
+    """Whether the program, or where it says nothing the live entry of that name, lets go of what was protected."""
+    if old.delete:
+        says = program.get(name_of(old))
+        in_its_place = [r for r in before if r.urn == old.urn and not r.delete]
+        return not says["protect"] if says else bool(in_its_place) and not in_its_place[0].protect
+    who = takers(name_of(old), before, program)
+    failed = {failure.urn.rpartition("::")[2] for failure in run.result.failures}
+    if who and who[0] not in failed:
+        return not program[who[0]]["protect"]
+    return any(not program[name]["protect"] for name in who)
+
+
+def check_protected(
+    before: list[Resource], after: list[Resource], program: dict[str, Any], run: Run, world: World
+) -> None:
     """Whatever was protected and not released by this program has not been deleted, pending or not, and no other has its place;
     retained ones have not been deleted either."""
-    aliased = {props["alias"]: name for name, props in program.items() if props["alias"]}
     for old in before:
-        name = old.urn.rpartition("::")[2]
-        says = program.get(name) or program.get(aliased.get(name, ""))
-        in_its_place = [r for r in before if r.urn == old.urn and not r.delete]
-        was_released = says is None and old.delete and bool(in_its_place) and not in_its_place[0].protect
-        if old.protect and not was_released and (says is None or says["protect"]):
+        if old.protect and not is_released(old, before, program, run):
             assert old.id not in world.deleted, f"{old.urn} ({old.id}) was protected"
             assert [r for r in after if (r.id, r.delete) == (old.id, old.delete)], (
                 f"{old.urn} ({old.id}) lost its place"
@@ -293,9 +314,10 @@ def check_protected(before: list[Resource], after: list[Resource], program: dict
 def check_held(before: list[Resource], after: list[Resource], run: Run, world: World) -> None:
     """What the state still holds after the run was not deleted in it, whatever name it had before; nothing was deleted twice; and
     no object that one name held was taken in under another."""
+    unknown = {step.urn for step in run.result.steps if step.error is not None and "the provider ended" in step.error}
     for id_ in world.deleted:
         assert world.deleted.count(id_) == 1, f"{id_} was deleted twice"
-        still = [r for r in after if r.id == id_ and not (r.delete or r.pending_replacement)]
+        still = [r for r in after if r.id == id_ and not (r.delete or r.pending_replacement) and r.urn not in unknown]
         assert not still, f"{id_} was deleted, and {still[0].urn} holds it"
     for step in run.result.steps:
         if step.kind is Kind.IMPORT and step.error is None and step.new is not None:
@@ -303,12 +325,17 @@ def check_held(before: list[Resource], after: list[Resource], run: Run, world: W
             assert not others, f"{step.new.id} is held by {others}, and was imported as {step.urn}"
 
 
-def check_marks(before: list[Resource], after: list[Resource], done: set[tuple[Kind, str]]) -> None:
+def check_marks(
+    before: list[Resource], after: list[Resource], done: set[tuple[Kind, str]], program: dict[str, Any]
+) -> None:
     """What waits for its deletion did so before, or was replaced by a step that came to its end (or to a half-made one)."""
     waited = {(r.urn, r.id) for r in before if r.delete}
     for resource in after:
         if resource.delete and (resource.urn, resource.id) not in waited:
-            taken = [r for r in after if not r.delete and (r.urn == resource.urn or r.init_errors)]
+            aliased = {name for name, props in program.items() if props["alias"] == name_of(resource)}
+            taken = [
+                r for r in after if not r.delete and (r.urn == resource.urn or r.init_errors or name_of(r) in aliased)
+            ]
             assert {kind for kind, _ in done} & {Kind.REPLACE, Kind.IMPORT} or taken, resource
 
 
@@ -321,10 +348,14 @@ def check_origin(before: list[Resource], after: list[Resource], run: Run, object
             assert resource.id not in objects or resource.urn in imported, resource
 
 
-def check_refused(before: list[Resource], after: list[Resource], run: Run) -> None:
-    """Of a resource that a check, a comparison, a look or a rule refused, the state says what it said before, to the letter."""
+def check_refused(before: list[Resource], after: list[Resource], run: Run, program: dict[str, Any]) -> None:
+    """Of a resource that a check, a comparison, a look or a rule refused, the state says what it said before, to the letter; unless
+    another declaration took its entry over by an alias."""
     words = ("check is refused", "diff is refused", "read is refused", "protected", "would have to be replaced")
     for failure in run.result.failures:
+        name = failure.urn.rpartition("::")[2]
+        if any(other != name for other in takers(name, before, program)):
+            continue
         if (
             "the deletion of" in failure.message
         ):  # only what waits for its deletion was refused; the live one may have changed
