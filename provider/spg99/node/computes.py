@@ -22,6 +22,7 @@ from spg99.node.in_use import Use
 from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import TENANT_RULES_NAME, compute_settings
 from spg99.node.storage import Storage
+from spg99.node.storage_page import Footprint, measure
 from spg99.node.writer import Writer
 from spg99.postgres import Account, Binaries, Cluster, Exit, Running
 from spg99.postgres.cluster import StopMode
@@ -32,7 +33,6 @@ from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 
 BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""
-LOG_KEPT_BYTES_MAX = 8 << 20
 NOTICE_SECONDS = 0.2
 """How long a heartbeat waits for the watch of a process that is gone, before it tells the end by itself; and a stop for the end of
 one that does not answer."""
@@ -111,7 +111,24 @@ class Computes:
             backend_addr=str(self._folder.socket_dir(order.compute_id)),
             backend_port=BACKEND_PORT,
         )
-        writer.write_fence(timeline, record)
+        writer.write_begun(timeline, record)
+        # Two syncs, which take as long as half a start of PostgreSQL: beside it. Nobody hears of the compute before they are done.
+        fence = asyncio.create_task(asyncio.to_thread(writer.write_fence, timeline, record))
+        # So is the look at all its files, which nobody changes yet.
+        measured = asyncio.create_task(asyncio.to_thread(measure, timeline.data_dir))
+        try:
+            return await self._start(order, timeline, record, fence, measured)
+        finally:
+            await asyncio.gather(fence, measured, return_exceptions=True)
+
+    async def _start(
+        self,
+        order: ComputeStart,
+        timeline: TimelineFolder,
+        record: Writer,
+        fence: asyncio.Task[None],
+        measured: asyncio.Task[Footprint],
+    ) -> ComputeStarted:
         rules = access.hba_rules(database_name=order.database_name, pg_user=order.pg_user)
         write_file(timeline.hba_file, rules, mode=0o644, durable=False)
         settings = compute_settings(
@@ -129,11 +146,16 @@ class Computes:
             preload=preload,
             launcher=launcher(order.profile),
         )
-        # Beside the wake, not before it: the kernel takes some 10 ms to move a process into a control group.
-        compute.confining = asyncio.create_task(self._confine(compute, running.pid))
-        await self.storage.begin(timeline, order.profile, running.pid)
+        try:
+            await fence
+            await self.storage.begin(timeline, order.profile, running.pid, measured=await measured)
+        except BaseException:
+            await asyncio.shield(compute.cluster.stop("immediate"))  # nobody was let in
+            raise
         faults.point("compute.start.before_result")
         self._register(compute, running)
+        # Beside the wake, not before it: the kernel takes some 10 ms to move a process into a control group.
+        compute.confining = asyncio.create_task(self._confine(compute, running.pid))
         return _started(compute, running)
 
     async def stop(
@@ -352,20 +374,6 @@ class Computes:
         await self._release(compute)
         self._ended.pop(last.compute_id, None)
         writer.write_life(timeline, last.model_copy(update={"stopped": True}))
-
-
-def trim_log(timeline: TimelineFolder) -> None:
-    """Keeps the log bounded: past the limit it becomes `.1` and begins anew. PostgreSQL appends, so it goes on writing."""
-    try:
-        if timeline.log_file.stat().st_size <= LOG_KEPT_BYTES_MAX:
-            return
-        with timeline.log_file.open("rb+") as file:
-            older = timeline.log_file.with_suffix(".log.1")
-            older.touch(mode=0o600)  # what PostgreSQL says of an error may quote a tenant's values
-            older.write_bytes(file.read())
-            file.truncate(0)
-    except FileNotFoundError:
-        return
 
 
 async def _dies(compute: Compute, pid: int) -> bool:

@@ -1,7 +1,7 @@
 """Where a node keeps what on disk. Here: paths. Not here: what is in them.
 
     <data>/node/<name>/  identity.json  pg/  template/  extensions/
-                         timelines/<timeline_id>/  pgdata/  writer.json  life.json  pg_hba.conf  postgres.log
+                         timelines/<timeline_id>/  pgdata/  writer.json  begun.json  life.json  pg_hba.conf  postgres.log
     <data>/run/<id>/     sockets of one compute (elsewhere when the path is too long: postgres/socket_folder.py)
 
 Everything is root's (or ours) except pgdata/ and the socket folders, which belong to the account that runs PostgreSQL.
@@ -50,6 +50,11 @@ class TimelineFolder:
     def writer_file(self) -> Path:
         """Which compute wrote last, and its term: the fence."""
         return self.root / "writer.json"
+
+    @property
+    def begun_file(self) -> Path:
+        """The same of a compute that is being started, until the fence lasts."""
+        return self.root / "begun.json"
 
     @property
     def life_file(self) -> Path:

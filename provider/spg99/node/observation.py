@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from spg99.node.computes import Compute, Computes, trim_log
-from spg99.node.folder import NodeFolder
+from spg99.node.computes import Compute, Computes
+from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.in_use import SOCKET_TABLE, connections_in, connections_to
 from spg99.node.timelines import size_bytes
 from spg99.protocol.node import Heartbeat
 
 MEASURE_SECONDS = 60.0
 """A running database's files are measured this often, a sleeping one's once."""
+LOG_KEPT_BYTES_MAX = 8 << 20
 REPORT_ALL_SECONDS = 60.0
 """Sizes that have not changed are told this often: a node may hold a hundred thousand of them."""
 
@@ -92,3 +93,17 @@ class Observer:
         self._sizes.pop(timeline_id, None)
         self._reported.pop(timeline_id, None)
         self._measured_at.pop(timeline_id, None)
+
+
+def trim_log(timeline: TimelineFolder) -> None:
+    """Keeps the log bounded: past the limit it becomes `.1` and begins anew. PostgreSQL appends, so it goes on writing."""
+    try:
+        if timeline.log_file.stat().st_size <= LOG_KEPT_BYTES_MAX:
+            return
+        with timeline.log_file.open("rb+") as file:
+            older = timeline.log_file.with_suffix(".log.1")
+            older.touch(mode=0o600)  # what PostgreSQL says of an error may quote a tenant's values
+            older.write_bytes(file.read())
+            file.truncate(0)
+    except FileNotFoundError:
+        return

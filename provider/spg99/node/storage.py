@@ -131,15 +131,22 @@ class Storage:
         }
         return Preload(self._library, environment)
 
-    async def begin(self, timeline: TimelineFolder, size: Size, postmaster_pid: int) -> None:
-        """Holds a server that has started, or that a former agent has started: before clients are let in."""
+    async def begin(
+        self, timeline: TimelineFolder, size: Size, postmaster_pid: int, *, measured: Footprint | None = None
+    ) -> None:
+        """Holds a server that has started, or that a former agent has started: before clients are let in. `measured`: what
+        its files took before it was started."""
         page = StoragePage.open(timeline.storage_page_file)
         if page is None:  # a server of an agent that knew no limits: watched until its next start
             page = StoragePage.create(timeline.storage_page_file, self._account)
         held = _Held(
             timeline, page, postmaster_pid, self.bounds(size, page.configured_bytes), Footprint(0, 0, 0), self._now()
         )
-        await self._measure(held)
+        if measured is None:
+            await self._measure(held)
+        else:
+            page.measured(measured, grown=(0, 0, 0))  # the library counts what came since
+            held.used = page.footprint()
         self._held[timeline.timeline_id] = held
         self._deal_out()
 

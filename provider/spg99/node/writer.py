@@ -19,8 +19,9 @@ _LIFE = {"compute_id", "pid", "started_at", "stopped"}
 
 
 class Writer(BaseModel):
-    """The last compute of a timeline, in two files: the fence, written durably before the process is made (so no process
-    is ever without a record), and what became of it, which a power cut may take away with the process itself."""
+    """The last compute of a timeline, in three files. The fence lasts before anybody hears that the compute runs, so nothing that a
+    client wrote is without one. That it has begun is written before its process is made, so no process is ever without a
+    record; this file and what became of the writer may be taken away by a power cut, with the process itself."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -55,21 +56,40 @@ class Writer(BaseModel):
 
 def read(folder: TimelineFolder) -> Writer | None:
     """The record; None when the timeline never had a compute."""
+    begun = _begun(folder)
+    record: Writer | None
     try:
         record = Writer.model_validate_json(folder.writer_file.read_text())
     except FileNotFoundError:
-        return None
+        record = begun
     except ValidationError as error:
         # Without the last term nobody can tell a late order from a new one.
         raise Internal(
             f"The record of the last writer of {folder.timeline_id} ({folder.writer_file}) is damaged, so it cannot be started "
             "safely. Put the file back from a backup of the node; nothing else was changed."
         ) from error
+    if record is None:
+        return None
+    if begun is not None and begun.writer_term > record.writer_term:
+        record = begun
     with contextlib.suppress(OSError, ValueError):
         life = json.loads(folder.life_file.read_text())
         if isinstance(life, dict) and life.get("compute_id") == record.compute_id:
             return Writer.model_validate(record.model_dump() | life)
     return record
+
+
+def _begun(folder: TimelineFolder) -> Writer | None:
+    # Half of it, or nothing: a power cut took it before the fence lasted, and then no client was let in.
+    with contextlib.suppress(FileNotFoundError, ValidationError, UnicodeDecodeError):
+        return Writer.model_validate_json(folder.begun_file.read_text())
+    return None
+
+
+def write_begun(folder: TimelineFolder, record: Writer) -> None:
+    """From here on this compute is the writer, whatever happens to the agent."""
+    text = record.model_dump_json(exclude=_LIFE - {"compute_id"})
+    write_file(folder.begun_file, text, mode=0o600, durable=False)
 
 
 def write_fence(folder: TimelineFolder, record: Writer) -> None:

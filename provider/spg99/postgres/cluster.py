@@ -132,7 +132,8 @@ class Cluster:
         async with self._only_one():
             require_reachable(self.data_dir.parent, self.account)
             await self._clear_the_way(port)
-            await asyncio.to_thread(take_over, self.data_dir, self.account)
+            if self.account is not None and self.data_dir.lstat().st_uid != self.account.uid:
+                await asyncio.to_thread(take_over, self.data_dir, self.account)
             log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
             child = self._child = self._spawn(settings, port, environment or {}, preload, launcher)
             spans.mark("postgres.spawned")
@@ -279,12 +280,14 @@ class Cluster:
             process = preload.start_options(process)
         fixed = {"listen_addresses": "", "unix_socket_directories": _quoted(self.socket_dir), "port": str(port)}
         options = [word for name, value in {**settings, **fixed}.items() for word in ("-c", f"{name}={value}")]
+        command: list[str | Path] = [*launcher, self.binaries.program("postgres"), "-D", self.data_dir, *options]
+        command, as_account = (command, {}) if self.account is None else self.account.popen(command)
         with _append_only(self.log_file) as log:
             return subprocess.Popen(
-                [*launcher, self.binaries.program("postgres"), "-D", self.data_dir, *options],
+                command,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us; we stop it in order
-                **process,
+                **process, **as_account,
             )  # fmt: skip
 
     async def _serving(self, pid: int, child: subprocess.Popen[bytes] | None, timeout_seconds: float) -> Running:
@@ -317,9 +320,10 @@ class Cluster:
 
     async def _run(self, program: str, *arguments: str | Path, stdin: str = "") -> tuple[str, str]:
         def run() -> subprocess.CompletedProcess[str]:
+            account = self.account.popen_options() if self.account is not None else {}
             return subprocess.run(
                 [self.binaries.program(program), *arguments], input=stdin, capture_output=True, text=True, check=False,
-                timeout=START_SECONDS, **self._process_options(),
+                timeout=START_SECONDS, **self._process_options(), **account,
             )  # fmt: skip
 
         done = await asyncio.to_thread(run)
@@ -331,8 +335,7 @@ class Cluster:
     def _process_options(self) -> dict[str, Any]:
         # Nothing of our environment goes along: it may hold keys, and PG* variables would change what runs.
         environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()}
-        account = self.account.popen_options() if self.account is not None else {}
-        return {"env": environment, "cwd": "/", "umask": 0o077, **account}
+        return {"env": environment, "cwd": "/", "umask": 0o077}
 
 
 def _quoted(folder: Path) -> str:

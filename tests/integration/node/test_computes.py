@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -263,4 +264,21 @@ async def test_the_record_is_there_before_the_process(node: Node) -> None:
     record = writer.read(folder)
     assert record is not None and (record.writer_term, record.pid) == (3, None)
     (folder.root / "PG_VERSION").rename(folder.data_dir / "PG_VERSION")
+    assert (await node.do("compute.start", order)).succeeded, "the same order may be tried again"
+
+
+async def test_a_fence_that_cannot_be_written_lets_nobody_in(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeline = await node.create()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(writer, "write_fence", refuse)
+        order = node.start_order(timeline, term=3)
+        result = await node.do("compute.start", order)
+    assert not result.succeeded and "full" in (result.error or "")
+    assert node.computes.seen({}) == [] and not files_of(node.folder.run_dir)
+    data_dir = str(node.folder.timeline(timeline.timeline_id).data_dir)
+    assert [p for p in psutil.process_iter(["cmdline"]) if data_dir in (p.info["cmdline"] or [])] == []
     assert (await node.do("compute.start", order)).succeeded, "the same order may be tried again"

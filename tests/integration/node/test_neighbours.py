@@ -18,8 +18,8 @@ import pytest
 from integration.node.conftest import Node
 from integration.node.limits import MB, Tenant, held
 from kit.waits import until
-from spg99.node.computes import trim_log
 from spg99.node.confinement import NICE, OOM_SERVER, OOM_SESSION, memory_bounds
+from spg99.node.observation import trim_log
 from spg99.node.storage import LIBRARY, LOG_GROWN_BYTES_MAX
 from spg99.resources import Size
 

@@ -53,6 +53,20 @@ def test_the_fence(last: Writer | None, compute_id: str, term: int, admitted: bo
             admit(last, order(compute_id, term))
 
 
+def test_a_start_that_has_begun_is_the_last_writer_until_its_fence_lasts(tmp_path: Path) -> None:
+    folder, begun = TimelineFolder(tmp_path), WRITER.model_copy(update={"compute_id": "cmp_2", "writer_term": 6})
+    writer.write_begun(folder, WRITER)
+    assert writer.read(folder) == WRITER, "the first start of a timeline"
+    writer.write_fence(folder, WRITER)
+    writer.write_begun(folder, begun)
+    assert writer.read(folder) == begun
+    folder.begun_file.write_bytes(folder.begun_file.read_bytes()[:40])
+    assert writer.read(folder) == WRITER, "a power cut took it: nobody was let in"
+    writer.write_begun(folder, WRITER)
+    writer.write_fence(folder, begun)
+    assert writer.read(folder) == begun, "one of an older start says nothing"
+
+
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     folder = TimelineFolder(tmp_path)
     assert writer.read(folder) is None
