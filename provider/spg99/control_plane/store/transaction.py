@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import select
+import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -91,7 +92,8 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
-        self._notices: dict[tuple[str, str], None] = {}
+        self.notices: dict[tuple[str, str], None] = {}
+        self._after_commit: list[Callable[[], None]] = []
 
     async def many(self, kind: type[Row], query: str, /, **values: Any) -> list[Row]:
         """All rows of the named query, each a `kind` (a dataclass)."""
@@ -127,17 +129,21 @@ class Transaction:
 
     async def notify(self, channel: str, payload: str = "") -> None:
         """Wakes listeners of `channel` when this transaction commits."""
-        self._notices[channel, payload] = None
+        self.notices[channel, payload] = None
 
-    @property
-    def channels(self) -> set[str]:
-        """Those that are notified when this transaction commits."""
-        return {channel for channel, _ in self._notices}
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Calls this once the transaction is committed for certain; never when it is not, or nobody can tell."""
+        self._after_commit.append(call)
+
+    def committed(self) -> None:
+        """It is. For `Store.transaction` alone."""
+        for call in self._after_commit:
+            call()
 
     async def send_notices(self) -> None:
         """Hands all notices to the catalogue, in one statement, each once. `Store.transaction` does it before the commit."""
-        if self._notices:
-            channels, payloads = zip(*self._notices, strict=True)
+        if self.notices:
+            channels, payloads = zip(*self.notices, strict=True)
             async with self._connection.cursor() as cursor:
                 await cursor.execute(
                     "select pg_notify(channel, payload) from unnest(%s::text[], %s::text[]) n(channel, payload)",
@@ -167,6 +173,10 @@ class Store:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self._url = url
+        self.listener: Callable[[str, str], None] | None = None
+        """Hears at once of what this process notifies; who has set it gets none of that from `notifications`."""
+        self._passed_on: dict[int, weakref.ref[AsyncConnection[Any]]] = {}
+        """Connections whose notices are told to `listener`, by the pid that notifications name."""
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             url,
             min_size=2,
@@ -204,16 +214,44 @@ class Store:
 
         Raises Unavailable when the catalogue is away or ends the connection.
         """
+        transaction: Transaction | None = None
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                transaction = Transaction(connection)
-                yield transaction
-                await transaction.send_notices()
-            for channel in transaction.channels:
-                for hook in self._hooks.get(channel, ()):
-                    hook()
+            async with self._pool.connection() as connection:
+                try:
+                    async with connection.transaction():
+                        transaction = Transaction(connection)
+                        yield transaction
+                        await transaction.send_notices()
+                finally:
+                    self._pass_on(transaction, connection)
+                transaction.committed()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise Unavailable("The catalogue cannot be reached right now. Retry in a moment.") from error
+
+    def _pass_on(self, transaction: Transaction | None, connection: AsyncConnection[Any]) -> None:
+        # A round through the catalogue and back takes a millisecond or two, and a wake has several. Told of a transaction that
+        # was rolled back, or that nobody knows of, too: a notice says "read again", never what is there.
+        if transaction is None or not transaction.notices:
+            return
+        for channel in {channel for channel, _ in transaction.notices}:
+            for hook in self._hooks.get(channel, ()):
+                hook()
+        if self.listener is None:
+            return
+        if not connection.closed:
+            self._passed_on[connection.info.backend_pid] = weakref.ref(connection)
+        for channel, payload in transaction.notices:
+            self.listener(channel, payload)
+
+    def _was_passed_on(self, pid: int) -> bool:
+        reference = self._passed_on.get(pid)
+        if reference is None:
+            return False
+        connection = reference()
+        if connection is None or connection.closed:  # by now the pid may be that of somebody else's
+            del self._passed_on[pid]
+            return False
+        return True
 
     async def notifications(self, *channels: str) -> AsyncIterator[tuple[str, str]]:
         """Endless (channel, payload) pairs on a connection of its own. Yields ("", "") once listening.
@@ -227,7 +265,8 @@ class Store:
                     await connection.execute(cast(Query, f'listen "{channel}"'))
                 yield "", ""
                 async for notification in connection.notifies():
-                    yield notification.channel, notification.payload
+                    if not self._was_passed_on(notification.pid):
+                        yield notification.channel, notification.payload
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("The connection to the catalogue was lost.") from error
 

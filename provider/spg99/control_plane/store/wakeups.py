@@ -1,4 +1,5 @@
-"""Wake-ups: one LISTEN connection per process, fanned out to everybody who waits. Here: waking. Not here: what to look at.
+"""Wake-ups: one LISTEN connection per process, fanned out to everybody who waits; what this process notifies is told here at once
+(`Store.listener`). Here: waking. Not here: what to look at.
 
 A wake-up says "read again", never what is there: whoever is woken reads the rows. So a lost connection loses nothing:
 after it is back everybody is woken once.
@@ -44,6 +45,7 @@ class Wakeups:
         self._store = store
         self._channels = channels
         self._waiting: dict[Topic, set[Wakeup]] = {}
+        store.listener = self.wake
         self.listening = asyncio.Event()
         """Set while the connection stands."""
         self.on_listening: Callable[[], None] = lambda: None
@@ -56,17 +58,25 @@ class Wakeups:
         """Is woken for these topics while the block runs."""
         wakeup = Wakeup()
         for topic in topics:
-            self._waiting.setdefault(topic, set()).add(wakeup)
-        if self.closing:
-            wakeup.wake()
+            self.begin(topic, wakeup)
         try:
             yield wakeup
         finally:
             for topic in topics:
-                waiting = self._waiting[topic]
-                waiting.discard(wakeup)
-                if not waiting:
-                    del self._waiting[topic]
+                self.end(topic, wakeup)
+
+    def begin(self, topic: Topic, wakeup: Wakeup) -> None:
+        """From here on this one is woken for the topic."""
+        self._waiting.setdefault(topic, set()).add(wakeup)
+        if self.closing:
+            wakeup.wake()
+
+    def end(self, topic: Topic, wakeup: Wakeup) -> None:
+        """It no longer is; it need not have been."""
+        if (waiting := self._waiting.get(topic)) is not None:
+            waiting.discard(wakeup)
+            if not waiting:
+                del self._waiting[topic]
 
     @property
     def waiting(self) -> int:
@@ -76,7 +86,7 @@ class Wakeups:
     def wake(self, channel: str, payload: str) -> None:
         """Wakes who waits for this payload of the channel, or for any."""
         for topic in ((channel, payload), (channel, None)):
-            for wakeup in self._waiting.get(topic, ()):
+            for wakeup in tuple(self._waiting.get(topic, ())):
                 wakeup.wake(payload)
 
     def wake_all(self) -> None:
