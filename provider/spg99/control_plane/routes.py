@@ -40,7 +40,12 @@ def install_internal(app: FastAPI, life: Lifecycle) -> None:
     identities = Identities(life.store)
     app.include_router(
         fleet_internal.router(
-            life.store, life.clock, life.wakeups, identities, silence_is_known=life.reconciler.knows_silence
+            life.store,
+            life.clock,
+            life.wakeups,
+            identities,
+            life.polls,
+            silence_is_known=life.reconciler.knows_silence,
         )
     )
     app.include_router(tenants_internal.router(life.store, identities))

@@ -7,6 +7,7 @@ transaction (reconcile.py). Every function takes the locked row and answers the 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spg99 import faults
@@ -17,11 +18,12 @@ from spg99.control_plane.databases.apply import apply, end_compute
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.databases.view import DatabaseView
-from spg99.control_plane.records import audit, operations, policies
+from spg99.control_plane.records import audit, operations
 from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, Conflict
-from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, TimelineCreate, TimelineDelete
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, Order, TimelineCreate, TimelineDelete
 from spg99.resources import DatabaseState as State
 from spg99.resources import Size
 
@@ -29,20 +31,28 @@ ASKED_AGAIN_AFTER = timedelta(seconds=15)
 """A compute that was found in use counts as wanted for this long, so that a short idle timeout does not ask it all the time."""
 
 
+@dataclass(frozen=True)
+class Means:
+    """What deeds go through beside the transaction."""
+
+    polls: fleet.Polls
+    policies: PolicyCache
+
+
 async def carry_out(
-    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.Action, now: datetime
+    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.Action, now: datetime, means: Means
 ) -> DatabaseRow | None:
     """Carries out one action; answers the row afterwards, None when it is gone."""
     match action:
         case a.CreateTimeline():
-            return await _create_timeline(tx, row, action, now)
+            return await _create_timeline(tx, row, action, now, means)
         case a.MarkCreated():
             await storage.mark_timeline(tx, row.timeline_id, "present")
             row = await apply(tx, row, action.event)
             faults.point("create.created")
             return row
         case a.StartCompute():
-            return await _start_compute(tx, row, view, action, now)
+            return await _start_compute(tx, row, view, action, now, means)
         case a.MarkReady():
             return await _mark_ready(tx, row, view, action, now)
         case a.MarkIdle():
@@ -50,7 +60,7 @@ async def carry_out(
         case a.MarkUsed():
             return await apply(tx, row, action.event)
         case a.StopCompute():
-            return await _stop_compute(tx, row, view, action, now)
+            return await _stop_compute(tx, row, view, action, now, means)
         case a.MarkInUse():
             return await _mark_in_use(tx, row, view, action, now)
         case a.MarkStopped():
@@ -67,22 +77,24 @@ async def carry_out(
         case a.GiveUp():
             return await apply(tx, row, action.event)
         case a.DeleteTimeline():
-            return await _delete_timeline(tx, row, view, now)
+            return await _delete_timeline(tx, row, view, now, means)
         case a.Remove():
             await _remove(tx, row)
             return None
 
 
-async def _create_timeline(tx: Transaction, row: DatabaseRow, action: a.CreateTimeline, now: datetime) -> DatabaseRow:
+async def _create_timeline(
+    tx: Transaction, row: DatabaseRow, action: a.CreateTimeline, now: datetime, means: Means
+) -> DatabaseRow:
     await storage.place_timeline(tx, row.timeline_id, action.node_id)
     order = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name, pg_user=row.pg_user)
-    await fleet.enqueue_task(tx, order, node_id=action.node_id, db_id=row.db_id, now=now)
+    await _order(tx, means, order, node_id=action.node_id, db_id=row.db_id, now=now)
     faults.point("create.ordered")
     return row if action.event is None else await apply(tx, row, action.event)
 
 
 async def _start_compute(
-    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StartCompute, now: datetime
+    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StartCompute, now: datetime, means: Means
 ) -> DatabaseRow:
     node_id = view.timeline.node_id
     assert node_id is not None, "a timeline that is present lies on a node"
@@ -105,13 +117,13 @@ async def _start_compute(
         database_name=row.name,
         pg_user=row.pg_user,
         storage_limit_bytes=await storage_limits.limit_bytes(
-            lambda key, org_id: policies.value(tx, key, org_id=org_id),
+            lambda key, org_id: means.policies.value(tx, key, org_id=org_id),
             own=row.storage_limit_bytes,
             size=row.size,
             org_id=row.org_id,
         ),
     )
-    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
+    await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
     row = await apply(
         tx, row, action.event, compute_id=compute_id, writer_term=writer_term, attempt_count=action.attempt_count
     )
@@ -142,7 +154,7 @@ async def _mark_ready(
 
 
 async def _stop_compute(
-    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StopCompute, now: datetime
+    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StopCompute, now: datetime, means: Means
 ) -> DatabaseRow:
     compute, node_id = view.compute, view.timeline.node_id
     assert compute is not None and node_id is not None, "there is something to stop"
@@ -153,7 +165,7 @@ async def _stop_compute(
         mode=action.mode,
         only_if_unused=action.event is not None,
     )
-    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=row.db_id, compute_id=compute.compute_id, now=now)
+    await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute.compute_id, now=now)
     # While it is being deleted every order that goes out clears the failure before, see deletion.py.
     row = dataclasses.replace(row, retry_at=None) if action.event is None else await apply(tx, row, action.event)
     faults.point("sleep.ordered")
@@ -187,12 +199,14 @@ async def _fail(tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a
     )
 
 
-async def _delete_timeline(tx: Transaction, row: DatabaseRow, view: DatabaseView, now: datetime) -> DatabaseRow:
+async def _delete_timeline(
+    tx: Transaction, row: DatabaseRow, view: DatabaseView, now: datetime, means: Means
+) -> DatabaseRow:
     node_id = view.timeline.node_id
     assert node_id is not None, "there is something to delete"
     await storage.mark_timeline(tx, row.timeline_id, "deleting")
     order = TimelineDelete(timeline_id=row.timeline_id)
-    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=row.db_id, now=now)
+    await _order(tx, means, order, node_id=node_id, db_id=row.db_id, now=now)
     faults.point("delete.ordered")
     return dataclasses.replace(row, retry_at=None)
 
@@ -209,3 +223,17 @@ async def _remove(tx: Transaction, row: DatabaseRow) -> None:
     # Its tenant may have waited for this.
     await tx.notify("spg99_tenant", row.tenant_id)
     faults.point("delete.removed")
+
+
+async def _order(
+    tx: Transaction,
+    means: Means,
+    order: Order,
+    *,
+    node_id: str,
+    db_id: str,
+    now: datetime,
+    compute_id: str | None = None,
+) -> None:
+    poll = await means.polls.waiting(node_id)
+    await fleet.enqueue_task(tx, order, node_id=node_id, db_id=db_id, compute_id=compute_id, now=now, poll=poll)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import computes
+from spg99.control_plane.databases.carry_out import Means
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.reports import Reports
 from spg99.control_plane.databases.wake import Waker
@@ -38,9 +39,11 @@ class Lifecycle:
         self.clock = clock
         self.wakeups = wakeups
         policies = PolicyCache()
-        self.reconciler = Reconciler(store, clock, settings, wakeups, on_failure=on_failure)
+        self.polls = fleet.Polls(store, clock, wakeups)
+        means = Means(self.polls, policies)
+        self.reconciler = Reconciler(store, clock, settings, wakeups, means, on_failure=on_failure)
         self.waker = Waker(self.reconciler, policies)
-        self.reports = Reports(self.reconciler, policies)
+        self.reports = Reports(self.reconciler, self.waker, policies)
 
     async def delete_old(self) -> None:
         """Deletes records nobody asks for any more, a little at a time."""

@@ -17,7 +17,7 @@ from spg99 import faults, log
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import fleet
 from spg99.control_plane.databases import leases, rows, schedule
-from spg99.control_plane.databases.carry_out import carry_out
+from spg99.control_plane.databases.carry_out import Means, carry_out
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.observe import view_of
 from spg99.control_plane.databases.rows import DatabaseRow
@@ -51,12 +51,14 @@ class Reconciler:
         clock: WatchedClock,
         settings: ControlPlaneSettings,
         wakeups: Wakeups,
+        means: Means,
         *,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.clock = clock
         self.wakeups = wakeups
+        self._means = means
         self._tick_seconds = settings.tick_seconds
         self._on_failure = on_failure
         self._hears = False
@@ -86,7 +88,7 @@ class Reconciler:
             if decision.action is None:
                 break
             _log.info("step", db_id=row.db_id, state=row.state, action=type(decision.action).__name__, why=decision.why)
-            after = await carry_out(tx, row, view, decision.action, now)
+            after = await carry_out(tx, row, view, decision.action, now, self._means)
             if after is None:
                 faults.point("reconcile.before_commit")
                 return None

@@ -10,6 +10,7 @@ from spg99.control_plane.databases import computes, leases, rows, schedule, stor
 from spg99.control_plane.databases.apply import end_compute
 from spg99.control_plane.databases.computes import ComputeRow
 from spg99.control_plane.databases.reconcile import Reconciler
+from spg99.control_plane.databases.wake import Waker
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.errors import Forbidden, NotFound
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
@@ -25,8 +26,9 @@ _log = log.get("databases")
 class Reports:
     """Takes reports in."""
 
-    def __init__(self, reconciler: Reconciler, policies: PolicyCache) -> None:
+    def __init__(self, reconciler: Reconciler, waker: Waker, policies: PolicyCache) -> None:
         self._reconciler = reconciler
+        self._waker = waker
         self._store = reconciler.store
         self._clock = reconciler.clock
         self._policies = policies
@@ -57,8 +59,8 @@ class Reports:
                 return
             if not result.succeeded:
                 _log.warning("a task failed", task_id=task_id, kind=task.kind, db_id=task.db_id, reason=result.error)
-            if row is not None:
-                await self._reconciler.settle(tx, row)
+            if row is not None and (row := await self._reconciler.settle(tx, row)) is not None:
+                await self._waker.hand_over(tx, row)
             faults.point("task_result.before_commit")
         spans.mark("wake.ready")
 

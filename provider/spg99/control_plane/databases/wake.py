@@ -1,14 +1,15 @@
 """A client wants a database: takes the Gateway's lease and has it running, however long that takes.
 
 Here: one connect from first reading to Checkout. Not here: starting (the reconciler's `settle`, called in the same transaction),
-routing (gateway/). Whoever waits is woken by the notification of a change of state; nobody polls.
+routing (gateway/). Whoever waits here is answered by the transaction that finds the database ready, or woken by the notification
+of a change of state; nobody polls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -20,7 +21,7 @@ from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
-from spg99.processes import SingleFlight
+from spg99.processes import SingleFlight, Wakeup
 from spg99.protocol.gateway import CONNECT_SECONDS_MAX, Checkout, ConnectRequest
 from spg99.protocol.node import is_silent
 from spg99.resources import DatabaseState as State
@@ -41,6 +42,19 @@ class _Status:
     checkout: Checkout | None = None
 
 
+@dataclass(eq=False)
+class _Waiting:
+    """A Gateway's connect that waits for a database."""
+
+    gateway_id: str
+    wakeup: Wakeup = field(default_factory=Wakeup)
+    db_id: str | None = None
+    """Set once it is woken by what happens to the database."""
+    checkout: Checkout | None = None
+    """Set by `hand_over`."""
+    has_left: bool = False
+
+
 class Waker:
     """Answers connects."""
 
@@ -49,6 +63,10 @@ class Waker:
         self._policies = policies
         # A reading that has begun may not see the change that woke one who comes now.
         self._flights: SingleFlight[_Key, _Status] = SingleFlight(joins_under_way=False)
+        self._joined: dict[_Key, list[_Waiting]] = {}
+        """Who shares the next reading."""
+        self._waiting: dict[str, set[_Waiting]] = {}
+        """By db_id."""
 
     async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
         """Where the database's writer is, once it runs.
@@ -58,42 +76,90 @@ class Waker:
         meanwhile or the time is over.
         """
         spans.mark("wake.asked")
-        wakeups = self._reconciler.wakeups
+        waiting = _Waiting(gateway_id)
+        try:
+            return await self._connect(request, waiting)
+        finally:
+            self._leave(waiting)
+
+    async def _connect(self, request: ConnectRequest, waiting: _Waiting) -> Checkout:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + min(max(request.wait_seconds, 0.0), CONNECT_SECONDS_MAX)
-        status = await self._status(gateway_id, request, ends_at - loop.time())
+        status = await self._status(request, waiting, ends_at - loop.time())
         if status.checkout is not None:
             return status.checkout
         spans.mark("wake.ordered")
         attempt_count = status.attempt_count_before
-        with wakeups.waiter(("spg99_database", status.db_id)) as wakeup:
-            while True:
-                wakeup.clear()
-                status = await self._status(gateway_id, request, ends_at - loop.time(), attempt_count)
-                if status.checkout is not None:
-                    spans.mark("wake.checked_out")
-                    return status.checkout.model_copy(update={"woke": True})
-                # A failure from before we came is not ours: an attempt for us is under way or soon will be.
-                if status.state is State.ERROR and status.attempt_count > attempt_count:
-                    raise CannotWake(status.reason, details={"db_id": status.db_id})
-                if wakeups.closing:
-                    raise Unavailable("The Control Plane is shutting down. Retry in a moment.")
-                if not await wakeup.wait_for(ends_at - loop.time()):
-                    raise CannotWake(await self._why_not(status), details={"db_id": status.db_id})
+        while True:
+            # A failure from before we came is not ours: an attempt for us is under way or soon will be.
+            if status.state is State.ERROR and status.attempt_count > attempt_count:
+                raise CannotWake(status.reason, details={"db_id": status.db_id})
+            if self._reconciler.wakeups.closing:
+                raise Unavailable("The Control Plane is shutting down. Retry in a moment.")
+            if not await waiting.wakeup.wait_for(ends_at - loop.time()):
+                raise CannotWake(await self._why_not(status), details={"db_id": status.db_id})
+            waiting.wakeup.clear()
+            if waiting.checkout is None:
+                status = await self._status(request, waiting, ends_at - loop.time(), attempt_count)
+            if (checkout := waiting.checkout or status.checkout) is not None:
+                spans.mark("wake.checked_out")
+                return checkout.model_copy(update={"woke": True})
+
+    async def hand_over(self, tx: Transaction, row: DatabaseRow) -> None:
+        """Takes the leases of all who wait here for a database that may just have become ready, and answers them with the
+        commit: nobody needs to find out by a reading of its own. Who waits elsewhere is notified, as ever."""
+        waiting = self._waiting.get(row.db_id, ())
+        if not _is_open(row):
+            return
+        for gateway_id in {one.gateway_id for one in waiting}:
+            checkout = await self._check_out(tx, row, gateway_id, self._reconciler.clock.now())
+            if checkout is not None:
+                tx.after_commit(partial(self._answer, row.db_id, gateway_id, checkout))
+
+    def _answer(self, db_id: str, gateway_id: str, checkout: Checkout) -> None:
+        for one in self._waiting.get(db_id, ()):
+            if one.gateway_id == gateway_id:
+                one.checkout = checkout
+                one.wakeup.wake()
+
+    def _begin_waiting(self, waiting: _Waiting, db_id: str) -> None:
+        if waiting.has_left or waiting.db_id == db_id:
+            return
+        self._leave(waiting)  # the name stood for another database before
+        waiting.has_left, waiting.db_id = False, db_id
+        self._waiting.setdefault(db_id, set()).add(waiting)
+        self._reconciler.wakeups.begin(("spg99_database", db_id), waiting.wakeup)
+
+    def _leave(self, waiting: _Waiting) -> None:
+        waiting.has_left = True
+        if (db_id := waiting.db_id) is None:
+            return
+        self._reconciler.wakeups.end(("spg99_database", db_id), waiting.wakeup)
+        self._waiting[db_id].discard(waiting)
+        if not self._waiting[db_id]:
+            del self._waiting[db_id]
+        waiting.db_id = None
 
     async def _status(
-        self, gateway_id: str, request: ConnectRequest, seconds_left: float, attempt_count: int | None = None
+        self, request: ConnectRequest, waiting: _Waiting, seconds_left: float, attempt_count: int | None = None
     ) -> _Status:
         """The status, read together with all who came for the same database while the reading before was under way.
 
         `attempt_count` is what one who waits found when it came: after a later failure it wants no further attempt.
         """
-        key = (gateway_id, request.tenant_id, request.database, attempt_count)
+        key = (waiting.gateway_id, request.tenant_id, request.database, attempt_count)
+        self._joined.setdefault(key, []).append(waiting)
         return await self._flights.call(key, partial(self._status_for_all, key, seconds_left))
 
     async def _status_for_all(self, key: _Key, seconds_left: float) -> _Status:
+        joined = self._joined.pop(key, [])
         async with self._reconciler.store.transaction() as tx:
             status = await self._status_once(tx, key, seconds_left)
+            if status.checkout is None:
+                # While the row is locked, so that no change is missed; what this transaction itself changes is known.
+                for waiting in joined:
+                    self._begin_waiting(waiting, status.db_id)
+                    tx.after_commit(lambda waiting=waiting: waiting.wakeup.clear())  # type: ignore[misc]
             faults.point("wake.before_commit")
         return status
 
@@ -103,7 +169,7 @@ class Waker:
         row = await rows.lock_of_name(tx, tenant_id, name)
         if row is None:
             raise NotFound(f'database "{name}" does not exist')
-        if row.state in (State.READY, State.IDLE) and not row.freeze_new_checkouts:
+        if _is_open(row):
             checkout = await self._check_out(tx, row, gateway_id, now)
             if checkout is not None:
                 return _Status(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
@@ -165,6 +231,10 @@ class Waker:
         if status.reason:
             return status.reason
         return f"The database is still in state '{status.state}'. Retry in a moment."
+
+
+def _is_open(row: DatabaseRow) -> bool:
+    return row.state in (State.READY, State.IDLE) and not row.freeze_new_checkouts
 
 
 _STARTED = frozenset({State.BOOTING, State.READY, State.IDLE})

@@ -9,6 +9,7 @@ from spg99.control_plane.fleet.nodes import find as find_node
 from spg99.control_plane.fleet.nodes import note_seen as note_node_seen
 from spg99.control_plane.fleet.nodes import retime as retime_nodes
 from spg99.control_plane.fleet.nodes import with_room as nodes_with_room
+from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.fleet.tasks import cancel as cancel_task
 from spg99.control_plane.fleet.tasks import enqueue as enqueue_task
@@ -22,6 +23,7 @@ __all__ = [
     "GatewayRow",
     "Identities",
     "NodeRow",
+    "Polls",
     "TaskRow",
     "cancel_task",
     "enqueue_task",

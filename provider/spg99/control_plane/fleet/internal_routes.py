@@ -26,12 +26,17 @@ from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 
 def router(
-    store: Store, clock: WatchedClock, wakeups: Wakeups, identities: Identities, *, silence_is_known: Callable[[], bool]
+    store: Store,
+    clock: WatchedClock,
+    wakeups: Wakeups,
+    identities: Identities,
+    polls: Polls,
+    *,
+    silence_is_known: Callable[[], bool],
 ) -> APIRouter:
     """The fleet's routes for agents and Gateways. `silence_is_known` answers whether a node that was not heard of is silent, or
     we were away ourselves."""
     routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
-    polls = Polls(store, clock, wakeups)
 
     @routes.post("/nodes/enroll")
     async def enroll_node(enrolment: Enrolment) -> Identity:

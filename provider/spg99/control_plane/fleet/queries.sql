@@ -62,9 +62,14 @@ returning gateway_id;
 update gateways set last_seen_at = %(now)s where gateway_id = %(gateway_id)s;
 
 -- insert_task
-insert into node_tasks (node_id, kind, payload, db_id, compute_id, request_id, expires_at)
-values (%(node_id)s, %(kind)s, %(payload)s, %(db_id)s, %(compute_id)s, %(request_id)s, %(expires_at)s)
-returning task_id;
+-- With `leased_until` it is given to the agent with this, in one transaction: it waits for orders in this process.
+insert into node_tasks (node_id, kind, payload, db_id, compute_id, request_id, expires_at, status, attempt, dispatched_at, leased_until)
+values (%(node_id)s, %(kind)s, %(payload)s, %(db_id)s, %(compute_id)s, %(request_id)s,
+        greatest(%(expires_at)s, %(leased_until)s::timestamptz),
+        case when %(leased_until)s::timestamptz is null then 'queued' else 'dispatched' end,
+        case when %(leased_until)s::timestamptz is null then 0 else 1 end,
+        case when %(leased_until)s::timestamptz is not null then clock_timestamp() end, %(leased_until)s)
+returning *;
 
 -- lease_tasks
 -- Gives open tasks of a node to its agent for a while, oldest first, in one statement: two agents with one identity (or
@@ -86,9 +91,10 @@ update node_tasks t
 returning t.*;
 
 -- renew_tasks
--- The agent is still at it.
+-- The agent is still at it. One that was renewed just now is left alone: a write costs a sync, in the middle of a wake.
 update node_tasks set leased_until = %(leased_until)s
- where node_id = %(node_id)s and status = 'dispatched' and task_id = any(%(held_task_ids)s::bigint[]);
+ where node_id = %(node_id)s and status = 'dispatched' and task_id = any(%(held_task_ids)s::bigint[])
+   and leased_until < %(renewed_before)s;
 
 -- find_task
 select * from node_tasks where task_id = %(task_id)s;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from spg99 import log
 from spg99.control_plane.store import Transaction
@@ -12,7 +13,8 @@ from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import TASKS, Order, declaration_of
 
 LEASED_FOR = timedelta(seconds=60)
-"""How long an agent may be silent about a task before it comes again."""
+"""How long an agent may be silent about a task before it comes again. Twice as long as a poll waits: it renews with each."""
+RENEWED_WITHIN = timedelta(seconds=20)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class TaskRow:
         ).signed_with(node_token_sha256)
 
 
+class Poll(Protocol):
+    """An agent that waits for orders in this process (polls.py)."""
+
+    def give(self, row: TaskRow) -> None:
+        """Answers it with this order."""
+        ...
+
+
 async def enqueue(
     tx: Transaction,
     order: Order,
@@ -54,10 +64,16 @@ async def enqueue(
     db_id: str,
     now: datetime,
     compute_id: str | None = None,
+    poll: Poll | None = None,
 ) -> int:
-    """Gives an order to a node, for the request of this task, and wakes its agent's poll; answers the id of the order."""
+    """Gives an order to a node, for the request of this task; answers the id of the order.
+
+    To `poll`, which waits in this process, it is given with the commit. Should it not arrive (the agent has gone, this process
+    ends), it comes with the agent's next poll, which says that it does not hold it. Else a notification wakes the agent's poll.
+    """
     declared = declaration_of(order)
-    task_id = await tx.value(
+    row = await tx.one(
+        TaskRow,
         "insert_task",
         node_id=node_id,
         kind=declared.kind,
@@ -66,9 +82,13 @@ async def enqueue(
         compute_id=compute_id,
         request_id=log.bound_request(),
         expires_at=now + declared.waits_for,
+        leased_until=None if poll is None else now + LEASED_FOR,
     )
-    await tx.notify("spg99_tasks", node_id)
-    return int(task_id)
+    if poll is None:
+        await tx.notify("spg99_tasks", node_id)
+    else:
+        tx.after_commit(partial(poll.give, row))
+    return row.task_id
 
 
 async def lease(
@@ -77,7 +97,13 @@ async def lease(
     """Open tasks of a node, given to its agent for a while; those it holds are renewed."""
     leased_until = now + LEASED_FOR
     if held_task_ids:
-        await tx.execute("renew_tasks", node_id=node_id, held_task_ids=held_task_ids, leased_until=leased_until)
+        await tx.execute(
+            "renew_tasks",
+            node_id=node_id,
+            held_task_ids=held_task_ids,
+            leased_until=leased_until,
+            renewed_before=leased_until - RENEWED_WITHIN,
+        )
     rows = await tx.many(
         TaskRow,
         "lease_tasks",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,28 @@ async def test_a_hundred_connects_at_once_are_one_start(house: House) -> None:
     assert await house.sql("select count(*) from computes") == [{"count": 1}]
     assert len(await house.sql("select * from leases")) == 2
     assert took < 5, f"{took:.2f} s"
+
+
+async def test_who_waits_here_is_answered_by_the_transaction_that_finds_it_ready(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+    row = await house.create()
+    await house.reaches(row.db_id, "stopped")
+    readings: list[object] = []
+    waker = house.plane.life.waker
+    read = waker._status_once
+
+    async def counted(*arguments: Any) -> Any:
+        readings.append(arguments)
+        return await read(*arguments)
+
+    monkeypatch.setattr(waker, "_status_once", counted)
+    checkout = await gateway.connect()
+    assert len(readings) == 1 and checkout.woke and len(agent.orders(TaskKind.COMPUTE_START)) == 1
+    (lease,) = await house.sql("select db_id, gateway_id from leases")
+    assert lease == {"db_id": row.db_id, "gateway_id": gateway.identity.identity_id}
+    assert not waker._waiting and not waker._joined
 
 
 async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is_up_again(house: House) -> None:
