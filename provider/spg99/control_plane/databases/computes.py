@@ -27,7 +27,7 @@ class ComputeRow:
 async def insert(tx: Transaction, *, db_id: str, timeline_id: str, node_id: str, writer_term: int, profile: str) -> str:
     """Writes a compute that is about to start; answers its id. A second live one of a database is refused by the catalogue."""
     compute_id = new_id("cmp")
-    await tx.execute(
+    await tx.defer(
         "insert_compute",
         compute_id=compute_id,
         db_id=db_id,
@@ -39,9 +39,9 @@ async def insert(tx: Transaction, *, db_id: str, timeline_id: str, node_id: str,
     return compute_id
 
 
-async def mark_running(tx: Transaction, started: ComputeStarted, now: datetime) -> int:
-    """Notes where a compute takes connections; answers 0 when it is not one that was starting."""
-    return await tx.execute(
+async def mark_running(tx: Transaction, started: ComputeStarted, now: datetime) -> None:
+    """Notes where a compute that was starting takes connections."""
+    await tx.defer(
         "mark_compute_running",
         compute_id=started.compute_id,
         backend_addr=started.backend_addr,
@@ -53,7 +53,7 @@ async def mark_running(tx: Transaction, started: ComputeStarted, now: datetime) 
 
 async def mark_stopping(tx: Transaction, compute_id: str) -> None:
     """Notes that a compute was told to stop."""
-    await tx.execute("mark_compute_stopping", compute_id=compute_id)
+    await tx.defer("mark_compute_stopping", compute_id=compute_id)
 
 
 async def mark_running_on(tx: Transaction, compute_id: str) -> None:

@@ -25,7 +25,7 @@ class Reported:
 
 async def take(tx: Transaction, db_id: str, gateway_id: str, *, now: datetime, lease_seconds: int) -> None:
     """Takes or renews a lease. The database's row is locked by this transaction."""
-    await tx.execute(
+    await tx.defer(
         "take_lease", db_id=db_id, gateway_id=gateway_id, now=now, expires_at=now + timedelta(seconds=lease_seconds)
     )
 

@@ -112,7 +112,7 @@ async def by_id(tx: Transaction, db_id: str) -> DatabaseRow | None:
 
 async def lock(tx: Transaction, db_id: str) -> DatabaseRow | None:
     """One database; nobody else changes it until this transaction ends. The first lock of every change."""
-    await tx.execute("lock_database", db_id=db_id)
+    await tx.defer("lock_database", db_id=db_id)
     return await by_id(tx, db_id)
 
 
@@ -124,8 +124,12 @@ async def lock_unless_busy(tx: Transaction, db_id: str) -> DatabaseRow | None:
 
 async def lock_of_name(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:
     """As `lock`, for the database of this name in use; None when there is none or its tenant is on its way out."""
-    db_id = await tx.value("lock_database_of_name", tenant_id=tenant_id, name=name)
-    return None if db_id is None else await by_id(tx, db_id)
+    locked = await tx.defer("lock_database_of_name", tenant_id=tenant_id, name=name)
+    row = await find(tx, tenant_id, name)
+    db_id = await locked.value()
+    if row is not None and row.db_id != db_id:  # another has had the name meanwhile, or is on its way out
+        return None if db_id is None else await by_id(tx, db_id)
+    return row
 
 
 async def page(
@@ -152,7 +156,7 @@ async def of_tenant(tx: Transaction, tenant_id: str) -> list[str]:
 
 async def save(tx: Transaction, row: DatabaseRow) -> None:
     """Writes back everything the life of a database may change. The row is locked by this transaction."""
-    await tx.execute("save_database", **{name: getattr(row, name) for name in _SAVED})
+    await tx.defer("save_database", **{name: getattr(row, name) for name in _SAVED})
 
 
 async def count_by_state(tx: Transaction) -> dict[str, int]:

@@ -97,7 +97,7 @@ async def lease(
     """Open tasks of a node, given to its agent for a while; those it holds are renewed."""
     leased_until = now + LEASED_FOR
     if held_task_ids:
-        await tx.execute(
+        await tx.defer(
             "renew_tasks",
             node_id=node_id,
             held_task_ids=held_task_ids,

@@ -83,7 +83,7 @@ async def publish(
     if (client_addr := log.bound_client()) is not None:
         payload = {**payload, "client_addr": client_addr}
     event_id = new_id("evt")
-    await tx.execute(
+    await tx.defer(
         "publish_event",
         event_id=event_id,
         event_type=event_type,

@@ -5,6 +5,7 @@ Here: one pool, one `async with store.transaction()`, named queries in, typed ro
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import select
 import weakref
@@ -87,11 +88,29 @@ def _maker(kind: type[Row], columns: tuple[bytes, ...]) -> Callable[[Sequence[An
     return make
 
 
+class Deferred:
+    """The answer to a statement that travels with the next one: what it was is known once that has been answered."""
+
+    def __init__(self, cursor: AsyncCursor[Any]) -> None:
+        self._cursor = cursor
+
+    async def value(self) -> Any:
+        """The first column of its first row, or None."""
+        row = await self._cursor.fetchone()
+        return None if row is None else row[0]
+
+
 class Transaction:
-    """One transaction: all of it or none of it. Made by `Store.transaction`."""
+    """One transaction: all of it or none of it. Made by `Store.transaction`.
+
+    What nobody waits for, the begin and the writes that are deferred, travels with the next statement that somebody does
+    wait for, or with the commit (libpq's pipeline): a round trip costs more than most statements.
+    """
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
+        self._queued: list[_Statement] = [(connection.cursor(), b"begin", None)]
+        self._has_begun = False
         self.notices: dict[tuple[str, str], None] = {}
         self._after_commit: list[Callable[[], None]] = []
 
@@ -127,6 +146,12 @@ class Transaction:
             await self._run(cursor, query, values)
             return cursor.rowcount
 
+    async def defer(self, query: str, /, **values: Any) -> Deferred:
+        """Queues the named query. It runs in its place, before the next one; should it fail, that one, or the commit, raises why."""
+        cursor = self._connection.cursor()
+        self._queued.append(_bound(cursor, query, values))
+        return Deferred(cursor)
+
     async def notify(self, channel: str, payload: str = "") -> None:
         """Wakes listeners of `channel` when this transaction commits."""
         self.notices[channel, payload] = None
@@ -140,32 +165,65 @@ class Transaction:
         for call in self._after_commit:
             call()
 
-    async def send_notices(self) -> None:
-        """Hands all notices to the catalogue, in one statement, each once. `Store.transaction` does it before the commit."""
+    async def commit(self) -> None:
+        """Runs what is still queued, hands all notices to the catalogue, each once, and commits. For `Store.transaction` alone."""
         if self.notices:
             channels, payloads = zip(*self.notices, strict=True)
-            async with self._connection.cursor() as cursor:
-                await cursor.execute(
-                    "select pg_notify(channel, payload) from unnest(%s::text[], %s::text[]) n(channel, payload)",
-                    (list(channels), list(payloads)),
-                )
+            self._queued.append((self._connection.cursor(), _NOTIFY, (list(channels), list(payloads))))
+        if self._has_begun or len(self._queued) > 1:
+            self._queued.append((self._connection.cursor(), b"commit", None))
+            await self._flush()
+
+    async def roll_back(self) -> None:
+        """Undoes all of it. For `Store.transaction` alone."""
+        self._queued.clear()
+        with contextlib.suppress(
+            psycopg.Error
+        ):  # a broken connection has nothing to undo, and why it came to this is being raised
+            await self._connection.rollback()
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """A part that may fail without losing the rest."""
+        await self._flush()
         async with self._connection.transaction():
-            yield
+            try:
+                yield
+                await self._flush()
+            finally:
+                self._queued.clear()
 
     async def _run(self, cursor: AsyncCursor[Any], query: str, values: dict[str, Any]) -> None:
-        bound = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+        self._queued.append(_bound(cursor, query, values))
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Sends all that is queued, and waits for the last answer."""
+        queued, self._queued = self._queued, []
+        self._has_begun = self._has_begun or bool(queued)
         try:
-            await cursor.execute(statement(query).encode(), bound)
+            if len(queued) == 1:
+                ((cursor, text, parameters),) = queued
+                await cursor.execute(text, parameters)
+            elif queued:
+                async with self._connection.pipeline():
+                    for cursor, text, parameters in queued:
+                        await cursor.execute(text, parameters)
         except psycopg.errors.UniqueViolation as error:
             raise UniqueViolation(error.diag.constraint_name or "") from error
         except psycopg.errors.ForeignKeyViolation as error:
             raise ReferenceViolation(error.diag.constraint_name or "") from error
         except (psycopg.errors.CheckViolation, psycopg.errors.InsufficientPrivilege) as error:
             raise RuleViolation(error.diag.message_primary or str(error)) from error
+
+
+_Statement = tuple[AsyncCursor[Any], bytes, "dict[str, Any] | tuple[Any, ...] | None"]
+_NOTIFY = b"select pg_notify(channel, payload) from unnest(%s::text[], %s::text[]) n(channel, payload)"
+
+
+def _bound(cursor: AsyncCursor[Any], query: str, values: dict[str, Any]) -> _Statement:
+    parameters = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return cursor, statement(query).encode(), parameters
 
 
 class Store:
@@ -214,24 +272,25 @@ class Store:
 
         Raises Unavailable when the catalogue is away or ends the connection.
         """
-        transaction: Transaction | None = None
         try:
             async with self._pool.connection() as connection:
+                transaction = Transaction(connection)
                 try:
-                    async with connection.transaction():
-                        transaction = Transaction(connection)
-                        yield transaction
-                        await transaction.send_notices()
+                    yield transaction
+                    await transaction.commit()
+                except BaseException:
+                    await transaction.roll_back()
+                    raise
                 finally:
                     self._pass_on(transaction, connection)
                 transaction.committed()
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise Unavailable("The catalogue cannot be reached right now. Retry in a moment.") from error
 
-    def _pass_on(self, transaction: Transaction | None, connection: AsyncConnection[Any]) -> None:
+    def _pass_on(self, transaction: Transaction, connection: AsyncConnection[Any]) -> None:
         # A round through the catalogue and back takes a millisecond or two, and a wake has several. Told of a transaction that
         # was rolled back, or that nobody knows of, too: a notice says "read again", never what is there.
-        if transaction is None or not transaction.notices:
+        if not transaction.notices:
             return
         for channel in {channel for channel, _ in transaction.notices}:
             for hook in self._hooks.get(channel, ()):

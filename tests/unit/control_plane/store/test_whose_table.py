@@ -142,7 +142,7 @@ def uses() -> list[tuple[Path, str]]:
     for path in sorted(CONTROL_PLANE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-            if is_call and node.func.attr in ("one", "one_or_none", "many", "value", "execute"):
+            if is_call and node.func.attr in ("one", "one_or_none", "many", "value", "execute", "defer"):
                 named = [a.value for a in node.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
                 found += [(path.relative_to(CONTROL_PLANE), name) for name in named]
     return found
