@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from spg99.engine.state import DEPLOYMENT_VERSION, check_version
 from spg99.errors import BadRequest, Conflict, NotFound, Unavailable
 
 _META_VERSION = 1
+ATTRIBUTES = ".attrs"
+"""Ending of the files in which the Pulumi CLI's file store keeps attributes beside what it writes."""
 
 
 def backend_url(given: str | None, environment: Mapping[str, str], project: Project | None) -> str:
@@ -148,8 +151,19 @@ class StackFile:
                 head + body + b"}}\n",
                 before_rename=lambda: faults.point("engine.state.before_rename"),
             )
+            for torn in self.torn_attributes():
+                torn.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot(self.file, "be written", error) from error
+
+    def torn_attributes(self) -> list[Path]:
+        """What the Pulumi CLI was killed in the middle of writing beside the state (`NAME.json.attrs`, the attributes of its file store).
+
+        While one is no JSON the CLI cannot load the stack ("failed to load checkpoint: EOF", measured with 3.274), though the state
+        is whole; without one it can. We need none.
+        """
+        found = sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}*{ATTRIBUTES}"))
+        return [file for file in found if _is_torn(file)]
 
     def back_up(self) -> None:
         """Keeps the checkpoint of before this run."""
@@ -161,10 +175,19 @@ class StackFile:
 
     def remove(self) -> None:
         """Removes the stack's state."""
-        for file in (self.file, self._backup):
+        for file in (self.file, self._backup, *self.torn_attributes()):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.file.parent.rmdir()
+
+
+def _is_torn(file: Path) -> bool:
+    try:
+        return not isinstance(json.loads(file.read_bytes()), dict)
+    except OSError:
+        return False
+    except ValueError:
+        return True
 
 
 def _cannot(file: Path, what: str, error: OSError) -> Unavailable:

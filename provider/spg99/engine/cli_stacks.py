@@ -186,17 +186,22 @@ def config_rm(key: str, stack: str | None, **where: Any) -> None:
     options.open_stack(stack, **where).settings.remove(key)
 
 
-@click.command("cancel", help="Remove the lock that a dead run left behind.")
+@click.command("cancel", help="Remove what a dead run left behind: its lock, and what it was just writing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @options.where
 @options.guarded
 def cancel(yes: bool, stack: str | None, **where: Any) -> None:
-    """Breaks locks."""
+    """Breaks locks, and removes attributes without which the Pulumi CLI can load the stack again."""
     workspace = options.open_stack(stack, **where)
     found = lock.locks(workspace.stack)
     for _, content in found:
         click.echo(f"Locked by {lock.describe(content)}.", err=True)
     if not found:
         click.echo("The stack is not locked.", err=True)
-    elif options.confirmed("Whoever it was may still be writing. Remove the lock?", yes):
+    elif not options.confirmed("Whoever it was may still be writing. Remove the lock?", yes):
+        return
+    else:
         lock.break_locks(workspace.stack)
+    for torn in workspace.stack.torn_attributes():
+        torn.unlink(missing_ok=True)
+        click.echo(f"Removed {torn}, which the Pulumi CLI had half written: it can load the stack again.", err=True)

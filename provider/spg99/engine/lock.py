@@ -15,10 +15,9 @@ from typing import Any
 
 from spg99 import pids
 from spg99.atomic_write import write_file
-from spg99.engine.backend import StackFile
+from spg99.engine.backend import ATTRIBUTES, StackFile
 from spg99.errors import Conflict, Unavailable
 
-ATTRIBUTES = ".attrs"
 _STARTED = "spg99Started"
 """Not Pulumi's, which passes over it: when the owner began, so that a later process of its number is not taken for it."""
 

@@ -270,3 +270,32 @@ def test_the_side_file_of_a_lock_is_no_lock(house: Any) -> None:
     code, _, err = house.call("destroy", "--yes", "-s", "dev")
     assert code == 255 and "ada@elsewhere (pid 1)" in err and "?@?" not in err
     assert house.call("cancel", "--yes", "-s", "dev")[0] == 0 and not side.exists()
+
+
+@pytest.mark.parametrize("content", ["", '{"user.content_type":'])
+def test_attributes_that_were_half_written_go_with_cancel_and_with_the_next_write(house: Any, content: str) -> None:
+    assert house.call("stack", "init", "dev")[0] == 0
+    state = house.folder / "state/.pulumi/stacks/house/dev.json"
+    torn, whole = state.with_name("dev.json.attrs"), state.with_name("dev.json.bak.attrs")
+    before = state.read_bytes()
+    torn.write_text(content)
+    whole.write_text('{"user.content_type":"application/json"}')
+    code, _, err = house.call("cancel", "--yes", "-s", "dev")
+    assert code == 0 and f"Removed {torn}" in err
+    assert not torn.exists() and whole.exists() and state.read_bytes() == before
+    torn.write_text(content)
+    house.program("")
+    assert house.call("up", "--yes", "-s", "dev")[0] == 0
+    assert not torn.exists()
+
+
+def test_the_pulumi_cli_cannot_load_such_a_stack_and_can_again(house: Any) -> None:
+    export = [pulumi_cli(), "stack", "export", "--stack", "dev"]
+    assert house.call("stack", "init", "dev")[0] == 0
+    (house.folder / "state/.pulumi/stacks/house/dev.json.attrs").write_text("")
+    backend = {"PULUMI_BACKEND_URL": f"file://{house.folder}/state", "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    theirs: dict[str, Any] = {"cwd": house.folder, "env": os.environ | house.env | backend, "capture_output": True}
+    done = subprocess.run(export, **theirs, check=False)
+    assert done.returncode != 0 and b"EOF" in done.stderr, "if it can now, `torn_attributes` is needed no more"
+    assert house.call("cancel", "--yes", "-s", "dev")[0] == 0
+    subprocess.run(export, **theirs, check=True)

@@ -180,8 +180,19 @@ def _show(report: Report) -> None:
             "They are another's if somebody's stack is called the same; --any-key counts them in.",
             err=True,
         )
+    _show_torn(report.source)
     _show_pending(report.source, found.orphans)
     click.echo(f"\n{UNKNOWN}", err=True)
+
+
+def _show_torn(source: Source) -> None:
+    """What to type where the Pulumi CLI was killed in the middle of its own write and cannot load the stack any more."""
+    if source.workspace is not None and (torn := source.workspace.stack.torn_attributes()):
+        click.echo(
+            f"\nThe Pulumi CLI was killed while it wrote {torn[0]}, and cannot load the stack any more. The state is whole; type:\n"
+            f"  spg99 cancel{source.options}",
+            err=True,
+        )
 
 
 def _show_pending(source: Source, orphans: Sequence[Declared]) -> None:
