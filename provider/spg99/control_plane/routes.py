@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from spg99.control_plane.databases import internal_routes as databases_internal
 from spg99.control_plane.databases import routes as databases
@@ -24,12 +25,19 @@ from spg99.control_plane.tenants import credential_routes
 from spg99.control_plane.tenants import internal_routes as tenants_internal
 from spg99.control_plane.tenants import routes as tenants
 
+_PUBLIC = (
+    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, downloads, events, health
+)  # fmt: skip
+
+
+def public() -> list[APIRoute]:
+    """The routes of the public API, in the order in which they are tried."""
+    return [route for module in _PUBLIC for route in module.router.routes if isinstance(route, APIRoute)]
+
 
 def install(app: FastAPI) -> None:
     """Puts the public API into an app."""
-    for module in (
-        account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, downloads, events, health
-    ):  # fmt: skip
+    for module in _PUBLIC:
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)

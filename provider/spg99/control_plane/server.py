@@ -29,6 +29,7 @@ from spg99.control_plane.identity.known_keys import KnownKeys
 from spg99.control_plane.records import secret_box
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import http_server
+from spg99.control_plane.serving.dispatch import Dispatch
 from spg99.control_plane.serving.edge import Edge
 from spg99.control_plane.serving.feed import Feed
 from spg99.control_plane.serving.http_server import HttpsCertificate
@@ -110,6 +111,7 @@ def create_app(
     app.state.plane = plane
     routes.install(app)
     routes.install_internal(app, life)
+    app.add_middleware(Dispatch, routes=routes.public())
     app.add_middleware(Edge, metrics=plane.metrics, body_bytes_max=settings.body_bytes_max)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,33 +12,30 @@ from spg99.control_plane.serving import rendering
 from spg99.resources import Database
 from spg99.resources import DatabaseState as State
 
+_RUNS = frozenset({State.READY.value, State.IDLE.value, State.BOOTING.value, State.STOPPING.value})
+
 
 def as_json(
-    row: DatabaseRow,
-    *,
-    tenant_name: str,
-    pg_user: str,
-    password: str | None,
-    gateway_host: str,
-    gateway_port: int,
-    now: datetime | None = None,
-) -> dict[str, Any]:
-    """A `Database` as the API answers it; `password` None leaves it out of the connection string."""
-    runs = row.state in (State.READY, State.IDLE, State.BOOTING, State.STOPPING)
-    milliseconds = row.compute_milliseconds
-    if now is not None and row.compute_started_at is not None:
-        milliseconds += max(0, int((now - row.compute_started_at).total_seconds() * 1000))
-    return rendering.as_json(
-        Database,
-        {
-            **vars(row),
-            "tenant": tenant_name,
-            "status": row.state,
-            "timeline": row.timeline_id,
-            "worker_id": row.compute_id if runs else None,
-            "connection_string": tenants.dsn(
-                host=gateway_host, port=gateway_port, pg_user=pg_user, password=password, database=row.name
-            ),
-            "compute_seconds": milliseconds // 1000,
-        },
-    )
+    *, tenant_name: str, pg_user: str, password: str | None, gateway_host: str, gateway_port: int, now: datetime
+) -> Callable[[DatabaseRow], dict[str, Any]]:
+    """How to answer each row of a tenant as a `Database`, as of `now`; `password` None leaves it out of the connection string."""
+    dsn_of = tenants.dsn_of_any(host=gateway_host, port=gateway_port, pg_user=pg_user, password=password)
+
+    def shown(row: DatabaseRow) -> dict[str, Any]:
+        milliseconds = row.compute_milliseconds
+        if row.compute_started_at is not None:
+            milliseconds += max(0, int((now - row.compute_started_at).total_seconds() * 1000))
+        return rendering.as_json(
+            Database,
+            {
+                **vars(row),
+                "tenant": tenant_name,
+                "status": row.state,
+                "timeline": row.timeline_id,
+                "worker_id": row.compute_id if row.state in _RUNS else None,
+                "connection_string": dsn_of(row.name),
+                "compute_seconds": milliseconds // 1000,
+            },
+        )
+
+    return shown

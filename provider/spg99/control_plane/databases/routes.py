@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -105,7 +106,7 @@ async def list_all(
 ) -> Response:
     """Lists the databases of a tenant."""
     list_id = pages.list_id(call, state=state, name_prefix=name_prefix)
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         owner = await tenants.visible_tenant(tx, call, tenant)
         found = await rows.page(
             tx,
@@ -113,13 +114,8 @@ async def list_all(
             page.window(list_id, name_prefix),
             state=state.value if state else None,
         )
-    password = tenants.visible_password(call, owner)  # once, not for every row
     return pages.answer(
-        found,
-        page,
-        list_id,
-        key=lambda row: (row.name, row.db_id),
-        item=lambda row: _shown(call, owner, row, password),
+        found, page, list_id, key=lambda row: (row.name, row.db_id), item=_shown(call, owner)
     ).response()
 
 
@@ -130,7 +126,7 @@ async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wai
     """Reads a database, at once or when it has reached a state. One that is being deleted is shown until it is gone."""
 
     async def read_now() -> tuple[tenants.TenantRow, DatabaseRow]:
-        async with call.plane.store.transaction() as tx:
+        async with call.plane.store.reading() as tx:
             owner, row = await _find(tx, call, tenant, db)
             await declarations.seen(tx, call.actor, row.db_id)
             return owner, row
@@ -146,7 +142,7 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
     """Reads a database by its id."""
 
     async def read_now() -> tuple[tenants.TenantRow, DatabaseRow]:
-        async with call.plane.store.transaction() as tx:
+        async with call.plane.store.reading() as tx:
             row = await rows.by_id(tx, db_id) if is_id(db_id) else None
             owner = await tenants.tenant_by_id(tx, row.tenant_id) if row else None
             if row is None or owner is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
@@ -307,13 +303,13 @@ def _permissions_to_change(body: dict[str, Any]) -> list[Permission]:
     return needed + ([Permission.CAN_CREATE_DB] if body.keys() - _SIZES or not body else [])
 
 
-def _shown(call: Call, owner: tenants.TenantRow, row: DatabaseRow, password: str | None) -> dict[str, Any]:
+def _shown(call: Call, owner: tenants.TenantRow) -> Callable[[DatabaseRow], dict[str, Any]]:
+    """How this call shows each database of a tenant."""
     settings = call.plane.settings
     return resource.as_json(
-        row,
         tenant_name=owner.name,
         pg_user=owner.pg_user,
-        password=password,
+        password=tenants.visible_password(call, owner),
         gateway_host=settings.gateway_host,
         gateway_port=settings.gateway_port,
         now=call.plane.clock.now(),
@@ -321,8 +317,7 @@ def _shown(call: Call, owner: tenants.TenantRow, row: DatabaseRow, password: str
 
 
 def _answer(call: Call, owner: tenants.TenantRow, row: DatabaseRow, status: int) -> Answer:
-    shown = _shown(call, owner, row, tenants.visible_password(call, owner))
-    return answers.of_object(status, shown, etag=_etag(row))
+    return answers.of_object(status, _shown(call, owner)(row), etag=_etag(row))
 
 
 def _etag(row: DatabaseRow) -> str:

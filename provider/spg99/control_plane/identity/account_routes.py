@@ -39,7 +39,7 @@ class Contact(BaseModel):
 async def read_account(call: Caller) -> Response:
     """Reads the account the key acts for."""
     call.need_scope(Scope.ACCOUNT)
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         row = await organizations.find(tx, call.org_id)
     if row is None:
         raise NotFound(f"There is no account '{call.org_id}' any more.", details={"account_id": call.org_id})

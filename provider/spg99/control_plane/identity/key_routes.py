@@ -67,7 +67,7 @@ async def create(call: Caller) -> Response:
 async def list_all(call: Caller, page: pages.Page) -> Response:
     """Lists the keys that this key may see: those of its account, or of its tenant."""
     list_id = pages.list_id(call)
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         rows = await keys.page(
             tx,
             call.org_id,
@@ -83,7 +83,7 @@ async def list_all(call: Caller, page: pages.Page) -> Response:
 )
 async def read(call: Caller, key_id: str) -> Response:
     """Reads a key."""
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         row = await _find(tx, call, key_id)
         await declarations.seen(tx, call.actor, row.key_id)
     return _answer(row, 200).response()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request
 from fastapi.dependencies.utils import get_flat_params
@@ -27,6 +27,9 @@ from spg99.resources import Permission, Scope
 _NAME = re.compile(NAME_PATTERN)
 _ID = re.compile(r"[a-z]{2,8}_[a-z0-9]{1,64}")
 _SCOPE_WIDTH = {Scope.TENANT: 0, Scope.ACCOUNT: 1, Scope.GLOBAL: 2}
+
+ACCOUNT_HEADER: Final = "X-SPG99-Account"
+ACCOUNT_LENGTH_MAX: Final = 100
 
 bearer = HTTPBearer(auto_error=False, description="API key. The token is shown once, when the key is made or rotated.")
 
@@ -96,21 +99,27 @@ async def called(
     account: Annotated[
         str | None,
         Header(
-            alias="X-SPG99-Account",
+            alias=ACCOUNT_HEADER,
             description="Id of the account to act for. Only keys of scope `global` need it; they act for the account "
             "`org_default` without it.",
-            max_length=100,
+            max_length=ACCOUNT_LENGTH_MAX,
         ),
     ] = None,
 ) -> Call:
     """Every route's first dependency: who calls, for whom, within the rate, with known parameters."""
     if credentials is None or not credentials.credentials:
         raise Unauthorized
+    call = await of_request(request, credentials.credentials, account)
+    _refuse_unknown_parameters(request)
+    return call
+
+
+async def of_request(request: Request, token: str, account: str | None) -> Call:
+    """Who calls, for whom, within the rate; noted in the request for who audits a refusal."""
     plane = plane_of(request)
-    key = await plane.keys.admit(credentials.credentials, address=request.client.host if request.client else None)
+    key = await plane.keys.admit(token, address=request.client.host if request.client else None)
     call = Call(request, plane, key, await plane.keys.account_of(key, account))
     request.state.call = call
-    _refuse_unknown_parameters(request)
     return call
 
 

@@ -60,7 +60,7 @@ async def list_all(
     """Lists the objects in use whose declarer is known and that this key may see. Objects of clients that do not say so, and
     those from before this list, are not in it."""
     list_id = pages.list_id(call, state=state)
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         found = await declarations.page(
             tx,
             call.org_id,

@@ -33,7 +33,7 @@ async def read_operation(
     """Reads an operation, at once or when it is over."""
 
     async def read_now() -> OperationRow:
-        async with call.plane.store.transaction() as tx:
+        async with call.plane.store.reading() as tx:
             row = await operations.find(tx, op_id) if is_id(op_id) else None
         if row is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
             raise NotFound(f"There is no operation '{op_id[:100]}', or this API key may not see it.")

@@ -37,6 +37,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
 
 
+async def answer(request: Request, error: Spg99Error | HTTPException) -> Response:
+    """An error of a request as HTTP, for who calls a route without the app's handlers around it."""
+    return await (_ours if isinstance(error, Spg99Error) else _framework)(request, error)
+
+
 def request_id_of(scope: Scope) -> str:
     """The id of the request; given by the edge before anything else."""
     return str(scope.get("state", {}).get("request_id", ""))

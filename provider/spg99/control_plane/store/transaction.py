@@ -107,9 +107,9 @@ class Transaction:
     wait for, or with the commit (libpq's pipeline): a round trip costs more than most statements.
     """
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], *, begins: bool = True) -> None:
         self._connection = connection
-        self._queued: list[_Statement] = [(connection.cursor(), b"begin", None)]
+        self._queued: list[_Statement] = [(connection.cursor(), b"begin", None)] if begins else []
         self._has_begun = False
         self.notices: dict[tuple[str, str], None] = {}
         self._after_commit: list[Callable[[], None]] = []
@@ -311,6 +311,17 @@ class Store:
             del self._passed_on[pid]
             return False
         return True
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Transaction]:
+        """Statements each by itself, each seeing what is committed when it begins: for reads that need no common moment. It
+        saves the begin and the commit of `transaction`, half the time of a read. Raises Unavailable as `transaction` does.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                yield Transaction(connection, begins=False)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise Unavailable("The catalogue cannot be reached right now. Retry in a moment.") from error
 
     async def notifications(self, *channels: str) -> AsyncIterator[tuple[str, str]]:
         """Endless (channel, payload) pairs on a connection of its own. Yields ("", "") once listening.

@@ -1,6 +1,6 @@
 """Tenants: PostgreSQL users with their credentials, and the projects they are grouped in. Here: what other domains may call."""
 
-from spg99.control_plane.tenants.passwords import dsn
+from spg99.control_plane.tenants.passwords import dsn_of_any
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.control_plane.tenants.rows import by_id as tenant_by_id
 from spg99.control_plane.tenants.rows import hold_active as hold_active_tenant
@@ -9,7 +9,7 @@ from spg99.control_plane.tenants.visible import password as visible_password
 
 __all__ = [
     "TenantRow",
-    "dsn",
+    "dsn_of_any",
     "hold_active_tenant",
     "tenant_by_id",
     "visible_password",

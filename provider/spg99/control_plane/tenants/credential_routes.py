@@ -38,7 +38,7 @@ class CredentialsAnswer(TenantCredentials):
 async def read(call: Caller, tenant: str) -> Response:
     """Reads what a PostgreSQL client needs, and who manages it. Keys that may not read credentials see the passwords as
     null and a DSN without one."""
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         row = await visible.named(tx, call, tenant)
         if row.credentials_id is not None:
             await declarations.seen(tx, call.actor, row.credentials_id)

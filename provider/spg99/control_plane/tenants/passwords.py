@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -51,11 +52,27 @@ def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: s
 
     A connection string says `postgresql://`, which every client takes; the template keeps the contract's `postgres://`.
     """
+    before, after = _around_database(host, port, pg_user, password)
+    if database is None:
+        return f"postgres{before}{DATABASE_PLACEHOLDER}{after}"
+    return f"postgresql{before}{quote(database, safe='')}{after}"
+
+
+def dsn_of_any(*, host: str, port: int, pg_user: str, password: str | None) -> Callable[[str], str]:
+    """As `dsn`, for many databases of one user: what does not depend on the database is put together once."""
+    before, after = _around_database(host, port, pg_user, password)
+
+    def dsn_of(database: str) -> str:
+        name = database if database.isascii() and database.isidentifier() else quote(database, safe="")
+        return f"postgresql{before}{name}{after}"
+
+    return dsn_of
+
+
+def _around_database(host: str, port: int, pg_user: str, password: str | None) -> tuple[str, str]:
     who = quote(pg_user, safe="") + (f":{quote(password, safe='')}" if password is not None else "")
     where = f"[{host}]" if ":" in host else host
-    name = DATABASE_PLACEHOLDER if database is None else quote(database, safe="")
-    scheme = "postgres" if database is None else "postgresql"
-    return f"{scheme}://{who}@{where}:{port}/{name}?sslmode=require"
+    return f"://{who}@{where}:{port}/", "?sslmode=require"
 
 
 @dataclass(frozen=True)

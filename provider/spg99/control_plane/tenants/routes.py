@@ -58,7 +58,7 @@ async def list_all(
 ) -> Response:
     """Lists the tenants of the account that this key may see."""
     list_id = pages.list_id(call, state=state, name_prefix=name_prefix)
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         found = await rows.page(
             tx,
             call.org_id,
@@ -74,7 +74,7 @@ async def list_all(
 @router.get("/tenants/{tenant}", **documented("tenant.read", 200, Tenant, "The tenant", declared=True, etag=True))
 async def read(call: Caller, tenant: str) -> Response:
     """Reads a tenant by its name or its id. One that is being deleted is shown until it is gone."""
-    async with call.plane.store.transaction() as tx:
+    async with call.plane.store.reading() as tx:
         row = await visible.named_or_id(tx, call, tenant)
         await declarations.seen(tx, call.actor, row.tenant_id)
     return _answer(call, row, 200).response()
