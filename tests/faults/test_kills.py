@@ -17,9 +17,9 @@ _numbers = itertools.count(1)
 KILLS = [
     ("create", "api.before_commit", "itself"),  # of the tenant: nothing was done yet
     ("create", "api.before_answer:2", "itself"),  # of the database: it is done, and nobody was told
-    ("create", "timeline.create.before_rename", "itself"),
-    ("create", "timeline.create.before_result", "catalogue"),
     ("wake", "wake.before_commit", "catalogue"),
+    ("wake", "timeline.create.before_rename", "itself"),
+    ("wake", "timeline.create.before_result", "catalogue"),
     ("wake", "compute.start.before_process", "control-plane"),
     ("wake", "compute.start.before_result", "itself"),
     ("update", "api.before_answer", "itself"),
@@ -34,7 +34,7 @@ KILLS = [
 # In which steps a point is passed, by the beginning of its name.
 PASSED_IN = {
     "create.": ["create"],
-    "timeline.create.": ["create"],
+    "timeline.create.": ["wake"],
     "update.": ["update"],
     "wake.": ["wake", "wake_again"],
     "compute.start.": ["wake", "wake_again"],
@@ -43,8 +43,8 @@ PASSED_IN = {
     "compute_ended.": ["rotate"],
     "delete.": ["delete"],
     "timeline.delete.": ["delete"],
-    "reconcile.": ["create", "wake", "sleep", "delete"],
-    "task_result.": ["create", "wake", "sleep", "delete"],
+    "reconcile.": ["wake", "sleep", "delete"],
+    "task_result.": ["wake", "sleep", "delete"],
     "api.before_commit": ["create", "rotate"],
     "api.after_commit": ["sleep"],
     "api.before_answer": ["create", "update", "rotate", "delete"],

@@ -14,6 +14,15 @@ from house import House, wait_for
 Mend = Callable[[], None]
 
 
+def create_used(house: House, name: str) -> None:
+    """A database that has slept in again after its first start, which has made its files."""
+    house.create_database(name=name, idle_timeout_seconds=300)
+    house.connect(name=name).close()
+    # Refused while the Gateway has not told yet that our connection has ended.
+    wait_for("its stop", lambda: house.api("POST", f"/tenants/acme/dbs/{name}/stop").status_code == 202)
+    house.database(name=name, wait_for="stopped")
+
+
 def timeline_folder(house: House, name: str) -> Path:
     timeline = house.database(name=name)["timeline"]
     (found,) = (house.data_dir / "node").glob(f"*/timelines/{timeline}")
@@ -69,7 +78,7 @@ MUST_BELONG = "', with mode 0700 and 0600." if AS_ROOT else "check owner and mod
 def test_what_is_wrong_and_what_to_do_is_told_and_it_heals(
     house: House, name: str, break_it: Callable[[Path], Mend], place: str, advice: str
 ) -> None:
-    house.create_database(name=name, idle_timeout_seconds=300)
+    create_used(house, name)
     home = timeline_folder(house, name)
     mend = break_it(home)
     try:
@@ -92,7 +101,7 @@ def test_what_is_wrong_and_what_to_do_is_told_and_it_heals(
 
 
 def test_one_that_the_api_started_is_tried_again_until_the_cause_is_gone(house: House) -> None:
-    house.create_database(name="patient", idle_timeout_seconds=300)
+    create_used(house, "patient")
     mend = take_files_away(timeline_folder(house, "patient"))
     try:
         house.api("POST", "/tenants/acme/dbs/patient/start").raise_for_status()

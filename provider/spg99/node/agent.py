@@ -117,6 +117,7 @@ class Agent:
         self._loops.repeat("orders", self._pull, turn_seconds_max=PULL_SECONDS_MAX)
         self._loops.repeat("sizes", self._measure)
         self._loops.repeat("bounds", self._hold)
+        self._loops.repeat("spares", handlers.timelines.prepare)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know this node (any more)."""

@@ -1,6 +1,7 @@
 """Where a node keeps what on disk. Here: paths. Not here: what is in them.
 
     <data>/node/<name>/  identity.json  pg/  template/  extensions/
+                         spares/  copies of the template that no timeline has yet
                          timelines/<timeline_id>/  pgdata/  writer.json  begun.json  life.json  pg_hba.conf  postgres.log
     <data>/run/<id>/     sockets of one compute (elsewhere when the path is too long: postgres/socket_folder.py)
 
@@ -104,7 +105,7 @@ class NodeFolder:
         check_path(data_dir)
         try:
             folder = cls(data_dir.expanduser().resolve() / "node" / name, socket_folder(data_dir))
-            for path in (folder.root, folder.timelines_dir):
+            for path in (folder.root, folder.timelines_dir, folder.spares_dir):
                 make_folder(path, mode=0o755)
         except OSError as error:
             raise BadRequest(
@@ -143,6 +144,11 @@ class NodeFolder:
     def template_dir(self) -> Path:
         """Clusters that new timelines are copies of, one per version."""
         return self.root / "template"
+
+    @property
+    def spares_dir(self) -> Path:
+        """Copies of the template, made ahead of the timelines that will take them."""
+        return self.root / "spares"
 
     @property
     def extensions_dir(self) -> Path:

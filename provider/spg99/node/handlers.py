@@ -62,7 +62,7 @@ class Handlers:
 
     def __init__(self, computes: Computes, timelines: Timelines, observer: Observer) -> None:
         self._computes = computes
-        self._timelines = timelines
+        self.timelines = timelines
         self._observer = observer
         self._locks: dict[str, _Lock] = {}
         self.by_kind: dict[TaskKind, Callable[[Any], Awaitable[Message]]] = {
@@ -117,19 +117,22 @@ class Handlers:
 
     async def timeline_create(self, order: TimelineCreate) -> Done:
         """`timeline.create`"""
-        await self._timelines.create(order)
+        await self.timelines.create(order)
         self._observer.measure_again(order.timeline_id)
         return Done()
 
     async def timeline_delete(self, order: TimelineDelete) -> Done:
         """`timeline.delete`"""
         await self._computes.end_all_of(order.timeline_id)
-        await self._timelines.delete(order.timeline_id)
+        await self.timelines.delete(order.timeline_id)
         self._observer.forget(order.timeline_id)
         return Done()
 
     async def compute_start(self, order: ComputeStart) -> ComputeStarted:
         """`compute.start`"""
+        if order.makes_timeline:
+            await self.timelines.create(order)
+            self._observer.measure_again(order.timeline_id)
         return await self._computes.start(order)
 
     async def compute_stop(self, order: ComputeStop) -> ComputeStopped:

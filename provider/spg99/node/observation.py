@@ -56,6 +56,7 @@ class Observer:
             disk_free_bytes=disk.free,
             disk_is_short=self._computes.storage.is_short,
             reserve_is_given_up=self._computes.storage.reserve_is_given_up,
+            makes_timelines=True,
         )
 
     def connections(self) -> dict[str, int]:

@@ -13,11 +13,12 @@ from spg99.atomic_write import sync_folder
 from spg99.errors import Internal
 from spg99.node import access
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.spares import Spares
 from spg99.node.storage_rules import new_timeline_bytes_min
 from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.reserve import disk_of
-from spg99.protocol.tasks import TimelineCreate
+from spg99.protocol.tasks import ComputeStart, TimelineCreate
 
 
 class Timelines:
@@ -28,8 +29,9 @@ class Timelines:
         self._template = template
         self._binaries = binaries
         self._account = account
+        self._spares = Spares(folder, self._copy)
 
-    async def create(self, order: TimelineCreate) -> None:
+    async def create(self, order: TimelineCreate | ComputeStart) -> None:
         """Lays down a timeline: all of it, or nothing under its name. One that is there is a success."""
         home, draft = self._folder.timeline(order.timeline_id), self._folder.draft(order.timeline_id)
         if home.root.exists():
@@ -42,10 +44,9 @@ class Timelines:
             )
         await asyncio.to_thread(_remove, draft.root)
         try:
-            make_folder(draft.root, mode=0o755, durable=False)
-            cluster = Cluster(draft.data_dir, self._folder.run_dir / "never", self._binaries, self._account)
-            await cluster.create_from(self._template)
-            await cluster.single_user(statements)
+            if not self._spares.take(draft.root):
+                await self._copy(draft.root)
+            await self._cluster(draft.root).single_user(statements)
             faults.point("timeline.create.before_rename")
             draft.root.rename(home.root)  # its content lasts since single_user
             sync_folder(home.root.parent)
@@ -69,6 +70,17 @@ class Timelines:
         """Removes what an agent that was killed left half made or half removed."""
         for path in self._folder.remains():
             await asyncio.to_thread(_remove, path)
+
+    async def prepare(self) -> float:
+        """Copies the template ahead of who will need it; answers after how many seconds to look again."""
+        return await self._spares.fill()
+
+    def _cluster(self, root: Path) -> Cluster:
+        return Cluster(TimelineFolder(root).data_dir, self._folder.run_dir / "never", self._binaries, self._account)
+
+    async def _copy(self, root: Path) -> None:
+        make_folder(root, mode=0o755, durable=False)
+        await self._cluster(root).create_from(self._template)
 
 
 def size_bytes(folder: TimelineFolder) -> int:

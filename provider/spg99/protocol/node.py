@@ -141,6 +141,9 @@ class Heartbeat(Message):
     """No room is left for databases to grow."""
     reserve_is_given_up: bool = False
     """Even the node's reserve was needed: only what makes room should be done there."""
+    makes_timelines: bool = False
+    """This agent lays down the files of a timeline with its first start (`ComputeStart.makes_timeline`). An older one, which does
+    not say so, is ordered to create the timeline before."""
 
 
 class HeartbeatAnswer(Message):

@@ -41,7 +41,8 @@ class Done(Message):
 
 
 class TimelineCreate(Order):
-    """Lay down the files of a new timeline. Again: one that is there is a success; half of one is removed and made anew."""
+    """Lay down the files of a new timeline. Again: one that is there is a success; half of one is removed and made anew. Only for
+    an agent that cannot do it with the first start (Heartbeat.makes_timelines)."""
 
     database_name: str
     pg_user: str
@@ -64,6 +65,9 @@ class ComputeStart(Order):
     pg_user: str
     storage_limit_bytes: int = 0
     """How large the database may be; 0: as large as its node lets it."""
+    makes_timeline: bool = False
+    """No start of this timeline has succeeded yet: its files are laid down first where they are not there. Never true afterwards,
+    because files that are lost must not be taken for files that were never made."""
 
 
 class ComputeStarted(Message):

@@ -7,19 +7,12 @@ from datetime import datetime
 from typing import ClassVar
 
 from spg99.control_plane.databases.states import Event
-
-
-@dataclass(frozen=True)
-class CreateTimeline:
-    """Order the files of the timeline on a node."""
-
-    node_id: str
-    event: Event | None = None
+from spg99.control_plane.databases.view import NodeView
 
 
 @dataclass(frozen=True)
 class MarkCreated:
-    """The timeline is there."""
+    """It waits for nothing any more: its files are made with its first start."""
 
     event: ClassVar[Event] = Event.CREATED
 
@@ -30,6 +23,8 @@ class StartCompute:
 
     event: Event
     attempt_count: int
+    first_on: NodeView | None = None
+    """The node on which the files are laid down first; None: they are where the timeline says."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +121,7 @@ class Remove:
 
 
 Action = (
-    CreateTimeline
-    | MarkCreated
+    MarkCreated
     | StartCompute
     | MarkReady
     | MarkIdle

@@ -80,10 +80,9 @@ async def end_compute(tx: Transaction, row: DatabaseRow, reason: str | None) -> 
 async def _end_operations(tx: Transaction, row: DatabaseRow, found: Move, error: Spg99Error | None) -> None:
     if found.finishes:
         await operations.finish(tx, row.db_id, found.finishes)
-    failed = found.fails + (found.fails_for_good if row.retry_at is None else ())
-    if failed:
+    if found.fails:
         assert error is not None, "an operation that fails says why"
-        await operations.finish(tx, row.db_id, failed, error=error.envelope())
+        await operations.finish(tx, row.db_id, found.fails, error=error.envelope())
     if found.supersedes and row.target_scale == 0:
         await operations.finish(tx, row.db_id, found.supersedes, error=SUPERSEDED.envelope())
 

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import actions as a
-from spg99.control_plane.databases import computes, rows, storage_limits, usage
+from spg99.control_plane.databases import computes, storage_limits
 from spg99.control_plane.databases.apply import apply, end_compute
+from spg99.control_plane.databases.removal import remove
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.databases.view import DatabaseView
-from spg99.control_plane.records import audit, operations
+from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
@@ -44,13 +45,8 @@ async def carry_out(
 ) -> DatabaseRow | None:
     """Carries out one action; answers the row afterwards, None when it is gone."""
     match action:
-        case a.CreateTimeline():
-            return await _create_timeline(tx, row, action, now, means)
         case a.MarkCreated():
-            await storage.mark_timeline(tx, row.timeline_id, "present")
-            row = await apply(tx, row, action.event)
-            faults.point("create.created")
-            return row
+            return await apply(tx, row, action.event)
         case a.StartCompute():
             return await _start_compute(tx, row, view, action, now, means)
         case a.MarkReady():
@@ -79,25 +75,14 @@ async def carry_out(
         case a.DeleteTimeline():
             return await _delete_timeline(tx, row, view, now, means)
         case a.Remove():
-            await _remove(tx, row)
+            await remove(tx, row)
             return None
-
-
-async def _create_timeline(
-    tx: Transaction, row: DatabaseRow, action: a.CreateTimeline, now: datetime, means: Means
-) -> DatabaseRow:
-    await storage.place_timeline(tx, row.timeline_id, action.node_id)
-    order = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name, pg_user=row.pg_user)
-    await _order(tx, means, order, node_id=action.node_id, db_id=row.db_id, now=now)
-    faults.point("create.ordered")
-    return row if action.event is None else await apply(tx, row, action.event)
 
 
 async def _start_compute(
     tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StartCompute, now: datetime, means: Means
 ) -> DatabaseRow:
-    node_id = view.timeline.node_id
-    assert node_id is not None, "a timeline that is present lies on a node"
+    node_id = await _node_of_start(tx, row, view, action, now, means)
     # The fence: whatever an older writer still does, its term is refused from here on.
     writer_term = row.writer_term + 1
     compute_id = await computes.insert(
@@ -122,6 +107,7 @@ async def _start_compute(
             size=row.size,
             org_id=row.org_id,
         ),
+        makes_timeline=action.first_on is not None,
     )
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
     row = await apply(
@@ -133,6 +119,25 @@ async def _start_compute(
     return row
 
 
+async def _node_of_start(
+    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StartCompute, now: datetime, means: Means
+) -> str:
+    """Where the compute goes: to the files, or to the node on which they are laid down now.
+
+    With the node the timeline notes for good that something of it may lie there: whoever deletes it has to ask that node.
+    """
+    if action.first_on is None:
+        assert view.timeline.node_id is not None, "a timeline that is present lies on a node"
+        return view.timeline.node_id
+    node_id = action.first_on.node_id
+    await storage.place_timeline(tx, row.timeline_id, node_id)
+    if not action.first_on.makes_timelines:
+        # Its agent takes orders in their order, and two for one timeline one after the other.
+        create = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name, pg_user=row.pg_user)
+        await _order(tx, means, create, node_id=node_id, db_id=row.db_id, now=now)
+    return node_id
+
+
 async def _mark_ready(
     tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.MarkReady, now: datetime
 ) -> DatabaseRow:
@@ -140,6 +145,8 @@ async def _mark_ready(
     started = ComputeStarted.model_validate(result)
     assert started.compute_id == row.compute_id, "an answer to another order"
     await computes.mark_running(tx, started, now)
+    if view.timeline.state == "creating":
+        await storage.mark_timeline(tx, row.timeline_id, "present")
     row = await apply(
         tx,
         row,
@@ -209,20 +216,6 @@ async def _delete_timeline(
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, now=now)
     faults.point("delete.ordered")
     return dataclasses.replace(row, retry_at=None)
-
-
-async def _remove(tx: Transaction, row: DatabaseRow) -> None:
-    row = await end_compute(tx, row, "The database was deleted.")
-    await usage.keep(tx, row.db_id, row.compute_milliseconds)
-    await storage.mark_timeline(tx, row.timeline_id, "gone")
-    await rows.remove(tx, row)
-    await operations.finish(tx, row.db_id, ("database.delete",))
-    await audit.record(tx, SYSTEM, "database.removed", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
-    await rows.publish(tx, row, "database.deleted")
-    await tx.notify("spg99_database", row.db_id)
-    # Its tenant may have waited for this.
-    await tx.notify("spg99_tenant", row.tenant_id)
-    faults.point("delete.removed")
 
 
 async def _order(

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from spg99.control_plane.databases import backoff, deletion, idle, placement
 from spg99.control_plane.databases.actions import (
     CancelTask,
-    CreateTimeline,
     Decision,
     Fail,
     GiveUp,
@@ -39,7 +38,7 @@ QUICK_RESTARTS_MAX = 2
 """A compute that ends by itself is replaced at once this often; after it, with back-off."""
 NO_NODE = (
     "No node has room for the database: none has reported within the last "
-    f"{NODE_SILENT_AFTER.seconds} seconds. It is made as soon as one does."
+    f"{NODE_SILENT_AFTER.seconds} seconds. It starts as soon as one does."
 )
 NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
@@ -52,7 +51,7 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
     """The one next step for this database, or when to look again."""
     match view.state:
         case State.CREATING:
-            return _creating(view, now)
+            return act(MarkCreated(), "Its files are made with its first start.")
         case State.STOPPED:
             return _stopped(view, now)
         case State.BOOTING:
@@ -67,24 +66,21 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
             return deletion.decide(view, now)
 
 
-def _creating(view: DatabaseView, now: datetime) -> Decision:
-    task = view.latest(TaskKind.TIMELINE_CREATE)
-    if task is None:
-        node = placement.choose(view.candidates, now)
-        if node is None:
-            return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
-        return act(CreateTimeline(node.node_id), f"Its files shall lie on node {node.name}.")
-    if task.open:
-        return _for_task(view, task, now)
-    if task.status == "completed":
-        return act(MarkCreated(), "Its files are there.")
-    return _fail(view, task, now)
-
-
 def _stopped(view: DatabaseView, now: datetime) -> Decision:
     if view.target_scale == 1 or view.wanted(now):
-        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), "Somebody wants it running.")
+        return _start(view, now, "Somebody wants it running.")
     return wait("It sleeps.")
+
+
+def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
+    """Starts a compute where the files are. Before the first start that succeeds there are none that count, so every attempt
+    goes to the node that is best then."""
+    if view.timeline.state != "creating":
+        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), why)
+    node = placement.choose(view.candidates, now)
+    if node is None:
+        return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
+    return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count, first_on=node), why)
 
 
 def _booting(view: DatabaseView, now: datetime) -> Decision:
@@ -163,13 +159,8 @@ def _failed(view: DatabaseView, now: datetime) -> Decision:
     wanted = view.wanted(now) or view.in_use(now)
     due_at = backoff.due_at(view.retry_at, view.failed_at, wanted=wanted)
     due = due_at is not None and due_at <= now
-    if view.timeline.state == "creating":
-        if not due:
-            return wait("It is created again after a while.", until=due_at)
-        node = placement.choose(view.candidates, now)
-        if node is None:
-            return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
-        return act(CreateTimeline(node.node_id, Event.CREATED_AGAIN), "Its files are made again.")
+    if view.compute is None and view.timeline.state == "creating":
+        return act(MarkCreated(), "It was never started, so nothing it needs has failed.")
     if view.compute is not None and not view.compute.ended:
         if due:
             return act(StopCompute(event=Event.STOPPED_AGAIN), "Stopping is tried again.")
@@ -177,7 +168,7 @@ def _failed(view: DatabaseView, now: datetime) -> Decision:
     if view.target_scale == 0 and not wanted:
         return act(GiveUp(), "Nobody wants it running.")
     if due:
-        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), "Starting is tried again.")
+        return _start(view, now, "Starting is tried again.")
     return wait("Starting is tried again after a while.", until=due_at)
 
 
@@ -191,7 +182,7 @@ def _for_task(view: DatabaseView, task: TaskView, now: datetime) -> Decision:
 
 def _fail(view: DatabaseView, task: TaskView, now: datetime) -> Decision:
     attempt_count = view.attempt_count + 1
-    # Only a start gives up trying by itself: an unfinished create or stop is never what somebody asked for.
+    # Only a start gives up trying by itself: an unfinished stop is never what somebody asked for.
     attempts_max = view.retry_max if task.kind == TaskKind.COMPUTE_START else None
     retry_at = backoff.retry_at(now, attempt_count, attempts_max=attempts_max, retryable=task.retryable)
     reason = task.error or "The agent gave no reason."

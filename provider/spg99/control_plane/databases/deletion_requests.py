@@ -18,6 +18,7 @@ from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import rows
 from spg99.control_plane.databases.apply import apply
+from spg99.control_plane.databases.removal import remove
 from spg99.control_plane.databases.requests import in_use, want_stopped
 from spg99.control_plane.databases.rows import DatabaseRow, save, wake_reconciler
 from spg99.control_plane.databases.states import Event
@@ -95,7 +96,7 @@ def check(row: DatabaseRow, *, force: bool) -> None:
 async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor) -> str:
     """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked.
 
-    Deleting twice is one deletion: the second call answers the operation of the first. Raises Conflict as `check` does, and
+    One that was never started is gone with this transaction. Deleting twice is one deletion: the second call answers the operation of the first. Raises Conflict as `check` does, and
     unless `force` for a database whose compute was not asked to stop: this is the one door, and it does not guess.
     """
     if row.state == State.DELETING:
@@ -109,12 +110,17 @@ async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor:
         )
     op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
     doomed = await apply(tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1)
-    await save(tx, doomed)
     await declarations.forget(tx, row.db_id)
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
-    await wake_reconciler(tx, row.db_id)
+    if row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None:
+        await remove(
+            tx, doomed
+        )  # no node was ever ordered anything for it: there is nobody to ask, and nothing to wait for
+    else:
+        await save(tx, doomed)
+        await wake_reconciler(tx, row.db_id)
     faults.point("delete.before_commit")
     return op_id
 

@@ -86,7 +86,7 @@ async def view_of(
         leases_end_at=leases_end_at,
         tasks=latest,
         node=_node(seen),
-        candidates=await _candidates(tx, row, seen),
+        candidates=await _candidates(tx, row, seen, now),
         has_ended_leases=seen.has_ended_leases,
     )
 
@@ -106,12 +106,23 @@ def _node(seen: _Surroundings) -> NodeView | None:
     return NodeView(seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at)
 
 
-async def _candidates(tx: Transaction, row: DatabaseRow, seen: _Surroundings) -> tuple[NodeView, ...]:
-    # As long as nothing is laid down, every attempt may go to another node.
-    if seen.timeline_state != "creating" or row.state not in (State.CREATING, State.ERROR):
+async def _candidates(tx: Transaction, row: DatabaseRow, seen: _Surroundings, now: datetime) -> tuple[NodeView, ...]:
+    # As long as no start has succeeded, every attempt may go to another node. One that sleeps on needs none.
+    if seen.timeline_state != "creating" or row.state not in (State.STOPPED, State.ERROR):
+        return ()
+    is_wanted = row.target_scale == 1 or (row.wanted_until is not None and row.wanted_until > now)
+    if not is_wanted and seen.leases_end_at is None:
         return ()
     return tuple(
-        NodeView(node.node_id, node.name, node.status, node.last_seen_at, node.disk_free_bytes, node.disk_is_short)
+        NodeView(
+            node.node_id,
+            node.name,
+            node.status,
+            node.last_seen_at,
+            node.disk_free_bytes,
+            node.disk_is_short,
+            node.makes_timelines,
+        )
         for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
     )
 

@@ -10,9 +10,9 @@ select count(*) from databases d join tenants t using (tenant_id) where t.org_id
 
 -- insert_database
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
-                       deletion_protection, state, timeline_id, target_profile, reconcile_at)
+                       deletion_protection, state, timeline_id, target_profile)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s, to_timestamp(0));
+        %(storage_limit_bytes)s, %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s);
 
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.
@@ -102,10 +102,11 @@ update databases d set reconcile_at = %(now)s
    and (d.state not in ('stopped', 'ready') or d.wanted_until > %(now)s);
 
 -- reconcile_homeless_databases
--- A node is there: databases that no node could take are looked at now.
+-- A node is there: databases that were never started, and wait for a node that takes them, are looked at now.
 update databases d set reconcile_at = %(now)s
   from timelines t
- where t.timeline_id = d.timeline_id and t.node_id is null and d.state in ('creating', 'error');
+ where t.timeline_id = d.timeline_id and t.state = 'creating' and d.state in ('stopped', 'error')
+   and (d.target_scale = 1 or d.wanted_until > %(now)s);
 
 -- retime_databases
 -- After a step of the clock. Moments that lie ahead come no later than they could have been written now; what waits for one

@@ -11,7 +11,9 @@ from typing import Any
 
 from spg99 import faults
 from spg99.control_plane import storage, tenants
+from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
+from spg99.control_plane.databases.states import Event
 from spg99.control_plane.records import audit, declarations, operations, policies
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Transaction, UniqueViolation
@@ -29,7 +31,8 @@ TRIED_AGAIN_WITHIN = timedelta(seconds=10)
 
 
 async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec, actor: Actor) -> DatabaseRow:
-    """Writes a new database in state `creating`; its operation is `database.create`.
+    """Writes a new database: a row and a timeline, at once asleep; its operation is `database.create`. No node has a part in it:
+    the files are made with the first start.
 
     Raises Conflict when the tenant has one of this name, NotFound when the tenant is on its way out.
     """
@@ -66,7 +69,8 @@ async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec,
     )
     await declare(tx, row, actor)
     await publish(tx, row, "database.creating")
-    await tx.notify("spg99_reconcile", db_id)
+    row = await apply(tx, row, Event.CREATED)
+    await save(tx, row)
     faults.point("create.before_commit")
     return row
 

@@ -65,13 +65,13 @@ class Scale(BaseModel):
 @router.post(
     "/tenants/{tenant}/dbs",
     **documented(
-        "database.create", 201, Database, "The database in state `creating`",
+        "database.create", 201, Database, "The database, asleep",
         body=creates(Database, extra=StartAtCreate.model_json_schema()["properties"]),
         errors=(403, 409), idempotent=True, declared=True, etag=True,
     ),
 )  # fmt: skip
 async def create(call: Caller, tenant: str) -> Response:
-    """Makes a database: a record and a timeline. No writer runs until somebody connects."""
+    """Makes a database: a record and a timeline. No writer runs until somebody connects; its files are made then."""
     call.need(Permission.CAN_CREATE_DB)
     body = await bodies.json_object(call.request)
     start = bodies.shape_of(StartAtCreate, {n: v for n, v in body.items() if n in StartAtCreate.model_fields})
@@ -187,7 +187,8 @@ async def delete(
     force: Annotated[bool, Query(description="Also while clients are connected.")] = False,
     uid: preconditions.Uid = None,
 ) -> Response:
-    """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone.
+    """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone, which one that
+    was never started is at once.
 
     One that runs is asked first: while clients are connected to it, or nobody can tell, the answer is 409 unless `force`."""
     call.need(Permission.CAN_DELETE)

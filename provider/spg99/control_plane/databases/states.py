@@ -17,9 +17,7 @@ class Event(StrEnum):
     """What happens to a database."""
 
     CREATED = "created"
-    """Its timeline lies on a node."""
-    CREATED_AGAIN = "created_again"
-    """Another attempt to make its timeline begins."""
+    """It is written down, with its timeline. (Files are made with its first start.)"""
     WANTED = "wanted"
     """A client or the API wants it running, and a compute is being started."""
     STARTED = "started"
@@ -73,8 +71,6 @@ class Move:
     """Operations that have succeeded by this."""
     fails: tuple[str, ...] = ()
     """Operations that have failed by this."""
-    fails_for_good: tuple[str, ...] = ()
-    """Operations that have failed by this, unless it is tried again by itself."""
     supersedes: tuple[str, ...] = ()
     """Operations that come to nothing by this, unless the API has asked for a writer again meanwhile."""
 
@@ -98,9 +94,10 @@ _DELETES = Move(
     fails=("database.create", "database.start", "database.stop"),
 )  # fmt: skip
 
+_CREATED = Move(State.STOPPED, clears_retry=True, finishes=("database.create",))
+
 MOVES: dict[tuple[State, Event], Move] = {
-    (State.CREATING, Event.CREATED): Move(State.STOPPED, clears_retry=True, finishes=("database.create",)),
-    (State.CREATING, Event.FAILED): Move(State.ERROR, fails_for_good=("database.create",)),
+    (State.CREATING, Event.CREATED): _CREATED,
     (State.STOPPED, Event.WANTED): _STARTS,
     (State.BOOTING, Event.STARTED): Move(State.READY, finishes=("database.start",)),
     (State.BOOTING, Event.FAILED): _START_FAILS,
@@ -118,7 +115,7 @@ MOVES: dict[tuple[State, Event], Move] = {
     (State.READY, Event.FAILED): _RUN_FAILS,
     (State.IDLE, Event.FAILED): _RUN_FAILS,
     (State.ERROR, Event.WANTED): _STARTS,
-    (State.ERROR, Event.CREATED_AGAIN): Move(State.CREATING),
+    (State.ERROR, Event.CREATED): _CREATED,  # a create that failed when it still waited for a node (an older version's)
     (State.ERROR, Event.STOPPED_AGAIN): _STOPS,
     (State.ERROR, Event.GIVEN_UP): Move(
         State.STOPPED, releases_compute=True, clears_retry=True, finishes=("database.stop",)

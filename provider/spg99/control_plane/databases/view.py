@@ -71,6 +71,8 @@ class NodeView:
     last_seen_at: datetime | None
     disk_free_bytes: int = 0
     disk_is_short: bool = False
+    makes_timelines: bool = False
+    """Whether its agent lays down the files of a timeline with the first start (one of an older version does not)."""
 
     def silent(self, now: datetime) -> bool:
         """Whether its agent is away."""
@@ -99,7 +101,7 @@ class DatabaseView:
     node: NodeView | None = None
     """The node of the timeline, once it is placed."""
     candidates: tuple[NodeView, ...] = field(default=())
-    """Nodes that a timeline which is not laid down yet may go to (placement.py chooses)."""
+    """Nodes that a timeline which was never started may go to, once it is wanted (placement.py chooses)."""
     has_ended_leases: bool = False
     """Leases that are over and can be written off."""
 

@@ -40,6 +40,11 @@ class NodeRow:
         """Whether its agent has said that its disk is nearly full."""
         return bool(self.observed.get("disk_is_short"))
 
+    @property
+    def makes_timelines(self) -> bool:
+        """Whether its agent lays down a timeline with its first start; one of an older version wants an order of its own."""
+        return bool(self.observed.get("makes_timelines"))
+
 
 async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.

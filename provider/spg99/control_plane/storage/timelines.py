@@ -9,6 +9,8 @@ from typing import Literal
 from spg99.control_plane.store import Transaction
 
 TimelineState = Literal["creating", "present", "deleting", "gone"]
+"""`creating`: no compute has started on it yet. Without a node nothing of it was ever ordered, with one there may be files.
+`present`: a compute has started on it, so its node has files that count."""
 
 
 async def insert(tx: Transaction, timeline_id: str, db_id: str) -> None:

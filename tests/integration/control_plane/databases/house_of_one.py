@@ -175,6 +175,14 @@ class House:
                 tx, self.tenant, DatabaseSpec(tenant=self.tenant.name, name=name, **spec), SYSTEM
             )
 
+    async def create_used(self, name: str = "app", **spec: Any) -> DatabaseRow:
+        """A database that was started once and sleeps: its files lie on a node. Some agent works."""
+        row = await self.create(name, **spec)
+        await self.want_running(row.db_id)
+        await self.reaches(row.db_id, "ready", "idle")
+        await self.want_stopped(row.db_id)
+        return await self.reaches(row.db_id, "stopped")
+
     @asynccontextmanager
     async def locked(self, db_id: str) -> AsyncIterator[tuple[Any, DatabaseRow]]:
         """A transaction that holds the row of a database, as the API's calls do."""

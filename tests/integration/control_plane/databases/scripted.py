@@ -28,23 +28,33 @@ class Agent:
         self.identity = identity
         self.client = client
         self.timelines: set[str] = set()
+        self.makes_timelines = True
+        """False: it is of a version that wants an order of its own for them."""
         self.running: dict[str, Task] = {}
         self.done: list[Task] = []
         self.refused: list[str] = []
         self.hooks: dict[str, Hook] = {}
         """Kind of task -> what to do instead; a hook that answers None lets the order go on as usual."""
         self._held: set[int] = set()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._work: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def enroll(
-        cls, house: House, name: str = "node-1", plane: Plane | None = None, *, start: bool = True
+        cls,
+        house: House,
+        name: str = "node-1",
+        plane: Plane | None = None,
+        *,
+        start: bool = True,
+        makes_timelines: bool = True,
     ) -> Self:
         client = (plane or house.plane).client()
         token = await house.enrolment_token("node")
         identity = await client.enroll_node(Enrolment(enrolment_token=token, name=name))
         client.authenticate(identity.bearer_token)
         agent = cls(house, identity, client)
+        agent.makes_timelines = makes_timelines
         await agent.heartbeat()
         if start:
             agent.start()
@@ -68,7 +78,12 @@ class Agent:
     async def heartbeat(self, *, computes: list[ComputeSeen] | None = None, free: int = 10**9) -> HeartbeatAnswer:
         seen = [self.seen(task) for task in self.running.values()] if computes is None else computes
         return await self.client.heartbeat(
-            Heartbeat(computes=seen, timelines=dict.fromkeys(self.timelines, 8_000_000), disk_free_bytes=free)
+            Heartbeat(
+                computes=seen,
+                timelines=dict.fromkeys(self.timelines, 8_000_000),
+                disk_free_bytes=free,
+                makes_timelines=self.makes_timelines,
+            )
         )
 
     def seen(self, task: Task, *, running: bool = True, exit_reason: str | None = None) -> ComputeSeen:
@@ -118,9 +133,12 @@ class Agent:
 
     async def _carry_out(self, task: Task) -> None:
         hook = self.hooks.get(task.kind)
-        result = await hook(task) if hook is not None else None
-        if result is None:
-            result = TaskResult(succeeded=True, attempt=task.attempt, result=self._do(task))
+        async with self._locks[task.payload["timeline_id"]]:
+            result = await hook(task) if hook is not None else None
+            if result is None and self._lacks_files(task):
+                result = TaskResult(succeeded=False, attempt=task.attempt, error="The files are not on this node.")
+            if result is None:
+                result = TaskResult(succeeded=True, attempt=task.attempt, result=self._do(task))
         self.done.append(task)
         while True:
             try:
@@ -133,6 +151,10 @@ class Agent:
             self._held.discard(task.task_id)
             return
 
+    def _lacks_files(self, task: Task) -> bool:
+        made = self.makes_timelines and task.payload.get("makes_timeline")
+        return task.kind == TaskKind.COMPUTE_START and not made and task.payload["timeline_id"] not in self.timelines
+
     def _do(self, task: Task) -> dict[str, Any]:
         payload = task.payload
         match task.kind:
@@ -144,7 +166,8 @@ class Agent:
                 )
                 self.timelines.discard(payload["timeline_id"])
             case TaskKind.COMPUTE_START:
-                assert payload["timeline_id"] in self.timelines, "started without files"
+                if payload["makes_timeline"]:
+                    self.timelines.add(payload["timeline_id"])
                 self.running[payload["compute_id"]] = task
                 writers: dict[str, list[int]] = defaultdict(list)
                 for other in self.running.values():

@@ -17,13 +17,13 @@ AWAY_SECONDS = 2 * 86400.0
 
 
 async def create(house: House, agent: Agent) -> None:
-    agent.kill()
-    await house.create()
+    agent.makes_timelines = False
+    await agent.heartbeat()
+    await start(house, agent)
 
 
 async def start(house: House, agent: Agent) -> None:
     row = await house.create()
-    await house.reaches(row.db_id, "stopped")
     agent.kill()
     await house.want_running(row.db_id)
 
@@ -37,8 +37,7 @@ async def stop(house: House, agent: Agent) -> None:
 
 
 async def delete(house: House, agent: Agent) -> None:
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     agent.kill()
     await house.delete(row.db_id)
 
@@ -89,7 +88,7 @@ async def test_an_order_that_nobody_could_take_waits_for_its_agent(house: House,
 
 async def test_an_order_is_given_up_once_its_agent_could_have_taken_it(house: House) -> None:
     agent = await Agent.enroll(house)
-    await create(house, agent)
+    await start(house, agent)
 
     async def ordered() -> bool:
         return bool(await house.sql("select 1 from node_tasks where status = 'queued'"))

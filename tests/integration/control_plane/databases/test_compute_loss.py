@@ -115,8 +115,7 @@ async def test_a_heartbeat_does_not_touch_what_is_being_started_or_stopped(house
 
 async def test_a_compute_nobody_ordered_is_stopped_and_files_of_the_deleted_are_forgotten(house: House) -> None:
     agent = await Agent.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     await house.delete(row.db_id)
     await house.is_gone(row.db_id)
     stranger = ComputeSeen(

@@ -20,8 +20,9 @@ async def lease(agent: Agent, *, held: list[int] | None = None, wait_seconds: in
 
 
 async def one_task(house: House, agent: Agent) -> Task:
-    """The order to create a database, leased."""
+    """The order to start a database, leased."""
     row = await house.create()
+    await house.want_running(row.db_id)
 
     async def there() -> list[Task]:
         return await lease(agent)
@@ -38,8 +39,8 @@ async def test_a_result_from_another_identity_is_refused(house: House) -> None:
     with pytest.raises(Forbidden, match="another identity"):
         await stranger.finish(task, succeeded=True)
     assert await lease(stranger) == []
-    await agent.finish(task, succeeded=True)
-    await house.reaches(str((await house.sql("select db_id from databases"))[0]["db_id"]), "stopped")
+    await agent.finish(task, succeeded=True, result=agent.result_of_start(task))
+    await house.reaches(str((await house.sql("select db_id from databases"))[0]["db_id"]), "ready", "idle")
 
 
 async def test_a_gateway_and_a_nobody_are_no_agents(house: House) -> None:
@@ -58,8 +59,6 @@ async def test_a_start_that_does_not_say_where_is_no_result(house: House) -> Non
     agent = await Agent.enroll(house, start=False)
     row = await house.create()
     async with asyncio.timeout(5):
-        (create,) = await lease(agent, wait_seconds=5)
-        await agent.finish(create, succeeded=True)
         await house.want_running(row.db_id)
         (start,) = await lease(agent, wait_seconds=5)
     with pytest.raises(BadRequest, match=r"compute.start is not valid: .*backend_addr"):
@@ -75,6 +74,8 @@ async def test_two_agents_of_one_identity_on_two_planes_never_get_the_same_task(
     agent = await Agent.enroll(house, start=False)
     other = (await house.another_plane()).client(agent.identity.bearer_token)
     rows = [await house.create(f"db_{n}") for n in range(40)]
+    for row in rows:
+        await house.want_running(row.db_id)
 
     async def all_queued() -> bool:
         return (await house.sql("select count(*) from node_tasks"))[0]["count"] == len(rows)
@@ -128,16 +129,18 @@ async def test_a_failure_of_an_attempt_that_was_given_out_again_does_not_count(h
     (again,) = await lease(agent, held=[])
     await agent.finish(first, succeeded=False, error="I was being shut down.")
     (row,) = await house.sql("select db_id, state from databases")
-    assert row["state"] == "creating"
-    await agent.finish(again, succeeded=True)
-    await agent.finish(again, succeeded=True)  # a repeated result changes nothing
+    assert row["state"] == "booting"
+    started = agent.result_of_start(again)
+    await agent.finish(again, succeeded=True, result=started)
+    await agent.finish(again, succeeded=True, result=started)  # a repeated result changes nothing
     await agent.finish(again, succeeded=False, error="Too late.")
-    assert (await house.reaches(row["db_id"], "stopped")).attempt_count == 0
+    assert (await house.reaches(row["db_id"], "ready", "idle")).attempt_count == 0
 
 
 async def test_an_order_nobody_takes_fails_and_is_given_again(house: House) -> None:
     agent = await Agent.enroll(house, "alpha", start=False)
     row = await house.create()
+    await house.want_running(row.db_id)
 
     async def queued() -> list[object]:
         return list(await house.sql("select 1 from node_tasks where status = 'queued'"))
@@ -150,11 +153,12 @@ async def test_an_order_nobody_takes_fails_and_is_given_again(house: House) -> N
     await agent.heartbeat()
     await house.advance(2)
     agent.start()
-    await house.reaches(row.db_id, "stopped")
+    await house.reaches(row.db_id, "ready", "idle")
 
 
 async def test_a_waiting_agent_gets_an_order_at_once_and_nobody_polls(house: House) -> None:
     agent = await Agent.enroll(house, start=False)
+    row = await house.create()
     waiting = asyncio.create_task(lease(agent, wait_seconds=20))
     bell_set = house.plane.wakeups
 
@@ -163,13 +167,15 @@ async def test_a_waiting_agent_gets_an_order_at_once_and_nobody_polls(house: Hou
 
     await until("the agent waits", waits)
     began = time.monotonic()
-    await house.create()
+    await house.want_running(row.db_id)
     assert len(await waiting) == 1
     assert time.monotonic() - began < 1
 
 
 async def test_a_database_finds_no_node_and_says_so_until_one_comes(house: House) -> None:
     row = await house.create()
+    assert row.state == "stopped", "it needs a node only to start"
+    await house.want_running(row.db_id)
 
     async def told() -> bool:
         found = await house.row(row.db_id)
@@ -177,8 +183,8 @@ async def test_a_database_finds_no_node_and_says_so_until_one_comes(house: House
 
     await until("the reason is shown", told)
     await Agent.enroll(house)
-    made = await house.reaches(row.db_id, "stopped")
-    assert made.state_reason is None
+    started = await house.reaches(row.db_id, "ready", "idle")
+    assert started.state_reason is None
 
 
 async def test_a_new_database_lies_on_the_node_with_the_most_free_disk(house: House) -> None:
@@ -186,7 +192,8 @@ async def test_a_new_database_lies_on_the_node_with_the_most_free_disk(house: Ho
     await small.heartbeat(free=10**6)
     await large.heartbeat(free=10**12)
     row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    await house.want_running(row.db_id)
+    await house.reaches(row.db_id, "ready", "idle")
     assert large.timelines == {row.timeline_id} and small.timelines == set()
 
 

@@ -14,7 +14,7 @@ from spg99.control_plane.records import operations
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.tenants import rows as tenants
 from spg99.errors import Conflict, NotFound
-from spg99.protocol.node import TaskResult
+from spg99.protocol.node import LeaseTasks, TaskResult
 from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseSpec
 
@@ -44,7 +44,7 @@ async def test_delete_while_running_ends_the_compute_first(house: House) -> None
 async def test_delete_while_the_agent_is_at_it_waits_for_the_outcome(
     house: House, kind: TaskKind, succeeds: bool
 ) -> None:
-    agent = await Agent.enroll(house)
+    agent = await Agent.enroll(house, makes_timelines=kind is TaskKind.COMPUTE_START)
     begun, may_go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly(task: object) -> TaskResult | None:
@@ -67,24 +67,52 @@ async def test_delete_while_the_agent_is_at_it_waits_for_the_outcome(
 async def test_delete_before_the_agent_has_taken_the_order_withdraws_it(house: House) -> None:
     agent = await Agent.enroll(house, start=False)
     row = await house.create()
+    await house.want_running(row.db_id)
 
     async def queued() -> bool:
         return bool(await house.sql("select 1 from node_tasks where status = 'queued'"))
 
     async def withdrawn() -> bool:
-        return bool(await house.sql("select 1 from node_tasks where kind = 'timeline.create' and status = 'failed'"))
+        return bool(await house.sql("select 1 from node_tasks where kind = 'compute.start' and status = 'failed'"))
 
     await until("the order is queued", queued)
     await house.delete(row.db_id)
     await until("the order is withdrawn", withdrawn)
     agent.start()
     await house.is_gone(row.db_id)
-    assert agent.orders(TaskKind.TIMELINE_CREATE) == []
+    assert [task.kind for task in agent.done] == [TaskKind.TIMELINE_DELETE], "its node is asked all the same"
 
 
-async def test_delete_without_any_node_is_done_at_once(house: House) -> None:
+async def test_one_that_was_never_started_is_gone_at_once_and_nobody_is_asked(house: House) -> None:
+    agent = await Agent.enroll(house)
     row = await house.create()
-    await house.delete(row.db_id)
+    op_id = await house.delete(row.db_id)
+    assert await house.row(row.db_id) is None
+    async with house.store.transaction() as tx:
+        operation = await operations.find(tx, op_id)
+    assert operation is not None and operation.status == "succeeded"
+    assert await house.sql("select * from node_tasks") == [] and agent.done == []
+    assert await house.sql("select state from timelines") == [{"state": "gone"}]
+    told = await house.sql("select event_type from outbox_events where subject = %s order by event_seq", row.db_id)
+    assert [line["event_type"] for line in told] == [
+        "database.creating", "database.stopped", "database.deleting", "database.deleted"
+    ]  # fmt: skip
+    done = await house.sql("select action from audit_logs where subject = %s order by audit_id", row.db_id)
+    assert [line["action"] for line in done] == ["database.create", "database.delete", "database.removed"]
+
+
+async def test_one_whose_first_start_was_handed_out_waits_for_what_became_of_it(house: House) -> None:
+    agent = await Agent.enroll(house, start=False)
+    row = await house.create()
+    await house.want_running(row.db_id)
+    (start,) = (await agent.client.lease_tasks(LeaseTasks(wait_seconds=5))).tasks
+    await house.delete(row.db_id, force=True)
+    await house.advance(3600)
+    assert (await house.reaches(row.db_id, "deleting")).compute_id == start.payload["compute_id"]
+    await agent.finish(start, succeeded=False, error="The agent was killed in the middle of it.")
+    (delete,) = (await agent.client.lease_tasks(LeaseTasks(wait_seconds=5))).tasks
+    assert (delete.kind, delete.payload["timeline_id"]) == (TaskKind.TIMELINE_DELETE, row.timeline_id)
+    await agent.finish(delete, succeeded=True)
     await house.is_gone(row.db_id)
 
 
@@ -105,8 +133,7 @@ async def test_delete_in_error(house: House) -> None:
 
 async def test_delete_twice_is_one_deletion(house: House) -> None:
     agent = await Agent.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     agent.kill()
     first = await house.delete(row.db_id)
     assert await house.delete(row.db_id) == first
@@ -119,8 +146,7 @@ async def test_delete_twice_is_one_deletion(house: House) -> None:
 
 async def test_the_name_is_free_at_once(house: House) -> None:
     agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    old = await house.create()
-    await house.reaches(old.db_id, "stopped")
+    old = await house.create_used()
     with pytest.raises(Conflict, match="has a database called 'app' already"):
         await house.create()
     agent.kill()
@@ -129,9 +155,8 @@ async def test_the_name_is_free_at_once(house: House) -> None:
     assert new.db_id != old.db_id and new.timeline_id != old.timeline_id
     agent.start()
     await house.is_gone(old.db_id)
-    await house.reaches(new.db_id, "stopped")
-    assert agent.timelines == {new.timeline_id}
     assert (await gateway.connect()).db_id == new.db_id
+    assert agent.timelines == {new.timeline_id}
 
 
 async def test_a_protected_database_is_not_deleted(house: House) -> None:
@@ -147,8 +172,7 @@ async def test_a_protected_database_is_not_deleted(house: House) -> None:
 
 async def test_a_removal_that_fails_is_tried_again(house: House) -> None:
     agent = await Agent.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     failures = 2
 
     async def busy(task: object) -> TaskResult | None:

@@ -64,17 +64,17 @@ async def test_a_wait_ends_when_the_database_is_gone(api: Any, sleeper: str) -> 
 async def test_an_operation_is_waited_for_on_another_control_plane(make_api: Any, url: str) -> None:
     one, two = await make_api(), await make_api()
     await one.tenant()
-    made = await one.database()
+    await one.database()
+    operation = await one.ok("POST", "/tenants/acme/dbs/app/start")  # no node is there to start it
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("select op_id from operations where db_id = %s", (made["db_id"],)).fetchone()
-        assert row is not None
-        waiting = asyncio.create_task(two.ok("GET", f"/operations/{row[0]}", params={"wait": 30}))
+        waiting = asyncio.create_task(two.ok("GET", f"/operations/{operation['op_id']}", params={"wait": 30}))
         await asyncio.sleep(0.2)
         assert not waiting.done()
         connection.execute(
-            "update operations set status = 'succeeded', finished_at = clock_timestamp() where op_id = %s", row
+            "update operations set status = 'succeeded', finished_at = clock_timestamp() where op_id = %s",
+            (operation["op_id"],),
         )
-        connection.execute("select pg_notify('spg99_operation', %s)", row)
+        connection.execute("select pg_notify('spg99_operation', %s)", (operation["op_id"],))
     assert (await asyncio.wait_for(waiting, 5))["status"] == "succeeded"
 
 

@@ -125,7 +125,7 @@ async def test_health_readiness_and_metrics(api: Any, url: str) -> None:
     metrics = (await api.http.get("/metrics")).text
     assert 'spg99_http_requests_total{method="POST",route="/v2/tenants",status="201"} 1.0' in metrics
     assert 'spg99_http_requests_total{method="GET",route="/v2/tenants/{tenant}",status="404"} 1.0' in metrics
-    assert 'spg99_databases{state="creating"} 1.0' in metrics
+    assert 'spg99_databases{state="stopped"} 1.0' in metrics
     assert "spg99_outbox_pending" in metrics
     assert "secretname" not in metrics
 

@@ -60,7 +60,7 @@ async def test_a_database_is_made_read_and_changed(api: Any) -> None:
     made = await api.call("POST", "/tenants/acme/dbs", {"name": "app"})
     assert made.status_code == 201
     database = made.json()
-    assert database["state"] == database["status"] == "creating"
+    assert database["state"] == database["status"] == "stopped"
     assert (database["current_scale"], database["target_scale"], database["scale_state"]) == (0, 0, "STEADY")
     assert (
         database["connection_string"]
@@ -151,7 +151,7 @@ async def test_a_cursor_belongs_to_its_list(api: Any) -> None:
         ("/tenants/two/dbs", {}),
         ("/tenants", {}),
         ("/tenants/one/dbs", {"name_prefix": "a"}),
-        ("/tenants/one/dbs", {"state": "creating"}),
+        ("/tenants/one/dbs", {"state": "stopped"}),
     ):
         answer = await api.call("GET", path, params={"cursor": cursor, **params})
         assert answer.status_code == 400, path
@@ -169,7 +169,7 @@ async def test_list_filters(api: Any) -> None:
     assert await names(name_prefix="app") == ["app", "app2"]
     assert await names(name_prefix="ap_") == ["ap_p"]
     assert await names(state="stopped") == []
-    assert await names(state="creating") == ["App", "ap", "ap_p", "app", "app2", "bpp"]
+    assert await names(state="stopped") == ["App", "ap", "ap_p", "app", "app2", "bpp"]
     assert [
         t["name"] for t in (await api.ok("GET", "/tenants", params={"state": "active", "name_prefix": "ac"}))["items"]
     ] == ["acme"]
@@ -324,7 +324,7 @@ async def test_a_delete_that_names_an_id_spares_whoever_has_the_name_now(api: An
     late = await api.call("DELETE", f"/tenants/acme/dbs/app?force=true&uid={old['db_id']}")
     assert late.status_code == 404, late.text
     kept = await api.ok("GET", "/tenants/acme/dbs/app")
-    assert (kept["db_id"], kept["state"]) == (new["db_id"], "creating")
+    assert (kept["db_id"], kept["state"]) == (new["db_id"], "stopped")
     assert (await api.call("DELETE", "/tenants/acme?cascade=true&uid=ten_other")).status_code == 404
 
 

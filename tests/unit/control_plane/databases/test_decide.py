@@ -19,6 +19,7 @@ PLACED = TimelineView("tl_1", "present", "node_1")
 UNPLACED = TimelineView("tl_1", "creating", None)
 HALF_MADE = TimelineView("tl_1", "creating", "node_1")
 NODE = NodeView("node_1", "alpha", "active", NOW)
+ELSEWHERE = replace(NODE, node_id="node_2")
 AWAY = NodeView("node_1", "alpha", "active", NOW - timedelta(seconds=31))
 
 
@@ -28,7 +29,7 @@ def at(seconds: float) -> datetime:
 
 def db(state: State, **more: Any) -> DatabaseView:
     view = DatabaseView(**{"state": state, "timeline": PLACED, "idle_timeout_seconds": 300, "node": NODE} | more)
-    # A timeline that is not laid down yet may go to any node there is.
+    # A timeline that was never started may go to any node there is.
     there = (view.node,) if view.node is not None and view.timeline.state == "creating" else ()
     return view if view.candidates else replace(view, candidates=there)
 
@@ -62,18 +63,22 @@ CREATE, START, STOP, DELETE = (
 ENDED = compute("ended", ended_at=at(0), exit_reason="It was killed by signal 9.")
 
 ACTS: dict[str, tuple[DatabaseView, a.Action]] = {
-    "new: laid down on the best node": (db(State.CREATING, timeline=UNPLACED), a.CreateTimeline("node_1")),
-    "new: files are there": (
-        db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE, "completed"),)),
+    "of an older version, without a node: it waits for none": (db(State.CREATING, timeline=UNPLACED, node=None), a.MarkCreated()),
+    "of an older version, the agent makes its files: nobody waits for them": (
+        db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE),)),
         a.MarkCreated(),
     ),
-    "new: the agent failed": (
-        db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE, "failed", error="The disk is full."),)),
-        a.Fail("The disk is full.", 1, at(1)),
+    "of an older version, its files could not be made: a start makes them": (
+        db(State.ERROR, timeline=HALF_MADE, retry_at=at(9), tasks=(task(CREATE, "failed"),)),
+        a.MarkCreated(),
     ),
-    "new: nobody took the order": (
-        db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE, "queued", expires_at=NOW),)),
-        a.CancelTask(7, "Node alpha did not answer in time."),
+    "never started: its files go to the best node with the start": (
+        db(State.STOPPED, timeline=UNPLACED, wanted_until=at(10)),
+        a.StartCompute(Event.WANTED, 0, first_on=NODE),
+    ),
+    "never started, and failed: perhaps elsewhere": (
+        db(State.ERROR, timeline=HALF_MADE, target_scale=1, compute=ENDED, attempt_count=1, retry_at=NOW, node=ELSEWHERE),
+        a.StartCompute(Event.WANTED, 1, first_on=ELSEWHERE),
     ),
     "sleeper: a client waits": (db(State.STOPPED, wanted_until=at(10)), a.StartCompute(Event.WANTED, 0)),
     "sleeper: the API wants it": (db(State.STOPPED, target_scale=1), a.StartCompute(Event.WANTED, 0)),
@@ -160,10 +165,6 @@ ACTS: dict[str, tuple[DatabaseView, a.Action]] = {
         db(State.ERROR, compute=compute("stopping"), retry_at=NOW, tasks=(task(STOP, "failed"),)),
         a.StopCompute(event=Event.STOPPED_AGAIN),
     ),
-    "failed create: due again, maybe elsewhere": (
-        db(State.ERROR, timeline=HALF_MADE, retry_at=NOW, tasks=(task(CREATE, "failed"),), node=replace(NODE, node_id="node_2")),
-        a.CreateTimeline("node_2", Event.CREATED_AGAIN),
-    ),
     "delete running: stop at once": (
         db(State.DELETING, compute=compute(), tasks=(task(START, "completed"),)),
         a.StopCompute("immediate", event=None),
@@ -198,15 +199,16 @@ ACTS: dict[str, tuple[DatabaseView, a.Action]] = {
         a.DeleteTimeline(),
     ),
     "delete before anything was laid down": (db(State.DELETING, timeline=UNPLACED), a.Remove()),
+    "delete after a first start that failed: its node is asked": (db(State.DELETING, timeline=HALF_MADE, compute=ENDED), a.DeleteTimeline()),
 }  # fmt: skip
 
 WAITS: dict[str, tuple[DatabaseView, datetime | None]] = {
-    "new: no node": (db(State.CREATING, timeline=UNPLACED, node=None), at(30)),
-    "new: the order waits for the agent": (
-        db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE, "queued"),)),
-        at(60),
+    "never started": (db(State.STOPPED, timeline=UNPLACED), None),
+    "never started, wanted: no node": (db(State.STOPPED, timeline=UNPLACED, node=None, wanted_until=at(20)), at(30)),
+    "never started, failed, wanted: no node any more": (
+        db(State.ERROR, timeline=HALF_MADE, target_scale=1, compute=ENDED, retry_at=NOW, node=None),
+        at(30),
     ),
-    "new: the agent works": (db(State.CREATING, timeline=HALF_MADE, tasks=(task(CREATE),)), None),
     "sleeper": (db(State.STOPPED), None),
     "sleeper: nobody waits any more": (db(State.STOPPED, wanted_until=NOW), None),
     "booting: the agent works": (db(State.BOOTING, compute=compute("starting"), tasks=(task(START),)), None),
@@ -290,5 +292,5 @@ def test_a_database_with_a_live_lease_is_never_stopped(state: State, timeout: in
 
 
 def test_a_database_without_a_node_says_so() -> None:
-    state_reason = decide(db(State.CREATING, timeline=UNPLACED, node=None), NOW).state_reason
+    state_reason = decide(db(State.STOPPED, timeline=UNPLACED, node=None, target_scale=1), NOW).state_reason
     assert state_reason is not None and "No node has room" in state_reason

@@ -68,8 +68,10 @@ def is_decided(row: DatabaseRow, event: Event) -> bool:
             return runs
         case Event.GIVEN_UP:
             return not runs
-        case Event.WANTED | Event.CREATED_AGAIN if row.state == State.ERROR:
-            return not runs and (event is Event.WANTED) == (row.writer_term > 0)
+        case Event.CREATED if row.state == State.ERROR:
+            return row.writer_term == 0
+        case Event.WANTED if row.state == State.ERROR:
+            return not runs and row.writer_term > 0
     return True
 
 
@@ -121,10 +123,7 @@ def test_gateways_hear_of_every_move_that_takes_a_running_writer_away() -> None:
 
 def test_operations_end_by_some_move() -> None:
     ended = {
-        kind
-        for found in MOVES.values()
-        for kinds in (found.finishes, found.fails, found.fails_for_good, found.supersedes)
-        for kind in kinds
+        kind for found in MOVES.values() for kinds in (found.finishes, found.fails, found.supersedes) for kind in kinds
     }
     assert ended == {"database.create", "database.start", "database.stop"}  # delete ends with the row
     deletes = move(State.READY, Event.DELETED)
