@@ -9,7 +9,7 @@ import pytest
 from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
 from kit.waits import until
-from spg99.control_plane.databases.resource import as_resource
+from spg99.control_plane.databases.resource import as_json
 from spg99.control_plane.records import operations
 from spg99.errors import WrongState
 from spg99.protocol.node import TaskResult
@@ -135,8 +135,7 @@ async def test_a_start_that_fails_fails_its_operation_with_the_reason(house: Hou
 
 async def test_what_is_being_deleted_cannot_be_changed(house: House) -> None:
     agent = await Agent.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     agent.kill()
     await house.delete(row.db_id)
     for refused in (house.want_running(row.db_id), house.want_stopped(row.db_id), house.change(row.db_id, size="L2")):
@@ -153,10 +152,10 @@ async def test_compute_time_counts_while_it_runs_and_stays_when_it_ends(house: H
     running = await house.reaches(row.db_id, "ready")
     assert running.compute_started_at is not None and running.compute_milliseconds == 0
     later = running.compute_started_at.replace(year=running.compute_started_at.year + 1)
-    shown = as_resource(
+    shown = as_json(
         running, tenant_name="acme", pg_user="tnt_x", password=None, gateway_host="h", gateway_port=1, now=later
     )
-    assert shown.compute_seconds >= 365 * 86400 and shown.worker_id == running.compute_id
+    assert shown["compute_seconds"] >= 365 * 86400 and shown["worker_id"] == running.compute_id
     await gateway.report(row.db_id, 0)
     await house.want_stopped(row.db_id)
     asleep = await house.reaches(row.db_id, "stopped")

@@ -144,6 +144,7 @@ async def test_an_order_outlives_a_step_of_the_clock(house: House, step_seconds:
     agent.kill()
     await agent.heartbeat()
     other = await house.create("other")
+    await house.want_running(other.db_id)
 
     async def ordered() -> Any:
         return await house.sql("select task_id from node_tasks where db_id = %s", other.db_id)

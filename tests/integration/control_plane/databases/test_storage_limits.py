@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from integration.control_plane.databases.house_of_one import House
 from integration.control_plane.databases.scripted import Agent, Gateway
-from spg99.control_plane.databases.resource import as_resource
+from spg99.control_plane.databases.resource import as_json
 from spg99.control_plane.fleet import nodes
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, StorageSeen
 from spg99.protocol.tasks import TaskKind
@@ -84,8 +84,8 @@ async def test_an_owner_sees_what_holds_the_limit(house: House) -> None:
         await tell(agent, limit=8 * GB, by=by)
         seen = await house.row(row.db_id)
         assert seen is not None and seen.storage_held_by == by
-        shown = as_resource(seen, tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1)
-        assert shown.storage_held_by is by
+        shown = as_json(seen, tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1)
+        assert shown["storage_held_by"] == by
     assert seen is not None and seen.version == before.version, "what moves by itself is no change of the database"
 
 
@@ -96,6 +96,5 @@ async def test_a_node_without_room_is_named_and_gets_no_new_database(house: Hous
     async with house.store.transaction() as tx:
         said = await nodes.short_of_disk(tx, house.clock.now())
     assert said is not None and "node-1 (100 MB free, reserve given up)" in said and "node-2" not in said
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     assert row.timeline_id in roomy.timelines

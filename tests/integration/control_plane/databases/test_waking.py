@@ -181,8 +181,7 @@ async def test_after_the_last_attempt_only_a_client_tries_again(house: House) ->
 
 async def test_a_node_that_is_silent_is_named(house: House) -> None:
     agent, gateway = await Agent.enroll(house, "alpha"), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await house.create_used()
     agent.kill()
     await house.advance(40)
     with pytest.raises(
