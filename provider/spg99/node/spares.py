@@ -21,7 +21,7 @@ SPARES: Final = 2
 """Some 18 MB of disk each. More starts at once than there are spares copy for themselves."""
 REST_SECONDS: Final = 0.5
 """After one was taken, or the agent has begun: whoever starts a compute needs processor and disk more."""
-LOOK_AGAIN_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 2.0
 
 
 class Spares:
@@ -59,7 +59,7 @@ class Spares:
                 await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
             self._is_swept = True
         if len(self._ready) >= SPARES or is_short(disk_of(self._folder.spares_dir)):
-            return LOOK_AGAIN_SECONDS
+            return CHECK_SECONDS
         rest = self._taken_at + REST_SECONDS - self._monotonic()
         if rest > 0:
             return rest
