@@ -90,10 +90,11 @@ async def test_two_agents_of_one_identity_on_two_planes_never_get_the_same_task(
 
 async def test_an_order_is_given_with_its_commit_to_the_poll_that_waits_here(house: House) -> None:
     agent = await Agent.enroll(house, start=False)
+    made = await house.create()
     poll = asyncio.create_task(lease(agent, held=[], wait_seconds=20))
     polls = house.plane.life.polls
     await until("the poll waits", lambda: polls.waiting(agent.identity.identity_id))
-    await house.create()
+    await house.want_running(made.db_id)
     (task,) = await asyncio.wait_for(poll, 5)
     assert task.attempt == 1 and await polls.waiting(agent.identity.identity_id) is None
     (row,) = await house.sql("select status, attempt from node_tasks")
@@ -101,7 +102,7 @@ async def test_an_order_is_given_with_its_commit_to_the_poll_that_waits_here(hou
     assert await lease(agent, held=[task.task_id]) == []
     (again,) = await lease(agent, held=[])
     assert (again.task_id, again.attempt) == (task.task_id, 2), "should its answer have been lost"
-    await agent.finish(again, succeeded=True)
+    await agent.finish(again, succeeded=True, result=agent.result_of_start(again))
 
 
 async def test_a_task_whose_answer_was_lost_comes_again_at_once(house: House) -> None:
