@@ -6,6 +6,7 @@ Control Planes at once and be killed at any moment.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Final
 
@@ -19,6 +20,8 @@ from spg99.control_plane.tenants import rows
 from spg99.processes import Loops
 
 RELAY_AGAIN_SECONDS = 0.02
+RELAY_GATHERS_SECONDS = 0.02
+"""A burst of events becomes one transaction, and the answer that goes out with the commit that wrote them goes first."""
 LAST_USED_SECONDS = 10.0
 JANITOR_SECONDS = 600.0
 DATABASES_JANITOR_SECONDS = 3600.0
@@ -37,6 +40,7 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     store, wakeups, tick_seconds = plane.store, plane.wakeups, plane.settings.tick_seconds
 
     async def relay() -> float:
+        await asyncio.sleep(RELAY_GATHERS_SECONDS)
         done = await outbox.relay(store)
         if not done.alone:
             return RELAY_AGAIN_SECONDS  # the other relay may have begun before our event was committed

@@ -29,7 +29,12 @@ class _Storage:
 
 async def limit_bytes(policy: PolicyOf, *, own: int | None, size: str, org_id: str) -> int:
     """The limit that holds for a database: its own, else the policy's of its size. 0 = none."""
-    return own if own is not None else int(await policy(f"database.storage_limit_bytes.{size}", org_id))
+    return own if own is not None else int(await policy(policy_of(size), org_id))
+
+
+def policy_of(size: str) -> str:
+    """The policy that limits databases of a size."""
+    return f"database.storage_limit_bytes.{size}"
 
 
 async def take_in(tx: Transaction, node_id: str, computes: Iterable[ComputeSeen], policy: PolicyOf) -> dict[str, int]:

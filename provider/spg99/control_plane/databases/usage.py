@@ -14,6 +14,7 @@ from spg99.control_plane.store import Transaction
 from spg99.errors import LimitExceeded
 
 COMPUTE_LIMIT, EGRESS_LIMIT = "limits.compute_seconds_max", "limits.egress_bytes_max"
+LIMITS = (COMPUTE_LIMIT, EGRESS_LIMIT)
 
 PolicyOf = Callable[[Transaction, str], Awaitable[int]]
 """Answers the value of a policy for the account in question."""

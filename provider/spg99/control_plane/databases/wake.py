@@ -15,7 +15,7 @@ from functools import partial
 
 from spg99 import faults, spans
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import leases, rows, usage
+from spg99.control_plane.databases import leases, rows, storage_limits, usage
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.policy_cache import PolicyCache
@@ -28,6 +28,9 @@ from spg99.resources import DatabaseState as State
 
 _Key = tuple[str, str, str, int | None]
 """Gateway, tenant, name of the database, failed attempts before the client came (None: it comes now)."""
+
+
+LEASE_SECONDS, GRACE_SECONDS = "gateway.lease_seconds", "gateway.grace_seconds"
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ class Waker:
                 return _Status(row.db_id, State.READY, row.attempt_count, row.attempt_count, "", checkout)
         before = row.attempt_count
         if row.state not in _STARTED:
+            needed = (*usage.LIMITS, storage_limits.policy_of(row.size), LEASE_SECONDS, GRACE_SECONDS)
+            await self._policies.read(tx, needed, org_id=row.org_id)
             await usage.check(tx, row.org_id, now, partial(self._policies.value, org_id=row.org_id))
         if row.state == State.ERROR and attempt_count is not None and before > attempt_count:
             return _Status(row.db_id, State.ERROR, before, before, row.state_reason or "")
@@ -189,8 +194,8 @@ class Waker:
 
     async def _check_out(self, tx: Transaction, row: DatabaseRow, gateway_id: str, now: datetime) -> Checkout | None:
         """Takes the lease of a running database; None when its compute turns out to be gone."""
-        lease_seconds = await self._policies.value(tx, "gateway.lease_seconds", org_id=row.org_id)
-        grace_seconds = await self._policies.value(tx, "gateway.grace_seconds", org_id=row.org_id)
+        lease_seconds = await self._policies.value(tx, LEASE_SECONDS, org_id=row.org_id)
+        grace_seconds = await self._policies.value(tx, GRACE_SECONDS, org_id=row.org_id)
         if row.backend_addr is None or row.backend_port is None or row.compute_id is None:
             return None
         await leases.take(tx, row.db_id, gateway_id, now=now, lease_seconds=lease_seconds)

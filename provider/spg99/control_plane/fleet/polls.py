@@ -13,7 +13,6 @@ from spg99.control_plane.fleet import tasks
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.store import Store, Wakeups
-from spg99.processes import Wakeup
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 POLL_SECONDS_MAX = 60
@@ -29,14 +28,11 @@ class Poll:
     """Orders that it can be given."""
     given: list[TaskRow] = field(default_factory=list)
     """Orders that are its own already: their rows say so."""
-    wakeup: Wakeup | None = None
-    """Set while it waits."""
+    waits: bool = False
 
     def give(self, row: TaskRow) -> None:
-        """Answers it with this order; too late for this poll, it comes with the agent's next one."""
+        """Answers it with this order, when the notification wakes it; too late for this poll, the agent's next one finds it."""
         self.given.append(row)
-        if self.wakeup is not None:
-            self.wakeup.wake()
 
 
 class Polls:
@@ -52,7 +48,7 @@ class Polls:
     async def waiting(self, node_id: str) -> Poll | None:
         """The poll of a node's agent that can be given an order now; None when there is none here."""
         poll = self._polls.get(node_id)
-        if poll is None or poll.wakeup is None or len(poll.given) >= poll.places or await poll.is_gone():
+        if poll is None or not poll.waits or len(poll.given) >= poll.places or await poll.is_gone():
             return None
         return poll
 
@@ -66,7 +62,7 @@ class Polls:
         try:
             found = await self._lease_tasks(node, request, this_poll)
         finally:
-            this_poll.wakeup = None
+            this_poll.waits = False
             if self._polls.get(node.node_id) is this_poll:
                 del self._polls[node.node_id]
         rows = {row.task_id: row for row in (*this_poll.given, *found)}  # one that it found itself is the newer attempt
@@ -99,9 +95,9 @@ class Polls:
                 patience = left if checked_twice else min(left, CHECK_AGAIN_SECONDS)
                 if rows or wakeups.closing or left <= 0:
                     return rows
-                this_poll.wakeup = wakeup
+                this_poll.waits = True
                 was_woken = await wakeup.wait_for(patience)
-                this_poll.wakeup = None
+                this_poll.waits = False
                 if (not was_woken and checked_twice) or await this_poll.is_gone():
                     return rows
                 checked_twice = True

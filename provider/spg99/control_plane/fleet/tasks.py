@@ -68,8 +68,8 @@ async def enqueue(
 ) -> int:
     """Gives an order to a node, for the request of this task; answers the id of the order.
 
-    To `poll`, which waits in this process, it is given with the commit. Should it not arrive (the agent has gone, this process
-    ends), it comes with the agent's next poll, which says that it does not hold it. Else a notification wakes the agent's poll.
+    To `poll`, which waits in this process, it is given with the commit, if it still waits by then. In any case the agent's newest
+    poll, here or elsewhere, is notified, and takes what the agent does not hold.
     """
     declared = declaration_of(order)
     row = await tx.one(
@@ -84,9 +84,8 @@ async def enqueue(
         expires_at=now + declared.waits_for,
         leased_until=None if poll is None else now + LEASED_FOR,
     )
-    if poll is None:
-        await tx.notify("spg99_tasks", node_id)
-    else:
+    await tx.notify("spg99_tasks", node_id)
+    if poll is not None:
         tx.after_commit(partial(poll.give, row))
     return row.task_id
 

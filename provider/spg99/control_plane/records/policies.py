@@ -32,12 +32,23 @@ class Definition:
     description: str
 
 
+@dataclass(frozen=True)
+class _Value:
+    key: str
+    value: Any
+
+
 async def value(tx: Transaction, key: str, *, org_id: str | None = None, user_id: str | None = None) -> Any:
     """The value of a policy for an organization (or a user in it). An unknown key is a programmer's error (LookupError)."""
     found = await tx.value("policy_value", key=key, org_id=org_id, user_id=user_id)
     if found is None:
         raise LookupError(f"no policy is called {key}")
     return found
+
+
+async def values(tx: Transaction, keys: list[str], *, org_id: str | None = None) -> dict[str, Any]:
+    """The values of several policies for an organization, in one question."""
+    return {found.key: found.value for found in await tx.many(_Value, "policy_values", keys=keys, org_id=org_id)}
 
 
 async def definition(tx: Transaction, key: str) -> Definition:

@@ -105,6 +105,18 @@ select coalesce((select v.value from policy_values v
                 d.default_value)
   from policy_definitions d where d.key = %(key)s;
 
+-- policy_values
+-- The same of several at once.
+select d.key, coalesce((select v.value from policy_values v
+                         where v.key = d.key
+                           and ((v.scope = 'org' and v.scope_id = %(org_id)s::text)
+                             or (v.scope = 'plan'
+                                 and v.scope_id = (select o.plan from organizations o where o.org_id = %(org_id)s::text))
+                             or v.scope = 'global')
+                         order by array_position(array['org', 'plan', 'global'], v.scope) limit 1),
+                       d.default_value) as value
+  from policy_definitions d where d.key = any(%(keys)s);
+
 -- policy_definition
 select key, value_type, default_value, minimum, maximum, allowed, description from policy_definitions where key = %(key)s;
 

@@ -230,3 +230,23 @@ async def test_the_name_of_a_living_node_cannot_be_taken(house: House) -> None:
     house.clock.advance(seconds=31)
     again = await door.enroll_node(Enrolment(enrolment_token=await house.enrolment_token("node"), name=name))
     assert again.identity_id == agent.identity.identity_id
+
+
+async def test_an_order_that_comes_while_its_poll_reads_is_not_left_lying(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The poll was found waiting, and by the commit it is in the middle of its next reading, or has ended."""
+    agent = await Agent.enroll(house, start=False)
+    node_id, polls, made = agent.identity.identity_id, house.plane.life.polls, await house.create()
+    first = asyncio.create_task(lease(agent, held=[], wait_seconds=20))
+    poll = await until("the poll waits", lambda: polls.waiting(node_id))
+    second = asyncio.create_task(lease(agent, held=[], wait_seconds=20))
+    assert await asyncio.wait_for(first, 5) == [], "the older poll ends when it is woken"
+
+    async def that_one(_: str) -> object:
+        return poll
+
+    monkeypatch.setattr(polls, "waiting", that_one)
+    await house.want_running(made.db_id)
+    (task,) = await asyncio.wait_for(second, 5)
+    assert task.attempt == 2

@@ -76,6 +76,7 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ): "the last database and its tenant go by one statement's snapshot; a foreign key is behind it",
     ("forget_timelines", "computes"): "a timeline that a compute still names cannot go: a foreign key of the catalogue",
     ("policy_value", "organizations"): "the plan of an account decides which value is the most specific",
+    ("policy_values", "organizations"): "as above",
 }
 """All exceptions, with their reasons: (query, table of another domain). Each only reads; a line nobody needs is an error."""
 
