@@ -246,6 +246,8 @@ class Plane:
             kept = {name: item[name] for name in noun.inputs()}
             item.update(self._spec(noun, kept | changes))
             return 200, item
+        if query.get("uid", [item[noun.UID_FIELD]]) != [item[noun.UID_FIELD]]:
+            raise Refused(404, "NotFound", f"The object {query['uid'][0]} is gone; another one has its name now.")
         if item.get("deletion_protection"):
             raise Refused(409, "Conflict", "deletion_protection is on.")
         if noun.FORCE_DELETE and item.get("active_connections") and query.get("force") != ["true"]:

@@ -127,12 +127,18 @@ async def test_interrupting_64_creates_takes_no_time_and_loses_nothing(server: S
     assert ("gadget", "top/late") not in server.objects
 
 
-async def test_a_protected_object_is_not_even_asked_about(server: Server, operations: Operations) -> None:
+async def test_an_object_that_somebody_has_protected_meanwhile_stays_and_the_tool_says_so(
+    server: Server, operations: Operations
+) -> None:
     made = await lamp(operations)
     server.change("gadget", "top/lamp", deletion_protection=True)
     with pytest.raises(Conflict, match="'top/lamp' is protected: deletion_protection is on"):
         await operations.delete(GADGET, "top/lamp", old=made)
-    assert server.count("DELETE", "") == 0
+    assert set(server.objects) == {("gadget", "top/lamp")}
+    asked = server.count("DELETE", "")
+    with pytest.raises(Conflict, match="'top/lamp' is protected: deletion_protection is on"):
+        await operations.delete(GADGET, "top/lamp", old=made | {"deletion_protection": True})
+    assert server.count("DELETE", "") == asked, "what the tool knows to be protected is not even asked about"
     server.change("gadget", "top/lamp", deletion_protection=False)
     await operations.delete(GADGET, "top/lamp", old=made)
     assert server.objects == {}

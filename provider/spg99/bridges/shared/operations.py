@@ -237,23 +237,48 @@ class Operations:
         """
         deadline = _deadline(seconds_max or noun.seconds.delete)
         with self._patient(deadline, progress):
-            now = await self._read_if_there(noun, human_id)
-            if now is None or not is_same(noun, old, now):
+            doomed = await self._to_delete(noun, human_id, old)
+            if doomed is None:
                 return
-            if not is_going(noun, now):
+            operation: Mapping[str, Any] | None = None
+            if not is_going(noun, doomed):
                 if self._waiter.interrupted:
                     raise Interrupted
-                if (refusal := refused_deletion(noun, now, spelling=self._words.spelling)) is not None:
-                    raise Conflict(refusal)
                 try:
-                    # The uid makes a repetition harmless: the name may be another object's by the time it arrives.
-                    query: dict[str, Any] = {"uid": now[noun.uid_field]} if noun.has_name() else {}
-                    if noun.force_delete:
-                        query["force"] = True
-                    await self._client.delete(noun, id_values_of(noun, human_id), query=query or None)
+                    operation = await self._client.delete(
+                        noun, id_values_of(noun, human_id), query=_of_uid(noun, doomed)
+                    )
                 except NotFound:
                     return
-            await self._settling.gone(noun, human_id, now, deadline, progress)
+                except Conflict:
+                    # What protects it may have been set since the tool last looked: then this is its sentence, not the server's.
+                    now = await self._read_if_there(noun, human_id)
+                    if now is not None and is_same(noun, doomed, now):
+                        self._check_unprotected(noun, now)
+                    raise
+                if operation is None or await self._waiter.has_ended_well(operation, deadline):
+                    return
+            await self._settling.gone(noun, human_id, doomed, deadline, progress)
+
+    async def _to_delete(self, noun: Noun, human_id: str, old: Mapping[str, Any]) -> Values | None:
+        """The object that a deletion means: what is last known of it, where that says all there is to know. Else it is read;
+        None: it is not there any more. Raises Conflict for a protected one.
+
+        A request names the uid, so the Control Plane itself takes care that no other object is meant, and refuses a protected one.
+        """
+        is_known = old.get(noun.uid_field) is not None and not is_going(noun, old)
+        if is_known and refused_deletion(noun, old) is None:
+            return dict(old)
+        now = await self._read_if_there(noun, human_id)
+        if now is None or not is_same(noun, old, now):
+            return None
+        if not is_going(noun, now):
+            self._check_unprotected(noun, now)
+        return now
+
+    def _check_unprotected(self, noun: Noun, now: Values) -> None:
+        if (refusal := refused_deletion(noun, now, spelling=self._words.spelling)) is not None:
+            raise Conflict(refusal)
 
     def _patient(self, deadline: float, progress: Progress) -> AbstractContextManager[None]:
         """Inside, an outage of the Control Plane is waited out until the resource's own time limit."""
@@ -264,6 +289,14 @@ class Operations:
             return await self._client.read(noun, id_values_of(noun, human_id), declarer=declarer)
         except NotFound:
             return None
+
+
+def _of_uid(noun: Noun, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a deletion asks: by its uid a repetition is harmless, the name may be another object's by the time it arrives."""
+    query: dict[str, Any] = {"uid": values[noun.uid_field]} if noun.has_name() else {}
+    if noun.force_delete:
+        query["force"] = True
+    return query or None
 
 
 def _deadline(seconds: float) -> float:

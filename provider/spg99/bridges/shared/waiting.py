@@ -12,10 +12,10 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from spg99.errors import Spg99Error, Unavailable
+from spg99.errors import NotFound, Spg99Error, Unavailable
 
 if TYPE_CHECKING:
     from spg99.client import Client
@@ -30,6 +30,7 @@ READ_SECONDS_WITH_STREAM = 15.0
 """An event may be lost with the process that should have written it; somebody looks anyway."""
 READ_SECONDS_FIRST, READ_SECONDS_MAX = 0.25, 3.0
 STREAM_AGAIN_SECONDS = 5.0
+OPERATION_SECONDS: Final = 1
 PROGRESS_SECONDS = (1.0, 2.0, 3.0, 5.0, 10.0)
 PROGRESS_SECONDS_THEN = 5.0
 
@@ -123,6 +124,23 @@ class Waiter:
             self._wakes[uid].discard(wake)
             if not self._wakes[uid]:
                 del self._wakes[uid]
+
+    async def has_ended_well(self, operation: Mapping[str, Any], deadline: float) -> bool:
+        """Whether an operation that a call has answered is over and has succeeded, at once or within a second (before
+        anybody would hear of progress). False also when nobody can tell: who waits then looks at the object itself."""
+        op_id, status = operation.get("op_id"), operation.get("status")
+        if status != "running" or op_id is None or time.monotonic() + OPERATION_SECONDS > deadline:
+            return bool(status == "succeeded")
+        try:
+            async with self._reading:
+                if self._interrupted:
+                    return False
+                now = await self._client.call(
+                    "GET", "/operations/{op_id}", {"op_id": op_id}, params={"wait": OPERATION_SECONDS}
+                )
+        except (NotFound, Unavailable):
+            return False
+        return isinstance(now, Mapping) and now.get("status") == "succeeded"
 
     def _pause(self, alone: float) -> float:
         chance = 0.75 + random.random() / 2  # noqa: S311 - spreads looks, guards nothing
