@@ -36,33 +36,33 @@ async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec,
 
     Raises Conflict when the tenant has one of this name, NotFound when the tenant is on its way out.
     """
+    policy = await policies.ask(tx, "database.idle_timeout_seconds", org_id=tenant.org_id)
     if not await tenants.hold_active_tenant(tx, tenant.tenant_id):
         raise NotFound(f"Tenant '{tenant.name}' does not exist or is being deleted.")
     idle_timeout_seconds = spec.idle_timeout_seconds
     if "idle_timeout_seconds" not in spec.model_fields_set:
-        idle_timeout_seconds = await policies.value(tx, "database.idle_timeout_seconds", org_id=tenant.org_id)
+        idle_timeout_seconds = int(await policy.value())
     db_id, timeline_id = new_id("db"), new_id("tl")
+    await tx.defer(
+        "insert_database",
+        db_id=db_id,
+        tenant_id=tenant.tenant_id,
+        name=spec.name,
+        size=spec.size,
+        min_size=spec.min_size,
+        max_size=spec.max_size,
+        idle_timeout_seconds=idle_timeout_seconds,
+        storage_limit_bytes=spec.storage_limit_bytes,
+        deletion_protection=spec.deletion_protection,
+        timeline_id=timeline_id,
+    )
+    await storage.insert_timeline(tx, timeline_id, db_id)
     try:
-        async with tx.savepoint():
-            await tx.execute(
-                "insert_database",
-                db_id=db_id,
-                tenant_id=tenant.tenant_id,
-                name=spec.name,
-                size=spec.size,
-                min_size=spec.min_size,
-                max_size=spec.max_size,
-                idle_timeout_seconds=idle_timeout_seconds,
-                storage_limit_bytes=spec.storage_limit_bytes,
-                deletion_protection=spec.deletion_protection,
-                timeline_id=timeline_id,
-            )
+        row = await tx.one(DatabaseRow, "find_database_by_id", db_id=db_id)
     except UniqueViolation as error:
         raise Conflict(
             f"Tenant '{tenant.name}' has a database called '{spec.name}' already.", details={"name": spec.name}
         ) from error
-    await storage.insert_timeline(tx, timeline_id, db_id)
-    row = await tx.one(DatabaseRow, "find_database_by_id", db_id=db_id)
     await operations.start(tx, "database.create", org_id=row.org_id, tenant_id=row.tenant_id, db_id=db_id)
     await audit.record(
         tx, actor, "database.create", db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, size=row.size

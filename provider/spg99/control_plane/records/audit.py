@@ -24,9 +24,9 @@ async def record(
 ) -> None:
     """Notes that `actor` did `action` (`tenant.create`) to `subject`, or was refused (`outcome="refused"`).
 
-    A metadata key that is not allow-listed raises RuleViolation.
+    A metadata key that is not allow-listed raises RuleViolation, at the latest with the commit.
     """
-    await tx.execute(
+    await tx.defer(
         "record_audit",
         org_id=org_id,
         actor=actor.id,

@@ -35,7 +35,7 @@ async def declared(
 ) -> None:
     """Notes that the actor's stack or state declares an object: it makes it, or changes it. Nothing when the actor does not say."""
     if (by := actor.declarer) is not None:
-        await tx.execute(
+        await tx.defer(
             "keep_declaration",
             uid=uid,
             noun=noun,
@@ -57,7 +57,7 @@ async def seen(tx: Transaction, actor: Actor, uid: str) -> None:
 
 async def forget(tx: Transaction, uid: str) -> None:
     """The object is on its way out: nobody declares it any more."""
-    await tx.execute("forget_declaration", uid=uid)
+    await tx.defer("forget_declaration", uid=uid)
 
 
 async def forget_of_tenant(tx: Transaction, tenant_id: str) -> None:

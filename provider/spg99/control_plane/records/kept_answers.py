@@ -33,8 +33,8 @@ async def claim(tx: Transaction, scope_id: str, key: str, clock: WatchedClock) -
 
     Held until the transaction ends. An answer past its time is forgotten here.
     """
-    await tx.execute("lock_idempotency_key", lock_name=f"idempotency:{scope_id}:{key}")
-    await tx.execute("expire_idempotency_key", scope_id=scope_id, idempotency_key=key, now=earliest_now(clock))
+    await tx.defer("lock_idempotency_key", lock_name=f"idempotency:{scope_id}:{key}")
+    await tx.defer("expire_idempotency_key", scope_id=scope_id, idempotency_key=key, now=earliest_now(clock))
     return await tx.one_or_none(KeptAnswer, "find_idempotency_key", scope_id=scope_id, idempotency_key=key)
 
 
@@ -50,7 +50,7 @@ async def keep(
     clock: WatchedClock,
 ) -> None:
     """Keeps an answer in the transaction of the change it tells of."""
-    await tx.execute(
+    await tx.defer(
         "keep_idempotent_answer",
         scope_id=scope_id,
         idempotency_key=key,

@@ -28,7 +28,7 @@ class OperationRow:
 async def start(tx: Transaction, kind: str, *, org_id: str | None, tenant_id: str | None, db_id: str | None) -> str:
     """Begins an operation (`database.delete`); answers its id."""
     op_id = new_id("op")
-    await tx.execute("start_operation", op_id=op_id, kind=kind, org_id=org_id, tenant_id=tenant_id, db_id=db_id)
+    await tx.defer("start_operation", op_id=op_id, kind=kind, org_id=org_id, tenant_id=tenant_id, db_id=db_id)
     return op_id
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import Actor
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Deferred, Transaction
 from spg99.errors import BadRequest, NotFound
 
 Value = int | bool | str
@@ -49,6 +49,11 @@ async def value(tx: Transaction, key: str, *, org_id: str | None = None, user_id
 async def values(tx: Transaction, keys: list[str], *, org_id: str | None = None) -> dict[str, Any]:
     """The values of several policies for an organization, in one question."""
     return {found.key: found.value for found in await tx.many(_Value, "policy_values", keys=keys, org_id=org_id)}
+
+
+async def ask(tx: Transaction, key: str, *, org_id: str | None = None) -> Deferred:
+    """As `value`, but it is asked with the next statement and known after that."""
+    return await tx.defer("policy_value", key=key, org_id=org_id, user_id=None)
 
 
 async def definition(tx: Transaction, key: str) -> Definition:

@@ -15,7 +15,7 @@ TimelineState = Literal["creating", "present", "deleting", "gone"]
 
 async def insert(tx: Transaction, timeline_id: str, db_id: str) -> None:
     """Writes a timeline that has no node yet."""
-    await tx.execute("insert_timeline", timeline_id=timeline_id, db_id=db_id)
+    await tx.defer("insert_timeline", timeline_id=timeline_id, db_id=db_id)
 
 
 async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:

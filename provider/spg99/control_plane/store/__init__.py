@@ -2,6 +2,7 @@
 
 from spg99.control_plane.store.pruning import prune
 from spg99.control_plane.store.transaction import (
+    Deferred,
     ReferenceViolation,
     RuleViolation,
     Store,
@@ -12,6 +13,7 @@ from spg99.control_plane.store.wakeups import Wakeups
 from spg99.control_plane.store.window import Window
 
 __all__ = [
+    "Deferred",
     "ReferenceViolation",
     "RuleViolation",
     "Store",

@@ -46,21 +46,20 @@ async def create(
     """Makes a tenant with its credentials. Raises Conflict when the account has one of this name."""
     tenant_id = new_id("ten")
     project_id = await projects.named(tx, org_id, spec.project, actor)
+    await tx.defer(
+        "insert_tenant",
+        tenant_id=tenant_id,
+        org_id=org_id,
+        project_id=project_id,
+        name=spec.name,
+        pg_user=f"tnt_{random_word(16)}",
+        password_encrypted=box.encrypt(password.password.encode(), tenant_id),
+        scram_verifier=password.scram_verifier,
+    )
     try:
-        async with tx.savepoint():
-            await tx.execute(
-                "insert_tenant",
-                tenant_id=tenant_id,
-                org_id=org_id,
-                project_id=project_id,
-                name=spec.name,
-                pg_user=f"tnt_{random_word(16)}",
-                password_encrypted=box.encrypt(password.password.encode(), tenant_id),
-                scram_verifier=password.scram_verifier,
-            )
+        row = await tx.one(TenantRow, "tenant_by_id", tenant_id=tenant_id)
     except UniqueViolation as error:
         raise Conflict(f"A tenant called '{spec.name}' exists already.", details={"tenant": spec.name}) from error
-    row = await tx.one(TenantRow, "tenant_by_id", tenant_id=tenant_id)
     await audit.record(tx, actor, "tenant.create", tenant_id, org_id=org_id, name=spec.name, project=spec.project)
     await declare(tx, row, actor)
     await _publish(tx, "tenant.created", row)

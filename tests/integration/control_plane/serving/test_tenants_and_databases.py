@@ -168,7 +168,7 @@ async def test_list_filters(api: Any) -> None:
 
     assert await names(name_prefix="app") == ["app", "app2"]
     assert await names(name_prefix="ap_") == ["ap_p"]
-    assert await names(state="stopped") == []
+    assert await names(state="creating") == []
     assert await names(state="stopped") == ["App", "ap", "ap_p", "app", "app2", "bpp"]
     assert [
         t["name"] for t in (await api.ok("GET", "/tenants", params={"state": "active", "name_prefix": "ac"}))["items"]
