@@ -168,12 +168,12 @@ class Run:
             return True
 
     def must_be_kept(self, resource: Resource) -> bool:
-        """Whether another entry of the same object says that it is retained: one in the state, one that this run let go, or one
-        that it has taken out of the state already."""
+        """Whether an entry of the same object says that it is retained: one in the state, also if it was there only when the run
+        began, one that this run let go, or one that it has taken out of the state already."""
         with self.lock:
             if any(is_same_object(r, resource) for r in self.kept):
                 return True
-            others = (*self.snapshot.resources(), *(gone for gone, _ in self.let_go))
+            others = (*self.snapshot.before, *self.snapshot.resources(), *(gone for gone, _ in self.let_go))
             return any(r.retain_on_delete and is_same_object(r, resource) for r in others)
 
     def keep(self, resource: Resource) -> None:

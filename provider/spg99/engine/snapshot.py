@@ -29,6 +29,8 @@ class Snapshot:
         self._changed = threading.Condition(self._lock)
         self._crypter = crypter
         self._target = target
+        self.before = tuple(base.resources)
+        """Those with which the run began."""
         self._base = list(base.resources)
         self._new: dict[int, Resource] = {}
         self._gone: set[int] = set()

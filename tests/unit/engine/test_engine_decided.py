@@ -161,6 +161,12 @@ left_behind = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.booleans(), s
 """What the state of an older version may hold: a name whose replaced object still waits for its deletion, protected or retained."""
 
 
+def a_thing(**more: Any) -> dict[str, Any]:
+    """A declaration of a program."""
+    plain = {"text": "x", "kind": "k", "place": "p", "protect": False, "retain": False, "import": "", "alias": ""}
+    return plain | more
+
+
 def begin(
     stack: StackFile, world: World, left: dict[str, tuple[bool, bool]], twice: list[tuple[str, bool, bool, bool]]
 ) -> None:
@@ -242,6 +248,15 @@ def carry_out(folder: Path, world: World, stack: StackFile, program: dict[str, A
 # One object under two names, of which the one that is retained leaves the state first, in either order of the run.
 @example(runs=[({}, {}, 0, "up")], left={}, twice=[("c", False, False, True), ("b", False, True, False)])
 @example(runs=[({}, {}, 0, "destroy")], left={}, twice=[("b", False, True, False), ("c", False, False, False)])
+# The one that is retained waits to be made anew, and is replaced under its other name before the other entry is deleted.
+@example(
+    runs=[
+        ({"b": a_thing(place="q", retain=True)}, {}, 2, "up"),
+        ({"c": a_thing(alias="b", retain=True)}, {}, 0, "up"),
+    ],
+    left={},
+    twice=[("b", True, True, False), ("c", True, False, True)],
+)
 def test_the_state_holds_only_what_was_decided(
     tmp_path_factory: pytest.TempPathFactory,
     runs: Any,
