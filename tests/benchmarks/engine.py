@@ -69,7 +69,7 @@ def run(*, quick: bool = False) -> list[Table]:
             base = base or seen
             table.add(count, *(_cell(seen[step], base[step], count) for step in ("preview", "up", "again", "destroy")))
     table.notes.append(
-        "`up` shows a preview first, so its column holds both. A create waits for the agent's copy and sync of the files."
+        "`up` shows a preview first, so its column holds both. A create and the destroy of what was never started have no part of a node: each is one transaction."
     )
     return [table]
 
