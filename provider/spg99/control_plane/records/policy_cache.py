@@ -28,12 +28,13 @@ class PolicyCache:
         return found
 
     async def read(self, tx: Transaction, keys: tuple[str, ...], *, org_id: str) -> None:
-        """Reads, in one question, those of these policies that are not remembered: who needs many asks for them first."""
+        """Reads, in one question, those of these policies that will soon not be remembered: who needs many asks for them first,
+        and they are still there in the transaction after the next."""
         read_at = time.monotonic()
         missing = [
             key
             for key in keys
-            if (known := self._known.get((key, org_id))) is None or read_at - known[0] >= REMEMBERED_SECONDS
+            if (known := self._known.get((key, org_id))) is None or read_at - known[0] >= REMEMBERED_SECONDS / 2
         ]
         if missing:
             for key, found in (await policies.values(tx, missing, org_id=org_id)).items():
