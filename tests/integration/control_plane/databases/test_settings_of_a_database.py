@@ -152,8 +152,8 @@ async def test_compute_time_counts_while_it_runs_and_stays_when_it_ends(house: H
     running = await house.reaches(row.db_id, "ready")
     assert running.compute_started_at is not None and running.compute_milliseconds == 0
     later = running.compute_started_at.replace(year=running.compute_started_at.year + 1)
-    shown = as_json(
-        running, tenant_name="acme", pg_user="tnt_x", password=None, gateway_host="h", gateway_port=1, now=later
+    shown = as_json(tenant_name="acme", pg_user="t", password=None, gateway_host="h", gateway_port=1, now=later)(
+        running
     )
     assert shown["compute_seconds"] >= 365 * 86400 and shown["worker_id"] == running.compute_id
     await gateway.report(row.db_id, 0)

@@ -84,7 +84,8 @@ async def test_an_owner_sees_what_holds_the_limit(house: House) -> None:
         await tell(agent, limit=8 * GB, by=by)
         seen = await house.row(row.db_id)
         assert seen is not None and seen.storage_held_by == by
-        shown = as_json(seen, tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1)
+        now = house.clock.now()
+        shown = as_json(tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1, now=now)(seen)
         assert shown["storage_held_by"] == by
     assert seen is not None and seen.version == before.version, "what moves by itself is no change of the database"
 
