@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa:
 
 settings.load_profile("few" if few_are_enough() else "all")
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every process they start with them; those that test
+# what Ctrl-C does would wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests write a program anew within the second in which it ran before: byte code that was kept would pass for the new one.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # Not so here: rewriting the asserts of all tests takes some 15 s in each process of a run that may not keep what it rewrote.

@@ -21,7 +21,7 @@ from spg99.engine.run import DEFAULT_PARALLEL, Options, Run
 from spg99.engine.settling import settle_interrupted
 from spg99.engine.snapshot import Snapshot
 from spg99.engine.state import Resource
-from spg99.engine.urns import is_default_provider, is_provider, name_of
+from spg99.engine.urns import STACK_TYPE, is_default_provider, is_provider, name_of
 from spg99.engine.workspace import Workspace, need_passphrase, open_workspace
 from spg99.errors import Spg99Error
 
@@ -131,7 +131,8 @@ def _says_what_is_guarded(run: Run, doomed: Sequence[Resource]) -> bool:
 def _say_that_nothing_is_deleted(run: Run, doomed: Sequence[Resource]) -> None:
     """The program ended itself, so nobody knows whether what it registered was all that it wants."""
     ended = "The program ended itself before its end (`sys.exit`, `os._exit`, `process.exit`)."
-    unseen = [name_of(r.urn) for r in doomed if not r.delete and not is_default_provider(r.urn)]
+    of_the_engine = [r.urn for r in doomed if is_default_provider(r.urn) or r.type == STACK_TYPE]
+    unseen = [name_of(r.urn) for r in doomed if not r.delete and r.urn not in of_the_engine]
     if not unseen:
         run.publish(Message("warning", f"{ended} What it registered is done."))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -146,7 +147,9 @@ ENDINGS = {
 def test_a_program_that_ends_itself_deletes_nothing(house: Any, ending: str) -> None:
     house.up('Box("first", text="a")\nBox("second", text="b")')
     why = house.why(house.up(f'Box("first", text="changed")\n{ending}\nBox("second", text="b")', ok=False))
-    assert "The program ended itself before its end" in why and "second, which the state has" in why
+    assert "The program ended itself before its end" in why
+    # `os._exit` ends the program before even `first` may have come to be registered.
+    assert re.search(r"It did not register (second|first, second|second, first), which the state has", why), why
     assert "second" in house.names() and house.journal("delete") == []
     if ending.startswith("import sys"):
         assert house.resource("first")["inputs"]["text"] == "changed", "what it registered is done"

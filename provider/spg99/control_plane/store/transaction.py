@@ -182,17 +182,6 @@ class Transaction:
         ):  # a broken connection has nothing to undo, and why it came to this is being raised
             await self._connection.rollback()
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """A part that may fail without losing the rest."""
-        await self._flush()
-        async with self._connection.transaction():
-            try:
-                yield
-                await self._flush()
-            finally:
-                self._queued.clear()
-
     async def _run(self, cursor: AsyncCursor[Any], query: str, values: dict[str, Any]) -> None:
         self._queued.append(_bound(cursor, query, values))
         await self._flush()
