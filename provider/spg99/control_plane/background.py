@@ -50,10 +50,6 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
         await plane.feed.follow()
         return tick_seconds  # a safety net; idle, it is one index look-up
 
-    async def forget_known_keys() -> float:
-        known_keys.forget_all()
-        return 3600.0
-
     async def write_last_used() -> float:
         await known_keys.write_last_used()
         return LAST_USED_SECONDS
@@ -75,7 +71,6 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     loops.repeat("reconciler", life.reconciler.turn, wakeup=wakeups.waiter(("spg99_reconcile", None)))
     loops.repeat("outbox-relay", relay, wakeup=wakeups.waiter(("spg99_outbox", None)))
     loops.repeat("event-feed", follow_events, wakeup=wakeups.waiter(("spg99_published", None)))
-    loops.repeat("known-keys", forget_known_keys, wakeup=wakeups.waiter(("spg99_keys", None)))
     loops.repeat("last-used", write_last_used)
     loops.repeat("ended-tenants", remove_ended_tenants, wakeup=wakeups.waiter(("spg99_tenant", None)))
     loops.repeat("janitor", delete_old_records)

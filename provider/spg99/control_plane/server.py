@@ -60,6 +60,7 @@ def create_app(
     box = box or secret_box.secret_box(secret_key_file(settings))
     wakeups = Wakeups(store)
     known_keys = KnownKeys(store, watched)
+    wakeups.call("spg99_keys", known_keys.forget_all)
     metrics = Metrics()
     loops = Loops(failures=metrics.loop_failures, clock=watched)
     plane = Plane(

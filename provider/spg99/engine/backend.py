@@ -151,8 +151,7 @@ class StackFile:
                 head + body + b"}}\n",
                 before_rename=lambda: faults.point("engine.state.before_rename"),
             )
-            for torn in self.torn_attributes():
-                torn.unlink(missing_ok=True)
+            self.remove_torn_attributes()
         except OSError as error:
             raise _cannot(self.file, "be written", error) from error
 
@@ -162,8 +161,17 @@ class StackFile:
         While one is no JSON the CLI cannot load the stack ("failed to load checkpoint: EOF", measured with 3.274), though the state
         is whole; without one it can. We need none.
         """
-        found = sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}*{ATTRIBUTES}"))
-        return [file for file in found if _is_torn(file)]
+        return [file for file in self._attributes() if _is_torn(file)]
+
+    def remove_torn_attributes(self) -> list[Path]:
+        """Removes them; answers which. The stack is locked by the caller, or nobody works on it."""
+        torn = self.torn_attributes()
+        for file in torn:
+            file.unlink(missing_ok=True)
+        return torn
+
+    def _attributes(self) -> list[Path]:
+        return sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}*{ATTRIBUTES}"))
 
     def back_up(self) -> None:
         """Keeps the checkpoint of before this run."""
@@ -175,7 +183,7 @@ class StackFile:
 
     def remove(self) -> None:
         """Removes the stack's state."""
-        for file in (self.file, self._backup, *self.torn_attributes()):
+        for file in (self.file, self._backup, *self._attributes()):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.file.parent.rmdir()

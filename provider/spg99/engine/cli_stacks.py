@@ -202,6 +202,5 @@ def cancel(yes: bool, stack: str | None, **where: Any) -> None:
         return
     else:
         lock.break_locks(workspace.stack)
-    for torn in workspace.stack.torn_attributes():
-        torn.unlink(missing_ok=True)
+    for torn in workspace.stack.remove_torn_attributes():
         click.echo(f"Removed {torn}, which the Pulumi CLI had half written: it can load the stack again.", err=True)

@@ -286,7 +286,10 @@ def test_attributes_that_were_half_written_go_with_cancel_and_with_the_next_writ
     torn.write_text(content)
     house.program("")
     assert house.call("up", "--yes", "-s", "dev")[0] == 0
-    assert not torn.exists()
+    assert not torn.exists() and whole.exists()
+    assert house.call("destroy", "--yes", "-s", "dev")[0] == 0
+    assert house.call("stack", "rm", "--yes", "dev")[0] == 0
+    assert not list(state.parent.glob("dev.json*")), "the attributes go with the stack"
 
 
 def test_the_pulumi_cli_cannot_load_such_a_stack_and_can_again(house: Any) -> None:

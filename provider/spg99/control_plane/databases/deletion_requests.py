@@ -96,8 +96,9 @@ def check(row: DatabaseRow, *, force: bool) -> None:
 async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor) -> str:
     """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked.
 
-    One that was never started is gone with this transaction. Deleting twice is one deletion: the second call answers the operation of the first. Raises Conflict as `check` does, and
-    unless `force` for a database whose compute was not asked to stop: this is the one door, and it does not guess.
+    One that was never started is gone with this transaction. Deleting twice is one deletion: the second call answers the
+    operation of the first. Raises Conflict as `check` does, and unless `force` for a database whose compute was not asked to
+    stop: this is the one door, and it does not guess.
     """
     if row.state == State.DELETING:
         under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
@@ -115,9 +116,8 @@ async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor:
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
     if row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None:
-        await remove(
-            tx, doomed
-        )  # no node was ever ordered anything for it: there is nobody to ask, and nothing to wait for
+        # No node was ever ordered anything for it: there is nobody to ask, and nothing to wait for.
+        await remove(tx, doomed)
     else:
         await save(tx, doomed)
         await wake_reconciler(tx, row.db_id)

@@ -43,7 +43,6 @@ class KnownKeys:
     def __init__(self, store: Store, clock: WatchedClock) -> None:
         self._store = store
         self._clock = clock
-        store.on_notice("spg99_keys", self.forget_all)
         self._forgotten_at = time.monotonic()
         self._known: BoundedTable[str, KnownKey] = BoundedTable(KEYS_MAX)
         self._buckets: BoundedTable[str, Bucket] = BoundedTable(KEYS_MAX)

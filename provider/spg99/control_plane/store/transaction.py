@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import select
 import weakref
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -234,15 +233,6 @@ class Store:
             configure=_as_service,
             check=_still_open,
         )
-        self._hooks: dict[str, list[Callable[[], None]]] = defaultdict(list)
-
-    def on_notice(self, channel: str, hook: Callable[[], None]) -> None:
-        """Calls `hook` after the commit of each transaction of this process that notifies `channel`, before its caller goes on.
-
-        For what this process remembers of the catalogue: who has just changed it must not be answered from what was before.
-        Other processes hear of it by the notification, a moment later.
-        """
-        self._hooks[channel].append(hook)
 
     async def open(self) -> None:
         """Opens the pool. Raises Unavailable when the catalogue does not answer within 10 s."""
@@ -279,12 +269,7 @@ class Store:
     def _pass_on(self, transaction: Transaction, connection: AsyncConnection[Any]) -> None:
         # A round through the catalogue and back takes a millisecond or two, and a wake has several. Told of a transaction that
         # was rolled back, or that nobody knows of, too: a notice says "read again", never what is there.
-        if not transaction.notices:
-            return
-        for channel in {channel for channel, _ in transaction.notices}:
-            for hook in self._hooks.get(channel, ()):
-                hook()
-        if self.listener is None:
+        if self.listener is None or not transaction.notices:
             return
         if not connection.closed:
             self._passed_on[connection.info.backend_pid] = weakref.ref(connection)

@@ -45,6 +45,7 @@ class Wakeups:
         self._store = store
         self._channels = channels
         self._waiting: dict[Topic, set[Wakeup]] = {}
+        self._calls: dict[str, list[Callable[[], None]]] = {}
         store.listener = self.wake
         self.listening = asyncio.Event()
         """Set while the connection stands."""
@@ -78,6 +79,11 @@ class Wakeups:
             if not waiting:
                 del self._waiting[topic]
 
+    def call(self, channel: str, hook: Callable[[], None]) -> None:
+        """Calls `hook` whenever `channel` is notified, or something may have been missed; after a change of this process before
+        that change's caller goes on. For what is remembered here of the catalogue, which must not answer who has changed it."""
+        self._calls.setdefault(channel, []).append(hook)
+
     @property
     def waiting(self) -> int:
         """How many wait now."""
@@ -85,12 +91,17 @@ class Wakeups:
 
     def wake(self, channel: str, payload: str) -> None:
         """Wakes who waits for this payload of the channel, or for any."""
+        for hook in self._calls.get(channel, ()):
+            hook()
         for topic in ((channel, payload), (channel, None)):
             for wakeup in tuple(self._waiting.get(topic, ())):
                 wakeup.wake(payload)
 
     def wake_all(self) -> None:
         """Wakes everybody: something may have been missed, or the process ends."""
+        for hooks in self._calls.values():
+            for hook in hooks:
+                hook()
         for waiting in self._waiting.values():
             for wakeup in waiting:
                 wakeup.wake()
