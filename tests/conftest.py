@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from house import House, a_house
 from kit.examples import few_are_enough
 from kit.order import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401  - hooks are found here
 from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401
+from kit.platform import Platform, a_platform
 
 settings.load_profile("few" if few_are_enough() else "all")
 
@@ -49,10 +49,10 @@ def session_data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def house() -> Iterator[House]:
+def platform() -> Iterator[Platform]:
     """The whole platform, really running: one for all tests of a worker that leave it standing (a start costs 4 s of two cores).
 
     Each takes names of its own. Rooms that break it, or start it otherwise, have a fixture of this name of their own.
     """
-    with a_house() as running:
+    with a_platform() as running:
         yield running

@@ -121,7 +121,7 @@ TERRAFORM: dict[int, tuple[str, ...] | str] = {
     ),
     27: ("test_terraform_life.py::test_the_new_one_may_be_made_first",),
     28: (
-        "test_terraform_house.py::test_children_of_one_parent_are_made_and_deleted_at_once",
+        "test_terraform_platform.py::test_children_of_one_parent_are_made_and_deleted_at_once",
         "test_terraform_more.py::test_children_that_were_refused_for_being_too_many_at_once_are_made_all_the_same",
         "test_terraform_more.py::test_a_refusal_because_of_the_parent_is_told_clearly",
     ),
@@ -161,7 +161,7 @@ TERRAFORM: dict[int, tuple[str, ...] | str] = {
     ),
     39: (
         "test_terraform_calls.py::test_an_import_takes_the_human_id_and_the_uid",
-        "test_terraform_house.py::test_a_database_from_plan_to_destroy",
+        "test_terraform_platform.py::test_a_database_from_plan_to_destroy",
     ),
     40: (
         "test_terraform_calls.py::test_a_resource_has_an_identity",
@@ -261,7 +261,7 @@ TERRAFORM: dict[int, tuple[str, ...] | str] = {
     63: (
         "test_terraform_reads.py::test_an_ephemeral_is_opened_used_closed_and_kept_nowhere",
         "test_terraform_reads.py::test_an_ephemeral_of_what_the_same_run_makes_is_opened_in_the_apply",
-        "test_terraform_house.py::test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there",
+        "test_terraform_platform.py::test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there",
         "test_terraform_life.py::test_secrets_of_the_system_stay_out_of_the_state_where_that_is_wished",
         "test_opentofu.py::test_secrets_that_are_kept_nowhere",
         "test_ephemerals.py::test_a_key_of_a_run_works_until_it_is_closed",
@@ -287,7 +287,7 @@ TERRAFORM: dict[int, tuple[str, ...] | str] = {
         "test_terraform_recorded.py::test_what_is_new_is_recorded",
         "test_terraform_recorded.py::test_the_comparison_finds_what_breaks_and_only_that",
     ),
-    70: "In part: every `make test` runs the suite against the small server (`suite.py::test_the_second_plan_is_empty_with_and_without_refresh`) and against the real platform (`test_terraform_house.py::test_a_database_from_plan_to_destroy`). There is no hosted API, so nothing runs nightly; each test starts a platform of its own, so nothing is left to sweep.",
+    70: "In part: every `make test` runs the suite against the small server (`suite.py::test_the_second_plan_is_empty_with_and_without_refresh`) and against the real platform (`test_terraform_platform.py::test_a_database_from_plan_to_destroy`). There is no hosted API, so nothing runs nightly; each test starts a platform of its own, so nothing is left to sweep.",
 }
 
 PULUMI: dict[int, tuple[str, ...] | str] = {
@@ -617,7 +617,7 @@ PEERS: dict[str, tuple[str, ...]] = {
     ),
     "ephemeral resources": (
         "test_terraform_reads.py::test_an_ephemeral_is_opened_used_closed_and_kept_nowhere",
-        "test_terraform_house.py::test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there",
+        "test_terraform_platform.py::test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there",
     ),
     "write-only arguments": (
         "test_terraform_life.py::test_another_version_sends_the_write_only_value_again",
@@ -634,7 +634,7 @@ PEERS: dict[str, tuple[str, ...]] = {
     ),
     "deletion protection": (
         "test_terraform_life.py::test_a_protected_object_is_refused_in_the_plan_of_its_end",
-        "test_terraform_house.py::test_a_database_from_plan_to_destroy",
+        "test_terraform_platform.py::test_a_database_from_plan_to_destroy",
     ),
     "protection seen in the plan": (
         "test_terraform_life.py::test_a_protected_object_is_refused_in_the_plan_of_its_end",

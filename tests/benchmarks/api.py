@@ -1,4 +1,4 @@
-"""The HTTP API: requests per second, with few and with 100,000 databases in the catalogue, where their time goes, and what an idle house costs."""
+"""The HTTP API: requests per second, with few and with 100,000 databases in the catalogue, where their time goes, and what an idle platform costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 import psycopg
 from tests.benchmarks.table import Table, mid, ms, ratio
 
-from house import House, a_house
+from kit.platform import Platform, a_platform
 
 CROWD = 100_000
 CLIENTS = 8
@@ -24,11 +24,13 @@ select 'db_bench' || n, owner.tenant_id, 'd' || lpad(n::text, 7, '0'), 'L1', 300
 """
 
 
-async def rate(house: House, calls: int, one: Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]) -> float:
+async def rate(
+    platform: Platform, calls: int, one: Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]
+) -> float:
     """Requests per second of `calls` requests by a few clients at once."""
-    headers = {"Authorization": f"Bearer {house.env['SPG99_API_KEY']}"}
+    headers = {"Authorization": f"Bearer {platform.env['SPG99_API_KEY']}"}
     numbers = iter(range(calls))
-    async with httpx.AsyncClient(base_url=house.env["SPG99_CP_URL"], headers=headers, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=platform.env["SPG99_CP_URL"], headers=headers, timeout=60) as client:
 
         async def work() -> None:
             for number in numbers:
@@ -40,11 +42,11 @@ async def rate(house: House, calls: int, one: Callable[[httpx.AsyncClient, int],
         return calls / (time.perf_counter() - began)
 
 
-def cpu_of_parts(house: House) -> dict[str, float]:
+def cpu_of_parts(platform: Platform) -> dict[str, float]:
     """CPU seconds so far of the Control Plane, of the catalogue's PostgreSQL with all its backends, and of this process."""
     parts = {
-        "Control Plane": house.processes("control-plane"),
-        "catalogue": [one for top in house.processes("catalogue", "postgres") for one in (top, *top.children())],
+        "Control Plane": platform.processes("control-plane"),
+        "catalogue": [one for top in platform.processes("catalogue", "postgres") for one in (top, *top.children())],
         "client": [psutil.Process()],
     }
     found = dict.fromkeys(parts, 0.0)
@@ -58,12 +60,12 @@ def cpu_of_parts(house: House) -> dict[str, float]:
     return found
 
 
-def cpu_share(house: House, seconds: float) -> float:
-    """Share of one core that all processes of the house use while nobody asks anything."""
+def cpu_share(platform: Platform, seconds: float) -> float:
+    """Share of one core that all processes of the platform use while nobody asks anything."""
 
     def used() -> float:
         total = 0.0
-        for process in house.processes():
+        for process in platform.processes():
             try:
                 times = process.cpu_times()
             except psutil.NoSuchProcess:
@@ -76,13 +78,13 @@ def cpu_share(house: House, seconds: float) -> float:
     return (used() - before) / seconds
 
 
-def measure(house: House, calls: int, tag: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+def measure(platform: Platform, calls: int, tag: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Requests per second of each kind of call, and the CPU seconds of each part that one such call takes."""
     # Where page 1,000 of 50 begins: 99 x 500 rows on; with fewer databases the last place with a whole page behind it.
     cursor, following = "", ""
     for _ in range(99):
         query = {"limit": "500", **({"cursor": following} if following else {})}
-        answer = house.api("GET", "/tenants/crowd/dbs", params=query).json()
+        answer = platform.api("GET", "/tenants/crowd/dbs", params=query).json()
         if len(answer["items"]) < 500:
             break
         cursor, following = following, answer["next_cursor"]
@@ -108,13 +110,13 @@ def measure(house: House, calls: int, tag: str) -> tuple[dict[str, float], dict[
     result, cost = {}, {}
     for title, one in kinds.items():
         per_round = calls // 4 if one is create else calls
-        before = cpu_of_parts(house)
+        before = cpu_of_parts(platform)
         if one is create:
-            result[title] = asyncio.run(rate(house, per_round, one))
+            result[title] = asyncio.run(rate(platform, per_round, one))
         else:
-            result[title] = mid([asyncio.run(rate(house, per_round, one)) for _ in range(3)])
+            result[title] = mid([asyncio.run(rate(platform, per_round, one)) for _ in range(3)])
         done = per_round * (1 if one is create else 3)
-        cost[title] = {part: (spent - before[part]) / done for part, spent in cpu_of_parts(house).items()}
+        cost[title] = {part: (spent - before[part]) / done for part, spent in cpu_of_parts(platform).items()}
     return result, cost
 
 
@@ -125,21 +127,21 @@ def run(*, quick: bool = False) -> list[Table]:
         f"API, {CLIENTS} clients at once",
         ("call", "few databases", f"{crowd:,} databases", "slowdown"),
     )
-    with a_house(environment={}) as house:
-        house.create_database("crowd", "probe")
-        with psycopg.connect(house.dev()["catalogue_url"], autocommit=True) as catalogue:
+    with a_platform(environment={}) as platform:
+        platform.create_database("crowd", "probe")
+        with psycopg.connect(platform.dev()["catalogue_url"], autocommit=True) as catalogue:
             catalogue.execute(
                 "insert into policy_values (key, scope, scope_id, value) values ('api.requests_per_minute', 'global', '', '100000000')"
             )
             time.sleep(2)  # the limit is cached for about a second
-            quiet = cpu_share(house, idle)
+            quiet = cpu_share(platform, idle)
             catalogue.execute(FILL, (1000,))
-            few, cost = measure(house, calls, "few")
+            few, cost = measure(platform, calls, "few")
             catalogue.execute("delete from databases where db_id like 'db_bench%'")
             catalogue.execute(FILL, (crowd,))
             catalogue.execute("vacuum analyze databases")
-            many, _ = measure(house, calls, "many")
-            crowded = cpu_share(house, idle)
+            many, _ = measure(platform, calls, "many")
+            crowded = cpu_share(platform, idle)
             catalogue.execute("delete from databases where db_id like 'db_bench%'")
     for title in few:
         table.add(title, f"{few[title]:,.0f}/s", f"{many[title]:,.0f}/s", ratio(few[title], many[title], goal=1.2))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.benchmarks.table import Table
 
-from house import BIN, House, a_house
+from kit.platform import BIN, Platform, a_platform
 
 PROGRAM = """
 import pulumi
@@ -28,12 +28,12 @@ def project(folder: Path, count: int) -> None:
     (folder / "__main__.py").write_text(PROGRAM)
 
 
-def timed(house: House, folder: Path, *arguments: str) -> tuple[float, str]:
+def timed(platform: Platform, folder: Path, *arguments: str) -> tuple[float, str]:
     """Seconds and output of one engine command."""
     environment = {
         **os.environ,
-        **house.env,
-        "PULUMI_BACKEND_URL": f"file://{house.data_dir}/state",
+        **platform.env,
+        "PULUMI_BACKEND_URL": f"file://{platform.data_dir}/state",
         "PULUMI_CONFIG_PASSPHRASE": "bench",
     }
     began = time.perf_counter()
@@ -52,19 +52,19 @@ def run(*, quick: bool = False) -> list[Table]:
         ("resources", "preview", "up", "up, nothing changed", "destroy"),
     )
     base: dict[str, float] = {}
-    with a_house() as house:
-        (house.data_dir / "state").mkdir()
+    with a_platform() as platform:
+        (platform.data_dir / "state").mkdir()
         for count in counts:
-            folder = house.data_dir / f"bench{count}"
+            folder = platform.data_dir / f"bench{count}"
             project(folder, count)
-            timed(house, folder, "stack", "init", f"b{count}")
-            timed(house, folder, "config", "set", "count", str(count), "--stack", f"b{count}")
+            timed(platform, folder, "stack", "init", f"b{count}")
+            timed(platform, folder, "config", "set", "count", str(count), "--stack", f"b{count}")
             stack = ("--stack", f"b{count}")
             seen = {
-                "preview": timed(house, folder, "preview", *stack)[0],
-                "up": timed(house, folder, "up", "--yes", *stack)[0],
-                "again": timed(house, folder, "up", "--yes", "--expect-no-changes", *stack)[0],
-                "destroy": timed(house, folder, "destroy", "--yes", *stack)[0],
+                "preview": timed(platform, folder, "preview", *stack)[0],
+                "up": timed(platform, folder, "up", "--yes", *stack)[0],
+                "again": timed(platform, folder, "up", "--yes", "--expect-no-changes", *stack)[0],
+                "destroy": timed(platform, folder, "destroy", "--yes", *stack)[0],
             }
             base = base or seen
             table.add(count, *(_cell(seen[step], base[step], count) for step in ("preview", "up", "again", "destroy")))

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from tests.benchmarks.table import Table, mid, ratio
 
-from house import House, a_house, wait_for
+from kit.platform import Platform, a_platform, wait_for
 
 TPS = re.compile(r"tps = ([0-9.]+)")
 BOUNCER_PORT = 16432
@@ -57,16 +57,16 @@ class Target:
 
 
 @contextmanager
-def bouncer(house: House, socket_dir: str, port: int, user: str, password: str) -> Iterator[Target | None]:
+def bouncer(platform: Platform, socket_dir: str, port: int, user: str, password: str) -> Iterator[Target | None]:
     """pgbouncer in front of the same compute with TLS and SCRAM, or None where it is not installed."""
     program = shutil.which("pgbouncer") or ("/usr/sbin/pgbouncer" if Path("/usr/sbin/pgbouncer").exists() else None)
     if program is None:
         yield None
         return
-    folder = house.data_dir / "bouncer"
+    folder = platform.data_dir / "bouncer"
     folder.mkdir(exist_ok=True)
     for name in ("server.crt", "server.key"):
-        shutil.copy(house.data_dir / "gateway" / "tls" / name, folder / name)
+        shutil.copy(platform.data_dir / "gateway" / "tls" / name, folder / name)
     (folder / "users.txt").write_text(f'"{user}" "{password}"\n')
     (folder / "bouncer.ini").write_text(
         f"[databases]\nbench = host={socket_dir} port={port} dbname=bench user={user}\n[pgbouncer]\n"
@@ -135,20 +135,20 @@ def run(*, quick: bool = False) -> list[Table]:
     if not shutil.which("pgbench"):
         table.notes.append("Not measured: there is no pgbench on PATH (Debian: postgresql-client).")
         return [table]
-    with a_house() as house:
-        house.create_database(name="bench", size="L3", idle_timeout_seconds=0)
-        tenant = house.api("GET", "/tenants/acme").json()
+    with a_platform() as platform:
+        platform.create_database(name="bench", size="L3", idle_timeout_seconds=0)
+        tenant = platform.api("GET", "/tenants/acme").json()
         user, password = tenant["pg_user"], tenant["pg_password"]
-        host, _, gateway_port = house.env["SPG99_GATEWAY"].rpartition(":")
+        host, _, gateway_port = platform.env["SPG99_GATEWAY"].rpartition(":")
         common = {"PGUSER": user, "PGDATABASE": "bench"}
         gateway = Target(
             "Gateway",
             {"PGHOST": host, "PGPORT": gateway_port, "PGPASSWORD": password, "PGSSLMODE": "require", **common},
         )
         _load(gateway)
-        seen = house.database(name="bench")
+        seen = platform.database(name="bench")
         direct = Target("direct", {"PGHOST": seen["backend_addr"], "PGPORT": str(seen["backend_port"]), **common})
-        with bouncer(house, seen["backend_addr"], seen["backend_port"], user, password) as pooled:
+        with bouncer(platform, seen["backend_addr"], seen["backend_port"], user, password) as pooled:
             targets = [target for target in (direct, gateway, pooled) if target is not None]
             for title, arguments in CASES:
                 seen_tps: dict[str, list[float]] = {target.title: [] for target in targets}

@@ -1,4 +1,4 @@
-"""What each process of an idle house weighs (PSS, from /proc)."""
+"""What each process of an idle platform weighs (PSS, from /proc)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 from tests.benchmarks.table import Table
 
-from house import a_house
+from kit.platform import a_platform
 
 
 def pss_megabytes(pid: int) -> float:
@@ -30,13 +30,13 @@ def run(*, quick: bool = False) -> list[Table]:
     """The table of section 11: memory."""
     table = Table("Memory of an idle platform", ("what", "PSS", "processes", "goal"))
     count = 5 if quick else 20
-    with a_house() as house:
+    with a_platform() as platform:
         connections = []
         for number in range(count):
-            house.create_database(name=f"idle{number}", idle_timeout_seconds=0)
-            with house.connect(name=f"idle{number}") as connection:
+            platform.create_database(name=f"idle{number}", idle_timeout_seconds=0)
+            with platform.connect(name=f"idle{number}") as connection:
                 connection.execute("select 1")
-        computes = house.computes()
+        computes = platform.computes()
         each = sum(tree(p) for p in computes) / len(computes)
         table.add(
             f"one idle compute (mean of {len(computes)})",
@@ -45,7 +45,7 @@ def run(*, quick: bool = False) -> list[Table]:
             f"<= 10 MB: {'met' if each <= 10 else 'missed'}",
         )
         for name in (" control-plane ", " gateway ", " agent ", " dev "):
-            roots = house.processes("spg99", name)
+            roots = platform.processes("spg99", name)
             roots = [p for p in roots if p.ppid() not in {q.pid for q in roots}]
             total = sum(pss_megabytes(p.pid) for p in roots) + (
                 sum(pss_megabytes(c.pid) for p in roots for c in p.children()) if name == " gateway " else 0

@@ -21,9 +21,9 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 from tests.benchmarks.table import Table, mid, ms, percentile
 
-from house import BIN
 from integration.native.plugin_driver import GADGET, Plugin, running, struct, urn, values, write_proof_plugin
 from integration.native.test_native_programs import Project
+from kit.platform import BIN
 from spg99.emit import pulumi_plugin
 from spg99.engine.operations import run_destroy, run_preview, run_refresh, run_up
 

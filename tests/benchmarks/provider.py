@@ -7,7 +7,7 @@ import os
 from tests.benchmarks.engine import project, timed
 from tests.benchmarks.table import Table, mid, ms
 
-from house import a_house
+from kit.platform import a_platform
 from spg99.engine.operations import run_up
 
 
@@ -18,18 +18,18 @@ def run(*, quick: bool = False) -> list[Table]:
         f"The dynamic provider's share: an up without changes over {count} resources, one at a time",
         ("whole run, per resource", "Check", "Diff", "in the provider, per resource"),
     )
-    with a_house() as house:
-        (house.data_dir / "state").mkdir()
-        folder = house.data_dir / "share"
+    with a_platform() as platform:
+        (platform.data_dir / "state").mkdir()
+        folder = platform.data_dir / "share"
         project(folder, count)
-        timed(house, folder, "stack", "init", "share")
-        timed(house, folder, "config", "set", "count", str(count), "--stack", "share")
-        timed(house, folder, "up", "--yes", "--stack", "share")
-        environment = {**os.environ, **house.env, "PULUMI_CONFIG_PASSPHRASE": "bench"}
-        backend = f"file://{house.data_dir}/state"
+        timed(platform, folder, "stack", "init", "share")
+        timed(platform, folder, "config", "set", "count", str(count), "--stack", "share")
+        timed(platform, folder, "up", "--yes", "--stack", "share")
+        environment = {**os.environ, **platform.env, "PULUMI_CONFIG_PASSPHRASE": "bench"}
+        backend = f"file://{platform.data_dir}/state"
         result = run_up(folder, "share", backend_url=backend, env=environment, parallel=1)
         assert result.ok, result.failures
-        timed(house, folder, "destroy", "--yes", "--stack", "share")
+        timed(platform, folder, "destroy", "--yes", "--stack", "share")
     calls: dict[str, list[float]] = {}
     for method, seconds in result.provider_calls:
         calls.setdefault(method, []).append(seconds)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 from tests.benchmarks.table import Table, mid, ms, percentile, ratio
 
-from house import House, a_house, wait_for
+from kit.platform import Platform, a_platform, wait_for
 
 QUESTION = "select 1"
 AT_ONCE = 10
@@ -42,11 +42,11 @@ STEPS = (
 """The moments of a wake in their order, each with what happens from there to the next."""
 
 
-def stopped(house: House, name: str) -> None:
+def stopped(platform: Platform, name: str) -> None:
     """Puts a database to sleep."""
-    wait_for("no lease", lambda: house.database(name=name)["active_connections"] == 0, every=0.01)
-    house.api("POST", f"/tenants/acme/dbs/{name}/stop").raise_for_status()
-    wait_for("sleep", lambda: house.database(name=name)["state"] == "stopped", every=0.01)
+    wait_for("no lease", lambda: platform.database(name=name)["active_connections"] == 0, every=0.01)
+    platform.api("POST", f"/tenants/acme/dbs/{name}/stop").raise_for_status()
+    wait_for("sleep", lambda: platform.database(name=name)["state"] == "stopped", every=0.01)
 
 
 def spans_of(lines: list[str]) -> dict[str, float]:
@@ -85,13 +85,13 @@ def through_gateway(dsn: str) -> float:
 class Sleeper:
     """One database that was woken once, and the command line by which its PostgreSQL can be started bare."""
 
-    def __init__(self, house: House, name: str) -> None:
-        house.create_database(name=name, idle_timeout_seconds=300)
-        self.house, self.name, self.dsn = house, name, house.dsn(name=name)
+    def __init__(self, platform: Platform, name: str) -> None:
+        platform.create_database(name=name, idle_timeout_seconds=300)
+        self.platform, self.name, self.dsn = platform, name, platform.dsn(name=name)
         through_gateway(self.dsn)
-        seen = house.database(name=name)
-        self.user = house.api("GET", "/tenants/acme").json()["pg_user"]
-        (postmaster,) = house.computes(seen["timeline"])
+        seen = platform.database(name=name)
+        self.user = platform.api("GET", "/tenants/acme").json()["pg_user"]
+        (postmaster,) = platform.computes(seen["timeline"])
         self.command = [postmaster.exe(), *postmaster.cmdline()[1:]]
         self.uid, self.gid = postmaster.uids().effective, postmaster.gids().effective
         self.socket_dir, self.port = str(seen["backend_addr"]), int(seen["backend_port"])
@@ -103,7 +103,7 @@ class Sleeper:
 
     def directly(self) -> float:
         """Seconds for that, on the database that runs."""
-        socket_dir = str(self.house.database(name=self.name)["backend_addr"])
+        socket_dir = str(self.platform.database(name=self.name)["backend_addr"])
         self.connect(socket_dir)
         began = time.perf_counter()
         self.connect(socket_dir)
@@ -143,9 +143,9 @@ def run(*, quick: bool = False) -> list[Table]:
     folder.chmod(0o711)
     file = folder / "spans"
     try:
-        with a_house(environment={"SPG99_SPANS_FILE": str(file)}) as house:
-            one, where = _one(Sleeper(house, "bench"), rounds, file)
-            _at_once(one, house, rounds_at_once)
+        with a_platform(environment={"SPG99_SPANS_FILE": str(file)}) as platform:
+            one, where = _one(Sleeper(platform, "bench"), rounds, file)
+            _at_once(one, platform, rounds_at_once)
             return [one, where]
     finally:
         shutil.rmtree(folder)
@@ -163,7 +163,7 @@ def _one(sleeper: Sleeper, rounds: int, file: Path) -> tuple[Table, Table]:
         through_gateway(sleeper.dsn)
         doors.append(through_gateway(sleeper.dsn))
         directs.append(sleeper.directly())
-        stopped(sleeper.house, sleeper.name)
+        stopped(sleeper.platform, sleeper.name)
         starts.append(sleeper.bare_start())
         bare.append(starts[-1] - directs[-1] + doors[-1])
         took, where = traced(sleeper.dsn, file)
@@ -207,19 +207,19 @@ def _one(sleeper: Sleeper, rounds: int, file: Path) -> tuple[Table, Table]:
     return table, parts
 
 
-def _at_once(table: Table, house: House, rounds: int) -> None:
+def _at_once(table: Table, platform: Platform, rounds: int) -> None:
     """Ten wakes at once, beside ten bare starts at once."""
-    sleepers = [Sleeper(house, f"bench{number}") for number in range(AT_ONCE)]
+    sleepers = [Sleeper(platform, f"bench{number}") for number in range(AT_ONCE)]
     alone: list[float] = []
     bare: list[float] = []
     wakes: list[float] = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for turn in range(rounds):
             for sleeper in sleepers:
-                stopped(house, sleeper.name)
+                stopped(platform, sleeper.name)
             bare += threads.map(Sleeper.bare_start, sleepers)
             wakes += threads.map(lambda sleeper: through_gateway(sleeper.dsn), sleepers)
-            stopped(house, sleepers[turn % AT_ONCE].name)
+            stopped(platform, sleepers[turn % AT_ONCE].name)
             alone.append(through_gateway(sleepers[turn % AT_ONCE].dsn))
     table.add(f"{AT_ONCE} bare starts at once, each", ms(mid(bare)), ms(percentile(bare, 0.99)), "", "")
     table.add(

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from conformance.stacks import Stack, engines
-from house import House
+from kit.platform import Platform
 
 pytest.register_assert_rewrite("conformance.suite")
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(params=engines())
-def stack(request: pytest.FixtureRequest, house: House, tmp_path: Path) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, platform: Platform, tmp_path: Path) -> Iterator[Stack]:
     """An empty stack; what a test leaves is destroyed."""
-    made = Stack(request.param, house, tmp_path / "stack")
+    made = Stack(request.param, platform, tmp_path / "stack")
     yield made
     made.run("destroy", "--yes", "--skip-preview")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from house import BIN, House
+from kit.platform import BIN, Platform
 from kit.pulumi_cli import MISSING, find_pulumi, pulumi_environment
 
 PASSPHRASE = "conformance"
@@ -42,7 +42,7 @@ class Stack:
     """One project, one stack `dev`."""
 
     program: list[str]
-    house: House
+    platform: Platform
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class Stack:
         """Runs one command of the engine."""
         settings = {
             **os.environ,
-            **self.house.env,
+            **self.platform.env,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **pulumi_environment(self.folder, passphrase=PASSPHRASE),
             **self.environment,

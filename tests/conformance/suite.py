@@ -24,7 +24,7 @@ import pytest
 from conformance.package import ALSO_MOUNTED, NOUNS, PACKAGE
 from conformance.tools import Answer, Declared, Ref, Tool
 from conformance.values import a_change_of, good_values
-from house import wait_for
+from kit.platform import wait_for
 from proof.server import API_KEY, SECRET, Server, running
 from spg99.bridges.shared.interrupted import REPLAY_ONLY
 from spg99.declarer import HEADER, parsed

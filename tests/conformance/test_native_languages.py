@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conformance.stacks import Stack
-from house import BIN, House
+from kit.platform import BIN, Platform
 from node_packages import node_modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,23 +54,23 @@ outputs:
 
 
 @pytest.mark.long  # examples/04 runs in every run
-def test_a_program_in_yaml(native: Stack, house: House, tenant: str) -> None:
+def test_a_program_in_yaml(native: Stack, platform: Platform, tenant: str) -> None:
     _project(native, "yaml", YAML.format(tenant=tenant))
     native.preview().ok()
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 404
     native.up().ok()
-    made = house.database(tenant)
+    made = platform.database(tenant)
     assert made["idle_timeout_seconds"] == 60
     assert made["connection_string"] not in native.files(), "a DSN is encrypted in the state"
     native.nothing_to_do()
     native.run("config", "set", "idle", "61").ok()
     native.up().ok()
-    assert house.database(tenant)["db_id"] == made["db_id"]
+    assert platform.database(tenant)["db_id"] == made["db_id"]
     told = json.loads(native.run("stack", "output", "--json").ok().text)
     assert told["idle"] == 61 and told["seen"] in (60, 61)
     native.run("refresh", "--yes", "--skip-preview", "--expect-no-changes").ok()
     native.run("destroy", "--yes", "--skip-preview").ok()
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 404
 
 
 MOVED = """
@@ -84,23 +84,23 @@ pulumi.export("dsn", app.connection_string)
 """
 
 
-def test_a_stack_moves_from_the_dynamic_to_the_native_provider(native: Stack, house: House, tenant: str) -> None:
+def test_a_stack_moves_from_the_dynamic_to_the_native_provider(native: Stack, platform: Platform, tenant: str) -> None:
     native.up(f"""
         tenant = Tenant("tenant", name="{tenant}")
         app = Database("app", tenant=tenant.name, name="app", idle_timeout_seconds=60)
         pulumi.export("dsn", app.connection_string)
     """).ok()
-    made = house.database(tenant)
+    made = platform.database(tenant)
     native.preview(MOVED.format(tenant=tenant, idle=60), "--expect-no-changes").ok()
     native.run("up", "--yes", "--expect-no-changes").ok()
     assert native.resources()["app"]["type"] == "spg99:index:Database"
-    assert house.database(tenant)["db_id"] == made["db_id"]
+    assert platform.database(tenant)["db_id"] == made["db_id"]
     native.run("refresh", "--yes", "--skip-preview", "--expect-no-changes").ok()
     changed = native.preview(MOVED.format(tenant=tenant, idle=61), "--diff").ok()
     assert "idleTimeoutSeconds: 60 => 61" in changed.text
     native.up().ok()
-    assert house.database(tenant) | {"idle_timeout_seconds": 61} == house.database(tenant)
-    assert house.database(tenant)["db_id"] == made["db_id"]
+    assert platform.database(tenant) | {"idle_timeout_seconds": 61} == platform.database(tenant)
+    assert platform.database(tenant)["db_id"] == made["db_id"]
 
 
 JAVASCRIPT = """
@@ -114,7 +114,7 @@ exports.dsn = app.connectionString;
 
 
 @pytest.mark.long
-def test_a_program_in_javascript(native: Stack, house: House, tenant: str) -> None:
+def test_a_program_in_javascript(native: Stack, platform: Platform, tenant: str) -> None:
     packages = node_modules()
     folder = _project(native, "{name: nodejs, options: {typescript: false}}")
     (folder / "package.json").write_text('{"name": "conformance", "main": "index.js"}')
@@ -124,7 +124,7 @@ def test_a_program_in_javascript(native: Stack, house: House, tenant: str) -> No
         (folder / "node_modules" / package.name).symlink_to(package)
     shutil.copytree(ROOT / "sdk/nodejs", folder / "node_modules/@spg99/pulumi")
     native.up().ok()
-    made = house.database(tenant)
+    made = platform.database(tenant)
     assert made["idle_timeout_seconds"] == 60 and made["connection_string"] not in native.files()
     assert native.run("stack", "output", "name").ok().text.strip() == f"{tenant}/app"
     native.nothing_to_do()

@@ -25,7 +25,7 @@ import httpx
 
 import terraform_cli
 from conformance.package import PACKAGE
-from house import BIN
+from kit.platform import BIN
 from proof.server import API_KEY
 from spg99.bridges.pulumi.dynamic.reference import PROVIDER_KEY, provider_reference, type_token
 from spg99.bridges.pulumi.shared.naming import to_wire

@@ -1,4 +1,4 @@
-"""One house for all faults of a worker, and its order file. A house that does not heal fails the test that broke it."""
+"""One platform for all faults of a worker, and its order file. A platform that does not heal fails the test that broke it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from faults.orders import Orders
-from house import House, a_house
+from kit.platform import Platform, a_platform
 
 
 @pytest.fixture(scope="session")
 def orders() -> Iterator[Orders]:
-    """Where the house looks for orders to die."""
+    """Where the platform looks for orders to die."""
     with tempfile.TemporaryDirectory(prefix="spg99-orders-") as folder:
         yield Orders(Path(folder) / "order")
 
 
 @pytest.fixture(scope="session")
-def _house(orders: Orders) -> Iterator[House]:
-    with a_house(environment=orders.environment) as running:
+def _platform(orders: Orders) -> Iterator[Platform]:
+    with a_platform(environment=orders.environment) as running:
         yield running
 
 
 @pytest.fixture
-def house(_house: House, orders: Orders) -> Iterator[House]:
+def platform(_platform: Platform, orders: Orders) -> Iterator[Platform]:
     """The whole platform, really running, with no order open."""
     orders.disarm()
-    yield _house
+    yield _platform
     orders.disarm()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 import psycopg
 
-from house import House, wait_for
+from kit.platform import Platform, wait_for
 from spg99.ids import new_id
 
 T = TypeVar("T")
@@ -23,8 +23,8 @@ STEPS = ("create", "wake", "update", "rotate", "sleep", "wake_again", "delete")
 class Life:
     """A tenant `name` with the database `app`. `rows` counts the acknowledged ones."""
 
-    def __init__(self, house: House, name: str) -> None:
-        self.house = house
+    def __init__(self, platform: Platform, name: str) -> None:
+        self.platform = platform
         self.name = name
         self.rows = 0
         self.db_id = ""
@@ -99,7 +99,7 @@ class Life:
 
         def answer() -> httpx.Response | None:
             try:
-                got = self.house.api(method, path, headers=headers, timeout=10, **arguments)
+                got = self.platform.api(method, path, headers=headers, timeout=10, **arguments)
             except httpx.TransportError:
                 return None
             return None if got.status_code in (502, 503, 504) else got
@@ -114,7 +114,7 @@ class Life:
 
     def _status(self, path: str, method: str = "GET") -> int:
         try:
-            return self.house.api(method, path, timeout=10).status_code
+            return self.platform.api(method, path, timeout=10).status_code
         except httpx.TransportError:
             return 0
 

@@ -1,4 +1,4 @@
-"""Orders to die: arms a named point of `spg99.faults` in a running house. Not here: what must hold afterwards (settled.py)."""
+"""Orders to die: arms a named point of `spg99.faults` in a running platform. Not here: what must hold afterwards (settled.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def all_points() -> list[str]:
 
 
 class Orders:
-    """The order file of one house (`SPG99_FAULT_FILE`)."""
+    """The order file of one platform (`SPG99_FAULT_FILE`)."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -26,7 +26,7 @@ class Orders:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the house must be started with."""
+        """What the platform must be started with."""
         return {"SPG99_FAULT_FILE": str(self.file)}
 
     def arm(self, point: str, *victims: int) -> None:

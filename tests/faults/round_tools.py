@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.rounds import Program, Tool, everything
-from house import BIN, House
+from kit.platform import BIN, Platform
 from kit.pulumi_cli import pulumi_environment
 
 
@@ -23,8 +23,8 @@ class Pulumi(Tool):
 
     engine: Path = BIN / "spg99"
 
-    def __init__(self, house: House, folder: Path, tenant: str, *, bridge: str) -> None:
-        super().__init__(house, folder, tenant)
+    def __init__(self, platform: Platform, folder: Path, tenant: str, *, bridge: str) -> None:
+        super().__init__(platform, folder, tenant)
         self.bridge, self.name = bridge, f"{self.engine.name} {bridge}"
         (folder / "state").mkdir()
         self.write(Program(frozenset(), 60))
@@ -33,7 +33,7 @@ class Pulumi(Tool):
 
     def environment(self) -> dict[str, str]:
         return {
-            **os.environ, **self.house.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            **os.environ, **self.platform.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **pulumi_environment(self.folder, passphrase="rounds"),
         }  # fmt: skip
 
@@ -88,9 +88,9 @@ class Pulumi(Tool):
 class PulumiCli(Pulumi):
     """The same programs under Pulumi's own CLI. After a kill its user removes the lock, asks `spg99 orphans`, and types what that says."""
 
-    def __init__(self, house: House, folder: Path, tenant: str, *, engine: Path, bridge: str) -> None:
+    def __init__(self, platform: Platform, folder: Path, tenant: str, *, engine: Path, bridge: str) -> None:
         self.engine = engine  # type: ignore[misc]
-        super().__init__(house, folder, tenant, bridge=bridge)
+        super().__init__(platform, folder, tenant, bridge=bridge)
         if bridge == "native":
             self.run(str(BIN / "spg99"), "plugin", "install", "--dir", str(folder / "home" / "plugins"))
 
@@ -116,8 +116,8 @@ PROVIDER = 'terraform {\n  required_providers {\n    spg99 = { source = "spg99/s
 class Terraform(Tool):
     """Terraform or OpenTofu, with the installed provider."""
 
-    def __init__(self, house: House, folder: Path, tenant: str, *, binary: Path) -> None:
-        super().__init__(house, folder, tenant)
+    def __init__(self, platform: Platform, folder: Path, tenant: str, *, binary: Path) -> None:
+        super().__init__(platform, folder, tenant)
         self.binary, self.name = binary, binary.name
         install = [str(BIN / "spg99"), "terraform", "install", "--dir", str(folder / "mirror")]
         lines = subprocess.run(install, check=True, capture_output=True, text=True).stdout
@@ -128,7 +128,7 @@ class Terraform(Tool):
 
     def environment(self) -> dict[str, str]:
         return {
-            **os.environ, **self.house.env, "TF_CLI_CONFIG_FILE": str(self.folder / "terraformrc"),
+            **os.environ, **self.platform.env, "TF_CLI_CONFIG_FILE": str(self.folder / "terraformrc"),
             "PATH": f"{self.binary.parent}{os.pathsep}{os.environ['PATH']}",
             "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "SPG99_STATE_NAME": self.tenant,
         }  # fmt: skip
@@ -176,7 +176,7 @@ class Terraform(Tool):
     def _take_in_everything(self, state: Path) -> str:
         """A state that was cut in its own write comes back object by object (docs/guides/import.md)."""
         state.unlink()
-        objects = everything(self.house, self.tenant)
+        objects = everything(self.platform, self.tenant)
         names = [f"tenants:{self.tenant}", *(f"dbs:{self.tenant}/{name}" for name in objects if name != self.tenant)]
         if not objects:
             return ""

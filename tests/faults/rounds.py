@@ -1,7 +1,7 @@
 """Rounds of: declare something with a tool, kill the engine, the plugin or the Control Plane at a random moment, declare the same or
 something else, run to the end, and compare. Every tool has the same judge, the embedded engine, too.
 
-    judge = Judge(house, seed="7", log=Path("build/rounds/terraform.log"))
+    judge = Judge(platform, seed="7", log=Path("build/rounds/terraform.log"))
     for _ in range(4): judge.round(tool)
     assert judge.faults == [], judge.line(tool)
 
@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from house import House, wait_for
+from kit.platform import Platform, wait_for
 
 DATABASES = 6
 SECONDS_MAX = 300
@@ -63,8 +63,8 @@ class Tool(ABC):
 
     name: str
 
-    def __init__(self, house: House, folder: Path, tenant: str) -> None:
-        self.house, self.folder, self.tenant = house, folder, tenant
+    def __init__(self, platform: Platform, folder: Path, tenant: str) -> None:
+        self.platform, self.folder, self.tenant = platform, folder, tenant
         self.commands = ""
         """What the commands of this round have said."""
         folder.mkdir(parents=True)
@@ -125,7 +125,7 @@ class Tool(ABC):
 class Judge:
     """What was found, over all rounds of one tool. The seed and the number of a round say what is declared and killed in it."""
 
-    house: House
+    platform: Platform
     seed: str
     log: Path | None = None
     """Where everything that was said in a faulty round goes."""
@@ -164,7 +164,7 @@ class Judge:
                 log.write(
                     f"==== {self.line(tool)}\n-- the run that was killed\n{begun}\n-- after it\n{tool.commands}\n"
                 )
-                log.write(f"-- the platform's log\n{self.house.log()[-20_000:]}\n")
+                log.write(f"-- the platform's log\n{self.platform.log()[-20_000:]}\n")
 
     def _round(self, tool: Tool, chance: random.Random) -> None:
         self.rounds += 1
@@ -222,18 +222,18 @@ class Judge:
                     if PLUGINS.search(" ".join(child.cmdline())):
                         child.kill()
         else:
-            before = self.house.child("control-plane")
+            before = self.platform.child("control-plane")
             os.kill(before, signal.SIGKILL)
-            wait_for("another Control Plane", lambda: self.house.child("control-plane") not in (0, before))
-            wait_for("it to answer", lambda: _answers(self.house), seconds=60)
+            wait_for("another Control Plane", lambda: self.platform.child("control-plane") not in (0, before))
+            wait_for("it to answer", lambda: _answers(self.platform), seconds=60)
 
     def compare(self, tool: Tool, program: Program, about: str) -> None:
         """Notes all that state, program and platform say differently, and what another run would do."""
-        there, held = everything(self.house, tool.tenant), tool.held()
+        there, held = everything(self.platform, tool.tenant), tool.held()
         for name in sorted(there.keys() - held.keys()):
             self.orphans.append(f"{about}: {name} ({there[name][0]}) exists and is in no state")
-            self.house.api("DELETE", f"/tenants/{tool.tenant}/dbs/{name}?force=true")
-            wait_for(f"{name} to go", lambda name=name: name not in everything(self.house, tool.tenant))  # type: ignore[misc]
+            self.platform.api("DELETE", f"/tenants/{tool.tenant}/dbs/{name}?force=true")
+            wait_for(f"{name} to go", lambda name=name: name not in everything(self.platform, tool.tenant))  # type: ignore[misc]
         found = [
             f"the state holds {name} ({held[name]}), which is not there" for name in sorted(held.keys() - there.keys())
         ]
@@ -252,12 +252,12 @@ class Judge:
         self.differences += [f"{about}: {each}" for each in found]
 
 
-def everything(house: House, tenant: str) -> Objects:
+def everything(platform: Platform, tenant: str) -> Objects:
     """The tenant and its databases as the API tells. What is being deleted does not count."""
-    found = house.api("GET", f"/tenants/{tenant}")
+    found = platform.api("GET", f"/tenants/{tenant}")
     if found.status_code == 404:
         return {}
-    items = house.api("GET", f"/tenants/{tenant}/dbs?limit=500").json()["items"]
+    items = platform.api("GET", f"/tenants/{tenant}/dbs?limit=500").json()["items"]
     there = {
         each["name"]: (each["db_id"], each["idle_timeout_seconds"]) for each in items if each["state"] != "deleting"
     }
@@ -272,8 +272,8 @@ def _end(text: str) -> str:
     return text[-1500:]
 
 
-def _answers(house: House) -> bool:
+def _answers(platform: Platform) -> bool:
     try:
-        return house.api("GET", "/account").status_code == 200
+        return platform.api("GET", "/account").status_code == 200
     except (httpx.HTTPError, KeyError):
         return False

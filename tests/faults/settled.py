@@ -10,17 +10,17 @@ from typing import Any
 import psutil
 import psycopg
 
-from house import House, wait_for
+from kit.platform import Platform, wait_for
 
 SETTLED = {"stopped", "ready", "idle"}
 
 
-def wait_settled(house: House, *, seconds: float = 40) -> None:
+def wait_settled(platform: Platform, *, seconds: float = 40) -> None:
     """Waits until there is nothing to complain about; fails with the complaints that stay."""
     last: list[str] = []
 
     def nothing() -> bool:
-        last[:] = problems(house)
+        last[:] = problems(platform)
         return not last
 
     try:
@@ -29,11 +29,11 @@ def wait_settled(house: House, *, seconds: float = 40) -> None:
         raise AssertionError(f"not settled after {seconds:.0f} s:\n  " + "\n  ".join(last)) from None
 
 
-def problems(house: House) -> list[str]:
+def problems(platform: Platform) -> list[str]:
     """Everything that contradicts rest and order, in sentences."""
     try:
-        with house.catalogue() as catalogue:
-            return _in_catalogue(catalogue) + _on_machine(house, catalogue)
+        with platform.catalogue() as catalogue:
+            return _in_catalogue(catalogue) + _on_machine(platform, catalogue)
     except psycopg.OperationalError as error:
         return [f"the catalogue does not answer: {error}"]
 
@@ -65,25 +65,25 @@ def _in_catalogue(catalogue: psycopg.Connection[Any]) -> list[str]:
     return found
 
 
-def _on_machine(house: House, catalogue: psycopg.Connection[Any]) -> list[str]:
+def _on_machine(platform: Platform, catalogue: psycopg.Connection[Any]) -> list[str]:
     known = dict(catalogue.execute("select pid, compute_id from computes where state <> 'ended'").fetchall())
-    running = {process.pid for process in house.computes() if _is_postmaster(process)}
+    running = {process.pid for process in platform.computes() if _is_postmaster(process)}
     found = [f"process {pid} is a compute that nobody knows" for pid in running - known.keys()]
     found += [f"compute {known[pid]} has no process {pid}" for pid in known.keys() - running]
 
     recorded = {t for (t,) in catalogue.execute("select timeline_id from timelines where state = 'present'")}
-    folders = {path.name for path in house.data_dir.glob("node/*/timelines/*") if path.is_dir()}
+    folders = {path.name for path in platform.data_dir.glob("node/*/timelines/*") if path.is_dir()}
     found += [f"folder {name} belongs to no timeline" for name in folders - recorded]
     found += [f"timeline {name} has no folder" for name in recorded - folders]
 
     for name in ("catalogue", "control-plane", "agent", "gateway"):
-        pid = house.child(name)
+        pid = platform.child(name)
         if not pid or not psutil.pid_exists(pid):
             found.append(f"spg99 dev has no {name}")
-    assert house.process is not None
-    starters = {house.process.pid, os.getpid()}
-    for process in house.processes():
-        if process.pid == house.process.pid or _is_postmaster(process):
+    assert platform.process is not None
+    starters = {platform.process.pid, os.getpid()}
+    for process in platform.processes():
+        if process.pid == platform.process.pid or _is_postmaster(process):
             continue
         try:
             if not starters & {parent.pid for parent in process.parents()}:

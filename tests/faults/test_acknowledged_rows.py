@@ -11,20 +11,20 @@ import psycopg
 import pytest
 
 from faults.settled import wait_settled
-from house import House, wait_for
+from kit.platform import Platform, wait_for
 
 WRITERS = 4
 BETWEEN_KILLS = 200
 
 
-def test_no_acknowledged_row_is_lost(house: House) -> None:
-    rows_survive(house, "rows_short", kills=3)
+def test_no_acknowledged_row_is_lost(platform: Platform) -> None:
+    rows_survive(platform, "rows_short", kills=3)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_no_acknowledged_row_is_lost_in_thirty_kills(house: House) -> None:
-    rows_survive(house, "rows_long", kills=30)
+def test_no_acknowledged_row_is_lost_in_thirty_kills(platform: Platform) -> None:
+    rows_survive(platform, "rows_long", kills=30)
 
 
 class Writer(threading.Thread):
@@ -54,20 +54,20 @@ class Writer(threading.Thread):
                 return
 
 
-def rows_survive(house: House, name: str, *, kills: int) -> None:
+def rows_survive(platform: Platform, name: str, *, kills: int) -> None:
     """Kills the compute (postmaster and all its children at once) `kills` times under write load; counts at the end."""
-    database = house.create_database("writers", name, idle_timeout_seconds=300)
-    with house.connect("writers", name) as connection:
+    database = platform.create_database("writers", name, idle_timeout_seconds=300)
+    with platform.connect("writers", name) as connection:
         connection.execute("create table rows (writer int, n int, primary key (writer, n))")
     stop = threading.Event()
-    writers = [Writer(number, house.dsn("writers", name), stop) for number in range(WRITERS)]
+    writers = [Writer(number, platform.dsn("writers", name), stop) for number in range(WRITERS)]
     for writer in writers:
         writer.start()
     pauses: list[float] = []
     try:
         for _ in range(kills):
             wait_for("rows to be acknowledged", _grown(writers, BETWEEN_KILLS), seconds=60)
-            (postmaster,) = wait_for("its compute", lambda: _postmasters(house, database["timeline"]), seconds=30)
+            (postmaster,) = wait_for("its compute", lambda: _postmasters(platform, database["timeline"]), seconds=30)
             sessions = sum(writer.sessions for writer in writers)
             family = [*postmaster.children(recursive=True), postmaster]
             killed_at = time.monotonic()
@@ -83,20 +83,20 @@ def rows_survive(house: House, name: str, *, kills: int) -> None:
         for writer in writers:
             writer.join(60)
     assert [writer.surprise for writer in writers] == [None] * WRITERS
-    with house.connect("writers", name) as connection:
+    with platform.connect("writers", name) as connection:
         found = set(connection.execute("select writer, n from rows").fetchall())
     acknowledged = {(writer.number, n) for writer in writers for n in writer.acknowledged}
     lost = acknowledged - found
     assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {sorted(lost)[:10]}"
     extra = found - acknowledged  # committed, and the answer was lost: one per broken session at most
     assert len(extra) <= sum(writer.sessions for writer in writers)
-    assert house.database("writers", name)["writer_term"] >= kills + 1
+    assert platform.database("writers", name)["writer_term"] >= kills + 1
     print(
         f"{kills} kills, {len(acknowledged)} rows acknowledged, 0 lost, {len(extra)} committed without an answer; "
         f"writing again after {sorted(pauses)[len(pauses) // 2] * 1000:.0f} ms (median), {max(pauses) * 1000:.0f} ms (most)"
     )
-    assert house.api("DELETE", f"/tenants/writers/dbs/{name}?force=true").status_code == 202
-    wait_settled(house)
+    assert platform.api("DELETE", f"/tenants/writers/dbs/{name}?force=true").status_code == 202
+    wait_settled(platform)
 
 
 def _grown(writers: list[Writer], rows: int) -> Callable[[], bool]:
@@ -114,5 +114,5 @@ def _more_sessions(writers: list[Writer], before: int) -> Callable[[], bool]:
     return lambda: sum(writer.sessions for writer in writers) > before
 
 
-def _postmasters(house: House, timeline: str) -> list[psutil.Process]:
-    return [p for p in house.computes() if "-D" in p.info["cmdline"] and timeline in " ".join(p.info["cmdline"])]
+def _postmasters(platform: Platform, timeline: str) -> list[psutil.Process]:
+    return [p for p in platform.computes() if "-D" in p.info["cmdline"] and timeline in " ".join(p.info["cmdline"])]

@@ -16,63 +16,63 @@ import psycopg
 import pytest
 
 from faults.settled import wait_settled
-from house import BIN, House, wait_for
+from kit.platform import BIN, Platform, wait_for
 
 SHORT = [(0.25, signal.SIGINT), (0.9, signal.SIGKILL), (1.6, signal.SIGTERM), (2.6, signal.SIGKILL)]
 
 
 @pytest.fixture
-def lasting() -> Iterator[House]:
-    """A house that nobody has started; whatever is left of it at the end is ended."""
+def lasting() -> Iterator[Platform]:
+    """A platform that nobody has started; whatever is left of it at the end is ended."""
     data_dir = Path(tempfile.mkdtemp(prefix="spg99-"))
     data_dir.chmod(0o711)
-    house = House(data_dir)
-    yield house
-    if house.process is not None and house.process.poll() is None:
-        house.process.kill()
-    for process in house.processes():
+    platform = Platform(data_dir)
+    yield platform
+    if platform.process is not None and platform.process.poll() is None:
+        platform.process.kill()
+    for process in platform.processes():
         process.kill()
     shutil.rmtree(data_dir, ignore_errors=True)
 
 
 @pytest.mark.long  # each run kills `dev` in every phase of its start (integration/commands/test_dev.py)
-def test_ended_while_starting(lasting: House) -> None:
+def test_ended_while_starting(lasting: Platform) -> None:
     end_and_start_again(lasting, SHORT)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_ended_while_starting_thirty_times(lasting: House) -> None:
+def test_ended_while_starting_thirty_times(lasting: Platform) -> None:
     chance = random.Random()
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
     end_and_start_again(lasting, [(chance.uniform(0.1, 4.0), signals[n % 3]) for n in range(30)])
 
 
-def end_and_start_again(house: House, moments: list[tuple[float, signal.Signals]]) -> None:
+def end_and_start_again(platform: Platform, moments: list[tuple[float, signal.Signals]]) -> None:
     """At each moment after the start one signal; in the end a start that stays, with everything there."""
     for seconds, number in moments:
-        _start(house)
+        _start(platform)
         time.sleep(seconds)  # the moment itself is what is tested
-        assert house.process is not None
-        house.process.send_signal(number)
-        code = house.process.wait(30)
+        assert platform.process is not None
+        platform.process.send_signal(number)
+        code = platform.process.wait(30)
         told = f"{number.name} after {seconds:.2f} s"
-        assert code in {0, 130, 143, -number}, f"{told}: exit code {code}\n{house.log()[-3000:]}"
-        wait_for(f"no process after {told}", lambda: not _left(house), seconds=45)
-        assert not _sockets(house), f"{told}: {_sockets(house)}"
-        assert _listening(house) == [], told
-    house.start()
-    if house.api("GET", "/tenants/acme/dbs/app").status_code == 404:
-        house.create_database()
-    with house.connect() as connection:
+        assert code in {0, 130, 143, -number}, f"{told}: exit code {code}\n{platform.log()[-3000:]}"
+        wait_for(f"no process after {told}", lambda: not _left(platform), seconds=45)
+        assert not _sockets(platform), f"{told}: {_sockets(platform)}"
+        assert _listening(platform) == [], told
+    platform.start()
+    if platform.api("GET", "/tenants/acme/dbs/app").status_code == 404:
+        platform.create_database()
+    with platform.connect() as connection:
         assert connection.execute("select 1").fetchone() == (1,)
-    wait_settled(house)
-    house.stop()
-    wait_for("no process after an orderly end", lambda: not _left(house), seconds=10)
-    assert not _sockets(house)
+    wait_settled(platform)
+    platform.stop()
+    wait_for("no process after an orderly end", lambda: not _left(platform), seconds=10)
+    assert not _sockets(platform)
 
 
-def test_killed_while_databases_run(lasting: House) -> None:
+def test_killed_while_databases_run(lasting: Platform) -> None:
     """kill -9 of dev itself: its children end by themselves, computes too; the next start finds every row."""
     lasting.start()
     lasting.create_database(idle_timeout_seconds=300)
@@ -91,10 +91,10 @@ def test_killed_while_databases_run(lasting: House) -> None:
     wait_for("no process is left", lambda: not _left(lasting), seconds=10)
 
 
-def _start(house: House) -> None:
-    with (house.data_dir / "dev.log").open("ab") as log:
-        house.process = subprocess.Popen(
-            [BIN / "spg99", "dev", "--data-dir", house.data_dir, "--api-port", "0", "--gateway-port", "0"],
+def _start(platform: Platform) -> None:
+    with (platform.data_dir / "dev.log").open("ab") as log:
+        platform.process = subprocess.Popen(
+            [BIN / "spg99", "dev", "--data-dir", platform.data_dir, "--api-port", "0", "--gateway-port", "0"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -102,30 +102,30 @@ def _start(house: House) -> None:
         )
 
 
-def _left(house: House) -> list[psutil.Process]:
-    return house.processes(str(house.data_dir))
+def _left(platform: Platform) -> list[psutil.Process]:
+    return platform.processes(str(platform.data_dir))
 
 
-def _sockets(house: House) -> list[str]:
+def _sockets(platform: Platform) -> list[str]:
     """Unix sockets in the folder that somebody could still try to connect to."""
-    return [str(path) for path in house.data_dir.rglob("*") if path.is_socket()]
+    return [str(path) for path in platform.data_dir.rglob("*") if path.is_socket()]
 
 
-def _listening(house: House) -> list[int]:
+def _listening(platform: Platform) -> list[int]:
     """Ports of the last dev on which somebody still listens for it."""
-    state = house.data_dir / "dev.json"
+    state = platform.data_dir / "dev.json"
     if not state.exists():
         return []
-    ports = {house.dev().get("api_port"), house.dev().get("gateway_port")} - {None}
+    ports = {platform.dev().get("api_port"), platform.dev().get("gateway_port")} - {None}
     return [
         c.laddr.port
         for c in psutil.net_connections("tcp")
-        if c.status == psutil.CONN_LISTEN and c.laddr.port in ports and _is_ours(c.pid, house)
+        if c.status == psutil.CONN_LISTEN and c.laddr.port in ports and _is_ours(c.pid, platform)
     ]
 
 
-def _is_ours(pid: int | None, house: House) -> bool:
+def _is_ours(pid: int | None, platform: Platform) -> bool:
     try:
-        return pid is not None and str(house.data_dir) in " ".join(psutil.Process(pid).cmdline())
+        return pid is not None and str(platform.data_dir) in " ".join(psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return False

@@ -21,7 +21,7 @@ import terraform_cli
 from faults.round_tools import Pulumi, PulumiCli, Terraform
 from faults.rounds import Judge, Program, Tool
 from faults.settled import wait_settled
-from house import House
+from kit.platform import Platform
 from kit.pulumi_cli import ROOT, pulumi
 
 ROUNDS = 200
@@ -31,26 +31,26 @@ LOGS = ROOT / "build" / "rounds"
 
 
 @pytest.fixture
-def tool(house: House, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Tool]:
+def tool(platform: Platform, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Tool]:
     """A tool with a folder and a tenant of its own."""
     name: str = request.param
     tenant, folder = f"rounds_{name.replace('-', '_')}_{request.node.originalname[5:8]}", tmp_path / "work"
     if name in ("terraform", "tofu"):
         binary = terraform_cli.terraform() if name == "terraform" else terraform_cli.tofu()
-        yield Terraform(house, folder, tenant, binary=binary)
+        yield Terraform(platform, folder, tenant, binary=binary)
     else:
         engine, _, bridge = name.partition("-")
         if engine == "pulumi":
-            yield PulumiCli(house, folder, tenant, engine=pulumi(), bridge=bridge)
+            yield PulumiCli(platform, folder, tenant, engine=pulumi(), bridge=bridge)
         else:
-            yield Pulumi(house, folder, tenant, bridge=bridge)
-    house.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true")
+            yield Pulumi(platform, folder, tenant, bridge=bridge)
+    platform.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true")
 
 
 def rounds(tool: Tool, seed: str, count: int) -> None:
     """So many rounds on one state, told one by one. Fails with what was found."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    judge = Judge(tool.house, seed=seed, log=LOGS / f"{tool.name.replace(' ', '-')}-{seed}.log")
+    judge = Judge(tool.platform, seed=seed, log=LOGS / f"{tool.name.replace(' ', '-')}-{seed}.log")
     for _ in range(count):
         found = len(judge.faults)
         judge.round(tool)
@@ -59,7 +59,7 @@ def rounds(tool: Tool, seed: str, count: int) -> None:
             print("   FAULT", fault, flush=True)
     print("END", judge.line(tool), flush=True)
     assert not judge.faults, "\n".join([judge.line(tool), *judge.faults])
-    wait_settled(tool.house)
+    wait_settled(tool.platform)
 
 
 @pytest.mark.timeout(400)
@@ -72,7 +72,7 @@ def test_rounds(tool: Tool) -> None:
 @pytest.mark.parametrize("tool", ["terraform"], indirect=True)
 def test_a_state_that_was_cut_comes_back(tool: Terraform) -> None:
     """What a kill in the middle of Terraform's own write leaves, and what our guide says then."""
-    program, judge = Program(frozenset({"d0", "d1"}), 60), Judge(tool.house, seed="cut")
+    program, judge = Program(frozenset({"d0", "d1"}), 60), Judge(tool.platform, seed="cut")
     tool.write(program)
     assert tool.run().code == 0
     state = tool.folder / "terraform.tfstate"

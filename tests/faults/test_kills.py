@@ -9,7 +9,7 @@ import pytest
 from faults.life import Life
 from faults.orders import Orders, all_points
 from faults.settled import wait_settled
-from house import House
+from kit.platform import Platform
 
 _numbers = itertools.count(1)
 
@@ -54,61 +54,65 @@ PASSED_IN = {
 VICTIMS = ("itself", "catalogue", "control-plane", "agent", "gateway", "compute", "everything")
 
 
-def victims(house: House, name: str, db_id: str = "") -> list[int]:
+def victims(platform: Platform, name: str, db_id: str = "") -> list[int]:
     """Process ids of who is called so; none for whoever passes the point itself."""
     match name:
         case "itself":
             return []
         case "catalogue":
-            return [p.pid for p in house.processes(str(house.data_dir / "catalogue")) if p.info["name"] == "postgres"]
+            return [
+                p.pid for p in platform.processes(str(platform.data_dir / "catalogue")) if p.info["name"] == "postgres"
+            ]
         case "compute":
-            return [p.pid for p in house.computes()]
+            return [p.pid for p in platform.computes()]
         case "gateway":
-            return [p.pid for p in house.processes("spg99", " gateway ")]
+            return [p.pid for p in platform.processes("spg99", " gateway ")]
         case "everything":
-            return [p.pid for p in house.processes() if house.process is not None and p.pid != house.process.pid]
+            return [
+                p.pid for p in platform.processes() if platform.process is not None and p.pid != platform.process.pid
+            ]
         case _:
-            return [house.child(name)]
+            return [platform.child(name)]
 
 
 @pytest.mark.parametrize(("step", "point", "victim"), KILLS)
-def test_a_life_survives_a_kill(house: House, orders: Orders, step: str, point: str, victim: str) -> None:
-    life = Life(house, f"life{next(_numbers)}")
+def test_a_life_survives_a_kill(platform: Platform, orders: Orders, step: str, point: str, victim: str) -> None:
+    life = Life(platform, f"life{next(_numbers)}")
 
     def before(name: str) -> None:
         if name == step:
-            orders.arm(point, *victims(house, victim))
+            orders.arm(point, *victims(platform, victim))
 
     life.live(before)
     assert orders.was_taken(), f"nobody passed {point} in step {step}"
-    wait_settled(house)
+    wait_settled(platform)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("point", all_points())
-def test_a_life_survives_a_kill_at_any_point(house: House, orders: Orders, point: str, victim: str) -> None:
+def test_a_life_survives_a_kill_at_any_point(platform: Platform, orders: Orders, point: str, victim: str) -> None:
     steps = next(steps for prefix, steps in PASSED_IN.items() if point.startswith(prefix))
     for step in steps:
-        life = Life(house, f"long{next(_numbers)}")
+        life = Life(platform, f"long{next(_numbers)}")
         armed: list[bool] = []
 
         def before(name: str, step: str = step, life: Life = life, armed: list[bool] = armed) -> None:
-            pids = victims(house, victim)
+            pids = victims(platform, victim)
             if name == step and (pids or victim == "itself"):  # where no compute runs yet, none can be killed
                 armed.append(True)
                 orders.arm(point, *pids)
                 if point.startswith("compute_ended."):
-                    _kill_compute(house, life)
+                    _kill_compute(platform, life)
 
         life.live(before)
         assert orders.was_taken() or not armed, f"nobody passed {point} in step {step}"
-        wait_settled(house)
+        wait_settled(platform)
 
 
-def _kill_compute(house: House, life: Life) -> None:
-    timeline = house.database(life.name)["timeline"]
-    for process in house.computes():
+def _kill_compute(platform: Platform, life: Life) -> None:
+    timeline = platform.database(life.name)["timeline"]
+    for process in platform.computes():
         if timeline in " ".join(process.info["cmdline"]):
             process.kill()

@@ -14,7 +14,7 @@ import pytest
 
 from faults.cutting_proxy import CuttingProxy
 from faults.settled import wait_settled
-from house import House, wait_for
+from kit.platform import Platform, wait_for
 from spg99.client import Client
 from spg99.errors import Unavailable
 from spg99.ids import new_id
@@ -25,27 +25,27 @@ TENANTS = 5
 
 
 @pytest.mark.timeout(170)
-def test_creates_happen_exactly_once(house: House) -> None:
-    asyncio.run(creates(house, prefix="few", databases=30, tenants=60, kills=2))
+def test_creates_happen_exactly_once(platform: Platform) -> None:
+    asyncio.run(creates(platform, prefix="few", databases=30, tenants=60, kills=2))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_a_thousand_creates_happen_exactly_once(house: House) -> None:
-    asyncio.run(creates(house, prefix="many", databases=1000, tenants=0, kills=20))
+def test_a_thousand_creates_happen_exactly_once(platform: Platform) -> None:
+    asyncio.run(creates(platform, prefix="many", databases=1000, tenants=0, kills=20))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_ten_thousand_creates_happen_exactly_once(house: House) -> None:
-    asyncio.run(creates(house, prefix="most", databases=1000, tenants=9000, kills=100))
+def test_ten_thousand_creates_happen_exactly_once(platform: Platform) -> None:
+    asyncio.run(creates(platform, prefix="most", databases=1000, tenants=9000, kills=100))
 
 
-async def creates(house: House, *, prefix: str, databases: int, tenants: int, kills: int) -> None:
+async def creates(platform: Platform, *, prefix: str, databases: int, tenants: int, kills: int) -> None:
     """`databases` + `tenants` creates, each with a key of its own, sent until answered; then everything is counted."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
-    port = int(house.env["SPG99_CP_URL"].split(":")[2].split("/")[0])
+    port = int(platform.env["SPG99_CP_URL"].split(":")[2].split("/")[0])
     owners = [f"{prefix}_owner{number}" for number in range(TENANTS)]
     wanted = [("database", owners[n % TENANTS], f"db{n}") for n in range(databases)]
     wanted += [("tenant", f"{prefix}{n}", "") for n in range(tenants)]
@@ -54,7 +54,7 @@ async def creates(house: House, *, prefix: str, databases: int, tenants: int, ki
     answered: dict[tuple[str, str, str], str] = {}
     async with CuttingProxy(port, chance=0.0, seed=seed) as proxy:
         url = f"http://127.0.0.1:{proxy.port}/v2"
-        async with Client(url, house.env["SPG99_API_KEY"], timeout_seconds=20, max_attempts=8) as client:
+        async with Client(url, platform.env["SPG99_API_KEY"], timeout_seconds=20, max_attempts=8) as client:
             for owner in owners:
                 await client.create(Tenant, {"name": owner})
             proxy.chance = 0.25
@@ -68,21 +68,21 @@ async def creates(house: House, *, prefix: str, databases: int, tenants: int, ki
                     answered[wish] = await _create(client, wish)
                     if due and len(answered) >= due[0]:
                         due.pop(0)
-                        victim = _kill_control_plane(house)
+                        victim = _kill_control_plane(platform)
 
             await asyncio.gather(*(work() for _ in range(AT_ONCE)))
     assert not due, "not all kills were carried out"
     took = time.monotonic() - began
-    wait_for("the last kill to be over", lambda: house.child("control-plane") not in (0, victim), seconds=30)
-    _count(house, prefix, answered, databases=databases, tenants=tenants)
+    wait_for("the last kill to be over", lambda: platform.child("control-plane") not in (0, victim), seconds=30)
+    _count(platform, prefix, answered, databases=databases, tenants=tenants)
     print(
         f"{len(wanted)} creates in {took:.1f} s, {proxy.forwarded} requests forwarded, {kills} kills, "
         + ", ".join(f"{count} cut {cut}" for cut, count in proxy.cuts.items())
     )
     assert sum(proxy.cuts.values()) >= len(wanted) // 10, "the proxy hardly cut anything"
-    wait_settled(house, seconds=60 + databases)
-    _clear(house, owners, [name for kind, name, _ in wanted if kind == "tenant"])
-    wait_settled(house, seconds=60 + databases)
+    wait_settled(platform, seconds=60 + databases)
+    _clear(platform, owners, [name for kind, name, _ in wanted if kind == "tenant"])
+    wait_settled(platform, seconds=60 + databases)
 
 
 async def _create(client: Client, wish: tuple[str, str, str]) -> str:
@@ -97,19 +97,19 @@ async def _create(client: Client, wish: tuple[str, str, str]) -> str:
             continue
 
 
-def _kill_control_plane(house: House) -> int:
-    pid = house.child("control-plane")
+def _kill_control_plane(platform: Platform) -> int:
+    pid = platform.child("control-plane")
     if pid:
         psutil.Process(pid).kill()
     return pid
 
 
 def _count(
-    house: House, prefix: str, answered: dict[tuple[str, str, str], str], *, databases: int, tenants: int
+    platform: Platform, prefix: str, answered: dict[tuple[str, str, str], str], *, databases: int, tenants: int
 ) -> None:
     """What was answered is what there is: by name, by id, and by what the outbox tells."""
     assert len(answered) == len(set(answered.values())) == databases + tenants
-    with house.catalogue() as catalogue:
+    with platform.catalogue() as catalogue:
         there = {
             ("database", tenant, name): db_id
             for tenant, name, db_id in catalogue.execute(
@@ -134,6 +134,6 @@ def _count(
     assert set(creates) == {row for row in expected if row[1]}
 
 
-def _clear(house: House, owners: list[str], tenants: list[str]) -> None:
+def _clear(platform: Platform, owners: list[str], tenants: list[str]) -> None:
     for name in [*owners, *tenants]:
-        house.api("DELETE", f"/tenants/{name}?cascade=true").raise_for_status()
+        platform.api("DELETE", f"/tenants/{name}?cascade=true").raise_for_status()

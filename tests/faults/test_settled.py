@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from faults.settled import problems, wait_settled
-from house import House
+from kit.platform import Platform
 
 # Starts a process that names the node's folder, tells its pid and leaves it alone.
 ORPHAN = """
@@ -18,16 +18,16 @@ print(subprocess.Popen(sleeper, stdout=subprocess.DEVNULL, start_new_session=Tru
 """
 
 
-def test_disorder_is_seen(house: House) -> None:
-    house.create_database("disorder", "app")
-    with house.connect("disorder", "app") as connection:
+def test_disorder_is_seen(platform: Platform) -> None:
+    platform.create_database("disorder", "app")
+    with platform.connect("disorder", "app") as connection:
         connection.execute("select 1")
-    wait_settled(house)
-    (node,) = house.data_dir.glob("node/*")
+    wait_settled(platform)
+    (node,) = platform.data_dir.glob("node/*")
 
     stray = node / "timelines" / "tl_stray"
     stray.mkdir()
-    seen = problems(house)
+    seen = problems(platform)
     if stray.exists():  # the agent removes what belongs to nobody by itself
         stray.rmdir()
     assert "folder tl_stray belongs to no timeline" in seen
@@ -36,20 +36,20 @@ def test_disorder_is_seen(house: House) -> None:
         subprocess.run([sys.executable, "-c", ORPHAN, node], stdout=subprocess.PIPE, text=True, check=True).stdout
     )
     try:
-        assert any(line.startswith(f"orphan process {pid}") for line in problems(house))
+        assert any(line.startswith(f"orphan process {pid}") for line in problems(platform))
     finally:
         os.kill(pid, signal.SIGKILL)
 
-    with house.catalogue() as catalogue:
+    with platform.catalogue() as catalogue:
         catalogue.execute("insert into operations (op_id, kind) values ('op_lost', 'database.create')")
-        assert "operation op_lost database.create has no end" in problems(house)
+        assert "operation op_lost database.create has no end" in problems(platform)
         catalogue.execute("delete from operations where op_id = 'op_lost'")
         pid_of = "update computes set pid = pid + %s where state = 'running' returning pid"
         catalogue.execute(pid_of, (1_000_000,))
-        seen = problems(house)
+        seen = problems(platform)
         catalogue.execute(pid_of, (-1_000_000,))
     assert any("is a compute that nobody knows" in line for line in seen), seen
     assert any("has no process" in line for line in seen), seen
-    wait_settled(house)
-    house.api("DELETE", "/tenants/disorder?cascade=true&force=true").raise_for_status()
-    wait_settled(house)
+    wait_settled(platform)
+    platform.api("DELETE", "/tenants/disorder?cascade=true&force=true").raise_for_status()
+    wait_settled(platform)

@@ -18,16 +18,16 @@ import psycopg
 import pytest
 
 from faults.settled import wait_settled
-from house import BIN, House, wait_for
+from kit.platform import BIN, Platform, wait_for
 from spg99.client import Client
 from spg99.ids import new_id
 
 
 class Plane:
-    """A second Control Plane beside that of the house, on a port of its own that stays over restarts."""
+    """A second Control Plane beside that of the platform, on a port of its own that stays over restarts."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
 
@@ -38,24 +38,24 @@ class Plane:
 
     def start(self) -> None:
         """Starts it and waits until it is ready."""
-        gateway = self.house.env["SPG99_GATEWAY"].rpartition(":")
-        home = self.house.data_dir / "second"
+        gateway = self.platform.env["SPG99_GATEWAY"].rpartition(":")
+        home = self.platform.data_dir / "second"
         home.mkdir(exist_ok=True)
-        with (self.house.data_dir / "second.log").open("ab") as log:
+        with (self.platform.data_dir / "second.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *(BIN / "spg99", "control-plane", "--data-dir", home, "--port", str(self.port)),
-                    *("--secret-key-file", self.house.data_dir / "secrets" / "catalogue.key"),
+                    *("--secret-key-file", self.platform.data_dir / "secrets" / "catalogue.key"),
                     *("--gateway-host", gateway[0], "--gateway-port", gateway[2]),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "SPG99_CATALOGUE_URL": self.house.catalogue_url},
+                env={**os.environ, "SPG99_CATALOGUE_URL": self.platform.catalogue_url},
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, (self.house.data_dir / "second.log").read_text()[-3000:]
+        assert line, (self.platform.data_dir / "second.log").read_text()[-3000:]
         self.port = json.loads(line)["port"]
 
     def kill(self) -> None:
@@ -68,9 +68,9 @@ class Plane:
 
 
 @contextmanager
-def two_planes(house: House) -> Iterator[Plane]:
+def two_planes(platform: Platform) -> Iterator[Plane]:
     """A running second Control Plane, ended in order at the end."""
-    plane = Plane(house)
+    plane = Plane(platform)
     plane.start()
     try:
         yield plane
@@ -81,67 +81,71 @@ def two_planes(house: House) -> Iterator[Plane]:
         plane.kill()
 
 
-def test_both_serve_the_same(house: House) -> None:
-    with two_planes(house) as second:
-        key = {"Authorization": f"Bearer {house.env['SPG99_API_KEY']}"}
+def test_both_serve_the_same(platform: Platform) -> None:
+    with two_planes(platform) as second:
+        key = {"Authorization": f"Bearer {platform.env['SPG99_API_KEY']}"}
         made = httpx.post(f"{second.url}/tenants", json={"name": "both"}, headers=key, timeout=20)
         assert made.status_code == 201, made.text
-        assert house.api("GET", "/tenants/both/credentials").json() == (
+        assert platform.api("GET", "/tenants/both/credentials").json() == (
             httpx.get(f"{second.url}/tenants/both/credentials", headers=key, timeout=20).json()
         )
-        house.api("POST", "/tenants/both/dbs", json={"name": "app"}).raise_for_status()
+        platform.api("POST", "/tenants/both/dbs", json={"name": "app"}).raise_for_status()
         there = httpx.get(f"{second.url}/tenants/both/dbs/app?wait_for=stopped&wait=30", headers=key, timeout=60).json()
-        assert there == house.database("both", "app")
+        assert there == platform.database("both", "app")
         # One key, both planes, at once: one object, one answer.
         same = key | {"Idempotency-Key": new_id("idem")}
-        one = house.api("POST", "/tenants/both/dbs", json={"name": "twin"}, headers=same)
+        one = platform.api("POST", "/tenants/both/dbs", json={"name": "twin"}, headers=same)
         two = httpx.post(f"{second.url}/tenants/both/dbs", json={"name": "twin"}, headers=same, timeout=20)
         assert (one.status_code, two.status_code) == (201, 201)
         assert one.json()["db_id"] == two.json()["db_id"]
-    assert house.api("DELETE", "/tenants/both?cascade=true").status_code == 202
-    wait_settled(house)
+    assert platform.api("DELETE", "/tenants/both?cascade=true").status_code == 202
+    wait_settled(platform)
 
 
-def test_either_may_die_and_events_have_no_gap(house: House) -> None:
-    asyncio.run(go_on(house, "pair_short", databases=12, kills=3))
+def test_either_may_die_and_events_have_no_gap(platform: Platform) -> None:
+    asyncio.run(go_on(platform, "pair_short", databases=12, kills=3))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_either_may_die_many_times_and_events_have_no_gap(house: House) -> None:
-    asyncio.run(go_on(house, "pair_long", databases=150, kills=40))
+def test_either_may_die_many_times_and_events_have_no_gap(platform: Platform) -> None:
+    asyncio.run(go_on(platform, "pair_long", databases=150, kills=40))
 
 
-async def go_on(house: House, tenant: str, *, databases: int, kills: int) -> None:
+async def go_on(platform: Platform, tenant: str, *, databases: int, kills: int) -> None:
     """Creates and wakes through whichever plane answers, while one or the other is killed; a reader follows events."""
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     print(f"seed {seed}")
-    house.api("POST", "/tenants", json={"name": tenant}).raise_for_status()
-    with two_planes(house) as second:
+    platform.api("POST", "/tenants", json={"name": tenant}).raise_for_status()
+    with two_planes(platform) as second:
         seen: list[tuple[str, str]] = []
         enough = asyncio.Event()
-        reader = asyncio.create_task(_follow([house.env["SPG99_CP_URL"], second.url], house, tenant, seen, enough))
+        reader = asyncio.create_task(
+            _follow([platform.env["SPG99_CP_URL"], second.url], platform, tenant, seen, enough)
+        )
         await asyncio.sleep(0)
 
         async def kill() -> None:
             for number in range(kills):
-                # Gateway and agent know only the house's: dead all the time it could serve nobody.
-                await asyncio.to_thread(wait_for, "the house's Control Plane", lambda: _answers(house), seconds=30)
+                # Gateway and agent know only the platform's: dead all the time it could serve nobody.
+                await asyncio.to_thread(
+                    wait_for, "the platform's Control Plane", lambda: _answers(platform), seconds=30
+                )
                 await asyncio.sleep(chance.uniform(0.1, 1.0))
                 if number % 2:
                     await asyncio.to_thread(second.kill)
                     await asyncio.to_thread(second.start)
-                elif pid := house.child("control-plane"):
+                elif pid := platform.child("control-plane"):
                     psutil.Process(pid).kill()
 
         async def create_and_wake(number: int) -> None:
-            urls = [house.env["SPG99_CP_URL"], second.url]
+            urls = [platform.env["SPG99_CP_URL"], second.url]
             if number % 2:
                 urls.reverse()
             name = f"db{number}"
-            await _post(urls, house, f"/tenants/{tenant}/dbs", {"name": name, "idle_timeout_seconds": 1})
-            dsn = await _dsn(urls, house, f"/tenants/{tenant}/dbs/{name}")
+            await _post(urls, platform, f"/tenants/{tenant}/dbs", {"name": name, "idle_timeout_seconds": 1})
+            dsn = await _dsn(urls, platform, f"/tenants/{tenant}/dbs/{name}")
             await asyncio.to_thread(_select_one, dsn)
 
         killer = asyncio.create_task(kill())
@@ -155,9 +159,9 @@ async def go_on(house: House, tenant: str, *, databases: int, kills: int) -> Non
         await asyncio.gather(*(one(number) for number in range(databases)))
         took = time.monotonic() - began
         await killer
-        wait_for("the house's Control Plane", lambda: _answers(house), seconds=30)
-        await asyncio.to_thread(wait_settled, house, seconds=60)
-        with house.catalogue() as catalogue:
+        wait_for("the platform's Control Plane", lambda: _answers(platform), seconds=30)
+        await asyncio.to_thread(wait_settled, platform, seconds=60)
+        with platform.catalogue() as catalogue:
             (tenant_id,) = catalogue.execute("select tenant_id from tenants where name = %s", (tenant,)).fetchone() or (
                 "",
             )
@@ -180,19 +184,19 @@ async def go_on(house: House, tenant: str, *, databases: int, kills: int) -> Non
         print(
             f"{databases} databases created and woken in {took:.1f} s over {kills} kills, {len(told)} events without gap"
         )
-    assert house.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true").status_code == 202
-    wait_settled(house, seconds=60)
+    assert platform.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true").status_code == 202
+    wait_settled(platform, seconds=60)
 
 
 async def _follow(
-    urls: list[str], house: House, tenant: str, seen: list[tuple[str, str]], enough: asyncio.Event
+    urls: list[str], platform: Platform, tenant: str, seen: list[tuple[str, str]], enough: asyncio.Event
 ) -> None:
     """Reads events by turns from one plane and the other, going on after the last one read."""
     turn = 0
     while not enough.is_set():
         last = seen[-1][0] if seen else "0"
         try:
-            async with Client(urls[turn % 2], house.env["SPG99_API_KEY"], max_attempts=1) as client:
+            async with Client(urls[turn % 2], platform.env["SPG99_API_KEY"], max_attempts=1) as client:
                 got = 0
                 async for event in client.events(last_event_id=last, tenant=tenant):
                     seen.append((event.id, event.type))
@@ -204,9 +208,9 @@ async def _follow(
         turn += 1
 
 
-async def _call(urls: list[str], house: House, method: str, path: str, body: object = None) -> httpx.Response:
+async def _call(urls: list[str], platform: Platform, method: str, path: str, body: object = None) -> httpx.Response:
     """The first whole answer of either plane; a POST carries the same key everywhere."""
-    headers = {"Authorization": f"Bearer {house.env['SPG99_API_KEY']}"}
+    headers = {"Authorization": f"Bearer {platform.env['SPG99_API_KEY']}"}
     if method == "POST":
         headers["Idempotency-Key"] = new_id("idem")
     deadline = time.monotonic() + 40
@@ -223,13 +227,13 @@ async def _call(urls: list[str], house: House, method: str, path: str, body: obj
             await asyncio.sleep(0.05)
 
 
-async def _post(urls: list[str], house: House, path: str, body: object) -> None:
-    answer = await _call(urls, house, "POST", path, body)
+async def _post(urls: list[str], platform: Platform, path: str, body: object) -> None:
+    answer = await _call(urls, platform, "POST", path, body)
     assert answer.status_code == 201, answer.text
 
 
-async def _dsn(urls: list[str], house: House, path: str) -> str:
-    answer = await _call(urls, house, "GET", path)
+async def _dsn(urls: list[str], platform: Platform, path: str) -> str:
+    answer = await _call(urls, platform, "GET", path)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["connection_string"])
 
@@ -248,8 +252,8 @@ def _select_one(dsn: str) -> None:
             time.sleep(0.1)
 
 
-def _answers(house: House) -> bool:
+def _answers(platform: Platform) -> bool:
     try:
-        return house.api("GET", "/account", timeout=2).status_code == 200
+        return platform.api("GET", "/account", timeout=2).status_code == 200
     except httpx.TransportError:
         return False

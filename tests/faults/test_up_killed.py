@@ -16,7 +16,7 @@ import pytest
 
 from faults.orders import POINT
 from faults.settled import wait_settled
-from house import BIN, House, wait_for
+from kit.platform import BIN, Platform, wait_for
 
 DATABASES = 20
 ENGINE = Path(__file__).parents[2] / "provider" / "spg99" / "engine"
@@ -36,8 +36,8 @@ for number in range({databases}):
 class Stack:
     """A Pulumi project with one stack, driven by the embedded engine."""
 
-    def __init__(self, house: House, folder: Path, tenant: str) -> None:
-        self.house, self.folder, self.tenant = house, folder, tenant
+    def __init__(self, platform: Platform, folder: Path, tenant: str) -> None:
+        self.platform, self.folder, self.tenant = platform, folder, tenant
         self.databases = DATABASES
         folder.mkdir()
         (folder / "state").mkdir()
@@ -45,7 +45,7 @@ class Stack:
         self.write()
         self.environment = {
             **os.environ,
-            **house.env,
+            **platform.env,
             "PULUMI_BACKEND_URL": f"file://{folder}/state",
             "PULUMI_CONFIG_PASSPHRASE": "killed",
         }
@@ -90,7 +90,7 @@ class Stack:
 
     def there(self) -> dict[str, str]:
         """Databases as the API tells: name -> id."""
-        answer = self.house.api("GET", f"/tenants/{self.tenant}/dbs?limit=500")
+        answer = self.platform.api("GET", f"/tenants/{self.tenant}/dbs?limit=500")
         return {} if answer.status_code == 404 else {item["name"]: item["db_id"] for item in answer.json()["items"]}
 
     def in_state(self) -> dict[str, str]:
@@ -102,11 +102,11 @@ class Stack:
 
 
 @pytest.fixture
-def stack(house: House, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+def stack(platform: Platform, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
     tenant = f"up_{abs(hash(request.node.nodeid)) % 10**8}"
-    made = Stack(house, tmp_path / "project", tenant)
+    made = Stack(platform, tmp_path / "project", tenant)
     yield made
-    house.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true")
+    platform.api("DELETE", f"/tenants/{tenant}?cascade=true&force=true")
 
 
 def kill_engine(engine: subprocess.Popen[str]) -> None:
@@ -144,7 +144,7 @@ def test_up_goes_on(stack: Stack) -> None:
     stack.write(idle=77)
     settle(stack)
     for name in stack.there():
-        assert stack.house.database(stack.tenant, name)["idle_timeout_seconds"] == 77
+        assert stack.platform.database(stack.tenant, name)["idle_timeout_seconds"] == 77
 
 
 @pytest.mark.long
@@ -160,7 +160,7 @@ def test_up_goes_on_after_many_ends(stack: Stack, end: Callable[[subprocess.Pope
         end(engine)
     stack.run("destroy", "--yes", "--stack", "dev")
     assert stack.there() == {} == stack.in_state()
-    wait_settled(stack.house)
+    wait_settled(stack.platform)
 
 
 def end_at(stack: Stack, end: Callable[[subprocess.Popen[str]], None], there: int) -> None:
@@ -182,14 +182,14 @@ def settle(stack: Stack) -> None:
     assert stack.in_state() == there
     stack.run("up", "--yes", "--skip-preview", "--stack", "dev", "--expect-no-changes")
     stack.run("refresh", "--yes", "--stack", "dev", "--expect-no-changes")
-    with stack.house.catalogue() as catalogue:
+    with stack.platform.catalogue() as catalogue:
         created = catalogue.execute(
             """select count(*), count(distinct subject) from audit_logs
                 where action = 'database.create' and metadata ->> 'tenant' = %s""",
             (stack.tenant,),
         ).fetchone()
     assert created == (stack.databases, stack.databases)
-    wait_settled(stack.house)
+    wait_settled(stack.platform)
 
 
 UP = ("up", "--yes", "--skip-preview", "--parallel", "4", "--stack", "dev")
@@ -226,12 +226,12 @@ def die_all_over(stack: Stack, creates: Sequence[str], updates: Sequence[str], d
         die_at(stack, moment, *UP)
     stack.run(*UP)
     for name in stack.there():
-        assert stack.house.database(stack.tenant, name)["idle_timeout_seconds"] == 77
+        assert stack.platform.database(stack.tenant, name)["idle_timeout_seconds"] == 77
     for moment in deletes:
         die_at(stack, moment, *DESTROY)
     stack.run(*DESTROY)
     assert stack.there() == {} == stack.in_state()
-    wait_settled(stack.house)
+    wait_settled(stack.platform)
 
 
 def die_at(stack: Stack, moment: str, *command: str) -> None:
@@ -272,10 +272,10 @@ def kill_control_plane_at(stack: Stack, engine: subprocess.Popen[str], there: in
         return len(_there_or_nothing(stack)) >= there or engine.poll() is not None
 
     wait_for(f"{there} databases", enough, seconds=60, every=0.01)
-    before = stack.house.child("control-plane")
+    before = stack.platform.child("control-plane")
     assert engine.poll() is None, f"up ended before the Control Plane was killed\n{stack.log()[-3000:]}"
     os.kill(before, signal.SIGKILL)
-    wait_for("another Control Plane", lambda: stack.house.child("control-plane") not in (0, before))
+    wait_for("another Control Plane", lambda: stack.platform.child("control-plane") not in (0, before))
 
 
 def _there_or_nothing(stack: Stack) -> dict[str, str]:

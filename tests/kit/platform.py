@@ -53,7 +53,7 @@ class Platform:
             self.process = subprocess.Popen(
                 [
                     *(BIN / "spg99", "dev", "--data-dir", self.data_dir, "--ready-file", ready),
-                    *("--api-port", "0", "--gateway-port", "0"),  # houses of other workers start at the same time
+                    *("--api-port", "0", "--gateway-port", "0"),  # platforms of other workers start at the same time
                     *self.arguments,
                 ],
                 stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from house import House, a_house, wait_for
+from kit.platform import Platform, a_platform, wait_for
 from spg99.postgres import find_binaries, service_account
 from spg99.postgres.accounts import make_folder
 
@@ -64,42 +64,42 @@ def _operator(socket_dir: Path, port: int) -> psycopg.Connection[tuple[object, .
 
 def test_a_whole_life_and_the_next_start(server: tuple[str, subprocess.Popen[bytes]]) -> None:
     url, postgres = server
-    with a_house(environment={"SPG99_CATALOGUE_URL": url}) as house:
+    with a_platform(environment={"SPG99_CATALOGUE_URL": url}) as platform:
         with psycopg.connect(url) as catalogue:
             assert catalogue.info.server_version == 160014
             assert catalogue.execute("select count(*) from nodes").fetchone() == (1,)
-        assert house.child("catalogue") == 0 and not (house.data_dir / "catalogue").exists()
+        assert platform.child("catalogue") == 0 and not (platform.data_dir / "catalogue").exists()
 
-        house.create_database(name="app", idle_timeout_seconds=1)
-        with house.connect() as connection:
+        platform.create_database(name="app", idle_timeout_seconds=1)
+        with platform.connect() as connection:
             connection.execute("create table t as select generate_series(1, 1000) n")
-            changed = house.api("PATCH", "/tenants/acme/dbs/app", json={"size": "L2"})
+            changed = platform.api("PATCH", "/tenants/acme/dbs/app", json={"size": "L2"})
             assert changed.status_code == 200, changed.text
             assert (changed.json()["current_profile"], changed.json()["target_profile"]) == ("L1", "L2")
-        _asleep(house)
-        with house.connect() as connection:  # the wake
+        _asleep(platform)
+        with platform.connect() as connection:  # the wake
             assert connection.execute("select count(*) from t").fetchone() == (1000,)
-            woken = house.database()
+            woken = platform.database()
             assert (woken["writer_term"], woken["current_profile"]) == (2, "L2")
-        dsn = house.dsn()
-        house.api("POST", "/tenants/acme/credentials/rotate", json={}).raise_for_status()
+        dsn = platform.dsn()
+        platform.api("POST", "/tenants/acme/credentials/rotate", json={}).raise_for_status()
         wait_for("the old password to be refused", lambda: _refused(dsn))
 
-        house.stop()
+        platform.stop()
         assert postgres.poll() is None, "it is not ours to stop"
-        house.start()  # finds everything again
-        with house.connect() as connection:
+        platform.start()  # finds everything again
+        with platform.connect() as connection:
             assert connection.execute("select count(*) from t").fetchone() == (1000,)
-        assert house.api("DELETE", "/tenants/acme/dbs/app?force=true").status_code == 202
-        wait_for("404", lambda: house.api("GET", "/tenants/acme/dbs/app").status_code == 404)
-        assert house.api("DELETE", "/tenants/acme").status_code in (200, 202, 204)
+        assert platform.api("DELETE", "/tenants/acme/dbs/app?force=true").status_code == 202
+        wait_for("404", lambda: platform.api("GET", "/tenants/acme/dbs/app").status_code == 404)
+        assert platform.api("DELETE", "/tenants/acme").status_code in (200, 202, 204)
         wait_for("its end among the events", lambda: "database.deleted" in _events(url))
         assert _events(url).count("database.ready") >= 3
-        assert PASSWORD not in house.log() and PASSWORD not in (house.data_dir / "dev.json").read_text()
+        assert PASSWORD not in platform.log() and PASSWORD not in (platform.data_dir / "dev.json").read_text()
 
 
-def _asleep(house: House) -> None:
-    wait_for("the database to sleep", lambda: house.database()["state"] == "stopped")
+def _asleep(platform: Platform) -> None:
+    wait_for("the database to sleep", lambda: platform.database()["state"] == "stopped")
 
 
 def _refused(dsn: str) -> bool:

@@ -20,8 +20,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from house import BIN, House, a_house, wait_for
 from kit.cuttable_network import CuttableNetwork
+from kit.platform import BIN, Platform, a_platform, wait_for
 from spg99.clock import SystemClock
 from spg99.control_plane import bootstrap
 from spg99.control_plane.store import Store
@@ -32,22 +32,22 @@ IDLE_SECONDS, LEASE_SECONDS, CONNECT_SECONDS = 2, 2, 6
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with a_house() as house:
-        with house.catalogue() as catalogue:
+def platform() -> Iterator[Platform]:
+    with a_platform() as platform:
+        with platform.catalogue() as catalogue:
             catalogue.execute(
                 "insert into policy_values (key, scope, value) values ('gateway.lease_seconds', 'global', %s::jsonb)",
                 [str(LEASE_SECONDS)],
             )
-        yield house
+        yield platform
 
 
 class FarGateway:
-    """A Gateway of the house behind a network of its own."""
+    """A Gateway of the platform behind a network of its own."""
 
-    def __init__(self, house: House, network: CuttableNetwork, folder: Path) -> None:
-        self.house, self.folder = house, folder
-        token = asyncio.run(_enrolment_token(house.catalogue_url))
+    def __init__(self, platform: Platform, network: CuttableNetwork, folder: Path) -> None:
+        self.platform, self.folder = platform, folder
+        token = asyncio.run(_enrolment_token(platform.catalogue_url))
         with (folder / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -68,7 +68,9 @@ class FarGateway:
 
     def connect(self, tenant: str, name: str, dsn: str = "", **options: Any) -> psycopg.Connection[Any]:
         where = {"port": self.port, "sslmode": "require", "sslrootcert": "", "connect_timeout": 30}
-        return psycopg.connect(make_conninfo(dsn or self.house.dsn(tenant, name), **where), autocommit=True, **options)
+        return psycopg.connect(
+            make_conninfo(dsn or self.platform.dsn(tenant, name), **where), autocommit=True, **options
+        )
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -87,14 +89,14 @@ async def _enrolment_token(url: str) -> str:
 
 
 @pytest.fixture
-def network(house: House) -> Iterator[CuttableNetwork]:
-    with CuttableNetwork(int(house.dev()["api_port"])) as network:
+def network(platform: Platform) -> Iterator[CuttableNetwork]:
+    with CuttableNetwork(int(platform.dev()["api_port"])) as network:
         yield network
 
 
 @pytest.fixture
-def gateway(house: House, network: CuttableNetwork, tmp_path: Path) -> Iterator[FarGateway]:
-    gateway = FarGateway(house, network, tmp_path)
+def gateway(platform: Platform, network: CuttableNetwork, tmp_path: Path) -> Iterator[FarGateway]:
+    gateway = FarGateway(platform, network, tmp_path)
     try:
         yield gateway
     finally:
@@ -104,17 +106,19 @@ def gateway(house: House, network: CuttableNetwork, tmp_path: Path) -> Iterator[
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_network_that_is_cut_without_a_word(house: House, network: CuttableNetwork, gateway: FarGateway) -> None:
+def test_a_network_that_is_cut_without_a_word(
+    platform: Platform, network: CuttableNetwork, gateway: FarGateway
+) -> None:
     for name in ("busy", "quiet", "asleep", "left"):
-        house.create_database("acme", name, idle_timeout_seconds=IDLE_SECONDS)
-    dsns = {name: house.dsn("acme", name) for name in ("busy", "quiet", "asleep", "left")}
+        platform.create_database("acme", name, idle_timeout_seconds=IDLE_SECONDS)
+    dsns = {name: platform.dsn("acme", name) for name in ("busy", "quiet", "asleep", "left")}
     with contextlib.ExitStack() as stack:
         busy, quiet = (stack.enter_context(gateway.connect("acme", name)) for name in ("busy", "quiet"))
         quiet.execute("create temporary table mine (i int)")
         gateway.connect("acme", "left").close()
-        computes = {each.pid for each in house.computes()}
+        computes = {each.pid for each in platform.computes()}
         # Long enough for a stream of changes to stand and a report to have come.
-        wait_for("the leases are held", lambda: _connections(house, "busy") == _connections(house, "quiet") == 1)
+        wait_for("the leases are held", lambda: _connections(platform, "busy") == _connections(platform, "quiet") == 1)
 
         network.cut()
         cut_at = time.monotonic()
@@ -125,10 +129,10 @@ def test_a_network_that_is_cut_without_a_word(house: House, network: CuttableNet
         # 1. Sessions go on, busy and quiet; what they use is not stopped.
         assert quiet.execute("select count(*) from mine").fetchone() == (0,), "it is the same session"
         for name in ("busy", "quiet"):
-            assert house.database("acme", name)["state"] in ("ready", "idle")
+            assert platform.database("acme", name)["state"] in ("ready", "idle")
         # 2. What nobody uses is put to sleep, though its Gateway cannot say so.
-        house.database("acme", "left", wait_for="stopped")
-        assert {each.pid for each in house.computes()} < computes
+        platform.database("acme", "left", wait_for="stopped")
+        assert {each.pid for each in platform.computes()} < computes
         # 3. New connections to awake databases, by what was known before the cut.
         began = time.monotonic()
         with gateway.connect("acme", "busy", dsns["busy"]) as more:
@@ -144,16 +148,20 @@ def test_a_network_that_is_cut_without_a_word(house: House, network: CuttableNet
             )
             assert time.monotonic() - began < 3 * CONNECT_SECONDS
         # 5. From elsewhere everything works.
-        with house.connect("acme", "asleep") as near:
+        with platform.connect("acme", "asleep") as near:
             assert near.execute("select 1").fetchone() == (1,)
 
         network.heal()
         # 6. It heals by itself, with the same sessions and the same computes.
         wait_for("the far Gateway wakes again", lambda: _answers(gateway, dsns["left"]), seconds=30)
-        wait_for("its leases stand again", lambda: _connections(house, "busy") == _connections(house, "quiet") == 1)
+        wait_for(
+            "its leases stand again", lambda: _connections(platform, "busy") == _connections(platform, "quiet") == 1
+        )
         assert quiet.execute("select count(*) from mine").fetchone() == (0,)
         assert busy.execute("select 1").fetchone() == (1,)
-        assert house.database("acme", "busy")["writer_term"] == house.database("acme", "quiet")["writer_term"] == 1
+        assert (
+            platform.database("acme", "busy")["writer_term"] == platform.database("acme", "quiet")["writer_term"] == 1
+        )
         wait_for(
             "it hears of changes again",
             lambda: re.search(r"a loop works again.*changes|changes.*a loop works again", gateway.log()),
@@ -161,19 +169,19 @@ def test_a_network_that_is_cut_without_a_word(house: House, network: CuttableNet
         )
     # 7. And silence after the last has left is silence.
     for name in ("busy", "quiet", "asleep", "left"):
-        house.database("acme", name, wait_for="stopped")
+        platform.database("acme", name, wait_for="stopped")
 
 
 def test_a_password_that_changes_while_the_network_is_cut(
-    house: House, network: CuttableNetwork, gateway: FarGateway
+    platform: Platform, network: CuttableNetwork, gateway: FarGateway
 ) -> None:
     """What a cut-off Gateway cannot know it does not know; within seconds of the healing it does."""
-    house.create_database("turned", "app", idle_timeout_seconds=0)
-    before = house.dsn("turned", "app")
+    platform.create_database("turned", "app", idle_timeout_seconds=0)
+    before = platform.dsn("turned", "app")
     with gateway.connect("turned", "app", before) as held:
         network.cut()
-        house.api("POST", "/tenants/turned/credentials/rotate").raise_for_status()
-        after = house.dsn("turned", "app")
+        platform.api("POST", "/tenants/turned/credentials/rotate").raise_for_status()
+        after = platform.dsn("turned", "app")
         network.heal()
         healed_at = time.monotonic()
         wait_for("the new password opens", lambda: _answers(gateway, after), seconds=30)
@@ -190,5 +198,5 @@ def _answers(gateway: FarGateway, dsn: str) -> bool:
         return False
 
 
-def _connections(house: House, name: str) -> int:
-    return int(house.database("acme", name)["active_connections"])
+def _connections(platform: Platform, name: str) -> int:
+    return int(platform.database("acme", name)["active_connections"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from house import wait_for
+from kit.platform import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "scripts" / "demo.py")]

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from house import House
+from kit.platform import Platform
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "differences.md").read_text()
 REFUSED = re.findall(r"^\| `([^`]+)` \| `([0-9A-Z]{5})` \|", PAGE, re.MULTILINE)
@@ -44,11 +44,11 @@ DJANGO_APP = {
 }
 
 
-def test_every_statement_answers_what_the_page_says(house: House) -> None:
+def test_every_statement_answers_what_the_page_says(platform: Platform) -> None:
     assert len(REFUSED) > 20 and len(ALLOWED) > 8
-    house.create_database("different", "app")
+    platform.create_database("different", "app")
     answered = {}
-    with house.connect("different", "app", autocommit=True) as connection:
+    with platform.connect("different", "app", autocommit=True) as connection:
         for statement, _ in REFUSED:
             try:
                 if statement.startswith("prepare transaction"):
@@ -63,7 +63,7 @@ def test_every_statement_answers_what_the_page_says(house: House) -> None:
         for statement in ALLOWED:
             connection.execute(statement)
     with pytest.raises(psycopg.OperationalError, match='"postgres" does not exist'):
-        psycopg.connect(house.dsn("different", "app").replace("/app?", "/postgres?"), connect_timeout=30)
+        psycopg.connect(platform.dsn("different", "app").replace("/app?", "/postgres?"), connect_timeout=30)
 
 
 @pytest.mark.parametrize(
@@ -71,37 +71,37 @@ def test_every_statement_answers_what_the_page_says(house: House) -> None:
     [("local_preload_libraries = nosuch", "58P01"), ("transaction_timeout = 1", "25P04")],
 )
 def test_an_owner_who_has_locked_himself_out_comes_in_as_the_page_says(
-    house: House, setting: str, sqlstate: str, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, setting: str, sqlstate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ((options, statement),) = re.findall(
         r'^PGOPTIONS="([^"]+)" psql "\$DATABASE_URL" -c "([^"]+)"$', PAGE, re.MULTILINE
     )
     assert sqlstate in PAGE
     tenant = f"locked{sqlstate.lower()}"
-    house.create_database(tenant, "app")
-    with house.connect(tenant, "app", autocommit=True) as connection:
+    platform.create_database(tenant, "app")
+    with platform.connect(tenant, "app", autocommit=True) as connection:
         connection.execute(f"alter role current_user set {setting}")
     with pytest.raises(psycopg.Error):
-        with house.connect(tenant, "app", autocommit=True) as connection:
+        with platform.connect(tenant, "app", autocommit=True) as connection:
             connection.execute("select pg_sleep(1)")
     monkeypatch.setenv("PGOPTIONS", options)
-    with house.connect(tenant, "app", autocommit=True) as connection:
+    with platform.connect(tenant, "app", autocommit=True) as connection:
         connection.execute(statement)
     monkeypatch.delenv("PGOPTIONS")
-    with house.connect(tenant, "app", autocommit=True) as connection:
+    with platform.connect(tenant, "app", autocommit=True) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
 
-def test_an_outbox_delivers_everything_once(house: House) -> None:
+def test_an_outbox_delivers_everything_once(platform: Platform) -> None:
     """What stands in for a replication slot."""
-    house.create_database("outbox", "app")
+    platform.create_database("outbox", "app")
     take = (
         "delete from outbox where id in (select id from outbox order by id limit 3 for update skip locked) returning id"
     )
-    with house.connect("outbox", "app", autocommit=True) as writer:
+    with platform.connect("outbox", "app", autocommit=True) as writer:
         writer.execute("create table outbox (id bigint generated always as identity primary key, event text not null)")
         writer.execute("insert into outbox (event) select 'made' from generate_series(1, 20)")
-    with house.connect("outbox", "app") as one, house.connect("outbox", "app") as other:
+    with platform.connect("outbox", "app") as one, platform.connect("outbox", "app") as other:
         first = [row[0] for row in one.execute(take)]
         second = [row[0] for row in other.execute(take)]  # while the first has not committed
         one.rollback()  # a consumer that dies has delivered nothing
@@ -126,9 +126,9 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def run(tools: Path, work: Path, house: House, url: str, *command: str, code: int = 0) -> str:
+def run(tools: Path, work: Path, platform: Platform, url: str, *command: str, code: int = 0) -> str:
     """A command of the environment in a folder; its words."""
-    environment = {**os.environ, **house.env, "DATABASE_URL": url, "PYTHONPATH": str(work)}
+    environment = {**os.environ, **platform.env, "DATABASE_URL": url, "PYTHONPATH": str(work)}
     done = subprocess.run(
         [tools / command[0], *command[1:]],
         cwd=work, env=environment | {"DJANGO_SETTINGS_MODULE": "settings"}, capture_output=True, text=True, timeout=120,
@@ -137,39 +137,39 @@ def run(tools: Path, work: Path, house: House, url: str, *command: str, code: in
     return done.stdout + done.stderr
 
 
-def url_of(house: House, name: str) -> str:
-    text: str = house.create_database("tools", name)["connection_string"]
+def url_of(platform: Platform, name: str) -> str:
+    text: str = platform.create_database("tools", name)["connection_string"]
     return text.replace("sslmode=require", "sslmode=verify-full")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_alembic(house: House, tools: Path, tmp_path: Path) -> None:
-    url = url_of(house, "alembic")
+def test_alembic(platform: Platform, tools: Path, tmp_path: Path) -> None:
+    url = url_of(platform, "alembic")
     (tmp_path / "models.py").write_text(MODELS)
-    run(tools, tmp_path, house, url, "alembic", "init", "migrations")
+    run(tools, tmp_path, platform, url, "alembic", "init", "migrations")
     (tmp_path / "migrations" / "env.py").write_text(ALEMBIC)
-    run(tools, tmp_path, house, url, "alembic", "revision", "--autogenerate", "-m", "orders")
-    run(tools, tmp_path, house, url, "alembic", "upgrade", "head")
-    assert "No new upgrade operations" in run(tools, tmp_path, house, url, "alembic", "check")
-    with house.connect("tools", "alembic") as connection:
+    run(tools, tmp_path, platform, url, "alembic", "revision", "--autogenerate", "-m", "orders")
+    run(tools, tmp_path, platform, url, "alembic", "upgrade", "head")
+    assert "No new upgrade operations" in run(tools, tmp_path, platform, url, "alembic", "check")
+    with platform.connect("tools", "alembic") as connection:
         connection.execute("insert into orders (article) values ('tea')")
-    run(tools, tmp_path, house, url, "alembic", "downgrade", "base")
-    run(tools, tmp_path, house, url, "alembic", "upgrade", "head")
+    run(tools, tmp_path, platform, url, "alembic", "downgrade", "base")
+    run(tools, tmp_path, platform, url, "alembic", "upgrade", "head")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_django(house: House, tools: Path, tmp_path: Path) -> None:
-    real, test = url_of(house, "shop"), url_of(house, "shop_test")
+def test_django(platform: Platform, tools: Path, tmp_path: Path) -> None:
+    real, test = url_of(platform, "shop"), url_of(platform, "shop_test")
     for name, text in {**DJANGO_APP, "settings.py": DJANGO}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     django = ("python", "-m", "django")
-    run(tools, tmp_path, house, real, *django, "makemigrations", "shop")
-    run(tools, tmp_path, house, real, *django, "migrate")
+    run(tools, tmp_path, platform, real, *django, "makemigrations", "shop")
+    run(tools, tmp_path, platform, real, *django, "migrate")
     for _ in range(2):  # the kept database is used again
-        assert "OK" in run(tools, tmp_path, house, test, *django, "test", "--keepdb", "--noinput")
+        assert "OK" in run(tools, tmp_path, platform, test, *django, "test", "--keepdb", "--noinput")
     (tmp_path / "settings.py").write_text(DJANGO.replace('"TEST": {"NAME": url.path[1:]},', ""))
-    refused = run(tools, tmp_path, house, real, *django, "test", "--noinput", code=2)
+    refused = run(tools, tmp_path, platform, real, *django, "test", "--noinput", code=2)
     assert "permission denied to create database" in refused  # the reason why the page has a recipe

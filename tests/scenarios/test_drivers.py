@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from house import House
+from kit.platform import Platform
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "drivers.md"
 SECONDS_MAX = 1500  # tokio-postgres compiles sixty crates
@@ -37,7 +37,7 @@ def test_no_driver_is_lost_from_the_page() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(SECONDS_MAX)
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section["name"])
-def test_a_program_connects_and_verifies(section: dict[str, str], house: House, tmp_path: Path) -> None:
+def test_a_program_connects_and_verifies(section: dict[str, str], platform: Platform, tmp_path: Path) -> None:
     install, run = section["install"], section["run"].strip()
     for line in (install, run):
         if shutil.which(line.split()[0]) is None:
@@ -48,10 +48,10 @@ def test_a_program_connects_and_verifies(section: dict[str, str], house: House, 
         path = f"{tmp_path / 'venv' / 'bin'}{os.pathsep}{path}"
     work = tmp_path / "work"
     work.mkdir()
-    if house.api("GET", "/tenants/drivers/dbs/app").status_code == 404:
-        house.create_database("drivers")
-    url = house.database("drivers")["connection_string"].replace("sslmode=require", "sslmode=verify-full")
-    environment = {**os.environ, **house.env, "PATH": path, "DATABASE_URL": url}
+    if platform.api("GET", "/tenants/drivers/dbs/app").status_code == 404:
+        platform.create_database("drivers")
+    url = platform.database("drivers")["connection_string"].replace("sslmode=require", "sslmode=verify-full")
+    environment = {**os.environ, **platform.env, "PATH": path, "DATABASE_URL": url}
 
     def shell(command: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

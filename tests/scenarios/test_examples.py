@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from house import BIN, House, wait_for
+from kit.platform import BIN, Platform, wait_for
 from node_packages import node_modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,13 +26,13 @@ Run = Callable[..., str]
 class Project:
     """A copy of an example with a stack `dev` of its own."""
 
-    def __init__(self, name: str, folder: Path, house: House) -> None:
+    def __init__(self, name: str, folder: Path, platform: Platform) -> None:
         self.folder = folder / name
         shutil.copytree(EXAMPLES / name, self.folder, ignore=shutil.ignore_patterns("Pulumi.*.yaml", "node_modules"))
         (folder / "state").mkdir()
         self.environment = {
             **os.environ,
-            **house.env,
+            **platform.env,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "sdk" / "python"),
             "PULUMI_BACKEND_URL": f"file://{folder}/state",
@@ -59,12 +59,12 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, house: House) -> Iterator[Callable[[str], Project]]:
+def project(tmp_path: Path, platform: Platform) -> Iterator[Callable[[str], Project]]:
     """Opens an example; what is left of it is destroyed."""
     opened = []
 
     def open_example(name: str) -> Project:
-        made = Project(name, tmp_path, house)
+        made = Project(name, tmp_path, platform)
         opened.append(made)
         made.run("plugin", "install")
         made.run("stack", "init", "dev")
@@ -75,32 +75,32 @@ def project(tmp_path: Path, house: House) -> Iterator[Callable[[str], Project]]:
         made.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
 
 
-def connected(house: House, dsn: str) -> str:
+def connected(platform: Platform, dsn: str) -> str:
     """Who and where a client of this DSN is."""
-    with psycopg.connect(dsn, sslrootcert=house.env["PGSSLROOTCERT"], connect_timeout=30) as connection:
+    with psycopg.connect(dsn, sslrootcert=platform.env["PGSSLROOTCERT"], connect_timeout=30) as connection:
         row = connection.execute("select current_user || '/' || current_database()").fetchone()
     assert row is not None
     return str(row[0])
 
 
-def test_02_native_python_rotates_by_one_text(project: Callable[[str], Project], house: House) -> None:
+def test_02_native_python_rotates_by_one_text(project: Callable[[str], Project], platform: Platform) -> None:
     example = project("02-native-python")
     example.run("up", "--yes", "--skip-preview", "--stack", "dev")
-    assert example.output("host") == house.env["PGHOST"] if "PGHOST" in house.env else example.output("host")
+    assert example.output("host") == platform.env["PGHOST"] if "PGHOST" in platform.env else example.output("host")
     first = example.output("password")
-    dsn = house.api("GET", "/tenants/acme_native/dbs/app").json()["connection_string"]
+    dsn = platform.api("GET", "/tenants/acme_native/dbs/app").json()["connection_string"]
     assert first in dsn
-    with psycopg.connect(dsn, sslrootcert=house.env["PGSSLROOTCERT"], connect_timeout=30) as open_connection:
+    with psycopg.connect(dsn, sslrootcert=platform.env["PGSSLROOTCERT"], connect_timeout=30) as open_connection:
         example.run("config", "set", "rotation", "second", "--stack", "dev")
         example.run("up", "--yes", "--skip-preview", "--stack", "dev")
         assert open_connection.execute("select 1").fetchone() == (1,)  # the database keeps running
     assert example.output("password") != first
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(dsn, sslrootcert=house.env["PGSSLROOTCERT"], connect_timeout=30)
+        psycopg.connect(dsn, sslrootcert=platform.env["PGSSLROOTCERT"], connect_timeout=30)
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
-def test_03_typescript(project: Callable[[str], Project], house: House) -> None:
+def test_03_typescript(project: Callable[[str], Project], platform: Platform) -> None:
     packages = node_modules()
     example = project("03-typescript")
     installed = example.folder / "node_modules"
@@ -110,16 +110,16 @@ def test_03_typescript(project: Callable[[str], Project], house: House) -> None:
     (installed / "typescript").symlink_to(packages / "typescript")
     example.run("up", "--yes", "--skip-preview", "--stack", "dev")
     assert example.output("database") == "acme_ts/app"
-    assert connected(house, example.output("connectionString")).endswith("/app")
+    assert connected(platform, example.output("connectionString")).endswith("/app")
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
-def test_04_yaml(project: Callable[[str], Project], house: House) -> None:
+def test_04_yaml(project: Callable[[str], Project], platform: Platform) -> None:
     example = project("04-yaml")
     example.run("up", "--yes", "--skip-preview", "--stack", "dev")
     assert example.output("database") == "acme_yaml/app"
     assert example.output("host") in example.output("connectionString")
-    assert house.api("GET", "/tenants/acme_yaml/dbs/reports").json()["size"] == "L2"
+    assert platform.api("GET", "/tenants/acme_yaml/dbs/reports").json()["size"] == "L2"
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
@@ -137,20 +137,22 @@ def test_05_terraform_as_the_demo_walks_it() -> None:
 
 @pytest.mark.parametrize(("tenants", "databases"), [(3, 2), pytest.param(50, 4, marks=pytest.mark.long)])
 @pytest.mark.timeout(400)
-def test_06_many_tenants(project: Callable[[str], Project], house: House, tenants: int, databases: int) -> None:
+def test_06_many_tenants(project: Callable[[str], Project], platform: Platform, tenants: int, databases: int) -> None:
     example = project("06-many-tenants")
     example.run("config", "set", "tenants", str(tenants), "--stack", "dev")
     example.run("config", "set", "databasesPerTenant", str(databases), "--stack", "dev")
     example.run("up", "--yes", "--skip-preview", "--stack", "dev")
-    found = house.api("GET", "/tenants", params={"name_prefix": "customer_", "limit": 500}).json()["items"]
+    found = platform.api("GET", "/tenants", params={"name_prefix": "customer_", "limit": 500}).json()["items"]
     assert len(found) == tenants
-    last = house.api("GET", f"/tenants/customer_{tenants - 1:03d}/dbs").json()["items"]
+    last = platform.api("GET", f"/tenants/customer_{tenants - 1:03d}/dbs").json()["items"]
     assert [item["state"] for item in last] == ["stopped"] * databases
     assert len(last) == databases
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
-def test_07_an_application_finds_its_database_and_wakes_it(project: Callable[[str], Project], house: House) -> None:
+def test_07_an_application_finds_its_database_and_wakes_it(
+    project: Callable[[str], Project], platform: Platform
+) -> None:
     example = project("07-application")
     example.run("up", "--yes", "--skip-preview", "--stack", "dev")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -172,10 +174,10 @@ def test_07_an_application_finds_its_database_and_wakes_it(project: Callable[[st
 
         wait_for("the application to answer", answers, seconds=30)
         assert httpx.post(f"{url}/tea").json() == {"id": 1}
-        house.api("PATCH", "/tenants/shop/dbs/orders", json={"idle_timeout_seconds": 1})
+        platform.api("PATCH", "/tenants/shop/dbs/orders", json={"idle_timeout_seconds": 1})
         wait_for(
             "the database to sleep",
-            lambda: house.api("GET", "/tenants/shop/dbs/orders").json()["state"] == "stopped",
+            lambda: platform.api("GET", "/tenants/shop/dbs/orders").json()["state"] == "stopped",
         )
         assert httpx.get(url, timeout=30).json() == ["tea"]
     finally:

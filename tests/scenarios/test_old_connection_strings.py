@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from house import BIN, House
+from kit.platform import BIN, Platform
 from terraform_cli import Workspace, settings_of, terraform
 
 PYTHON = """
@@ -46,14 +46,14 @@ def older(text: str) -> str:
 
 @pytest.mark.parametrize("kind", ["dynamic", "native"])
 @pytest.mark.timeout(300)
-def test_pulumi(house: House, tmp_path: Path, kind: str) -> None:
+def test_pulumi(platform: Platform, tmp_path: Path, kind: str) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n" if kind == "dynamic" else YAML)
     if kind == "dynamic":
         (tmp_path / "__main__.py").write_text(PYTHON)
     environment = {
         **os.environ,
-        **house.env,
+        **platform.env,
         "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
         "PULUMI_CONFIG_PASSPHRASE": "x",
         "PULUMI_HOME": str(tmp_path / "home"),
@@ -90,10 +90,10 @@ def test_pulumi(house: House, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("binary", [terraform], ids=["terraform"])
-def test_terraform(house: House, tmp_path: Path, binary: Callable[[], Path]) -> None:
+def test_terraform(platform: Platform, tmp_path: Path, binary: Callable[[], Path]) -> None:
     mirror = tmp_path / "mirror"
     subprocess.run([BIN / "spg99", "terraform", "install", "--dir", mirror], check=True, capture_output=True)
-    settings = settings_of(house.env["SPG99_CP_URL"], house.env["SPG99_API_KEY"])
+    settings = settings_of(platform.env["SPG99_CP_URL"], platform.env["SPG99_API_KEY"])
     work = Workspace(tmp_path / "work", binary=binary(), mirror=mirror, settings=settings)
     program = (
         'resource "spg99_tenant" "acme" {{\n  name = "old_terraform"\n}}\n'

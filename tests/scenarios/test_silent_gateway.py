@@ -9,30 +9,33 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from house import House, a_house
+from kit.platform import Platform, a_platform
 
 IDLE_SECONDS, LEASE_SECONDS = 2, 2
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with a_house() as house:
-        with house.catalogue() as catalogue:
+def platform() -> Iterator[Platform]:
+    with a_platform() as platform:
+        with platform.catalogue() as catalogue:
             catalogue.execute(
                 "insert into policy_values (key, scope, value) values ('gateway.lease_seconds', 'global', %s::jsonb)",
                 [str(LEASE_SECONDS)],
             )
-        yield house
+        yield platform
 
 
-def test_a_reporting_process_that_stands_still_costs_no_session(house: House) -> None:
+def test_a_reporting_process_that_stands_still_costs_no_session(platform: Platform) -> None:
     """Its workers carry on: a busy session and a quiet one outlive three times the time after which it counts as gone."""
-    house.create_database("acme", "app", idle_timeout_seconds=IDLE_SECONDS)
-    with house.connect("acme", "app", autocommit=True) as busy, house.connect("acme", "app", autocommit=True) as quiet:
+    platform.create_database("acme", "app", idle_timeout_seconds=IDLE_SECONDS)
+    with (
+        platform.connect("acme", "app", autocommit=True) as busy,
+        platform.connect("acme", "app", autocommit=True) as quiet,
+    ):
         quiet.execute("create temporary table mine (i int)")
-        timeline = house.database("acme", "app")["timeline"]  # the other test's compute may run still
-        (compute,) = house.computes(timeline)
-        parent = psutil.Process(house.child("gateway"))
+        timeline = platform.database("acme", "app")["timeline"]  # the other test's compute may run still
+        (compute,) = platform.computes(timeline)
+        parent = psutil.Process(platform.child("gateway"))
         parent.send_signal(signal.SIGSTOP)
         try:
             ends_at = time.monotonic() + 3 * (IDLE_SECONDS + LEASE_SECONDS)
@@ -44,20 +47,20 @@ def test_a_reporting_process_that_stands_still_costs_no_session(house: House) ->
             parent.send_signal(signal.SIGCONT)
         assert transactions > 100
         assert quiet.execute("select count(*) from mine").fetchone() == (0,), "it is the same session"
-        assert house.database("acme", "app")["state"] in ("ready", "idle")
-        assert [each.pid for each in house.computes(timeline)] == [compute.pid]
-        with house.connect("acme", "app") as fresh:
+        assert platform.database("acme", "app")["state"] in ("ready", "idle")
+        assert [each.pid for each in platform.computes(timeline)] == [compute.pid]
+        with platform.connect("acme", "app") as fresh:
             assert fresh.execute("select 1").fetchone() == (1,)
     # And silence after the last has left is silence: it goes to sleep.
-    house.database("acme", "app", wait_for="stopped")
+    platform.database("acme", "app", wait_for="stopped")
 
 
-def test_a_transaction_that_waits_is_in_use(house: House) -> None:
+def test_a_transaction_that_waits_is_in_use(platform: Platform) -> None:
     """One session only, idle in a transaction: nothing moves, and it is not ended."""
-    house.create_database("acme", "waits", idle_timeout_seconds=IDLE_SECONDS)
-    with house.connect("acme", "waits") as connection:
+    platform.create_database("acme", "waits", idle_timeout_seconds=IDLE_SECONDS)
+    with platform.connect("acme", "waits") as connection:
         connection.execute("create table kept (i int)")
-        parent = psutil.Process(house.child("gateway"))
+        parent = psutil.Process(platform.child("gateway"))
         parent.send_signal(signal.SIGSTOP)
         try:
             time.sleep(3 * (IDLE_SECONDS + LEASE_SECONDS))  # before, it was stopped within a third of it
@@ -65,5 +68,5 @@ def test_a_transaction_that_waits_is_in_use(house: House) -> None:
             parent.send_signal(signal.SIGCONT)
         connection.execute("insert into kept values (1)")
         connection.commit()
-    with house.connect("acme", "waits") as connection:
+    with platform.connect("acme", "waits") as connection:
         assert connection.execute("select i from kept").fetchone() == (1,)

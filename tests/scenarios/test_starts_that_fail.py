@@ -9,23 +9,23 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from house import House, wait_for
+from kit.platform import Platform, wait_for
 
 Mend = Callable[[], None]
 
 
-def create_used(house: House, name: str) -> None:
+def create_used(platform: Platform, name: str) -> None:
     """A database that has slept in again after its first start, which has made its files."""
-    house.create_database(name=name, idle_timeout_seconds=300)
-    house.connect(name=name).close()
+    platform.create_database(name=name, idle_timeout_seconds=300)
+    platform.connect(name=name).close()
     # Refused while the Gateway has not told yet that our connection has ended.
-    wait_for("its stop", lambda: house.api("POST", f"/tenants/acme/dbs/{name}/stop").status_code == 202)
-    house.database(name=name, wait_for="stopped")
+    wait_for("its stop", lambda: platform.api("POST", f"/tenants/acme/dbs/{name}/stop").status_code == 202)
+    platform.database(name=name, wait_for="stopped")
 
 
-def timeline_folder(house: House, name: str) -> Path:
-    timeline = house.database(name=name)["timeline"]
-    (found,) = (house.data_dir / "node").glob(f"*/timelines/{timeline}")
+def timeline_folder(platform: Platform, name: str) -> Path:
+    timeline = platform.database(name=name)["timeline"]
+    (found,) = (platform.data_dir / "node").glob(f"*/timelines/{timeline}")
     return found
 
 
@@ -76,40 +76,40 @@ MUST_BELONG = "', with mode 0700 and 0600." if AS_ROOT else "check owner and mod
     ],
 )
 def test_what_is_wrong_and_what_to_do_is_told_and_it_heals(
-    house: House, name: str, break_it: Callable[[Path], Mend], place: str, advice: str
+    platform: Platform, name: str, break_it: Callable[[Path], Mend], place: str, advice: str
 ) -> None:
-    create_used(house, name)
-    home = timeline_folder(house, name)
+    create_used(platform, name)
+    home = timeline_folder(platform, name)
     mend = break_it(home)
     try:
         with pytest.raises(psycopg.OperationalError) as refused:
-            house.connect(name=name)
-        failed = house.database(name=name)
+            platform.connect(name=name)
+        failed = platform.database(name=name)
         assert failed["state"] == "error", failed
         # The owner of a database reads no path of the node; whoever runs it finds the whole in the agent's log.
         assert str(home.parent) not in failed["state_reason"] and f"…/{place}" in failed["state_reason"]
         assert "The agent's log has the whole path under task" in failed["state_reason"]
         assert advice in failed["state_reason"]
         assert f"FATAL:  {failed['state_reason']}" in str(refused.value)
-        assert house.computes(home.name) == []
+        assert platform.computes(home.name) == []
     finally:
         mend()
-    with house.connect(name=name) as connection:
+    with platform.connect(name=name) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
-    healed = house.database(name=name)
+    healed = platform.database(name=name)
     assert (healed["state"], healed["state_reason"]) == ("ready", None)
 
 
-def test_one_that_the_api_started_is_tried_again_until_the_cause_is_gone(house: House) -> None:
-    create_used(house, "patient")
-    mend = take_files_away(timeline_folder(house, "patient"))
+def test_one_that_the_api_started_is_tried_again_until_the_cause_is_gone(platform: Platform) -> None:
+    create_used(platform, "patient")
+    mend = take_files_away(timeline_folder(platform, "patient"))
     try:
-        house.api("POST", "/tenants/acme/dbs/patient/start").raise_for_status()
-        first = house.database(name="patient", wait_for="error")
+        platform.api("POST", "/tenants/acme/dbs/patient/start").raise_for_status()
+        first = platform.database(name="patient", wait_for="error")
         wait_for(
             "a further attempt",
             lambda: (
-                (now := house.database(name="patient"))["state"] == "error"
+                (now := platform.database(name="patient"))["state"] == "error"
                 and now["writer_term"] > first["writer_term"]
             ),
         )
@@ -117,6 +117,6 @@ def test_one_that_the_api_started_is_tried_again_until_the_cause_is_gone(house: 
         mend()
     running = wait_for(
         "a start without any client",
-        lambda: (now := house.database(name="patient"))["state"] in ("ready", "idle") and now,
+        lambda: (now := platform.database(name="patient"))["state"] in ("ready", "idle") and now,
     )
     assert running["state_reason"] is None

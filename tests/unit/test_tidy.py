@@ -72,6 +72,14 @@ def test_names_are_the_fields_words(path: Path) -> None:
     assert {name for name in names | {path.stem} if words_of(name) & OUR_PICTURES} == set()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_say_platform_as_everybody_does(path: Path) -> None:
+    """A test's name is a sentence and may tell; the thing under test has one name."""
+    with path.open() as source:
+        names = {token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.NAME}
+    assert {name for name in names | {path.stem} if "house" in words_of(name)} == set()
+
+
 def test_a_name_of_ours_would_be_seen() -> None:
     assert all(
         words_of(name) & OUR_PICTURES for name in ("look_again", "_Look", "LOOK_SECONDS", "forgetsWish", "_told")

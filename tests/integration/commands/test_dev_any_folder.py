@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-from house import BIN, House
+from kit.platform import BIN, Platform
 from spg99.node.template import TENANT_RULES
 from spg99.postgres.socket_folder import runtime_folder
 
@@ -20,22 +20,22 @@ ODD = "a folder, with \"quotes\" and 'such' ünd"
 
 
 @pytest.fixture
-def odd(data_dir: Path) -> Iterator[House]:
+def odd(data_dir: Path) -> Iterator[Platform]:
     folder = data_dir / ODD / ("long" * 30)
     folder.mkdir(parents=True)
-    house = House(folder)
-    yield house
-    if house.process is not None and house.process.poll() is None:
-        house.process.kill()
-        house.process.wait()
-    for process in house.processes():
+    platform = Platform(folder)
+    yield platform
+    if platform.process is not None and platform.process.poll() is None:
+        platform.process.kill()
+        platform.process.wait()
+    for process in platform.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     shutil.rmtree(runtime_folder(folder), ignore_errors=True)
 
 
-@pytest.mark.timeout(480)  # two starts of a whole house on a busy machine
-def test_the_whole_house_works_in_an_odd_folder_and_leaves_no_socket(odd: House) -> None:
+@pytest.mark.timeout(480)  # two starts of a whole platform on a busy machine
+def test_the_whole_platform_works_in_an_odd_folder_and_leaves_no_socket(odd: Platform) -> None:
     odd.start(seconds=120)
     sockets = runtime_folder(odd.data_dir)
     assert (sockets / "catalogue" / ".s.PGSQL.5432").is_socket()

@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from house import BIN, House, wait_for
+from kit.platform import BIN, Platform, wait_for
 from spg99.postgres import find_binaries, prepare_account
 
 
@@ -33,11 +33,11 @@ def pg_bin(session_data_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def house(session_data_dir: Path, pg_bin: Path) -> Iterator[House]:
+def platform(session_data_dir: Path, pg_bin: Path) -> Iterator[Platform]:
     """A dev with its own programs in a folder that a shell must quote."""
     data_dir = session_data_dir / "it's data"
     data_dir.mkdir(mode=0o711)
-    made = House(data_dir, arguments=("--pg-bin", str(pg_bin)))
+    made = Platform(data_dir, arguments=("--pg-bin", str(pg_bin)))
     try:
         yield made.start()
         made.stop()
@@ -47,9 +47,9 @@ def house(session_data_dir: Path, pg_bin: Path) -> Iterator[House]:
             process.kill()
 
 
-def printed(house: House, word: str) -> str:
+def printed(platform: Platform, word: str) -> str:
     """What stands behind this word of the greeting."""
-    (line,) = re.findall(rf"^  {word} +(.*)$", house.log(), flags=re.MULTILINE)
+    (line,) = re.findall(rf"^  {word} +(.*)$", platform.log(), flags=re.MULTILINE)
     return str(line)
 
 
@@ -65,8 +65,8 @@ def shell(script: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_printed_eval_line_gives_a_shell_in_which_curl_and_spg99_work(house: House) -> None:
-    line = printed(house, "Shell")
+def test_the_printed_eval_line_gives_a_shell_in_which_curl_and_spg99_work(platform: Platform) -> None:
+    line = printed(platform, "Shell")
     assert line.startswith('eval "$(spg99 env --data-dir ')
     call = 'curl -fsS -H "Authorization: Bearer $SPG99_API_KEY" -H "Content-Type: application/json"'
     script = f"""
@@ -81,27 +81,27 @@ def test_the_printed_eval_line_gives_a_shell_in_which_curl_and_spg99_work(house:
     assert without.startswith("error: ") and "/nowhere" in without
 
 
-def test_the_printed_addresses_are_those_that_serve(house: House) -> None:
-    assert printed(house, "API") == house.env["SPG99_CP_URL"]
-    gateway = re.fullmatch(r"(localhost):(\d+)  \(TLS; CA (.+)\)", printed(house, "Gateway"))
-    assert gateway is not None, printed(house, "Gateway")
+def test_the_printed_addresses_are_those_that_serve(platform: Platform) -> None:
+    assert printed(platform, "API") == platform.env["SPG99_CP_URL"]
+    gateway = re.fullmatch(r"(localhost):(\d+)  \(TLS; CA (.+)\)", printed(platform, "Gateway"))
+    assert gateway is not None, printed(platform, "Gateway")
     host, port, ca_file = gateway.groups()
-    assert f"{host}:{port}" == house.env["SPG99_GATEWAY"] and ca_file == house.env["PGSSLROOTCERT"]
-    house.create_database("typed", "app")
-    tenant = house.api("GET", "/tenants/typed").json()
+    assert f"{host}:{port}" == platform.env["SPG99_GATEWAY"] and ca_file == platform.env["PGSSLROOTCERT"]
+    platform.create_database("typed", "app")
+    tenant = platform.api("GET", "/tenants/typed").json()
     with psycopg.connect(
         host=host, port=port, dbname="app", user=tenant["pg_user"], password=tenant["pg_password"],
         sslmode="verify-full", sslrootcert=ca_file, connect_timeout=30,
     ) as connection:  # fmt: skip
         assert connection.execute("select 1").fetchone() == (1,)
-    assert f"Data folder: {house.data_dir}\n" in house.log()
+    assert f"Data folder: {platform.data_dir}\n" in platform.log()
 
 
-def test_every_postgresql_process_comes_from_the_named_folder(house: House, pg_bin: Path) -> None:
-    house.create_database("own", "app", idle_timeout_seconds=300)
-    with house.connect("own", "app") as connection:
+def test_every_postgresql_process_comes_from_the_named_folder(platform: Platform, pg_bin: Path) -> None:
+    platform.create_database("own", "app", idle_timeout_seconds=300)
+    with platform.connect("own", "app") as connection:
         connection.execute("create extension vector")
-        postmasters = [p for p in house.processes("-D") if p.info["name"] == "postgres"]
+        postmasters = [p for p in platform.processes("-D") if p.info["name"] == "postgres"]
         programs = {Path(p.exe()) for p in postmasters}
         assert len(postmasters) >= 2, "the catalogue's and the database's"
         assert programs == {pg_bin / "postgres"}

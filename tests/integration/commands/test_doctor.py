@@ -1,4 +1,4 @@
-"""`spg99 doctor`: what it finds wrong, each with what to do, and how it ends. That it finds a house well: test_look_and_change.py."""
+"""`spg99 doctor`: what it finds wrong, each with what to do, and how it ends. That it finds a platform well: test_look_and_change.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from pytest_httpserver import HTTPServer
 
-from house import BIN
+from kit.platform import BIN
 from spg99.commands import checks
 from spg99.commands.app import app
 from spg99.node import storage, template

@@ -8,73 +8,73 @@ from collections.abc import Iterator
 
 import pytest
 
-from house import BIN, House, a_house, wait_for
+from kit.platform import BIN, Platform, a_platform, wait_for
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as running:
+def platform() -> Iterator[Platform]:
+    with a_platform() as running:
         yield running
 
 
-def spg99(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
+def spg99(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command that knows nothing but the data folder."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("SPG99_")}
     return subprocess.run(
-        [BIN / "spg99", *arguments, "--data-dir", house.data_dir],
+        [BIN / "spg99", *arguments, "--data-dir", platform.data_dir],
         env=kept, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
-def lock_out(house: House) -> None:
+def lock_out(platform: Platform) -> None:
     """As an operator who has revoked every key there is would find it."""
-    with house.catalogue() as catalogue:
+    with platform.catalogue() as catalogue:
         catalogue.execute("update api_keys set revoked_at = now() where revoked_at is null")
         catalogue.execute("notify spg99_keys")  # as every change of a key does
-    wait_for("the key to be refused", lambda: house.api("GET", "/account").status_code == 401)
+    wait_for("the key to be refused", lambda: platform.api("GET", "/account").status_code == 401)
 
 
 @pytest.mark.timeout(300)
-def test_a_new_admin_key_running_and_stopped(house: House) -> None:
-    old = house.env["SPG99_API_KEY"]
+def test_a_new_admin_key_running_and_stopped(platform: Platform) -> None:
+    old = platform.env["SPG99_API_KEY"]
     for how in ("running", "stopped"):
-        lock_out(house)
+        lock_out(platform)
         if how == "stopped":
-            house.stop()
+            platform.stop()
         else:
-            told = spg99(house, "env")
+            told = spg99(platform, "env")
             assert told.returncode == 1 and told.stdout == "", told.stdout
             assert "spg99 keys recover" in told.stderr and old not in told.stderr
-        done = spg99(house, "keys", "recover")
+        done = spg99(platform, "keys", "recover")
         assert done.returncode == 0, done.stderr
-        file = house.data_dir / "secrets" / "admin.key"
+        file = platform.data_dir / "secrets" / "admin.key"
         assert str(file) in done.stderr and file.stat().st_mode & 0o777 == 0o600
         new = file.read_text().strip()
         assert new != old and new not in done.stdout + done.stderr
         if how == "stopped":
-            house.start()
-        assert house.api("GET", "/account", key=new).is_success
-        assert house.api("GET", "/account", key=old).status_code == 401
-        assert house.api("GET", "/keys", key=new).json()["items"][0]["permissions"]
-        with house.catalogue() as catalogue:
+            platform.start()
+        assert platform.api("GET", "/account", key=new).is_success
+        assert platform.api("GET", "/account", key=old).status_code == 401
+        assert platform.api("GET", "/keys", key=new).json()["items"][0]["permissions"]
+        with platform.catalogue() as catalogue:
             audited = catalogue.execute("select count(*) from audit_logs where action = 'key.recover'").fetchone()
         assert audited is not None and audited[0] == (1 if how == "running" else 2)
-        assert new in spg99(house, "env").stdout
-        house.env["SPG99_API_KEY"] = old = new
+        assert new in spg99(platform, "env").stdout
+        platform.env["SPG99_API_KEY"] = old = new
 
 
-def test_by_the_catalogues_url_it_is_shown_once(house: House) -> None:
-    lock_out(house)
-    before = (house.data_dir / "secrets" / "admin.key").read_bytes()
+def test_by_the_catalogues_url_it_is_shown_once(platform: Platform) -> None:
+    lock_out(platform)
+    before = (platform.data_dir / "secrets" / "admin.key").read_bytes()
     done = subprocess.run(
-        [BIN / "spg99", "keys", "recover", "--catalogue-url", house.catalogue_url],
+        [BIN / "spg99", "keys", "recover", "--catalogue-url", platform.catalogue_url],
         capture_output=True, text=True, timeout=120, check=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert house.api("GET", "/account", key=done.stdout.strip()).is_success
-    assert (house.data_dir / "secrets" / "admin.key").read_bytes() == before
+    assert platform.api("GET", "/account", key=done.stdout.strip()).is_success
+    assert (platform.data_dir / "secrets" / "admin.key").read_bytes() == before
 
 
-def test_a_folder_without_a_catalogue(house: House, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_folder_without_a_catalogue(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> None:
     done = subprocess.run(
         [BIN / "spg99", "keys", "recover", "--data-dir", tmp_path_factory.mktemp("empty")],
         capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
@@ -83,17 +83,17 @@ def test_a_folder_without_a_catalogue(house: House, tmp_path_factory: pytest.Tem
 
 
 @pytest.mark.timeout(300)
-def test_a_lost_catalogue_key_is_told_and_nothing_is_written_in_its_place(house: House) -> None:
-    house.create_database()
-    file = house.data_dir / "secrets" / "catalogue.key"
+def test_a_lost_catalogue_key_is_told_and_nothing_is_written_in_its_place(platform: Platform) -> None:
+    platform.create_database()
+    file = platform.data_dir / "secrets" / "catalogue.key"
     kept = file.read_bytes()
-    house.stop()
+    platform.stop()
     file.unlink()
     with pytest.raises(AssertionError, match="spg99 dev ended"):
-        house.start()
-    assert "catalogue.key" in house.log() and "copy" in house.log()
+        platform.start()
+    assert "catalogue.key" in platform.log() and "copy" in platform.log()
     assert not file.exists()
     file.write_bytes(kept)
-    house.start()
-    with house.connect() as connection:
+    platform.start()
+    with platform.connect() as connection:
         assert connection.execute("select 1").fetchone() == (1,)

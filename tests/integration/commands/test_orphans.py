@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from house import BIN, House, a_house, wait_for
+from kit.platform import BIN, Platform, a_platform, wait_for
 from kit.pulumi_cli import pulumi, pulumi_environment
 from spg99.declarer import HEADER, Declarer
 from terraform_cli import Workspace, settings_of, terraform, tofu
@@ -48,8 +48,8 @@ def fault_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def house(fault_file: Path) -> Iterator[House]:
-    with a_house(environment={"SPG99_FAULT_FILE": str(fault_file)}) as running:
+def platform(fault_file: Path) -> Iterator[Platform]:
+    with a_platform(environment={"SPG99_FAULT_FILE": str(fault_file)}) as running:
         yield running
 
 
@@ -61,20 +61,20 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tenant(house: House, request: pytest.FixtureRequest) -> Iterator[str]:
+def tenant(platform: Platform, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"o_{abs(hash(request.node.nodeid)) % 10**8}"
     yield name
-    house.api("DELETE", f"/tenants/{name}?cascade=true&force=true")
+    platform.api("DELETE", f"/tenants/{name}?cascade=true&force=true")
 
 
 def orphans(
-    house: House, folder: Path, *arguments: str, code: int, environment: dict[str, str] | None = None
+    platform: Platform, folder: Path, *arguments: str, code: int, environment: dict[str, str] | None = None
 ) -> tuple[dict[str, Any], str]:
     """`spg99 orphans` in a project's folder: its answer as JSON (empty where it gives none), and all it said."""
     done = subprocess.run(
         [BIN / "spg99", "orphans", *arguments],
         cwd=folder,
-        env={**os.environ, **house.env, **(environment or {})},
+        env={**os.environ, **platform.env, **(environment or {})},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -100,7 +100,7 @@ def killed_at_its_second_create(process: subprocess.Popen[Any], fault_file: Path
 class Stack:
     """A Pulumi project with the stack `dev` in a file backend."""
 
-    def __init__(self, house: House, folder: Path, tenant: str, *, kind: str, engine: Path) -> None:
+    def __init__(self, platform: Platform, folder: Path, tenant: str, *, kind: str, engine: Path) -> None:
         self.folder, self.engine = folder, engine
         (folder / "state").mkdir()
         runtime = "python" if kind == "dynamic" else "yaml"
@@ -113,7 +113,7 @@ class Stack:
             (folder / "__main__.py").write_text(PYTHON % {"tenant": tenant})
         (folder / "Pulumi.yaml").write_text(json.dumps(project))
         self.environment = {
-            **os.environ, **house.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            **os.environ, **platform.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **pulumi_environment(folder, passphrase="x"),
             "SPG99_STATE_NAME": tenant,  # all stacks of this file are called shop/dev
         }  # fmt: skip
@@ -138,10 +138,10 @@ class Stack:
 @pytest.mark.parametrize("kind", ["dynamic", "native"])
 @pytest.mark.parametrize("engine", ["embedded", "pulumi"])
 def test_a_killed_up_leaves_an_orphan_that_is_taken_in(
-    house: House, tmp_path: Path, tenant: str, fault_file: Path, kind: str, engine: str
+    platform: Platform, tmp_path: Path, tenant: str, fault_file: Path, kind: str, engine: str
 ) -> None:
     program = BIN / "spg99" if engine == "embedded" else pulumi()
-    stack = Stack(house, tmp_path, tenant, kind=kind, engine=program)
+    stack = Stack(platform, tmp_path, tenant, kind=kind, engine=program)
     stack.killed_up(fault_file)
     if engine == "embedded":
         stack.run("cancel", "--yes")
@@ -150,30 +150,30 @@ def test_a_killed_up_leaves_an_orphan_that_is_taken_in(
     token = "pulumi-python:dynamic/spg99:Database" if kind == "dynamic" else "spg99:index:Database"
     urn = f"urn:pulumi:dev::shop::{token}::app"
     environment = stack.environment
-    answer, _ = orphans(house, tmp_path, "--stack", "dev", "--json", code=FOUND, environment=environment)
+    answer, _ = orphans(platform, tmp_path, "--stack", "dev", "--json", code=FOUND, environment=environment)
     assert answer["state"] == f"pulumi:{tenant}"
     (found,) = (each for each in answer["orphans"] if each["noun"] == "database")
     assert (found["id"], found["tool"], found["resource"]) == (f"{tenant}/app", f"pulumi-{kind}", urn)
     assert found["is_pending"] and found["by_this_key"]
-    _, said = orphans(house, tmp_path, "--stack", "dev", code=FOUND, environment=environment)
+    _, said = orphans(platform, tmp_path, "--stack", "dev", code=FOUND, environment=environment)
     assert "\n  spg99 orphans --import --stack dev\n" in said and "--clear-pending-creates" not in said
-    _, said = orphans(house, tmp_path, "--stack", "dev", "--import", "--yes", code=0, environment=environment)
+    _, said = orphans(platform, tmp_path, "--stack", "dev", "--import", "--yes", code=0, environment=environment)
     assert "taken into the stack" in said
-    orphans(house, tmp_path, "--stack", "dev", code=0, environment=environment)
+    orphans(platform, tmp_path, "--stack", "dev", code=0, environment=environment)
     stack.run("refresh", "--yes", "--skip-preview", "--stack", "dev")
     stack.run("up", "--yes", "--skip-preview", "--stack", "dev", "--expect-no-changes")
-    there = house.database(tenant, "app")
+    there = platform.database(tenant, "app")
     assert there["db_id"] == found["uid"]
     stack.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 404
 
 
 @pytest.mark.parametrize("binary", [terraform, tofu], ids=["terraform", "tofu"])
 def test_a_killed_apply_leaves_an_orphan_that_is_taken_in_or_deleted(
-    house: House, tmp_path: Path, tenant: str, fault_file: Path, mirror: Path, binary: Any
+    platform: Platform, tmp_path: Path, tenant: str, fault_file: Path, mirror: Path, binary: Any
 ) -> None:
     program = binary()
-    settings = settings_of(house.env["SPG99_CP_URL"], house.env["SPG99_API_KEY"])
+    settings = settings_of(platform.env["SPG99_CP_URL"], platform.env["SPG99_API_KEY"])
     folder = tmp_path / "infra"
     work = Workspace(folder, binary=program, mirror=mirror, settings=settings)
     work.write(TERRAFORM % {"tenant": tenant})
@@ -185,11 +185,11 @@ def test_a_killed_apply_leaves_an_orphan_that_is_taken_in_or_deleted(
     (folder / ".terraform.tfstate.lock.info").unlink(missing_ok=True)
     tool = "opentofu" if program.name == "tofu" else "terraform"
     environment = work.environment | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    answer, _ = orphans(house, folder, "--for", tool, "--json", code=FOUND, environment=environment)
+    answer, _ = orphans(platform, folder, "--for", tool, "--json", code=FOUND, environment=environment)
     (found,) = (each for each in answer["orphans"] if each["noun"] == "database")
     assert (found["id"], found["tool"], found["resource"]) == (f"{tenant}/app", tool, None)
     assert answer["state"].startswith("terraform:local:infra-")
-    orphans(house, folder, "--for", tool, "--import", "-o", "taken.tf", code=0, environment=environment)
+    orphans(platform, folder, "--for", tool, "--import", "-o", "taken.tf", code=0, environment=environment)
     written = (folder / "taken.tf").read_text()
     assert f'id = "{tenant}/app"' in written
     # The configuration declares it already: only the import block, with that address.
@@ -202,26 +202,26 @@ def test_a_killed_apply_leaves_an_orphan_that_is_taken_in_or_deleted(
     work.apply()
     assert work.plan().is_empty
     assert work.values("spg99_database.app")["db_id"] == found["uid"]
-    orphans(house, folder, "--for", tool, code=0, environment=environment)
+    orphans(platform, folder, "--for", tool, code=0, environment=environment)
 
     # The state forgets it: `state rm`, or a state that was restored from yesterday.
     (folder / "taken.tf").unlink()
     work.forget("spg99_database.app")
-    _, said = orphans(house, folder, "--for", tool, "--delete", "--yes", code=1, environment=environment)
+    _, said = orphans(platform, folder, "--for", tool, "--delete", "--yes", code=1, environment=environment)
     assert "that of a folder" in said, "nothing is deleted on a guess"
-    house.database(tenant, "app")
+    platform.database(tenant, "app")
     arguments = ("--for", tool, "--delete", "--yes", "--name", answer["state"])
-    orphans(house, folder, *arguments, code=0, environment=environment)
-    assert house.api("GET", f"/tenants/{tenant}/dbs/app").status_code == 404
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 200, "what the state holds stays"
+    orphans(platform, folder, *arguments, code=0, environment=environment)
+    assert platform.api("GET", f"/tenants/{tenant}/dbs/app").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 200, "what the state holds stays"
     work.destroy()
 
 
-def made(house: House, path: str, body: dict[str, Any], state: str, **more: Any) -> dict[str, Any]:
+def made(platform: Platform, path: str, body: dict[str, Any], state: str, **more: Any) -> dict[str, Any]:
     """An object that a stack declares."""
     urn = f"urn:pulumi:dev::{state}::spg99:index:Thing::{body['name']}"
     header = {HEADER: Declarer("pulumi-native", f"pulumi:{state}/dev", urn).header()}
-    answer = house.api("POST", path, json=body, headers=header, **more)
+    answer = platform.api("POST", path, json=body, headers=header, **more)
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
@@ -242,82 +242,84 @@ def state_of(folder: Path, project: str, *held: dict[str, Any]) -> str:
     return str(path)
 
 
-def test_what_is_protected_or_owns_something_stays_and_says_so(house: House, tmp_path: Path, tenant: str) -> None:
-    kept = made(house, "/tenants", {"name": tenant}, "guarded")
-    lost = made(house, "/tenants", {"name": f"{tenant}x"}, "guarded")
-    made(house, f"/tenants/{tenant}x/dbs", {"name": "safe", "deletion_protection": True}, "guarded")
-    made(house, f"/tenants/{tenant}x/dbs", {"name": "gone"}, "guarded")
-    made(house, f"/tenants/{tenant}/dbs", {"name": "gone"}, "guarded")
+def test_what_is_protected_or_owns_something_stays_and_says_so(platform: Platform, tmp_path: Path, tenant: str) -> None:
+    kept = made(platform, "/tenants", {"name": tenant}, "guarded")
+    lost = made(platform, "/tenants", {"name": f"{tenant}x"}, "guarded")
+    made(platform, f"/tenants/{tenant}x/dbs", {"name": "safe", "deletion_protection": True}, "guarded")
+    made(platform, f"/tenants/{tenant}x/dbs", {"name": "gone"}, "guarded")
+    made(platform, f"/tenants/{tenant}/dbs", {"name": "gone"}, "guarded")
     state = state_of(tmp_path, "guarded", kept)
-    _, said = orphans(house, tmp_path, "--state", state, "--delete", code=1)
+    _, said = orphans(platform, tmp_path, "--state", state, "--delete", code=1)
     assert "Nothing was done." in said, "without --yes and a terminal the answer is no"
-    assert house.api("GET", f"/tenants/{tenant}/dbs/gone").status_code == 200
-    _, said = orphans(house, tmp_path, "--state", state, "--delete", "--yes", code=1)
+    assert platform.api("GET", f"/tenants/{tenant}/dbs/gone").status_code == 200
+    _, said = orphans(platform, tmp_path, "--state", state, "--delete", "--yes", code=1)
     assert "is protected" in said and "owns a database" in said
-    assert house.api("GET", f"/tenants/{tenant}x/dbs/safe").status_code == 200
+    assert platform.api("GET", f"/tenants/{tenant}x/dbs/safe").status_code == 200
     for path in (f"/tenants/{tenant}x/dbs/gone", f"/tenants/{tenant}/dbs/gone"):
-        wait_for(f"{path} to be gone", lambda path=path: house.api("GET", path).status_code == 404)  # type: ignore[misc]
-    house.api("PATCH", f"/tenants/{tenant}x/dbs/safe", json={"deletion_protection": False}).raise_for_status()
-    orphans(house, tmp_path, "--state", state, "--delete", "--yes", code=0)
-    assert house.api("GET", f"/tenants/{tenant}x").status_code == 404
-    assert house.api("GET", f"/tenants/{tenant}").json()["tenant_id"] == kept["tenant_id"]
+        wait_for(f"{path} to be gone", lambda path=path: platform.api("GET", path).status_code == 404)  # type: ignore[misc]
+    platform.api("PATCH", f"/tenants/{tenant}x/dbs/safe", json={"deletion_protection": False}).raise_for_status()
+    orphans(platform, tmp_path, "--state", state, "--delete", "--yes", code=0)
+    assert platform.api("GET", f"/tenants/{tenant}x").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").json()["tenant_id"] == kept["tenant_id"]
     assert lost["tenant_id"] != kept["tenant_id"]
 
 
-def test_a_wrong_or_lost_state_deletes_nothing_without_a_person(house: House, tmp_path: Path, tenant: str) -> None:
-    made(house, "/tenants", {"name": tenant}, "lost")
+def test_a_wrong_or_lost_state_deletes_nothing_without_a_person(
+    platform: Platform, tmp_path: Path, tenant: str
+) -> None:
+    made(platform, "/tenants", {"name": tenant}, "lost")
     state = state_of(tmp_path, "lost")
-    _, said = orphans(house, tmp_path, "--state", state, code=FOUND)
+    _, said = orphans(platform, tmp_path, "--state", state, code=FOUND)
     assert "Is it the right one?" in said and tenant in said
-    _, said = orphans(house, tmp_path, "--state", state, "--delete", "--yes", code=1)
+    _, said = orphans(platform, tmp_path, "--state", state, "--delete", "--yes", code=1)
     assert "--allow-empty-state" in said
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 200
-    orphans(house, tmp_path, "--state", state, "--delete", "--yes", "--allow-empty-state", code=0)
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 200
+    orphans(platform, tmp_path, "--state", state, "--delete", "--yes", "--allow-empty-state", code=0)
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 404
 
 
 def test_what_another_stack_took_over_or_another_key_made_is_nobodys_orphan(
-    house: House, tmp_path: Path, tenant: str
+    platform: Platform, tmp_path: Path, tenant: str
 ) -> None:
-    kept = made(house, "/tenants", {"name": tenant}, "first")
-    made(house, f"/tenants/{tenant}/dbs", {"name": "imported"}, "first")
+    kept = made(platform, "/tenants", {"name": tenant}, "first")
+    made(platform, f"/tenants/{tenant}/dbs", {"name": "imported"}, "first")
     spec = {"name": "second", "scope": "account", "permissions": ["can_create_db"]}
-    key = house.api("POST", "/keys", json=spec).json()
-    made(house, f"/tenants/{tenant}/dbs", {"name": "theirs"}, "first", key=key["token"])
+    key = platform.api("POST", "/keys", json=spec).json()
+    made(platform, f"/tenants/{tenant}/dbs", {"name": "theirs"}, "first", key=key["token"])
     reader = {HEADER: Declarer("terraform", "terraform:other").header()}
-    house.api("GET", f"/tenants/{tenant}/dbs/imported", headers=reader).raise_for_status()
+    platform.api("GET", f"/tenants/{tenant}/dbs/imported", headers=reader).raise_for_status()
     state = state_of(tmp_path, "first", kept)
-    _, said = orphans(house, tmp_path, "--state", state, "--delete", "--yes", code=0)
+    _, said = orphans(platform, tmp_path, "--state", state, "--delete", "--yes", code=0)
     assert "terraform:other" in said and "1 object declared with other API keys" in said
-    answer, _ = orphans(house, tmp_path, "--state", state, "--any-key", "--json", code=FOUND)
+    answer, _ = orphans(platform, tmp_path, "--state", state, "--any-key", "--json", code=FOUND)
     assert [each["id"] for each in answer["orphans"]] == [f"{tenant}/theirs"]
     assert [each["id"] for each in answer["known_elsewhere"]] == [f"{tenant}/imported"]
     for name in ("imported", "theirs"):
-        assert house.api("GET", f"/tenants/{tenant}/dbs/{name}").status_code == 200
-    house.api("DELETE", f"/keys/{key['key_id']}")
+        assert platform.api("GET", f"/tenants/{tenant}/dbs/{name}").status_code == 200
+    platform.api("DELETE", f"/keys/{key['key_id']}")
 
 
-def test_what_cannot_be_judged_is_an_error_and_not_a_clean_state(house: House, tmp_path: Path) -> None:
+def test_what_cannot_be_judged_is_an_error_and_not_a_clean_state(platform: Platform, tmp_path: Path) -> None:
     (tmp_path / "half.json").write_text('{"version": 3, "deployment": {"resources": [')
     (tmp_path / "empty.json").write_text("")
-    _, said = orphans(house, tmp_path, "--state", "half.json", code=1)
+    _, said = orphans(platform, tmp_path, "--state", "half.json", code=1)
     assert "only a part" in said
-    _, said = orphans(house, tmp_path, "--state", "empty.json", code=1)
+    _, said = orphans(platform, tmp_path, "--state", "empty.json", code=1)
     assert "--for" in said
-    _, said = orphans(house, tmp_path, "--state", "missing.json", code=1)
+    _, said = orphans(platform, tmp_path, "--state", "missing.json", code=1)
     assert "No such file" in said
-    _, said = orphans(house, tmp_path, code=2)
+    _, said = orphans(platform, tmp_path, code=2)
     assert "no project" in said
     (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
     nowhere = {"PULUMI_BACKEND_URL": "https://127.0.0.1:9", "PATH": str(tmp_path)}
-    _, said = orphans(house, tmp_path, code=1, environment=nowhere)
+    _, said = orphans(platform, tmp_path, code=1, environment=nowhere)
     assert "`pulumi` is not on the PATH" in said
     (tmp_path / "main.tf").write_text("")
-    _, said = orphans(house, tmp_path, code=2)
+    _, said = orphans(platform, tmp_path, code=2)
     assert "both a Pulumi and a Terraform project" in said
     failing = tmp_path / "terraform"
     failing.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('Error: Backend initialization required')\n")
     failing.chmod(0o755)
     broken = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    _, said = orphans(house, tmp_path, "--for", "terraform", code=1, environment=broken)
+    _, said = orphans(platform, tmp_path, "--for", "terraform", code=1, environment=broken)
     assert "Backend initialization required" in said

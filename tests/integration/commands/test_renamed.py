@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 
-from house import BIN, House, a_house
+from kit.platform import BIN, Platform, a_platform
 from kit.pulumi_cli import pulumi, pulumi_environment
 
 pytestmark = pytest.mark.timeout(300)  # real platform, real tools; the first test starts the platform
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with a_house() as running:
+def platform() -> Iterator[Platform]:
+    with a_platform() as running:
         yield running
 
 
 class Stack:
     """A project whose only database is called as a test says; `native` in YAML, `dynamic` in Python."""
 
-    def __init__(self, house: House, folder: Path, tenant: str, *, kind: str, engine: Path) -> None:
+    def __init__(self, platform: Platform, folder: Path, tenant: str, *, kind: str, engine: Path) -> None:
         self.folder, self.tenant, self.kind, self.engine = folder, tenant, kind, engine
         (folder / "state").mkdir()
         self.environment = {
-            **os.environ, **house.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            **os.environ, **platform.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **pulumi_environment(folder, passphrase="x"), "SPG99_STATE_NAME": tenant,
         }  # fmt: skip
         token = "pulumi-python:dynamic/spg99" if kind == "dynamic" else "spg99:index"
@@ -93,15 +93,15 @@ class Stack:
     ("engine", "kind"), [("embedded", "dynamic"), ("embedded", "native"), ("pulumi", "dynamic"), ("pulumi", "native")]
 )
 def test_a_renamed_database_is_led_to_the_alias_and_outlives_an_import(
-    house: House, tmp_path: Path, engine: str, kind: str
+    platform: Platform, tmp_path: Path, engine: str, kind: str
 ) -> None:
     tenant = f"r_{engine}_{kind}"
-    stack = Stack(house, tmp_path, tenant, kind=kind, engine=BIN / "spg99" if engine == "embedded" else pulumi())
+    stack = Stack(platform, tmp_path, tenant, kind=kind, engine=BIN / "spg99" if engine == "embedded" else pulumi())
     stack.write("app")
     assert stack.run("stack", "init", "dev")[0] == 0
     code, said = stack.up()
     assert code == 0, said
-    before = house.database(tenant, "app")["db_id"]
+    before = platform.database(tenant, "app")["db_id"]
 
     stack.write("eng-app")
     code, said = stack.up()
@@ -117,20 +117,22 @@ def test_a_renamed_database_is_led_to_the_alias_and_outlives_an_import(
         code, said = stack.up()
         assert code == 0, said
         assert stack.held() == ["eng-app"]
-    assert house.database(tenant, "app")["db_id"] == before
+    assert platform.database(tenant, "app")["db_id"] == before
     if engine == "embedded":
         stack.write("eng-app", alias=f"{stack.urn}app")
         code, said = stack.up()
         assert code == 0 and stack.held() == ["eng-app"], said
-        assert house.database(tenant, "app")["db_id"] == before
+        assert platform.database(tenant, "app")["db_id"] == before
     code, said = stack.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
-    assert code == 0 and house.api("GET", f"/tenants/{tenant}").status_code == 404, said
+    assert code == 0 and platform.api("GET", f"/tenants/{tenant}").status_code == 404, said
 
 
 @pytest.mark.parametrize("way", ["destroy", "up"])
-def test_what_the_platform_protects_is_seen_before_anything_is_deleted(house: House, tmp_path: Path, way: str) -> None:
+def test_what_the_platform_protects_is_seen_before_anything_is_deleted(
+    platform: Platform, tmp_path: Path, way: str
+) -> None:
     tenant = f"p_{way}"
-    stack = Stack(house, tmp_path, tenant, kind="dynamic", engine=BIN / "spg99")
+    stack = Stack(platform, tmp_path, tenant, kind="dynamic", engine=BIN / "spg99")
     stack.write("app")
     program = tmp_path / "__main__.py"
     whole = program.read_text()
@@ -146,7 +148,7 @@ def test_what_the_platform_protects_is_seen_before_anything_is_deleted(house: Ho
         assert code != 0 and f"'{tenant}/safe' is protected" in said and "Nothing was deleted" in said, said
     assert sorted(stack.held()) == ["app", "other", "safe"]
     for name in ("app", "other", "safe"):
-        assert house.api("GET", f"/tenants/{tenant}/dbs/{name}").status_code == 200
+        assert platform.api("GET", f"/tenants/{tenant}/dbs/{name}").status_code == 200
     program.write_text(whole + more.format("safe", ", deletion_protection=False"))
     code, said = stack.up()
     assert code == 0 and sorted(stack.held()) == ["app", "safe"], said

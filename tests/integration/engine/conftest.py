@@ -26,7 +26,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 
 
 @dataclass
-class House:
+class Project:
     """One project with one stack `dev`."""
 
     folder: Path
@@ -39,7 +39,7 @@ class House:
 
     @property
     def state_file(self) -> Path:
-        return self.folder / "state/.pulumi/stacks/house/dev.json"
+        return self.folder / "state/.pulumi/stacks/project/dev.json"
 
     def program(self, text: str) -> None:
         (self.folder / "__main__.py").write_text(
@@ -183,14 +183,14 @@ def nothing_outlives_its_run() -> Iterator[None]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_STACK"):
         monkeypatch.delenv(name, raising=False)
-    folder = tmp_path / "house"
+    folder = tmp_path / "project"
     folder.mkdir()
     (folder / "shelf").mkdir()
     (folder / "bin").mkdir()
-    (folder / "Pulumi.yaml").write_text("name: house\nruntime: python\n")
+    (folder / "Pulumi.yaml").write_text("name: project\nruntime: python\n")
     for name in ("shelf.py", "note.py"):
         shutil.copy(PROGRAMS / name, folder)
     plugin = folder / "bin/pulumi-resource-shelf"
@@ -203,4 +203,4 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         "PULUMI_HOME": str(tmp_path / "pulumi-home"),
     }
     monkeypatch.setenv("PULUMI_HOME", env["PULUMI_HOME"])
-    return House(folder, env)
+    return Project(folder, env)

@@ -8,45 +8,47 @@ from typing import Any
 import pytest
 
 
-def test_protect_refuses_deletion_replacement_and_destroy(house: Any) -> None:
-    house.up('Box("kept", text="a", opts=Opts(protect=True))')
-    why = house.why(house.up("", ok=False))
+def test_protect_refuses_deletion_replacement_and_destroy(project: Any) -> None:
+    project.up('Box("kept", text="a", opts=Opts(protect=True))')
+    why = project.why(project.up("", ok=False))
     assert "kept: It is protected" in why
-    why = house.why(house.preview('Box("kept", text="a", kind="b", opts=Opts(protect=True))'))
+    why = project.why(project.preview('Box("kept", text="a", kind="b", opts=Opts(protect=True))'))
     assert "kept: It would have to be replaced (because of kind), and it is protected" in why
-    before = house.state_file.read_bytes()
-    result = house.destroy()
-    assert not result.ok and result.steps == [] and house.state_file.read_bytes() == before, "nothing at all is deleted"
-    assert house.up('Box("kept", text="a")').changes == {"same": 2}
-    assert house.destroy().ok
+    before = project.state_file.read_bytes()
+    result = project.destroy()
+    assert not result.ok and result.steps == [] and project.state_file.read_bytes() == before, (
+        "nothing at all is deleted"
+    )
+    assert project.up('Box("kept", text="a")').changes == {"same": 2}
+    assert project.destroy().ok
 
 
-def test_retain_on_delete_and_deleted_with_make_no_calls(house: Any) -> None:
-    house.up("""
+def test_retain_on_delete_and_deleted_with_make_no_calls(project: Any) -> None:
+    project.up("""
     shell = Box("shell", text="a")
     Box("inside", text="b", opts=Opts(deleted_with=shell))
     Box("forever", text="c", opts=Opts(retain_on_delete=True))
     """)
-    house.journal()
-    assert house.destroy().changes == {"delete": 4}
-    assert house.journal("delete") == ["delete shell"]
-    assert (house.shelf / "forever-1.json").exists() and house.names() == []
+    project.journal()
+    assert project.destroy().changes == {"delete": 4}
+    assert project.journal("delete") == ["delete shell"]
+    assert (project.shelf / "forever-1.json").exists() and project.names() == []
 
 
-def test_ignore_changes_and_replace_on_changes_with_paths(house: Any) -> None:
+def test_ignore_changes_and_replace_on_changes_with_paths(project: Any) -> None:
     program = """
     Box("b", text="{text}", labels={{"keep": "{keep}", "watch": "{watch}", "a.b": "{dotted}"}}, parts=["{first}", "{second}"],
         opts=Opts(ignore_changes=["text", "labels.keep", 'labels["a.b"]', "parts[0]"], replace_on_changes=["labels.watch"]))
     """
     first = {"text": "t", "keep": "k", "watch": "w", "dotted": "d", "first": "1", "second": "2"}
-    house.up(program.format(**first))
+    project.up(program.format(**first))
     ignored = first | {"text": "T", "keep": "K", "dotted": "D", "first": "11"}
-    assert house.up(program.format(**ignored)).changes == {"same": 2}
-    assert house.resource("b")["inputs"]["labels"]["keep"] == "k"
+    assert project.up(program.format(**ignored)).changes == {"same": 2}
+    assert project.resource("b")["inputs"]["labels"]["keep"] == "k"
     seen = ignored | {"second": "22"}
-    assert house.up(program.format(**seen)).changes == {"same": 1, "update": 1}
-    assert json.loads((house.shelf / "b-1.json").read_text())["parts"] == ["1", "22"]
-    result = house.up(program.format(**(seen | {"watch": "W"})))
+    assert project.up(program.format(**seen)).changes == {"same": 1, "update": 1}
+    assert json.loads((project.shelf / "b-1.json").read_text())["parts"] == ["1", "22"]
+    result = project.up(program.format(**(seen | {"watch": "W"})))
     assert result.changes == {"same": 1, "replace": 1}
 
 
@@ -66,27 +68,27 @@ def test_ignore_changes_and_replace_on_changes_with_paths(house: Any) -> None:
         ),
         (
             'Box("old", text="a")\nBox("other", opts=Opts(depends_on=[]))',
-            'Box("new", text="a", opts=Opts(aliases=["urn:pulumi:dev::house::shelf:index:Box::old"]))\nBox("other")',
+            'Box("new", text="a", opts=Opts(aliases=["urn:pulumi:dev::project::shelf:index:Box::old"]))\nBox("other")',
             {"new"},
         ),
     ],
     ids=["name", "parent", "children of a renamed parent", "urn"],
 )
-def test_aliases_move_without_touching(house: Any, before: str, after: str, moved: set[str]) -> None:
-    house.up(before)
-    house.journal()
-    result = house.up(after)
+def test_aliases_move_without_touching(project: Any, before: str, after: str, moved: set[str]) -> None:
+    project.up(before)
+    project.journal()
+    result = project.up(after)
     assert "update" not in result.changes and "delete" not in result.changes and "replace" not in result.changes
-    assert house.journal("create", "update", "delete") == []
-    assert moved <= set(house.names()) and "old" not in house.names()
-    assert house.up().changes.keys() == {"same"}
+    assert project.journal("create", "update", "delete") == []
+    assert moved <= set(project.names()) and "old" not in project.names()
+    assert project.up().changes.keys() == {"same"}
 
 
-def test_alias_while_another_resource_still_needs_the_old_name(house: Any) -> None:
-    house.up('a = Box("old", text="a")\nBox("child", text=a.path, opts=Opts(depends_on=[a]))')
-    house.behave(create__breaks={"fail": "no"})
+def test_alias_while_another_resource_still_needs_the_old_name(project: Any) -> None:
+    project.up('a = Box("old", text="a")\nBox("child", text=a.path, opts=Opts(depends_on=[a]))')
+    project.behave(create__breaks={"fail": "no"})
     # the run fails before `child` is settled: its reference in the state must follow the new name
-    house.up(
+    project.up(
         """
     a = Box("new", text="a", opts=Opts(aliases=[Alias(name="old")]))
     x = Box("breaks", text=a.path)
@@ -94,58 +96,58 @@ def test_alias_while_another_resource_still_needs_the_old_name(house: Any) -> No
     """,
         ok=False,
     )
-    urns = {r["urn"] for r in house.state()["resources"]}
-    needed = house.resource("child")["dependencies"]
+    urns = {r["urn"] for r in project.state()["resources"]}
+    needed = project.resource("child")["dependencies"]
     assert needed and set(needed) <= urns
 
 
-def test_custom_timeouts_reach_the_provider_and_the_state(house: Any) -> None:
+def test_custom_timeouts_reach_the_provider_and_the_state(project: Any) -> None:
     timeouts = 'opts=Opts(custom_timeouts=pulumi.CustomTimeouts(create="7m", update="1h30m", delete="90s"))'
-    house.up(f'Box("slow", text="a", {timeouts})')
-    house.up(f'Box("slow", text="b", {timeouts})')
-    assert house.resource("slow")["customTimeouts"] == {"create": 420, "update": 5400, "delete": 90}
-    house.destroy()
-    seen = {e["op"]: e["timeout"] for e in house.entries() if "timeout" in e}
+    project.up(f'Box("slow", text="a", {timeouts})')
+    project.up(f'Box("slow", text="b", {timeouts})')
+    assert project.resource("slow")["customTimeouts"] == {"create": 420, "update": 5400, "delete": 90}
+    project.destroy()
+    seen = {e["op"]: e["timeout"] for e in project.entries() if "timeout" in e}
     assert seen == {"create": 420, "update": 5400, "delete": 90}
 
 
-def test_additional_secret_outputs_and_secrets_anywhere(house: Any) -> None:
-    house.up("""
+def test_additional_secret_outputs_and_secrets_anywhere(project: Any) -> None:
+    project.up("""
     box = Box("box", text="plain", labels={"deep": ["a", Output.secret("buried")]}, opts=Opts(additional_secret_outputs=["shade"]))
     pulumi.export("shade", box.shade)
     """)
-    text = house.state_file.read_text()
+    text = project.state_file.read_text()
     assert "buried" not in text and "shade of box-1" not in text
-    assert house.up().changes == {"same": 2}
-    code, out, _ = house.call("stack", "output", "-s", "dev")
+    assert project.up().changes == {"same": 2}
+    code, out, _ = project.call("stack", "output", "-s", "dev")
     assert code == 0 and "shade  [secret]" in out and "shade of" not in out
-    assert "shade of box-1" in house.call("stack", "output", "shade", "--show-secrets", "-s", "dev")[1]
-    assert house.resource("box")["additionalSecretOutputs"] == ["shade"]
+    assert "shade of box-1" in project.call("stack", "output", "shade", "--show-secrets", "-s", "dev")[1]
+    assert project.resource("box")["additionalSecretOutputs"] == ["shade"]
 
 
-def test_explicit_providers_have_their_own_configuration(house: Any) -> None:
+def test_explicit_providers_have_their_own_configuration(project: Any) -> None:
     program = """
     south = Provider("south", zone="{zone}", token=Output.secret("{token}"))
     Box("a", opts=Opts(provider=south))
     Box("b")
     """
-    assert house.preview(program.format(zone="south", token="first-token-of-south")).changes == {"create": 4}
-    house.up(program.format(zone="south", token="first-token-of-south"))
-    zones = {e["name"]: e["zone"] for e in house.entries() if e["op"] == "create"}
+    assert project.preview(program.format(zone="south", token="first-token-of-south")).changes == {"create": 4}
+    project.up(program.format(zone="south", token="first-token-of-south"))
+    zones = {e["name"]: e["zone"] for e in project.entries() if e["op"] == "create"}
     assert zones == {"a": "south", "b": "north"}
-    assert "first-token-of-south" not in house.state_file.read_text()
-    house.journal()
-    assert house.up(program.format(zone="south", token="t2")).changes == {"same": 3, "update": 1}
-    assert house.journal("create", "delete") == [], "credentials of a provider replace nothing"
-    result = house.up(program.format(zone="west", token="t2"))
+    assert "first-token-of-south" not in project.state_file.read_text()
+    project.journal()
+    assert project.up(program.format(zone="south", token="t2")).changes == {"same": 3, "update": 1}
+    assert project.journal("create", "delete") == [], "credentials of a provider replace nothing"
+    result = project.up(program.format(zone="west", token="t2"))
     assert result.changes == {"same": 2, "replace": 2}, "its identity replaces it and what it serves"
-    why = house.why(house.up(program.format(zone="nowhere", token="t2"), ok=False))
+    why = project.why(project.up(program.format(zone="nowhere", token="t2"), ok=False))
     assert "south: zone: there is no such zone" in why
-    house.up("")
-    assert house.names() == [] and not list(house.shelf.glob("*-*.json"))
+    project.up("")
+    assert project.names() == [] and not list(project.shelf.glob("*-*.json"))
 
 
-def test_a_provider_that_is_renamed_or_configured_by_another_resource(house: Any) -> None:
+def test_a_provider_that_is_renamed_or_configured_by_another_resource(project: Any) -> None:
     program = """
     base = Box("base", text="a")
     late = Provider("{name}", zone=base.shade, opts=Opts(aliases=[Alias(name="early")]))
@@ -153,65 +155,65 @@ def test_a_provider_that_is_renamed_or_configured_by_another_resource(house: Any
     pulumi.export("shade", box.shade)
     """
     # nothing of the provider's configuration is known yet: it is not even asked
-    assert house.preview(program.format(name="early")).changes == {"create": 4}
-    house.up()
-    assert {e["name"]: e["zone"] for e in house.entries() if e["op"] == "create"}["box"] == "shade of base-1"
-    house.journal()
-    assert house.up(program.format(name="late")).changes == {"same": 4}, "a renamed provider replaces nothing"
-    assert house.journal("create", "delete", "update") == []
-    assert house.resource("box")["provider"].split("::")[3] == "late"
+    assert project.preview(program.format(name="early")).changes == {"create": 4}
+    project.up()
+    assert {e["name"]: e["zone"] for e in project.entries() if e["op"] == "create"}["box"] == "shade of base-1"
+    project.journal()
+    assert project.up(program.format(name="late")).changes == {"same": 4}, "a renamed provider replaces nothing"
+    assert project.journal("create", "delete", "update") == []
+    assert project.resource("box")["provider"].split("::")[3] == "late"
 
 
-def test_import_option_takes_over_what_is_there(house: Any) -> None:
-    (house.shelf / "found-7.json").write_text(json.dumps({"text": "a", "size": 1}))
-    why = house.why(house.up('Box("mine", text="a", opts=Opts(import_="missing-1"))', ok=False))
+def test_import_option_takes_over_what_is_there(project: Any) -> None:
+    (project.shelf / "found-7.json").write_text(json.dumps({"text": "a", "size": 1}))
+    why = project.why(project.up('Box("mine", text="a", opts=Opts(import_="missing-1"))', ok=False))
     assert "mine: There is nothing to import with the id 'missing-1'" in why
     program = 'Box("mine", text="a", size=1, opts=Opts(import_="found-7"))'
-    assert house.preview(program).changes == {"same": 1, "import": 1}
-    assert house.up(program).changes == {"same": 1, "import": 1}
-    assert house.resource("mine")["id"] == "found-7" and house.resource("mine")["importID"] == "found-7"
-    assert house.up(program).changes == {"same": 2}
-    assert house.up('Box("mine", text="b")').changes == {"same": 1, "update": 1}
-    (house.shelf / "letter.note").write_text("dear")
-    assert house.up('Note("letter", "dear", opts=Opts(import_="letter"))').changes["import"] == 1
+    assert project.preview(program).changes == {"same": 1, "import": 1}
+    assert project.up(program).changes == {"same": 1, "import": 1}
+    assert project.resource("mine")["id"] == "found-7" and project.resource("mine")["importID"] == "found-7"
+    assert project.up(program).changes == {"same": 2}
+    assert project.up('Box("mine", text="b")').changes == {"same": 1, "update": 1}
+    (project.shelf / "letter.note").write_text("dear")
+    assert project.up('Note("letter", "dear", opts=Opts(import_="letter"))').changes["import"] == 1
 
 
-def test_get_reads_and_never_owns(house: Any) -> None:
-    (house.shelf / "theirs-1.json").write_text(json.dumps({"text": "a", "size": 1}))
+def test_get_reads_and_never_owns(project: Any) -> None:
+    (project.shelf / "theirs-1.json").write_text(json.dumps({"text": "a", "size": 1}))
     program = 'box = Box.get("look", "theirs-1")\npulumi.export("shade", box.shade)'
-    result = house.up(program)
+    result = project.up(program)
     assert result.changes == {"create": 1, "read": 1} and result.outputs["shade"] == "shade of theirs-1"
-    assert house.resource("look")["external"] is True
-    assert house.up(program).changes == {"same": 1, "read": 1}
-    house.journal()
-    assert house.up("").changes == {"same": 1, "discard": 1}
-    assert house.journal("delete") == [] and (house.shelf / "theirs-1.json").exists()
-    why = house.why(house.up('Box.get("look", "nobody-1")', ok=False))
+    assert project.resource("look")["external"] is True
+    assert project.up(program).changes == {"same": 1, "read": 1}
+    project.journal()
+    assert project.up("").changes == {"same": 1, "discard": 1}
+    assert project.journal("delete") == [] and (project.shelf / "theirs-1.json").exists()
+    why = project.why(project.up('Box.get("look", "nobody-1")', ok=False))
     assert "look: There is no such resource: nothing has the id 'nobody-1'" in why
 
 
-def test_replacement_trigger(house: Any) -> None:
+def test_replacement_trigger(project: Any) -> None:
     program = 'Box("b", text="a", opts=Opts(replacement_trigger="{}"))'
-    house.up(program.format(1))
-    assert house.up(program.format(1)).changes == {"same": 2}
-    assert house.up(program.format(2)).changes == {"same": 1, "replace": 1}
+    project.up(program.format(1))
+    assert project.up(program.format(1)).changes == {"same": 2}
+    assert project.up(program.format(2)).changes == {"same": 1, "replace": 1}
 
 
-def test_targets(house: Any) -> None:
+def test_targets(project: Any) -> None:
     program = 'a = Box("a", text="{0}")\nb = Box("b", text=a.shade.apply(lambda s: s + "{0}"))\nBox("c", text="{0}")'
-    house.up(program.format(1))
-    result = house.up(program.format(2), targets=["**::c"])
+    project.up(program.format(1))
+    result = project.up(program.format(2), targets=["**::c"])
     assert result.changes["update"] == 1
-    assert [house.resource(n)["inputs"]["text"][-1] for n in "abc"] == ["1", "1", "2"]
+    assert [project.resource(n)["inputs"]["text"][-1] for n in "abc"] == ["1", "1", "2"]
     # a new resource that is no target stays away; what needs it cannot be made either
     more = program.format(2) + '\nd = Box("d")\nBox("e", text=d.path)'
-    assert "e: It needs" in house.why(house.up(more, ok=False, targets=["**::e"]))
-    assert "d" not in house.names()
+    assert "e: It needs" in project.why(project.up(more, ok=False, targets=["**::e"]))
+    assert "d" not in project.names()
     # deleting a target that others need is refused, unless they are meant too
-    why = house.why(house.destroy(targets=["**::a"]))
-    assert "b: It needs a target that is to be deleted" in why and "a" in house.names()
-    assert house.destroy(targets=["**::a"], target_dependents=True).changes == {"delete": 2}
-    assert house.names() == ["c"]
+    why = project.why(project.destroy(targets=["**::a"]))
+    assert "b: It needs a target that is to be deleted" in why and "a" in project.names()
+    assert project.destroy(targets=["**::a"], target_dependents=True).changes == {"delete": 2}
+    assert project.names() == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +229,6 @@ def test_targets(house: Any) -> None:
         ),
     ],
 )
-def test_what_it_does_not_do_it_refuses_by_name(house: Any, program: str, named: str) -> None:
-    why = house.why(house.up(program, ok=False))
+def test_what_it_does_not_do_it_refuses_by_name(project: Any, program: str, named: str) -> None:
+    why = project.why(project.up(program, ok=False))
     assert "The embedded engine does not do" in why and named in why and "Use the Pulumi CLI" in why

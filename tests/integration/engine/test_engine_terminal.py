@@ -23,17 +23,17 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A command on a terminal of its own: what it shows, what is typed."""
 
-    def __init__(self, house: Any, *arguments: str) -> None:
+    def __init__(self, project: Any, *arguments: str) -> None:
         self._end, inside = pty.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
         code = (
             "import click; from spg99.engine.cli import COMMANDS; click.Group(commands={c.name: c for c in COMMANDS})()"
         )
-        environment = os.environ | house.env | {"PULUMI_BACKEND_URL": "file://./state", "TERM": "xterm-256color"}
+        environment = os.environ | project.env | {"PULUMI_BACKEND_URL": "file://./state", "TERM": "xterm-256color"}
         environment.pop("NO_COLOR", None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
-            cwd=house.folder,
+            cwd=project.folder,
             env=environment,
             stdin=inside,
             stdout=inside,
@@ -77,7 +77,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._end, text.encode())
 
-    def wait(self, house: Any, condition: Callable[[str], bool]) -> str:
+    def wait(self, project: Any, condition: Callable[[str], bool]) -> str:
         """Waits until what was shown fulfils the condition."""
         try:
             wait_for("it to be shown", lambda: condition(self.shown()))
@@ -85,25 +85,25 @@ class Terminal:
             raise AssertionError(self.shown()) from None
         return self.shown()
 
-    def end(self, house: Any) -> str:
-        self.wait(house, lambda _: self.process.poll() is not None)
+    def end(self, project: Any) -> str:
+        self.wait(project, lambda _: self.process.poll() is not None)
         return self.shown()
 
 
-def test_a_run_on_a_terminal(house: Any) -> None:
-    house.behave(create__slow={"wait": "yes"})
-    house.program('Box("quick", text="q")\nBox("slow", text="s")\npulumi.export("answer", 42)')
-    assert house.call("stack", "init", "dev")[0] == 0
-    terminal = Terminal(house, "up", "-s", "dev")
-    asked = terminal.wait(house, lambda text: "Do this? [y/N]" in text)
+def test_a_run_on_a_terminal(project: Any) -> None:
+    project.behave(create__slow={"wait": "yes"})
+    project.program('Box("quick", text="q")\nBox("slow", text="s")\npulumi.export("answer", 42)')
+    assert project.call("stack", "init", "dev")[0] == 0
+    terminal = Terminal(project, "up", "-s", "dev")
+    asked = terminal.wait(project, lambda text: "Do this? [y/N]" in text)
     assert "Previewing update (dev):" in asked and "+ 3 to create" in asked and "creating" not in asked
     terminal.type("y\n")
     row = re.compile(r"\+  shelf:index:Box slow creating \(\ds\) waiting for go")
-    during = terminal.wait(house, lambda text: row.search(text) is not None)
+    during = terminal.wait(project, lambda text: row.search(text) is not None)
     assert "Updating (dev):" in during and re.search(r"shelf:index:Box quick created \(\d+\.\d\ds\)", during)
-    terminal.wait(house, lambda text: "slow creating (1s) waiting for go" in text)  # it lives: seconds pass
-    (house.shelf / "go").touch()
-    said = terminal.end(house)
+    terminal.wait(project, lambda text: "slow creating (1s) waiting for go" in text)  # it lives: seconds pass
+    (project.shelf / "go").touch()
+    said = terminal.end(project)
     assert terminal.process.returncode == 0, said
     assert "\x1b[" in terminal.raw and "\x1b[?25h" in terminal.raw, "colours, and the cursor is back"
     last = said[said.rindex("Resources:") :]
@@ -113,46 +113,46 @@ def test_a_run_on_a_terminal(house: Any) -> None:
     assert "creating" not in left and "slow created" in left, "rows of what is in flight are gone at the end"
 
 
-def test_no_at_the_question_does_nothing(house: Any) -> None:
-    house.program('Box("box", text="q")')
-    assert house.call("stack", "init", "dev")[0] == 0
-    terminal = Terminal(house, "up", "-s", "dev")
-    terminal.wait(house, lambda text: "Do this? [y/N]" in text)
+def test_no_at_the_question_does_nothing(project: Any) -> None:
+    project.program('Box("box", text="q")')
+    assert project.call("stack", "init", "dev")[0] == 0
+    terminal = Terminal(project, "up", "-s", "dev")
+    terminal.wait(project, lambda text: "Do this? [y/N]" in text)
     terminal.type("n\n")
-    assert "Nothing was done." in terminal.end(house) and terminal.process.returncode == 255
-    assert house.names() == [] and house.journal("create") == []
+    assert "Nothing was done." in terminal.end(project) and terminal.process.returncode == 255
+    assert project.names() == [] and project.journal("create") == []
 
 
-def test_ctrl_c_typed_on_a_terminal(house: Any) -> None:
-    house.behave(create__slow={"wait": "yes"})
-    house.program('Box("slow", text="s")')
-    assert house.call("stack", "init", "dev")[0] == 0
-    terminal = Terminal(house, "up", "--yes", "--skip-preview", "-s", "dev")
-    terminal.wait(house, lambda text: "waiting for go" in text)
+def test_ctrl_c_typed_on_a_terminal(project: Any) -> None:
+    project.behave(create__slow={"wait": "yes"})
+    project.program('Box("slow", text="s")')
+    assert project.call("stack", "init", "dev")[0] == 0
+    terminal = Terminal(project, "up", "--yes", "--skip-preview", "-s", "dev")
+    terminal.wait(project, lambda text: "waiting for go" in text)
     terminal.type("\x03")
-    said = terminal.end(house)
+    said = terminal.end(project)
     assert terminal.process.returncode == 255 and "Stopping" in said and "gave up waiting: cancelled" in said
     assert "Traceback" not in said and "\x1b[?25h" in terminal.raw, "the cursor is back"
 
 
 @pytest.mark.parametrize("language", ["python", "yaml"])
-def test_never_more_at_a_time_than_allowed(house: Any, language: str) -> None:
+def test_never_more_at_a_time_than_allowed(project: Any, language: str) -> None:
     names = [f"b{number}" for number in range(12)]
     if language == "python":
-        house.program("\n".join(f'Box("{name}", text=pulumi.Config().get("text"))' for name in names))
+        project.program("\n".join(f'Box("{name}", text=pulumi.Config().get("text"))' for name in names))
     else:
         boxes = "\n".join(f"  {name}: {{type: shelf:Box, properties: {{text: '${{text}}'}}}}" for name in names)
-        head = "name: house\nruntime: yaml\nconfig: {text: {type: string, default: a}}\nresources:\n"
-        (house.folder / "Pulumi.yaml").write_text(head + boxes)
+        head = "name: project\nruntime: yaml\nconfig: {text: {type: string, default: a}}\nresources:\n"
+        (project.folder / "Pulumi.yaml").write_text(head + boxes)
     runs: list[tuple[int, Callable[..., Any], dict[str, str], dict[str, int]]] = [
-        (3, house.up, {"text": "a"}, {"create": 13}),
-        (2, house.up, {"text": "b"}, {"same": 1, "update": 12}),
-        (5, house.refresh, {}, {"same": 12}),
-        (4, house.destroy, {}, {"delete": 13}),
+        (3, project.up, {"text": "a"}, {"create": 13}),
+        (2, project.up, {"text": "b"}, {"same": 1, "update": 12}),
+        (5, project.refresh, {}, {"same": 12}),
+        (4, project.destroy, {}, {"delete": 13}),
     ]
     for allowed, run, config, done in runs if language == "python" else runs[:1]:
         met = {"together": str(allowed)}
-        house.behave(**{"create__*": met, "update__*": met, "read__*": met, "delete__*": met})
-        (house.shelf / "most-at-once").unlink(missing_ok=True)
+        project.behave(**{"create__*": met, "update__*": met, "read__*": met, "delete__*": met})
+        (project.shelf / "most-at-once").unlink(missing_ok=True)
         assert run(parallel=allowed, config=config).changes == done
-        assert int((house.shelf / "most-at-once").read_text()) == allowed
+        assert int((project.shelf / "most-at-once").read_text()) == allowed

@@ -15,12 +15,12 @@ pulumi.export("password", box.password)
 """
 
 
-def _pulumi(house: Any, *arguments: str) -> str:
-    environment = os.environ | house.env
-    environment |= {"PULUMI_BACKEND_URL": f"file://{house.folder}/state", **OFFLINE}
+def _pulumi(project: Any, *arguments: str) -> str:
+    environment = os.environ | project.env
+    environment |= {"PULUMI_BACKEND_URL": f"file://{project.folder}/state", **OFFLINE}
     done = subprocess.run(
         [pulumi(), *arguments, "--stack", "dev", "--non-interactive"],
-        cwd=house.folder,
+        cwd=project.folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -31,18 +31,18 @@ def _pulumi(house: Any, *arguments: str) -> str:
     return done.stdout
 
 
-def test_pulumi_and_this_engine_take_turns(house: Any) -> None:
-    house.up(PROGRAM.format(text="a", boxes=1))
-    _pulumi(house, "up", "--yes", "--expect-no-changes")
-    house.program(PROGRAM.format(text="b", boxes=3))
-    _pulumi(house, "up", "--yes")
-    house.check_integrity()
-    assert house.up().changes.keys() == {"same"}
-    assert house.refresh().changes.keys() == {"same"}
-    _pulumi(house, "refresh", "--yes", "--expect-no-changes")
-    house.up(PROGRAM.format(text="c", boxes=0))
-    _pulumi(house, "preview", "--expect-no-changes")
-    assert "rosebud" not in house.state_file.read_text()
-    _pulumi(house, "destroy", "--yes")
-    assert house.names() == [] and house.up().ok
-    assert house.destroy().ok
+def test_pulumi_and_this_engine_take_turns(project: Any) -> None:
+    project.up(PROGRAM.format(text="a", boxes=1))
+    _pulumi(project, "up", "--yes", "--expect-no-changes")
+    project.program(PROGRAM.format(text="b", boxes=3))
+    _pulumi(project, "up", "--yes")
+    project.check_integrity()
+    assert project.up().changes.keys() == {"same"}
+    assert project.refresh().changes.keys() == {"same"}
+    _pulumi(project, "refresh", "--yes", "--expect-no-changes")
+    project.up(PROGRAM.format(text="c", boxes=0))
+    _pulumi(project, "preview", "--expect-no-changes")
+    assert "rosebud" not in project.state_file.read_text()
+    _pulumi(project, "destroy", "--yes")
+    assert project.names() == [] and project.up().ok
+    assert project.destroy().ok

@@ -12,11 +12,11 @@ from spg99.engine.values import UNKNOWN, is_secret
 
 
 @pytest.fixture
-def yaml(house: Any) -> Any:
+def yaml(project: Any) -> Any:
     """Writes the project's program."""
 
     def write(text: str) -> None:
-        (house.folder / "Pulumi.yaml").write_text("name: house\nruntime: yaml\n" + textwrap.dedent(text))
+        (project.folder / "Pulumi.yaml").write_text("name: project\nruntime: yaml\n" + textwrap.dedent(text))
 
     return write
 
@@ -48,32 +48,32 @@ outputs:
 """
 
 
-def test_a_program_in_yaml_lives_its_life(house: Any, yaml: Any) -> None:
+def test_a_program_in_yaml_lives_its_life(project: Any, yaml: Any) -> None:
     yaml(WHOLE)
-    house.call("stack", "init", "dev")
+    project.call("stack", "init", "dev")
     for arguments in (("text", "world"), ("--secret", "code", "rosebud")):
-        assert house.call("config", "set", *arguments, "-s", "dev")[0] == 0
-    shown = house.preview()
-    assert shown.ok and shown.changes == {"create": 3} and house.journal("create") == []
-    assert shown.outputs == {"path": UNKNOWN, "password": UNKNOWN, "names": UNKNOWN, "where": "house/dev"}
-    made = house.up()
-    assert made.changes == {"create": 3} and house.journal("create") == ["create first-of-all", "create second"]
-    assert made.outputs["names"] == ["first-of-all-1"] and made.outputs["where"] == "house/dev"
+        assert project.call("config", "set", *arguments, "-s", "dev")[0] == 0
+    shown = project.preview()
+    assert shown.ok and shown.changes == {"create": 3} and project.journal("create") == []
+    assert shown.outputs == {"path": UNKNOWN, "password": UNKNOWN, "names": UNKNOWN, "where": "project/dev"}
+    made = project.up()
+    assert made.changes == {"create": 3} and project.journal("create") == ["create first-of-all", "create second"]
+    assert made.outputs["names"] == ["first-of-all-1"] and made.outputs["where"] == "project/dev"
     assert is_secret(made.outputs["password"])
-    second = house.resource("second")
+    second = project.resource("second")
     assert second["inputs"]["labels"] == {"json": '["first-of-all-1",3]', "part": "b"}
-    urn = house.resource("first-of-all")["urn"]
+    urn = project.resource("first-of-all")["urn"]
     assert second["dependencies"] == [urn] and second["propertyDependencies"] == {"text": [urn], "labels": [urn]}
     assert second["customTimeouts"] == {"create": 420} and second["additionalSecretOutputs"] == ["shade"]
-    kept = house.state_file.read_text()
+    kept = project.state_file.read_text()
     assert not [s for s in ("rosebud", "code of first", "shade of second") if s in kept]
-    assert house.up().changes == {"same": 3}
-    assert house.up(config={"text": "moon"}).changes == {"same": 2, "update": 1}
-    assert house.destroy().ok and house.names() == []
+    assert project.up().changes == {"same": 3}
+    assert project.up(config={"text": "moon"}).changes == {"same": 2, "update": 1}
+    assert project.destroy().ok and project.names() == []
 
 
-def test_options_reach_the_engine(house: Any, yaml: Any) -> None:
-    (house.shelf / "found-1.json").write_text('{"text": "there", "size": 1}')
+def test_options_reach_the_engine(project: Any, yaml: Any) -> None:
+    (project.shelf / "found-1.json").write_text('{"text": "there", "size": 1}')
     yaml("""
     resources:
       south: {type: "pulumi:providers:shelf", properties: {zone: south}}
@@ -83,16 +83,16 @@ def test_options_reach_the_engine(house: Any, yaml: Any) -> None:
       seen: {type: shelf:Box, get: {id: found-1}}
       later: {type: shelf:Box, properties: {text: "${seen.text}", kind: k}, options: {dependsOn: ["${child}"]}}
     """)
-    result = house.up()
+    result = project.up()
     assert result.changes == {"create": 5, "import": 1, "read": 1}
-    assert {e["name"]: e["zone"] for e in house.entries() if e["op"] == "create"} == {
+    assert {e["name"]: e["zone"] for e in project.entries() if e["op"] == "create"} == {
         "parent": "south",
         "child": "south",
         "later": "north",
     }
-    assert house.resource("child")["parent"] == house.resource("parent")["urn"]
-    assert house.resource("parent")["protect"] and "protect" not in house.resource("child")
-    assert house.resource("seen")["external"] and house.resource("taken")["id"] == "found-1"
+    assert project.resource("child")["parent"] == project.resource("parent")["urn"]
+    assert project.resource("parent")["protect"] and "protect" not in project.resource("child")
+    assert project.resource("seen")["external"] and project.resource("taken")["id"] == "found-1"
     yaml("""
     resources:
       south: {type: "pulumi:providers:shelf", properties: {zone: south}}
@@ -102,41 +102,41 @@ def test_options_reach_the_engine(house: Any, yaml: Any) -> None:
       seen: {type: shelf:Box, get: {id: found-1}}
       taken: {type: shelf:Box, properties: {text: other}, options: {retainOnDelete: true, ignoreChanges: [text]}}
     """)
-    house.journal()
-    result = house.up()
+    project.journal()
+    result = project.up()
     assert result.changes == {"same": 5, "replace": 1, "read": 1}
-    assert house.journal("create", "delete") == ["delete later", "create later"]
-    assert house.resource("taken")["inputs"]["text"] == "there"
-    assert house.destroy().ok and (house.shelf / "found-1.json").exists()
+    assert project.journal("create", "delete") == ["delete later", "create later"]
+    assert project.resource("taken")["inputs"]["text"] == "there"
+    assert project.destroy().ok and (project.shelf / "found-1.json").exists()
 
 
-def test_a_default_provider_of_the_program(house: Any, yaml: Any) -> None:
+def test_a_default_provider_of_the_program(project: Any, yaml: Any) -> None:
     yaml("""
     resources:
       own: {type: "pulumi:providers:shelf", properties: {zone: west}, defaultProvider: true}
       a: {type: shelf:Box, properties: {text: a}}
     """)
-    house.up()
-    assert [e["zone"] for e in house.entries() if e["op"] == "create"] == ["west"]
-    assert not [r for r in house.state()["resources"] if r["urn"].endswith("::default")]
+    project.up()
+    assert [e["zone"] for e in project.entries() if e["op"] == "create"] == ["west"]
+    assert not [r for r in project.state()["resources"] if r["urn"].endswith("::default")]
 
 
-def test_mistakes_of_the_text_stop_before_anything_is_made(house: Any, yaml: Any) -> None:
+def test_mistakes_of_the_text_stop_before_anything_is_made(project: Any, yaml: Any) -> None:
     yaml("resources:\n  a: {type: shelf:Box, proprties: {}}\noutputs: {o: '${b.id}'}")
-    said = house.why(house.up(ok=False))
+    said = project.why(project.up(ok=False))
     assert "Pulumi.yaml:4:24: `proprties` is not known" in said and "Did you mean `properties`?" in said
     assert "Pulumi.yaml:5:14: ${b.id}: nothing is called `b`." in said
-    assert house.names() == [] and house.journal() == []
+    assert project.names() == [] and project.journal() == []
 
 
-def test_what_fails_while_it_runs_is_told_with_its_place(house: Any, yaml: Any) -> None:
-    house.behave(create__bad={"fail": "no room on the shelf"})
+def test_what_fails_while_it_runs_is_told_with_its_place(project: Any, yaml: Any) -> None:
+    project.behave(create__bad={"fail": "no room on the shelf"})
     yaml("""
     variables: {slip: "${good.shde}"}
     resources: {good: {type: shelf:Box, properties: {text: g}}}
     outputs: {path: "${good.path}"}
     """)
-    said = house.why(house.up(ok=False))
+    said = project.why(project.up(ok=False))
     assert said == ": Pulumi.yaml:4:19: ${good.shde}: the resource has no property `shde`. Did you mean `shade`?"
     yaml("""
     resources:
@@ -145,37 +145,39 @@ def test_what_fails_while_it_runs_is_told_with_its_place(house: Any, yaml: Any) 
       after: {type: shelf:Box, properties: {text: "${bad.path}"}}
     outputs: {path: "${good.path}", none: "${bad.path}"}
     """)
-    assert house.why(house.up(ok=False)) == "bad: no room on the shelf"
-    assert house.names() == ["good"] and house.state()["resources"][0]["outputs"].keys() == {"path"}
+    assert project.why(project.up(ok=False)) == "bad: no room on the shelf"
+    assert project.names() == ["good"] and project.state()["resources"][0]["outputs"].keys() == {"path"}
     yaml("variables: {asked: {fn::shelf:nothing: {}}}")
-    said = house.why(house.up(ok=False))
+    said = project.why(project.up(ok=False))
     assert said == ": Pulumi.yaml:3:21: shelf:index:nothing: there is no function shelf:index:nothing"
-    assert house.names() == ["good"], "a program that failed deletes nothing"
+    assert project.names() == ["good"], "a program that failed deletes nothing"
 
 
-def test_configuration_that_is_missing_or_wrong(house: Any, yaml: Any) -> None:
+def test_configuration_that_is_missing_or_wrong(project: Any, yaml: Any) -> None:
     yaml("config: {size: {type: integer}, text: {type: string}}\noutputs: {o: '${size}'}")
-    said = house.why(house.up(ok=False, config={"size": "big"}))
+    said = project.why(project.up(ok=False, config={"size": "big"}))
     assert "The configuration `size` must be a whole number." in said and "`spg99 config set text VALUE`" in said
 
 
-def test_a_compiler_is_refused(house: Any) -> None:
-    (house.folder / "Pulumi.yaml").write_text("name: house\nruntime: {name: yaml, options: {compiler: cue export}}\n")
-    assert "names a `compiler`, which the embedded engine does not run" in house.why(house.up(ok=False))
+def test_a_compiler_is_refused(project: Any) -> None:
+    (project.folder / "Pulumi.yaml").write_text(
+        "name: project\nruntime: {name: yaml, options: {compiler: cue export}}\n"
+    )
+    assert "names a `compiler`, which the embedded engine does not run" in project.why(project.up(ok=False))
 
 
-def test_an_interrupted_program_ends(house: Any, yaml: Any) -> None:
+def test_an_interrupted_program_ends(project: Any, yaml: Any) -> None:
     import signal
 
     yaml(
         "resources:\n  slow: {type: shelf:Box, properties: {text: s}}\n  next: {type: shelf:Box, properties: {text: '${slow.path}'}}"
     )
-    house.behave(create__slow={"wait": "yes"})
-    assert house.call("stack", "init", "dev")[0] == 0
-    process = house.command("up", "--yes", "--skip-preview", "-s", "dev")
-    wait_for("the provider to wait", lambda: (house.shelf / "waiting-slow").exists())
+    project.behave(create__slow={"wait": "yes"})
+    assert project.call("stack", "init", "dev")[0] == 0
+    process = project.command("up", "--yes", "--skip-preview", "-s", "dev")
+    wait_for("the provider to wait", lambda: (project.shelf / "waiting-slow").exists())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 255 and "gave up waiting: cancelled" in out and "Traceback" not in out + err
-    house.behave()
-    assert house.up().changes == {"same": 1, "create": 2}
+    project.behave()
+    assert project.up().changes == {"same": 1, "create": 2}

@@ -16,7 +16,6 @@ import pytest
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2 as pb
 
-from house import wait_for
 from integration.native.plugin_driver import (
     GADGET,
     UNKNOWN,
@@ -29,6 +28,7 @@ from integration.native.plugin_driver import (
     values,
     write_proof_plugin,
 )
+from kit.platform import wait_for
 from proof.gadget import PACKAGE
 from proof.server import API_KEY, SECRET, Server
 

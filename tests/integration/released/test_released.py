@@ -21,8 +21,8 @@ import psycopg
 import pytest
 
 import terraform_cli
-from house import BIN, House
 from kit import archives
+from kit.platform import BIN, Platform
 from kit.pulumi_cli import find_pulumi, pulumi_environment
 from spg99.dsn import parse_dsn
 
@@ -41,31 +41,31 @@ def unpack(version: Path) -> Path:
 
 
 @contextmanager
-def living(version: Path, folder: Path) -> Iterator[House]:
+def living(version: Path, folder: Path) -> Iterator[Platform]:
     """The present version on an old data folder, with the old configuration file."""
-    house = House(folder, environment={"SPG99_CONFIG": str(version / "spg99.toml")})
+    platform = Platform(folder, environment={"SPG99_CONFIG": str(version / "spg99.toml")})
     try:
-        yield house.start(seconds=90)
-        house.stop()
+        yield platform.start(seconds=90)
+        platform.stop()
     finally:
-        for process in house.processes():
+        for process in platform.processes():
             process.kill()
 
 
 @pytest.fixture(scope="session", params=VERSIONS, ids=lambda path: path.name)
-def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Path, House]]:
+def opened(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Platform]]:
     """A released version's folder of fixtures, and the present version running on its data folder."""
     folder = unpack(request.param)
     try:
-        with living(request.param, folder) as house:
-            yield request.param, house
+        with living(request.param, folder) as platform:
+            yield request.param, platform
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ledger(house: House, dsn: str) -> list[tuple[int, str]]:
+def ledger(platform: Platform, dsn: str) -> list[tuple[int, str]]:
     """The rows, by a connection string of then: only the port of this run is another one."""
-    port = re.search(r":(\d+)$", house.env["SPG99_GATEWAY"])
+    port = re.search(r":(\d+)$", platform.env["SPG99_GATEWAY"])
     assert port
     now = re.sub(r"@localhost:\d+/", f"@localhost:{port[1]}/", dsn)
     with psycopg.connect(now, connect_timeout=60) as connection:
@@ -76,15 +76,15 @@ def dsns(version: Path) -> list[str]:
     return (version / "dsns.txt").read_text().split()
 
 
-def names_of(house: House) -> dict[str, list[str]]:
+def names_of(platform: Platform) -> dict[str, list[str]]:
     """Everything there is, by kind."""
-    listed = {kind: house.api("GET", f"/{kind}").json()["items"] for kind in ("tenants", "keys")}
+    listed = {kind: platform.api("GET", f"/{kind}").json()["items"] for kind in ("tenants", "keys")}
     tenants = [each["name"] for each in listed["tenants"]]
     found = {kind: sorted(each["name"] for each in items) for kind, items in listed.items()}
     found["databases"] = [
         f"{tenant}/{each['name']}"
         for tenant in tenants
-        for each in house.api("GET", f"/tenants/{tenant}/dbs").json()["items"]
+        for each in platform.api("GET", f"/tenants/{tenant}/dbs").json()["items"]
     ]
     assert all(found.values()), found
     return found
@@ -114,15 +114,15 @@ def test_the_catalogue_goes_forward_and_back_and_no_row_is_lost(version: Path) -
         then = applied()
         assert then, "the fixture has a schema"
         migrate("up")
-        with living(version, folder) as house:
-            before = names_of(house)
-            complete(ledger(house, dsns(version)[0]))
+        with living(version, folder) as platform:
+            before = names_of(platform)
+            complete(ledger(platform, dsns(version)[0]))
         migrate("down", "--to", str(int(then[-1])), "--yes")
         assert applied() == then
         migrate("up")
-        with living(version, folder) as house:
-            assert names_of(house) == before
-            complete(ledger(house, dsns(version)[0]))
+        with living(version, folder) as platform:
+            assert names_of(platform) == before
+            complete(ledger(platform, dsns(version)[0]))
             for dsn in dsns(version):
                 for scheme in ("postgres", "postgresql"):
                     assert parse_dsn(re.sub(r"^\w+", scheme, dsn))["database"] == "app"
@@ -133,13 +133,13 @@ def test_the_catalogue_goes_forward_and_back_and_no_row_is_lost(version: Path) -
 class Opened:
     """A copy of a released stack, driven by an engine of now."""
 
-    def __init__(self, released: Path, folder: Path, house: House, engine: list[str]) -> None:
+    def __init__(self, released: Path, folder: Path, platform: Platform, engine: list[str]) -> None:
         self.folder = folder / "project"
         shutil.copytree(released, self.folder)
         self.engine = engine
         self.environment = {
             **os.environ,
-            **house.env,
+            **platform.env,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             **pulumi_environment(folder, passphrase=PASSPHRASE, state=self.folder / "state"),
         }
@@ -181,15 +181,15 @@ STACKS = ["pulumi-dynamic", "pulumi-native", "pulumi-cli-dynamic", "pulumi-cli-n
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.timeout(400)
 def test_a_stack_opens_without_a_diff_and_can_be_destroyed(
-    name: str, opened: tuple[Path, House], tmp_path: Path
+    name: str, opened: tuple[Path, Platform], tmp_path: Path
 ) -> None:
     """By both engines; the one that did not write it destroys it."""
-    version, house = opened
+    version, platform = opened
     own, other = (1, 0) if "cli" in name else (0, 1)
     engines = [engine for index in (own, other) if (engine := ENGINES[index]()) is not None]
     if name == "pulumi-dynamic":
-        complete(ledger(house, dsns(version)[0]))
-    stack = Opened(version / name, tmp_path, house, engines[0])
+        complete(ledger(platform, dsns(version)[0]))
+    stack = Opened(version / name, tmp_path, platform, engines[0])
     before = stack.resources()
     for stack.engine in engines:
         stack.run("preview", "--expect-no-changes", "--stack", "dev")
@@ -205,15 +205,15 @@ def test_a_stack_opens_without_a_diff_and_can_be_destroyed(
     stack.run("up", "--yes", "--skip-preview", "--stack", "dev")
     stack.run("destroy", "--yes", "--skip-preview", "--stack", "dev")
     tenant = name.removeprefix("pulumi-").replace("-", "_")
-    assert house.api("GET", f"/tenants/{tenant}").status_code == 404
+    assert platform.api("GET", f"/tenants/{tenant}").status_code == 404
 
 
 @pytest.mark.parametrize("binary", [terraform_cli.terraform, terraform_cli.tofu], ids=["terraform", "tofu"])
 @pytest.mark.timeout(400)
 def test_a_terraform_state_plans_nothing(
-    binary: Callable[[], Path], opened: tuple[Path, House], tmp_path: Path
+    binary: Callable[[], Path], opened: tuple[Path, Platform], tmp_path: Path
 ) -> None:
-    version, house = opened
+    version, platform = opened
     lines = subprocess.run(
         [BIN / "spg99", "terraform", "install", "--dir", tmp_path / "mirror"],
         check=True,
@@ -221,7 +221,7 @@ def test_a_terraform_state_plans_nothing(
         text=True,
     ).stdout
     (tmp_path / "terraformrc").write_text(lines)
-    environment = {**house.env, "TF_CLI_CONFIG_FILE": str(tmp_path / "terraformrc")}
+    environment = {**platform.env, "TF_CLI_CONFIG_FILE": str(tmp_path / "terraformrc")}
     work = terraform_cli.Workspace(tmp_path / "work", binary=binary(), environment=environment)
     (work.folder / "versions.tf").unlink()
     for name in ("main.tf", "terraform.tfstate"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from house import BIN
+from kit.platform import BIN
 from integration.sdk.sdk_project import ROOT, Project, changes
 from proof.server import API_KEY, SECRET, Server
 from spg99.engine.operations import run_destroy, run_preview, run_refresh, run_up

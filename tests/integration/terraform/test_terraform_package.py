@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from house import BIN
+from kit.platform import BIN
 from proof.server import API_KEY, running
 from spg99 import __version__
 from spg99.bridges.terraform.installation import executable_name, platform_name

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from house import wait_for
+from kit.platform import wait_for
 from proof.gadget import MOUNTED, PACKAGE
 from proof.server import API_KEY, Server, running
 from spg99.bridges.terraform.installation import SOURCE, executable_name, launcher, platform_name

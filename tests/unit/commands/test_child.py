@@ -67,7 +67,7 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[FakeLaunch]:
     return FakeLaunch.all
 
 
-class House:
+class Platform:
     """A child, and what fails around it."""
 
     def __init__(self) -> None:
@@ -103,18 +103,18 @@ class House:
 async def test_it_comes_back_after_whatever_fails_and_each_group_is_ended_once(
     launches: list[FakeLaunch], what: str, error: Exception
 ) -> None:
-    house = House()
-    await house.child.start()
-    house.breaks(what, error)
+    platform = Platform()
+    await platform.child.start()
+    platform.breaks(what, error)
     launches[0].die()
-    attempts = house.called.get("environment", 0)
-    await until("it has tried twice", lambda: house.called["environment"] >= attempts + 1)
-    house.heals()
-    await until("it runs again", lambda: house.child.running is not None and not launches[-1].exited.done())
+    attempts = platform.called.get("environment", 0)
+    await until("it has tried twice", lambda: platform.called["environment"] >= attempts + 1)
+    platform.heals()
+    await until("it runs again", lambda: platform.child.running is not None and not launches[-1].exited.done())
     assert len(launches) >= 2 and [each.groups_ended for each in launches[:-1]] == [1] * (len(launches) - 1)
-    await house.child.stop()
-    assert [each.groups_ended for each in launches] == [1] * len(launches) and house.child.running is None
-    await house.child.stop()
+    await platform.child.stop()
+    assert [each.groups_ended for each in launches] == [1] * len(launches) and platform.child.running is None
+    await platform.child.stop()
     assert [each.groups_ended for each in launches] == [1] * len(launches)
 
 
@@ -132,8 +132,8 @@ async def test_a_full_disk_hides_who_runs_where_only_until_there_is_space(
 
     async with supervisor._loops:
         monkeypatch.setattr(folder, "write", full)
-        house = House()
-        await supervisor._child(house.child.plan)
+        platform = Platform()
+        await supervisor._child(platform.child.plan)
         launches[0].die()
         await until("it runs again", lambda: len(launches) > 1)
         assert folder.read().processes == {}

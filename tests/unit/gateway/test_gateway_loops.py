@@ -58,7 +58,7 @@ class ChangesFake:
         yield
 
 
-class House:
+class GatewayUnderTest:
     """The loops of a gateway, wired as server.py does."""
 
     def __init__(self, path: Path) -> None:
@@ -95,78 +95,78 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+async def gateway(tmp_path: Path) -> GatewayUnderTest:
+    return GatewayUnderTest(tmp_path)
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 async def test_a_control_plane_that_does_not_do_its_part_is_told_by_readyz_and_healing_is_too(
-    house: House, error: Exception
+    gateway: GatewayUnderTest, error: Exception
 ) -> None:
-    async with house.loops:
-        await until("both work", lambda: house.changes.standing and house.api.reports)
-        house.now.seconds += LONG_SECONDS
-        assert house.unwell() == set()
-        house.fail(error)
-        house.now.seconds += 2 * REFUSED_SECONDS_MAX  # an idle gateway has not much to report
-        house.leases.due.wake()
-        await until("both have failed", lambda: house.failures("changes") and house.failures("leases"))
-        house.now.seconds += LONG_SECONDS
-        assert house.unwell() == {"changes", "leases"}
-        assert house.credentials.watched_since is None
-        house.fail(None)
-        await until("both work again", lambda: house.unwell() == set())
+    async with gateway.loops:
+        await until("both work", lambda: gateway.changes.standing and gateway.api.reports)
+        gateway.now.seconds += LONG_SECONDS
+        assert gateway.unwell() == set()
+        gateway.fail(error)
+        gateway.now.seconds += 2 * REFUSED_SECONDS_MAX  # an idle gateway has not much to report
+        gateway.leases.due.wake()
+        await until("both have failed", lambda: gateway.failures("changes") and gateway.failures("leases"))
+        gateway.now.seconds += LONG_SECONDS
+        assert gateway.unwell() == {"changes", "leases"}
+        assert gateway.credentials.watched_since is None
+        gateway.fail(None)
+        await until("both work again", lambda: gateway.unwell() == set())
 
 
-async def test_a_stream_that_hangs_before_it_fails_is_not_well_because_it_hangs(house: House) -> None:
+async def test_a_stream_that_hangs_before_it_fails_is_not_well_because_it_hangs(gateway: GatewayUnderTest) -> None:
     """As in a network that is cut: an attempt takes longer than a loop has to run to count as settled."""
-    house.changes.failing = Unreachable()
-    async with house.loops:
+    gateway.changes.failing = Unreachable()
+    async with gateway.loops:
         for _ in range(3):
-            before = house.failures("changes")
-            await until("it has failed once more", lambda before=before: house.failures("changes") > before)
-            house.now.seconds += LONG_SECONDS
-            assert "changes" in house.unwell()
+            before = gateway.failures("changes")
+            await until("it has failed once more", lambda before=before: gateway.failures("changes") > before)
+            gateway.now.seconds += LONG_SECONDS
+            assert "changes" in gateway.unwell()
 
 
-async def test_failures_without_end_do_not_overflow(house: House) -> None:
-    house.changes.failing = Unreachable()
-    async with house.loops:
-        await until("it has failed", lambda: house.failures("changes"))
-        loop = house.loops._loops["changes"]
+async def test_failures_without_end_do_not_overflow(gateway: GatewayUnderTest) -> None:
+    gateway.changes.failing = Unreachable()
+    async with gateway.loops:
+        await until("it has failed", lambda: gateway.failures("changes"))
+        loop = gateway.loops._loops["changes"]
         loop.course = loop.course.__class__(failures=100_000, failing_since=0.0, reason="Unreachable")
-        await until("it tries again", lambda: house.failures("changes") > 1, seconds=15)
+        await until("it tries again", lambda: gateway.failures("changes") > 1, seconds=15)
 
 
-async def test_changes_that_were_missed_are_forgotten_and_the_stream_begins_anew(house: House) -> None:
-    house.feed.position = 7
-    house.changes.failing = Conflict("too old")
-    async with house.loops:
-        await until("it was told", lambda: house.failures("changes"))
-        assert house.feed.position is None
-        house.changes.failing = None
-        await until("it stands", lambda: house.changes.standing)
+async def test_changes_that_were_missed_are_forgotten_and_the_stream_begins_anew(gateway: GatewayUnderTest) -> None:
+    gateway.feed.position = 7
+    gateway.changes.failing = Conflict("too old")
+    async with gateway.loops:
+        await until("it was told", lambda: gateway.failures("changes"))
+        assert gateway.feed.position is None
+        gateway.changes.failing = None
+        await until("it stands", lambda: gateway.changes.standing)
 
 
-async def test_a_gateway_whose_identity_is_revoked_ends_but_not_for_one_refusal(house: House) -> None:
-    async with house.loops:
-        waits = asyncio.create_task(house.loops.wait())
+async def test_a_gateway_whose_identity_is_revoked_ends_but_not_for_one_refusal(gateway: GatewayUnderTest) -> None:
+    async with gateway.loops:
+        waits = asyncio.create_task(gateway.loops.wait())
         for _ in range(2):  # each time it starts counting anew
-            house.api.failing = Unauthorized()
-            before = house.failures("leases")
-            house.leases.due.wake()
-            house.now.seconds += REFUSED_SECONDS_MAX
-            await until("it was refused", lambda before=before: house.failures("leases") > before)
+            gateway.api.failing = Unauthorized()
+            before = gateway.failures("leases")
+            gateway.leases.due.wake()
+            gateway.now.seconds += REFUSED_SECONDS_MAX
+            await until("it was refused", lambda before=before: gateway.failures("leases") > before)
             assert not waits.done()
-            house.api.failing = None
-            house.api.reports.clear()
-            await until("it is known again", lambda: house.api.reports)
-        house.api.failing = Unauthorized()
-        house.now.seconds += REFUSED_SECONDS_MAX
-        house.leases.due.wake()
-        before = house.failures("leases")
-        await until("it was refused", lambda: house.failures("leases") > before)
-        house.now.seconds += REFUSED_SECONDS_MAX
+            gateway.api.failing = None
+            gateway.api.reports.clear()
+            await until("it is known again", lambda: gateway.api.reports)
+        gateway.api.failing = Unauthorized()
+        gateway.now.seconds += REFUSED_SECONDS_MAX
+        gateway.leases.due.wake()
+        before = gateway.failures("leases")
+        await until("it was refused", lambda: gateway.failures("leases") > before)
+        gateway.now.seconds += REFUSED_SECONDS_MAX
         with pytest.raises(NotKnownAnyMore, match=r"no longer knows this gateway \('gw'.*enrolment token"):
             await asyncio.wait_for(waits, 10)
 

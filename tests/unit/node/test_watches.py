@@ -28,7 +28,7 @@ from spg99.resources import Size
 TOLD_SECONDS_MAX = 20.0
 
 
-class House:
+class NodeUnderTest:
     """One compute of one node that "runs"."""
 
     def __init__(self, root: Path) -> None:
@@ -72,12 +72,12 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    yield house
-    house.end_process()
-    assert house.process.stdin is not None
-    house.process.stdin.close()
+def node(tmp_path: Path) -> Iterator[NodeUnderTest]:
+    node = NodeUnderTest(tmp_path)
+    yield node
+    node.end_process()
+    assert node.process.stdin is not None
+    node.process.stdin.close()
 
 
 def fails(error: Exception) -> Callable[..., Any]:
@@ -100,57 +100,57 @@ ERRORS = [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), PermissionError(errn
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: str(step[1]))
 async def test_an_end_is_told_whatever_fails_on_the_way(
-    house: House, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str], error: Exception
+    node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str], error: Exception
 ) -> None:
     monkeypatch.setattr(*step, fails(error))
-    house.begin()
-    await house.computes.notice_ends()
-    assert [seen.running for seen in house.computes.seen({})] == [True]
-    house.end_process()
-    seen = await house.told()
-    assert seen.exit_reason and not house.computes.running()
-    await house.computes.leave()
+    node.begin()
+    await node.computes.notice_ends()
+    assert [seen.running for seen in node.computes.seen({})] == [True]
+    node.end_process()
+    seen = await node.told()
+    assert seen.exit_reason and not node.computes.running()
+    await node.computes.leave()
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 async def test_bounds_that_cannot_be_set_or_let_go_do_not_hide_an_end(
-    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
+    node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     for name in ("confine", "release"):
-        monkeypatch.setattr(house.computes.confinement, name, fails(error))
-    house.begin()
-    house.compute.confining = asyncio.create_task(house.computes._confine(house.compute, house.process.pid))
-    house.end_process()
-    assert (await house.told()).exit_reason
-    assert house.registry.get_sample_value("spg99_loop_failures_total", {"loop": "confine"}) == 1
-    await house.computes.leave()
+        monkeypatch.setattr(node.computes.confinement, name, fails(error))
+    node.begin()
+    node.compute.confining = asyncio.create_task(node.computes._confine(node.compute, node.process.pid))
+    node.end_process()
+    assert (await node.told()).exit_reason
+    assert node.registry.get_sample_value("spg99_loop_failures_total", {"loop": "confine"}) == 1
+    await node.computes.leave()
 
 
 async def test_a_watch_that_cannot_look_is_counted_and_looks_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(postmaster, "living", fails(ERRORS[0]))
-        house.begin()
+        node.begin()
         deadline = time.monotonic() + TOLD_SECONDS_MAX
-        while not house.registry.get_sample_value("spg99_loop_failures_total", {"loop": "watch"}):
+        while not node.registry.get_sample_value("spg99_loop_failures_total", {"loop": "watch"}):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
-        await house.computes.notice_ends()  # nobody can tell: it runs until somebody can
-        assert [seen.running for seen in house.computes.seen({})] == [True]
-    house.end_process()
-    assert not (await house.told()).running
-    await house.computes.leave()
+        await node.computes.notice_ends()  # nobody can tell: it runs until somebody can
+        assert [seen.running for seen in node.computes.seen({})] == [True]
+    node.end_process()
+    assert not (await node.told()).running
+    await node.computes.leave()
 
 
 @pytest.mark.parametrize("torn", ["", "12", "\x00\x00", "\udcff", "0\n"])
-async def test_a_torn_pid_file_ends_nothing(house: House, torn: str) -> None:
-    house.begin()
-    house.pid_file.write_bytes(torn.encode(errors="surrogateescape"))
+async def test_a_torn_pid_file_ends_nothing(node: NodeUnderTest, torn: str) -> None:
+    node.begin()
+    node.pid_file.write_bytes(torn.encode(errors="surrogateescape"))
     for _ in range(3):
         await asyncio.sleep(0)
-        await house.computes.notice_ends()
-    assert [seen.running for seen in house.computes.seen({})] == [True]
-    house.end_process()
-    assert (await house.told()).exit_reason == "PostgreSQL ended."
-    await house.computes.leave()
+        await node.computes.notice_ends()
+    assert [seen.running for seen in node.computes.seen({})] == [True]
+    node.end_process()
+    assert (await node.told()).exit_reason == "PostgreSQL ended."
+    await node.computes.leave()

@@ -19,7 +19,7 @@ from spg99.processes import Loops, Wakeup, loop_failures
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-class House:
+class Platform:
     """Loops with a clock of their own; pauses after failures are the shortest ones."""
 
     def __init__(self, *, fatal: tuple[type[Exception], ...] = ()) -> None:
@@ -71,7 +71,7 @@ FAILURES = {
 @pytest.mark.parametrize("kind", FAILURES)
 @pytest.mark.parametrize("how", ["repeat", "keep"])
 async def test_whatever_a_turn_raises_the_loop_goes_on_is_counted_and_told(kind: str, how: str) -> None:
-    house = House()
+    platform = Platform()
     broken, turns = True, 0
 
     async def turn() -> float:
@@ -84,46 +84,46 @@ async def test_whatever_a_turn_raises_the_loop_goes_on_is_counted_and_told(kind:
         return 3600.0
 
     if how == "repeat":
-        house.loops.repeat("reconciler", turn)
+        platform.loops.repeat("reconciler", turn)
     else:
-        house.loops.keep("reconciler", turn)  # type: ignore[arg-type]
+        platform.loops.keep("reconciler", turn)  # type: ignore[arg-type]
     with structlog.testing.capture_logs() as lines:
-        async with house.loops:
+        async with platform.loops:
             await until(
-                "three failures", lambda: turns >= 3 and house.counted("reconciler") == turns
+                "three failures", lambda: turns >= 3 and platform.counted("reconciler") == turns
             )  # between two turns
-            assert house.loops.unhealthy() == [], "a moment is no reason to worry"
-            house.advance(6)
-            (told,) = house.loops.unhealthy()
+            assert platform.loops.unhealthy() == [], "a moment is no reason to worry"
+            platform.advance(6)
+            (told,) = platform.loops.unhealthy()
             assert (told.loop, told.since) == ("reconciler", NOON)
             assert "in a row" in told.reason
             broken = False
             before = turns
             await until("another turn", lambda: turns > before)
-            house.advance(6)
-            assert house.loops.unhealthy() == []
-    assert house.counted("reconciler") == turns - 1
+            platform.advance(6)
+            assert platform.loops.unhealthy() == []
+    assert platform.counted("reconciler") == turns - 1
     said = [line for line in lines if line["event"] == "a turn failed"]
     assert len(said) == 1 and said[0]["loop"] == "reconciler", "once, not at every turn"
     assert said[0].get("reason") or said[0].get("exc_info"), "with its cause"
 
 
 async def test_a_loop_that_comes_to_an_end_is_begun_again_and_told() -> None:
-    house, runs = House(), 0
+    platform, runs = Platform(), 0
 
     async def run() -> None:
         nonlocal runs
         runs += 1
 
-    house.loops.keep("wakeups", run)
-    async with house.loops:
+    platform.loops.keep("wakeups", run)
+    async with platform.loops:
         await until("three runs", lambda: runs >= 3)
-        house.advance(10)
-        assert [told.loop for told in house.loops.unhealthy()] == ["wakeups"]
+        platform.advance(10)
+        assert [told.loop for told in platform.loops.unhealthy()] == ["wakeups"]
 
 
 async def test_one_loop_that_fails_is_named_and_the_others_go_on() -> None:
-    house, turns = House(), 0
+    platform, turns = Platform(), 0
 
     async def well() -> float:
         nonlocal turns
@@ -133,19 +133,19 @@ async def test_one_loop_that_fails_is_named_and_the_others_go_on() -> None:
     async def ill() -> float:
         raise ValueError("no")
 
-    house.loops.repeat("well", well)
-    house.loops.repeat("ill", ill)
-    async with house.loops:
-        await until("two failures", lambda: house.counted("ill") == 2)
-        house.advance(60)
+    platform.loops.repeat("well", well)
+    platform.loops.repeat("ill", ill)
+    async with platform.loops:
+        await until("two failures", lambda: platform.counted("ill") == 2)
+        platform.advance(60)
         before = turns
         await until("ten more turns", lambda: turns > before + 10)
-        assert [told.loop for told in house.loops.unhealthy()] == ["ill"]
-    assert house.counted("well") == 0
+        assert [told.loop for told in platform.loops.unhealthy()] == ["ill"]
+    assert platform.counted("well") == 0
 
 
 async def test_a_turn_that_hangs_is_told() -> None:
-    house = House()
+    platform = Platform()
     hanging = asyncio.Event()
 
     async def turn() -> float:
@@ -153,16 +153,16 @@ async def test_a_turn_that_hangs_is_told() -> None:
         await asyncio.Event().wait()
         return 0.0
 
-    house.loops.repeat("janitor", turn, turn_seconds_max=30)
-    async with house.loops:
+    platform.loops.repeat("janitor", turn, turn_seconds_max=30)
+    async with platform.loops:
         await hanging.wait()
-        house.advance(31)
-        (told,) = house.loops.unhealthy()
+        platform.advance(31)
+        (told,) = platform.loops.unhealthy()
         assert told.sentence() == "janitor, since 2026-01-01T12:00:00Z: its turn has not come to an end for 31 s"
 
 
 async def test_a_wakeup_reaches_a_loop_that_waits_and_not_one_that_pauses_after_a_failure() -> None:
-    house, wakeup, turns, broken = House(), Wakeup(), 0, False
+    platform, wakeup, turns, broken = Platform(), Wakeup(), 0, False
 
     async def turn() -> float:
         nonlocal turns
@@ -172,8 +172,8 @@ async def test_a_wakeup_reaches_a_loop_that_waits_and_not_one_that_pauses_after_
             raise ValueError("no")
         return 3600.0
 
-    house.loops.repeat("relay", turn, wakeup=wakeup)
-    async with house.loops:
+    platform.loops.repeat("relay", turn, wakeup=wakeup)
+    async with platform.loops:
         await until("the first turn", lambda: turns == 1)
         wakeup.wake()
         await until("the second turn", lambda: turns == 2)
@@ -186,7 +186,7 @@ async def test_a_wakeup_reaches_a_loop_that_waits_and_not_one_that_pauses_after_
 
 
 async def test_a_wakeup_is_taken_down_with_its_loop() -> None:
-    house, taken_down = House(), False
+    platform, taken_down = Platform(), False
 
     @contextmanager
     def waiter() -> Iterator[Wakeup]:
@@ -199,14 +199,14 @@ async def test_a_wakeup_is_taken_down_with_its_loop() -> None:
     async def turn() -> float:
         return 3600.0
 
-    house.loops.repeat("relay", turn, wakeup=waiter())
-    async with house.loops:
+    platform.loops.repeat("relay", turn, wakeup=waiter())
+    async with platform.loops:
         await asyncio.sleep(0)
     assert taken_down
 
 
 async def test_an_end_is_clean_even_for_a_turn_that_swallows_its_cancellation() -> None:
-    house, turns = House(), 0
+    platform, turns = Platform(), 0
 
     async def turn() -> float:
         nonlocal turns
@@ -217,18 +217,18 @@ async def test_an_end_is_clean_even_for_a_turn_that_swallows_its_cancellation() 
             return 0.0
         return 0.0
 
-    house.loops.repeat("stubborn", turn)
+    platform.loops.repeat("stubborn", turn)
     with structlog.testing.capture_logs() as lines:
-        async with house.loops:
+        async with platform.loops:
             await until("the first turn", lambda: turns == 1)
     assert turns == 1
     assert lines == []
-    assert house.counted("stubborn") == 0
+    assert platform.counted("stubborn") == 0
     assert len(asyncio.all_tasks()) == 1
 
 
 async def test_a_fatal_error_ends_its_loop_and_is_raised_to_whoever_waits() -> None:
-    house = House(fatal=(Unauthorized,))
+    platform = Platform(fatal=(Unauthorized,))
     told = asyncio.Event()
 
     async def beat() -> float:
@@ -238,24 +238,24 @@ async def test_a_fatal_error_ends_its_loop_and_is_raised_to_whoever_waits() -> N
     async def other() -> float:
         return 0.0
 
-    house.loops.repeat("beat", beat)
-    house.loops.repeat("other", other)
-    async with house.loops:
+    platform.loops.repeat("beat", beat)
+    platform.loops.repeat("other", other)
+    async with platform.loops:
         told.set()
         with pytest.raises(Unauthorized, match="no longer knows"):
-            await asyncio.wait_for(house.loops.wait(), 10)
-        assert house.loops.unhealthy()[0].reason == "it has ended (The Control Plane no longer knows this node.)"
+            await asyncio.wait_for(platform.loops.wait(), 10)
+        assert platform.loops.unhealthy()[0].reason == "it has ended (The Control Plane no longer knows this node.)"
 
 
 async def test_what_is_told_of_an_error_that_is_not_ours_is_its_class_only() -> None:
-    house = House()
+    platform = Platform()
 
     async def turn() -> float:
         raise ValueError("password=hunter2")
 
-    house.loops.repeat("relay", turn)
-    async with house.loops:
-        await until("a failure", lambda: house.counted("relay") == 1)
-        house.advance(10)
-        (told,) = house.loops.unhealthy()
+    platform.loops.repeat("relay", turn)
+    async with platform.loops:
+        await until("a failure", lambda: platform.counted("relay") == 1)
+        platform.advance(10)
+        (told,) = platform.loops.unhealthy()
     assert told.reason == "failed once (ValueError)"

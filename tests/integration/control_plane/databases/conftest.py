@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from spg99.control_plane.catalogue import ADMIN, EmbeddedCatalogue
 from spg99.control_plane.store import migrate
 
@@ -62,10 +62,10 @@ def catalogue_url(catalogue: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def house(catalogue_url: str, data_dir: Path) -> AsyncIterator[House]:
+async def platform(catalogue_url: str, data_dir: Path) -> AsyncIterator[InProcessPlatform]:
     """One Control Plane with an organization and a tenant; agents and Gateways are added by the test."""
-    async with House(catalogue_url, data_dir) as house:
-        yield house
+    async with InProcessPlatform(catalogue_url, data_dir) as platform:
+        yield platform
 
 
 def _as_admin(url: str) -> str:

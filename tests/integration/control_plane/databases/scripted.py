@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from integration.control_plane.databases.house_of_one import House, Plane
+from integration.control_plane.databases.in_process_platform import InProcessPlatform, Plane
 from spg99.client import InternalClient
 from spg99.errors import Spg99Error, Unavailable
 from spg99.protocol import Enrolment, Identity
@@ -23,8 +23,8 @@ Hook = Callable[[Task], Awaitable[TaskResult | None]]
 class Agent:
     """Carries orders out in memory and watches that there is never a second writer for a timeline."""
 
-    def __init__(self, house: House, identity: Identity, client: InternalClient) -> None:
-        self.house = house
+    def __init__(self, platform: InProcessPlatform, identity: Identity, client: InternalClient) -> None:
+        self.platform = platform
         self.identity = identity
         self.client = client
         self.timelines: set[str] = set()
@@ -42,18 +42,18 @@ class Agent:
     @classmethod
     async def enroll(
         cls,
-        house: House,
+        platform: InProcessPlatform,
         name: str = "node-1",
         plane: Plane | None = None,
         *,
         start: bool = True,
         makes_timelines: bool = True,
     ) -> Self:
-        client = (plane or house.plane).client()
-        token = await house.enrolment_token("node")
+        client = (plane or platform.plane).client()
+        token = await platform.enrolment_token("node")
         identity = await client.enroll_node(Enrolment(enrolment_token=token, name=name))
         client.authenticate(identity.bearer_token)
-        agent = cls(house, identity, client)
+        agent = cls(platform, identity, client)
         agent.makes_timelines = makes_timelines
         await agent.heartbeat()
         if start:
@@ -192,23 +192,23 @@ class Agent:
 class Gateway:
     """Connects, reports leases, dies."""
 
-    def __init__(self, house: House, client: InternalClient, identity: Identity) -> None:
-        self.house = house
+    def __init__(self, platform: InProcessPlatform, client: InternalClient, identity: Identity) -> None:
+        self.platform = platform
         self.client = client
         self.identity = identity
         self.batches = 0
 
     @classmethod
-    async def enroll(cls, house: House, name: str = "gateway-1", plane: Plane | None = None) -> Self:
-        client = (plane or house.plane).client()
-        token = await house.enrolment_token("gateway")
+    async def enroll(cls, platform: InProcessPlatform, name: str = "gateway-1", plane: Plane | None = None) -> Self:
+        client = (plane or platform.plane).client()
+        token = await platform.enrolment_token("gateway")
         identity = await client.enroll_gateway(Enrolment(enrolment_token=token, name=name))
         client.authenticate(identity.bearer_token)
-        return cls(house, client, identity)
+        return cls(platform, client, identity)
 
     async def connect(self, database: str = "app", *, wait_seconds: float = 10.0) -> Checkout:
         return await self.client.connect(
-            ConnectRequest(tenant_id=self.house.tenant.tenant_id, database=database, wait_seconds=wait_seconds)
+            ConnectRequest(tenant_id=self.platform.tenant.tenant_id, database=database, wait_seconds=wait_seconds)
         )
 
     async def sent(
@@ -220,7 +220,7 @@ class Gateway:
         return await self.client.report_leases(LeaseReport(leases=[], egress=egress))
 
     async def report(self, db_id: str, connections: int) -> LeaseAnswer:
-        use = LeaseUse(db_id=db_id, active_connections=connections, last_used_at=self.house.clock.now())
+        use = LeaseUse(db_id=db_id, active_connections=connections, last_used_at=self.platform.clock.now())
         return await self.client.report_leases(LeaseReport(leases=[use]))
 
 
@@ -245,9 +245,9 @@ class Sessions:
         return TaskResult(succeeded=True, attempt=task.attempt, result=result)
 
 
-async def start_busy(house: House, **spec: Any) -> tuple[Agent, Gateway, str, Sessions]:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create(**{"idle_timeout_seconds": 30} | spec)
+async def start_busy(platform: InProcessPlatform, **spec: Any) -> tuple[Agent, Gateway, str, Sessions]:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create(**{"idle_timeout_seconds": 30} | spec)
     await gateway.connect()
     await gateway.report(row.db_id, 3)
     return agent, gateway, row.db_id, Sessions(agent, 3)

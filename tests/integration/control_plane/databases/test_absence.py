@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent
 from kit.waits import until
 from spg99.errors import Conflict, Unavailable
@@ -16,33 +16,33 @@ AWAY_SECONDS = 2 * 86400.0
 """Longer than any order waits."""
 
 
-async def create(house: House, agent: Agent) -> None:
+async def create(platform: InProcessPlatform, agent: Agent) -> None:
     agent.makes_timelines = False
     await agent.heartbeat()
-    await start(house, agent)
+    await start(platform, agent)
 
 
-async def start(house: House, agent: Agent) -> None:
-    row = await house.create()
+async def start(platform: InProcessPlatform, agent: Agent) -> None:
+    row = await platform.create()
     agent.kill()
-    await house.want_running(row.db_id)
+    await platform.want_running(row.db_id)
 
 
-async def stop(house: House, agent: Agent) -> None:
-    row = await house.create()
-    await house.want_running(row.db_id)
-    await house.reaches(row.db_id, "ready", "idle")
+async def stop(platform: InProcessPlatform, agent: Agent) -> None:
+    row = await platform.create()
+    await platform.want_running(row.db_id)
+    await platform.reaches(row.db_id, "ready", "idle")
     agent.kill()
-    await house.want_stopped(row.db_id)
+    await platform.want_stopped(row.db_id)
 
 
-async def delete(house: House, agent: Agent) -> None:
-    row = await house.create_used()
+async def delete(platform: InProcessPlatform, agent: Agent) -> None:
+    row = await platform.create_used()
     agent.kill()
-    await house.delete(row.db_id)
+    await platform.delete(row.db_id)
 
 
-ORDERS: dict[TaskKind, Callable[[House, Agent], Awaitable[None]]] = {
+ORDERS: dict[TaskKind, Callable[[InProcessPlatform, Agent], Awaitable[None]]] = {
     TaskKind.TIMELINE_CREATE: create,
     TaskKind.COMPUTE_START: start,
     TaskKind.COMPUTE_STOP: stop,
@@ -54,70 +54,70 @@ def test_every_kind_of_order_is_here() -> None:
     assert ORDERS.keys() == TASKS.keys()
 
 
-async def leave_and_come_back(house: House, agent: Agent) -> None:
-    await house.plane.end()
-    house.clock.advance(seconds=AWAY_SECONDS)
-    house.plane = await house.another_plane()
-    agent.client = house.plane.client(agent.identity.bearer_token)
+async def leave_and_come_back(platform: InProcessPlatform, agent: Agent) -> None:
+    await platform.plane.end()
+    platform.clock.advance(seconds=AWAY_SECONDS)
+    platform.plane = await platform.another_plane()
+    agent.client = platform.plane.client(agent.identity.bearer_token)
 
 
 @pytest.mark.parametrize("kind", ORDERS, ids=lambda kind: kind.value)
-async def test_an_order_that_nobody_could_take_waits_for_its_agent(house: House, kind: TaskKind) -> None:
-    agent = await Agent.enroll(house)
-    await ORDERS[kind](house, agent)
+async def test_an_order_that_nobody_could_take_waits_for_its_agent(platform: InProcessPlatform, kind: TaskKind) -> None:
+    agent = await Agent.enroll(platform)
+    await ORDERS[kind](platform, agent)
 
     async def ordered() -> bool:
-        return bool(await house.sql("select 1 from node_tasks where kind = %s and status = 'queued'", kind.value))
+        return bool(await platform.sql("select 1 from node_tasks where kind = %s and status = 'queued'", kind.value))
 
     await until("the order is queued", ordered)
-    await leave_and_come_back(house, agent)
+    await leave_and_come_back(platform, agent)
     # Whoever looks at it meanwhile decides nothing by the time that has passed, and the agent needs a while as well.
-    await house.sql("update databases set reconcile_at = now() + interval '1 day'")
-    await house.sql("notify spg99_reconcile")
-    await house.advance(20)
+    await platform.sql("update databases set reconcile_at = now() + interval '1 day'")
+    await platform.sql("notify spg99_reconcile")
+    await platform.advance(20)
     assert await ordered(), "nobody has given it up"
     agent.start()
 
     async def done() -> bool:
-        return bool(await house.sql("select 1 from node_tasks where kind = %s and status = 'completed'", kind.value))
+        return bool(await platform.sql("select 1 from node_tasks where kind = %s and status = 'completed'", kind.value))
 
     await until("the agent has carried it out", done)
-    assert await house.sql("select error from node_tasks where status = 'failed'") == []
-    assert await house.sql("select error from operations where status = 'failed'") == []
+    assert await platform.sql("select error from node_tasks where status = 'failed'") == []
+    assert await platform.sql("select error from operations where status = 'failed'") == []
 
 
-async def test_an_order_is_given_up_once_its_agent_could_have_taken_it(house: House) -> None:
-    agent = await Agent.enroll(house)
-    await start(house, agent)
+async def test_an_order_is_given_up_once_its_agent_could_have_taken_it(platform: InProcessPlatform) -> None:
+    agent = await Agent.enroll(platform)
+    await start(platform, agent)
 
     async def ordered() -> bool:
-        return bool(await house.sql("select 1 from node_tasks where status = 'queued'"))
+        return bool(await platform.sql("select 1 from node_tasks where status = 'queued'"))
 
     await until("the order is queued", ordered)
-    await leave_and_come_back(house, agent)
-    await until("the new one hears", lambda: house.plane.life.reconciler.is_hearing)
-    await house.advance(31)
+    await leave_and_come_back(platform, agent)
+    await until("the new one hears", lambda: platform.plane.life.reconciler.is_hearing)
+    await platform.advance(31)
 
     async def given_up() -> bool:
-        return bool(await house.sql("select 1 from node_tasks where error like '%%did not answer in time%%'"))
+        return bool(await platform.sql("select 1 from node_tasks where error like '%%did not answer in time%%'"))
 
     await until("nobody took it in time", given_up)
 
 
-async def test_nobody_takes_a_nodes_name_because_the_control_plane_was_away(house: House) -> None:
-    agent = await Agent.enroll(house)
-    row = await house.create(idle_timeout_seconds=0)
-    await house.want_running(row.db_id)
-    await house.reaches(row.db_id, "ready", "idle")
-    await leave_and_come_back(house, agent)
+async def test_nobody_takes_a_nodes_name_because_the_control_plane_was_away(platform: InProcessPlatform) -> None:
+    agent = await Agent.enroll(platform)
+    row = await platform.create(idle_timeout_seconds=0)
+    await platform.want_running(row.db_id)
+    await platform.reaches(row.db_id, "ready", "idle")
+    await leave_and_come_back(platform, agent)
     with pytest.raises(Unavailable, match="has not listened for long enough"):
-        await Agent.enroll(house, start=False)
+        await Agent.enroll(platform, start=False)
     await agent.heartbeat()
-    await until("the new one hears", lambda: house.plane.life.reconciler.is_hearing)
-    await house.advance(31)
+    await until("the new one hears", lambda: platform.plane.life.reconciler.is_hearing)
+    await platform.advance(31)
     await agent.heartbeat()
     with pytest.raises(Conflict, match="is alive"):
-        await Agent.enroll(house, start=False)
-    assert (await house.reaches(row.db_id, "ready", "idle")).writer_term == 1
-    await house.advance(31)
-    await Agent.enroll(house, start=False)  # now it was silent for as long as that takes
+        await Agent.enroll(platform, start=False)
+    assert (await platform.reaches(row.db_id, "ready", "idle")).writer_term == 1
+    await platform.advance(31)
+    await Agent.enroll(platform, start=False)  # now it was silent for as long as that takes

@@ -6,14 +6,14 @@ import asyncio
 
 import psycopg
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from integration.control_plane.databases.test_interruptions import stubbornly
 from spg99.control_plane.catalogue import ADMIN
 
 
-async def drop_all_connections(house: House) -> None:
-    admin = house.url.replace("spg99_owner@", f"{ADMIN}@")
+async def drop_all_connections(platform: InProcessPlatform) -> None:
+    admin = platform.url.replace("spg99_owner@", f"{ADMIN}@")
     async with await psycopg.AsyncConnection.connect(admin, autocommit=True) as connection:
         await connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
@@ -21,15 +21,15 @@ async def drop_all_connections(house: House) -> None:
         )
 
 
-async def test_everything_goes_on_after_the_catalogue_dropped_all_connections(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create(idle_timeout_seconds=1)
-    await house.reaches(row.db_id, "stopped")
+async def test_everything_goes_on_after_the_catalogue_dropped_all_connections(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create(idle_timeout_seconds=1)
+    await platform.reaches(row.db_id, "stopped")
     for term in (1, 2, 3):
         connect = asyncio.create_task(stubbornly(gateway.connect))
-        await drop_all_connections(house)
+        await drop_all_connections(platform)
         assert (await asyncio.wait_for(connect, 20)).writer_term == term
         await stubbornly(lambda: gateway.report(row.db_id, 0))
-        await drop_all_connections(house)
-        await house.reaches(row.db_id, "stopped", seconds=20)
+        await drop_all_connections(platform)
+        await platform.reaches(row.db_id, "stopped", seconds=20)
     assert not agent.refused

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway, start_busy
 from kit.waits import until
 from spg99.control_plane.records import operations
@@ -17,48 +17,48 @@ from spg99.protocol.tasks import TaskKind
 LONGER_THAN_A_LEASE = 60
 
 
-async def control_plane_away(house: House, agent: Agent, gateway: Gateway) -> None:
-    await house.plane.end()
-    house.clock.advance(seconds=LONGER_THAN_A_LEASE)
-    house.plane = await house.another_plane()
-    agent.client = house.plane.client(agent.identity.bearer_token)
+async def control_plane_away(platform: InProcessPlatform, agent: Agent, gateway: Gateway) -> None:
+    await platform.plane.end()
+    platform.clock.advance(seconds=LONGER_THAN_A_LEASE)
+    platform.plane = await platform.another_plane()
+    agent.client = platform.plane.client(agent.identity.bearer_token)
     agent.forget()
     await agent.heartbeat()
 
 
-async def gateway_cut_off(house: House, agent: Agent, gateway: Gateway) -> None:
+async def gateway_cut_off(platform: InProcessPlatform, agent: Agent, gateway: Gateway) -> None:
     for _ in range(6):
-        await house.advance(LONGER_THAN_A_LEASE / 6)
+        await platform.advance(LONGER_THAN_A_LEASE / 6)
         await agent.heartbeat()
 
     async def written_off() -> bool:
-        return not await house.sql("select * from leases")
+        return not await platform.sql("select * from leases")
 
     await until("its lease is over", written_off)
 
 
-async def clock_stepped(house: House, agent: Agent, gateway: Gateway) -> None:
-    house.clock.step(seconds=LONGER_THAN_A_LEASE)
+async def clock_stepped(platform: InProcessPlatform, agent: Agent, gateway: Gateway) -> None:
+    platform.clock.step(seconds=LONGER_THAN_A_LEASE)
     await agent.heartbeat()
 
 
-Silence = Callable[[House, Agent, Gateway], Awaitable[None]]
+Silence = Callable[[InProcessPlatform, Agent, Gateway], Awaitable[None]]
 SILENCES: list[Silence] = [control_plane_away, gateway_cut_off, clock_stepped]
 
 
-async def delete(house: House, db_id: str) -> None:
-    await house.delete(db_id)
+async def delete(platform: InProcessPlatform, db_id: str) -> None:
+    await platform.delete(db_id)
 
 
-async def delete_with_its_tenant(house: House, db_id: str) -> None:
-    await house.delete_all()
+async def delete_with_its_tenant(platform: InProcessPlatform, db_id: str) -> None:
+    await platform.delete_all()
 
 
-async def stop(house: House, db_id: str) -> None:
-    op_id = await house.want_stopped(db_id)
+async def stop(platform: InProcessPlatform, db_id: str) -> None:
+    op_id = await platform.want_stopped(db_id)
 
     async def over() -> operations.OperationRow | None:
-        async with house.store.transaction() as tx:
+        async with platform.store.transaction() as tx:
             found = await operations.find(tx, op_id)
         return found if found is not None and found.status != "running" else None
 
@@ -67,48 +67,50 @@ async def stop(house: House, db_id: str) -> None:
         raise Conflict(ended.error["message"])
 
 
-Request = Callable[[House, str], Awaitable[None]]
+Request = Callable[[InProcessPlatform, str], Awaitable[None]]
 REQUESTS: list[Request] = [delete, delete_with_its_tenant, stop]
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request.__name__)
 @pytest.mark.parametrize("silence", SILENCES, ids=lambda silence: silence.__name__)
-async def test_nothing_in_use_ends_because_nobody_was_heard(house: House, silence: Silence, request_: Request) -> None:
-    agent, gateway, db_id, sessions = await start_busy(house, idle_timeout_seconds=300)
-    other = await house.create("asleep")
-    await house.reaches(other.db_id, "stopped")
-    before = await house.reaches(db_id, "ready")
-    await silence(house, agent, gateway)
+async def test_nothing_in_use_ends_because_nobody_was_heard(
+    platform: InProcessPlatform, silence: Silence, request_: Request
+) -> None:
+    agent, gateway, db_id, sessions = await start_busy(platform, idle_timeout_seconds=300)
+    other = await platform.create("asleep")
+    await platform.reaches(other.db_id, "stopped")
+    before = await platform.reaches(db_id, "ready")
+    await silence(platform, agent, gateway)
     with pytest.raises(Conflict, match=r"connect|in use|sessions are open"):
-        await request_(house, db_id)
-    after = await house.reaches(db_id, "ready", "idle")
+        await request_(platform, db_id)
+    after = await platform.reaches(db_id, "ready", "idle")
     assert not sessions.cut and after.compute_id == before.compute_id
     assert not agent.orders(TaskKind.TIMELINE_DELETE)
-    assert (await house.reaches(other.db_id, "stopped")).state == "stopped", "all go or none"
+    assert (await platform.reaches(other.db_id, "stopped")).state == "stopped", "all go or none"
 
 
 @pytest.mark.parametrize("request_", REQUESTS[:2], ids=lambda request: request.__name__)
 @pytest.mark.parametrize("silence", SILENCES, ids=lambda silence: silence.__name__)
 async def test_what_nobody_uses_is_deleted_when_its_compute_has_said_so(
-    house: House, silence: Silence, request_: Request
+    platform: InProcessPlatform, silence: Silence, request_: Request
 ) -> None:
-    agent, gateway, db_id, sessions = await start_busy(house, idle_timeout_seconds=300)
-    await silence(house, agent, gateway)
+    agent, gateway, db_id, sessions = await start_busy(platform, idle_timeout_seconds=300)
+    await silence(platform, agent, gateway)
     sessions.count = 0
     await gateway.report(db_id, 0) if silence is clock_stepped else None
     if silence is control_plane_away:
-        gateway.client = house.plane.client(gateway.identity.bearer_token)
+        gateway.client = platform.plane.client(gateway.identity.bearer_token)
         await gateway.report(db_id, 0)
-    await request_(house, db_id)
-    await house.is_gone(db_id)
+    await request_(platform, db_id)
+    await platform.is_gone(db_id)
     (asked,) = sessions.asked
     assert asked.payload["only_if_unused"] is True
     assert not agent.running and not agent.refused
 
 
-async def test_forced_while_the_compute_is_still_asked_ends_it_all_the_same(house: House) -> None:
-    agent, gateway, db_id, _sessions = await start_busy(house, idle_timeout_seconds=300)
-    await gateway_cut_off(house, agent, gateway)
+async def test_forced_while_the_compute_is_still_asked_ends_it_all_the_same(platform: InProcessPlatform) -> None:
+    agent, gateway, db_id, _sessions = await start_busy(platform, idle_timeout_seconds=300)
+    await gateway_cut_off(platform, agent, gateway)
     asked, may_answer = [], []
 
     async def slowly(task: Task) -> TaskResult | None:
@@ -121,27 +123,27 @@ async def test_forced_while_the_compute_is_still_asked_ends_it_all_the_same(hous
 
     agent.hooks[TaskKind.COMPUTE_STOP] = slowly
     with pytest.raises(Conflict, match="has not said yet"):
-        await house.delete(db_id, answer_seconds=0.2)
-    await house.delete(db_id, force=True)
-    await house.reaches(db_id, "deleting")
+        await platform.delete(db_id, answer_seconds=0.2)
+    await platform.delete(db_id, force=True)
+    await platform.reaches(db_id, "deleting")
     may_answer.append(True)
-    await house.is_gone(db_id)
+    await platform.is_gone(db_id)
     assert [task.payload["only_if_unused"] for task in asked] == [True, False]
     assert not agent.running and not agent.refused, "its files were not taken away under a running compute"
 
 
-async def test_while_the_node_is_away_nobody_can_tell(house: House) -> None:
-    agent, _gateway, db_id, _sessions = await start_busy(house, idle_timeout_seconds=300)
+async def test_while_the_node_is_away_nobody_can_tell(platform: InProcessPlatform) -> None:
+    agent, _gateway, db_id, _sessions = await start_busy(platform, idle_timeout_seconds=300)
     agent.kill()
     (running,) = [agent.seen(task) for task in agent.running.values()]
     await agent.heartbeat(computes=[running.model_copy(update={"connections": 3})])
-    await house.advance(LONGER_THAN_A_LEASE)
+    await platform.advance(LONGER_THAN_A_LEASE)
 
     async def unheard() -> bool:
-        return not await house.sql("select * from leases")
+        return not await platform.sql("select * from leases")
 
     await until("the lease is over", unheard)
     for request in (delete, delete_with_its_tenant):
         with pytest.raises(Spg99Error, match="nobody can tell whether clients are connected .it counted 3 last"):
-            await request(house, db_id)
-    assert (await house.reaches(db_id, "ready", "idle")).has_writer, "it still serves whoever connects"
+            await request(platform, db_id)
+    assert (await platform.reaches(db_id, "ready", "idle")).has_writer, "it still serves whoever connects"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from spg99.errors import Unavailable
 
@@ -27,25 +27,25 @@ async def stubbornly(call: Callable[[], Awaitable[T]]) -> T:
 
 
 @pytest.mark.parametrize("commits", [False, True], ids=["lost", "committed"])
-async def test_the_path_arrives_whichever_transaction_is_cut(house: House, commits: bool) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+async def test_the_path_arrives_whichever_transaction_is_cut(platform: InProcessPlatform, commits: bool) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
     cuts = 0
     for nth in range(1, TRANSACTIONS + 1):
-        house.plane.store.cut(nth, commits=commits)
-        row = await house.create(f"db_{nth}", idle_timeout_seconds=1)
-        await house.reaches(row.db_id, "stopped")
+        platform.plane.store.cut(nth, commits=commits)
+        row = await platform.create(f"db_{nth}", idle_timeout_seconds=1)
+        await platform.reaches(row.db_id, "stopped")
         checkout = await stubbornly(lambda nth=nth: gateway.connect(f"db_{nth}"))
         assert checkout.writer_term == 1, f"a second start, cut at {nth}"
         await stubbornly(lambda row=row: gateway.report(row.db_id, 1))
         await stubbornly(lambda row=row: gateway.report(row.db_id, 0))
-        await house.reaches(row.db_id, "idle", "stopping", "stopped")
-        await house.advance(1.0)
-        await house.reaches(row.db_id, "stopped")
-        await house.delete(row.db_id)
-        await house.is_gone(row.db_id)
+        await platform.reaches(row.db_id, "idle", "stopping", "stopped")
+        await platform.advance(1.0)
+        await platform.reaches(row.db_id, "stopped")
+        await platform.delete(row.db_id)
+        await platform.is_gone(row.db_id)
         await stubbornly(agent.heartbeat)
-        cuts += house.plane.store.was_cut
+        cuts += platform.plane.store.was_cut
     assert cuts >= 12, "most cuts were on the path"
     assert not agent.running and not agent.timelines and not agent.refused
-    kinds = await house.sql("select kind, count(*) from node_tasks group by kind")
+    kinds = await platform.sql("select kind, count(*) from node_tasks group by kind")
     assert {line["count"] for line in kinds} == {TRANSACTIONS}, f"no order twice: {kinds}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from kit.waits import until
 from spg99.control_plane.databases.rows import DatabaseRow
@@ -16,127 +16,131 @@ from spg99.errors import Conflict
 from spg99.protocol.gateway import LeaseReport, LeaseUse
 
 
-async def running(house: House, gateway: Gateway, **spec: object) -> DatabaseRow:
-    row = await house.create(**spec)
-    await house.reaches(row.db_id, "stopped")
+async def running(platform: InProcessPlatform, gateway: Gateway, **spec: object) -> DatabaseRow:
+    row = await platform.create(**spec)
+    await platform.reaches(row.db_id, "stopped")
     await gateway.connect()
-    return await house.reaches(row.db_id, "ready")
+    return await platform.reaches(row.db_id, "ready")
 
 
-async def test_a_live_lease_keeps_a_database_running_however_long(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await running(house, gateway, idle_timeout_seconds=1)
+async def test_a_live_lease_keeps_a_database_running_however_long(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await running(platform, gateway, idle_timeout_seconds=1)
     for _ in range(5):
         answer = await gateway.report(row.db_id, 1)
         assert answer.renewed == [row.db_id] and answer.lost == [] and answer.renew_seconds == 5
-        await house.advance(10)
+        await platform.advance(10)
         await agent.heartbeat()
-    assert (await house.reaches(row.db_id, "ready")).writer_term == 1
+    assert (await platform.reaches(row.db_id, "ready")).writer_term == 1
     await gateway.report(row.db_id, 1)
     with pytest.raises(Conflict, match="1 client is connected"):
-        await house.want_stopped(row.db_id)
+        await platform.want_stopped(row.db_id)
 
 
-async def test_a_report_of_a_gateway_that_nobody_uses_is_a_sign_of_life(house: House) -> None:
-    gateway = await Gateway.enroll(house)
-    await house.advance(60)
+async def test_a_report_of_a_gateway_that_nobody_uses_is_a_sign_of_life(platform: InProcessPlatform) -> None:
+    gateway = await Gateway.enroll(platform)
+    await platform.advance(60)
     await gateway.client.report_leases(LeaseReport(leases=[]))
-    (seen,) = await house.sql("select last_seen_at from gateways")
-    assert (house.clock.now() - seen["last_seen_at"]).total_seconds() < 30
+    (seen,) = await platform.sql("select last_seen_at from gateways")
+    assert (platform.clock.now() - seen["last_seen_at"]).total_seconds() < 30
 
 
-async def test_the_lease_of_a_dead_gateway_ends_and_those_of_others_stay(house: House) -> None:
-    agent = await Agent.enroll(house)
-    dead, alive = await Gateway.enroll(house, "dead"), await Gateway.enroll(house, "alive")
-    await house.advance(20)  # the time a fresh Control Plane gives its Gateways
+async def test_the_lease_of_a_dead_gateway_ends_and_those_of_others_stay(platform: InProcessPlatform) -> None:
+    agent = await Agent.enroll(platform)
+    dead, alive = await Gateway.enroll(platform, "dead"), await Gateway.enroll(platform, "alive")
+    await platform.advance(20)  # the time a fresh Control Plane gives its Gateways
     await agent.heartbeat()
-    row = await running(house, dead, idle_timeout_seconds=1)
+    row = await running(platform, dead, idle_timeout_seconds=1)
     await dead.report(row.db_id, 3)
     await alive.connect()
     await alive.report(row.db_id, 1)
-    await house.advance(14)
+    await platform.advance(14)
     await agent.heartbeat()
     assert (await alive.report(row.db_id, 1)).renewed == [row.db_id]
-    await house.advance(2)  # the dead one's lease is 16 s old
+    await platform.advance(2)  # the dead one's lease is 16 s old
 
     async def only_the_living() -> bool:
-        found = await house.sql("select gateway_id from leases")
+        found = await platform.sql("select gateway_id from leases")
         return [line["gateway_id"] for line in found] == [alive.identity.identity_id]
 
     await until("the dead gateway's lease is gone", only_the_living)
-    assert (await house.reaches(row.db_id, "ready")).active_connections == 1
-    await house.advance(16)
+    assert (await platform.reaches(row.db_id, "ready")).active_connections == 1
+    await platform.advance(16)
     await agent.heartbeat()
-    await house.reaches(row.db_id, "stopped")
+    await platform.reaches(row.db_id, "stopped")
 
 
-async def test_a_control_plane_that_comes_back_does_not_stop_what_it_could_not_hear_of(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await running(house, gateway, idle_timeout_seconds=1)
+async def test_a_control_plane_that_comes_back_does_not_stop_what_it_could_not_hear_of(
+    platform: InProcessPlatform,
+) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await running(platform, gateway, idle_timeout_seconds=1)
     await gateway.report(row.db_id, 1)
-    await house.plane.end()
-    house.clock.advance(seconds=120)
-    back = await house.another_plane()
+    await platform.plane.end()
+    platform.clock.advance(seconds=120)
+    back = await platform.another_plane()
     for speaker in (agent, gateway):
         speaker.client = back.client(speaker.identity.bearer_token)
     await agent.heartbeat()
-    await house.sql("update databases set reconcile_at = now()")
-    await house.sql("notify spg99_reconcile")
+    await platform.sql("update databases set reconcile_at = now()")
+    await platform.sql("notify spg99_reconcile")
 
     async def looked() -> bool:
-        found = await house.row(row.db_id)
+        found = await platform.row(row.db_id)
         return found is not None and found.reconcile_at is None
 
     await until("the reconciler has looked", looked)
-    assert (await house.reaches(row.db_id, "ready")).writer_term == 1
+    assert (await platform.reaches(row.db_id, "ready")).writer_term == 1
     assert (await gateway.report(row.db_id, 1)).renewed == [row.db_id]
-    await house.advance(17)
-    await house.reaches(row.db_id, "idle", "stopping", "stopped")
+    await platform.advance(17)
+    await platform.reaches(row.db_id, "idle", "stopping", "stopped")
 
 
-async def test_a_lease_for_what_no_longer_runs_is_lost(house: House) -> None:
-    await Agent.enroll(house)
-    gateway = await Gateway.enroll(house)
-    row = await running(house, gateway)
+async def test_a_lease_for_what_no_longer_runs_is_lost(platform: InProcessPlatform) -> None:
+    await Agent.enroll(platform)
+    gateway = await Gateway.enroll(platform)
+    row = await running(platform, gateway)
     await gateway.report(row.db_id, 0)
-    await house.want_stopped(row.db_id)
-    await house.reaches(row.db_id, "stopped")
+    await platform.want_stopped(row.db_id)
+    await platform.reaches(row.db_id, "stopped")
     assert (await gateway.report(row.db_id, 2)).lost == [row.db_id]
-    await house.delete(row.db_id)
-    await house.is_gone(row.db_id)
+    await platform.delete(row.db_id)
+    await platform.is_gone(row.db_id)
     assert (await gateway.report(row.db_id, 2)).lost == [row.db_id]
 
 
-async def test_a_report_brings_a_released_lease_back(house: House) -> None:
-    await Agent.enroll(house)
-    gateway = await Gateway.enroll(house)
-    row = await running(house, gateway)
+async def test_a_report_brings_a_released_lease_back(platform: InProcessPlatform) -> None:
+    await Agent.enroll(platform)
+    gateway = await Gateway.enroll(platform)
+    row = await running(platform, gateway)
     await gateway.report(row.db_id, 0)
-    await house.reaches(row.db_id, "idle")
+    await platform.reaches(row.db_id, "idle")
     assert (await gateway.report(row.db_id, 1)).renewed == [row.db_id]
-    await house.reaches(row.db_id, "ready")
+    await platform.reaches(row.db_id, "ready")
 
 
-async def test_a_report_from_before_a_checkout_does_not_put_the_database_to_sleep(house: House) -> None:
-    await Agent.enroll(house)
-    gateway = await Gateway.enroll(house)
-    row = await running(house, gateway, idle_timeout_seconds=1)
-    stale = LeaseUse(db_id=row.db_id, active_connections=0, last_used_at=house.clock.now())
+async def test_a_report_from_before_a_checkout_does_not_put_the_database_to_sleep(platform: InProcessPlatform) -> None:
+    await Agent.enroll(platform)
+    gateway = await Gateway.enroll(platform)
+    row = await running(platform, gateway, idle_timeout_seconds=1)
+    stale = LeaseUse(db_id=row.db_id, active_connections=0, last_used_at=platform.clock.now())
     await gateway.connect()
     await gateway.client.report_leases(LeaseReport(leases=[stale]))
-    found = await house.row(row.db_id)
-    assert found is not None and found.wanted_until is not None and found.wanted_until > house.clock.now()
+    found = await platform.row(row.db_id)
+    assert found is not None and found.wanted_until is not None and found.wanted_until > platform.clock.now()
 
 
-async def test_one_report_of_many_databases_is_one_statement(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    await Agent.enroll(house)
-    gateway = await Gateway.enroll(house)
-    used, left, asleep = [await house.create(name, idle_timeout_seconds=300) for name in ("used", "left", "asleep")]
+async def test_one_report_of_many_databases_is_one_statement(
+    platform: InProcessPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Agent.enroll(platform)
+    gateway = await Gateway.enroll(platform)
+    used, left, asleep = [await platform.create(name, idle_timeout_seconds=300) for name in ("used", "left", "asleep")]
     for row in (used, left, asleep):
-        await house.reaches(row.db_id, "stopped")
+        await platform.reaches(row.db_id, "stopped")
     for name in ("used", "left"):
         await gateway.connect(name)
-    await house.advance(3)  # a report after the time for which a checkout itself keeps the database
+    await platform.advance(3)  # a report after the time for which a checkout itself keeps the database
     statements: list[str] = []
     run = Transaction._run
 
@@ -144,7 +148,7 @@ async def test_one_report_of_many_databases_is_one_statement(house: House, monke
         statements.append(query)
         await run(self, cursor, query, values)
 
-    now = house.clock.now()
+    now = platform.clock.now()
     report = LeaseReport(
         leases=[
             LeaseUse(db_id=used.db_id, active_connections=2, last_used_at=now),
@@ -159,21 +163,21 @@ async def test_one_report_of_many_databases_is_one_statement(house: House, monke
     assert statements.count("report_leases") == 1
     assert not [name for name in statements if "lease" in name and name != "report_leases"]
     assert answer.renewed == [used.db_id] and answer.lost == sorted([asleep.db_id, "db_unknown"])
-    leases = await house.sql("select db_id, active_connections, expires_at > %s as lives from leases", now)
+    leases = await platform.sql("select db_id, active_connections, expires_at > %s as lives from leases", now)
     assert leases == [{"db_id": used.db_id, "active_connections": 2, "lives": True}]
-    await house.reaches(left.db_id, "idle")
-    assert (await house.reaches(used.db_id, "ready")).last_used_at == now
-    assert (await house.reaches(asleep.db_id, "stopped")).writer_term == 0
+    await platform.reaches(left.db_id, "idle")
+    assert (await platform.reaches(used.db_id, "ready")).last_used_at == now
+    assert (await platform.reaches(asleep.db_id, "stopped")).writer_term == 0
 
 
-async def test_leases_and_stops_never_pass_each_other(house: House) -> None:
+async def test_leases_and_stops_never_pass_each_other(platform: InProcessPlatform) -> None:
     """Clients come and go at the very moment the idle clock runs out: whoever has a checkout has a compute that runs."""
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await running(house, gateway, idle_timeout_seconds=1)
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await running(platform, gateway, idle_timeout_seconds=1)
     for turn in range(25):
         await gateway.report(row.db_id, 0)
-        await house.advance(0.9 + 0.01 * turn)
-        checkout, _ = await asyncio.gather(gateway.connect(), house.advance(0.1))
+        await platform.advance(0.9 + 0.01 * turn)
+        checkout, _ = await asyncio.gather(gateway.connect(), platform.advance(0.1))
         assert checkout.compute_id in agent.running, f"turn {turn}"
         answer = await gateway.report(row.db_id, 1)
         assert answer.renewed == [row.db_id], f"turn {turn}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Sessions, start_busy
 from kit.waits import until
 from spg99.control_plane import fleet
@@ -15,14 +15,14 @@ from spg99.errors import Unavailable
 from spg99.protocol.tasks import TaskKind
 
 
-async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(house: House) -> None:
-    agent, gateway, db_id, sessions = await start_busy(house)
-    before = await house.reaches(db_id, "ready")
+async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(platform: InProcessPlatform) -> None:
+    agent, gateway, db_id, sessions = await start_busy(platform)
+    before = await platform.reaches(db_id, "ready")
     for _ in range(11):
-        await house.advance(10)
+        await platform.advance(10)
         await agent.heartbeat()
     await until("the compute is asked, because nobody else says anything", lambda: _asked(sessions))
-    after = await house.reaches(db_id, "ready", "idle")
+    after = await platform.reaches(db_id, "ready", "idle")
     assert not sessions.cut
     assert (after.compute_id, after.writer_term) == (before.compute_id, before.writer_term)
     assert after.last_used_at is not None and before.last_used_at is not None
@@ -34,27 +34,27 @@ async def test_a_gateway_that_cannot_report_for_110_seconds_loses_no_session(hou
     # Nobody is there any more, and nobody says so: now it sleeps.
     sessions.count = 0
     for _ in range(8):  # its lease, its idle timeout, and the grace of the connect
-        await house.advance(10)
+        await platform.advance(10)
         await agent.heartbeat()
-    await house.reaches(db_id, "stopped")
+    await platform.reaches(db_id, "stopped")
 
 
-async def test_a_question_is_not_repeated_all_the_time(house: House) -> None:
-    agent, _, db_id, sessions = await start_busy(house, idle_timeout_seconds=1)
-    await house.advance(20)
+async def test_a_question_is_not_repeated_all_the_time(platform: InProcessPlatform) -> None:
+    agent, _, db_id, sessions = await start_busy(platform, idle_timeout_seconds=1)
+    await platform.advance(20)
     await until("it is asked", lambda: _asked(sessions))
-    await house.reaches(db_id, "ready", "idle")
+    await platform.reaches(db_id, "ready", "idle")
     for _ in range(10):
-        await house.advance(1)
+        await platform.advance(1)
         await agent.heartbeat()
-    await house.reaches(db_id, "ready", "idle")
+    await platform.reaches(db_id, "ready", "idle")
     assert len(sessions.asked) == 1, "a compute in use counts as used for the time of a lease"
 
 
-async def test_a_client_that_comes_while_the_compute_is_asked_gets_the_same_writer(house: House) -> None:
-    agent, gateway, db_id, sessions = await start_busy(house)
-    before = await house.reaches(db_id, "ready")
-    await house.advance(50)
+async def test_a_client_that_comes_while_the_compute_is_asked_gets_the_same_writer(platform: InProcessPlatform) -> None:
+    agent, gateway, db_id, sessions = await start_busy(platform)
+    before = await platform.reaches(db_id, "ready")
+    await platform.advance(50)
     await agent.heartbeat()
     await until("it is asked", lambda: _asked(sessions))
     checkout = await gateway.connect()
@@ -62,25 +62,25 @@ async def test_a_client_that_comes_while_the_compute_is_asked_gets_the_same_writ
     assert not sessions.cut
 
 
-async def test_a_stop_by_the_api_is_the_same_question(house: House) -> None:
-    _, gateway, db_id, sessions = await start_busy(house)
-    await house.advance(16)  # the Gateway is not heard of: its lease is over
-    await house.reaches(db_id, "idle")
-    op_id = await house.want_stopped(db_id)
+async def test_a_stop_by_the_api_is_the_same_question(platform: InProcessPlatform) -> None:
+    _, gateway, db_id, sessions = await start_busy(platform)
+    await platform.advance(16)  # the Gateway is not heard of: its lease is over
+    await platform.reaches(db_id, "idle")
+    op_id = await platform.want_stopped(db_id)
     await until("it is asked", lambda: _asked(sessions))
-    await house.reaches(db_id, "ready", "idle")
+    await platform.reaches(db_id, "ready", "idle")
     assert not sessions.cut
-    async with house.store.transaction() as tx:
+    async with platform.store.transaction() as tx:
         operation = await operations.find(tx, op_id)
     assert operation is not None and operation.status == "failed" and operation.error is not None
     assert "3 sessions are open." in operation.error["message"]
     assert (await gateway.report(db_id, 3)).renewed == [db_id]
 
 
-async def test_deleting_stops_it_whoever_uses_it(house: House) -> None:
-    agent, _, db_id, sessions = await start_busy(house)
-    await house.delete(db_id, force=True)
-    await house.is_gone(db_id)
+async def test_deleting_stops_it_whoever_uses_it(platform: InProcessPlatform) -> None:
+    agent, _, db_id, sessions = await start_busy(platform)
+    await platform.delete(db_id, force=True)
+    await platform.is_gone(db_id)
     assert sessions.cut and not agent.running
 
 
@@ -92,26 +92,26 @@ HOURS_2 = 7200.0
 
 
 @pytest.mark.parametrize("step_seconds", [HOURS_2, -HOURS_2])
-async def test_a_step_of_the_clock_stops_nobody(house: House, step_seconds: float, capsys: Any) -> None:
+async def test_a_step_of_the_clock_stops_nobody(platform: InProcessPlatform, step_seconds: float, capsys: Any) -> None:
     """Busy, idle and waiting databases; the wall clock steps by two hours either way while everybody is connected."""
-    agent, gateway, busy, sessions = await start_busy(house, idle_timeout_seconds=300)
-    idle = await house.create("quiet", idle_timeout_seconds=300)
+    agent, gateway, busy, sessions = await start_busy(platform, idle_timeout_seconds=300)
+    idle = await platform.create("quiet", idle_timeout_seconds=300)
     await gateway.connect("quiet")
     await gateway.report(idle.db_id, 0)
-    await house.reaches(idle.db_id, "idle")
-    terms = {db_id: (await house.reaches(db_id, "ready", "idle")).writer_term for db_id in (busy, idle.db_id)}
+    await platform.reaches(idle.db_id, "idle")
+    terms = {db_id: (await platform.reaches(db_id, "ready", "idle")).writer_term for db_id in (busy, idle.db_id)}
 
-    house.clock.step(seconds=step_seconds)
-    await house.advance(0)
-    await until("what was written before the step says nothing any more", lambda: _is_retimed(house))
+    platform.clock.step(seconds=step_seconds)
+    await platform.advance(0)
+    await until("what was written before the step says nothing any more", lambda: _is_retimed(platform))
     for _ in range(4):  # 12 seconds of a day like any other
-        await house.advance(3)
+        await platform.advance(3)
         await agent.heartbeat()
         await gateway.report(busy, 3)
 
     assert not sessions.asked, "nobody was even asked: there is no reason to"
-    assert (await house.reaches(busy, "ready")).writer_term == terms[busy]
-    assert (await house.reaches(idle.db_id, "idle")).writer_term == terms[idle.db_id]
+    assert (await platform.reaches(busy, "ready")).writer_term == terms[busy]
+    assert (await platform.reaches(idle.db_id, "idle")).writer_term == terms[idle.db_id]
     assert not agent.orders(TaskKind.COMPUTE_STOP)
     logged = capsys.readouterr()
     assert "the wall clock has stepped" in logged.out + logged.err
@@ -119,61 +119,63 @@ async def test_a_step_of_the_clock_stops_nobody(house: House, step_seconds: floa
     # And silence is silence again, no later than it would have been: the Gateway dies, and the database sleeps.
     sessions.count = 0
     for _ in range(40):  # a lease, the idle timeout, and one look more for each moment that falls between two of ours
-        await house.advance(10)
+        await platform.advance(10)
         await agent.heartbeat()
-    await house.reaches(busy, "stopped")
-    await house.reaches(idle.db_id, "stopped")
+    await platform.reaches(busy, "stopped")
+    await platform.reaches(idle.db_id, "stopped")
 
 
 @pytest.mark.parametrize("step_seconds", [HOURS_2, -HOURS_2])
-async def test_an_order_outlives_a_step_of_the_clock(house: House, step_seconds: float) -> None:
+async def test_an_order_outlives_a_step_of_the_clock(platform: InProcessPlatform, step_seconds: float) -> None:
     """An agent that is just away for a moment finds its order, and it expires no later than without the step."""
-    agent = await Agent.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    agent = await Agent.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     agent.kill()
-    await house.want_running(row.db_id)
-    await house.reaches(row.db_id, "booting")
-    house.clock.step(seconds=step_seconds)
-    await house.advance(0)
-    await until("orders got their time anew", lambda: _is_retimed(house))
-    await house.reaches(row.db_id, "booting")
+    await platform.want_running(row.db_id)
+    await platform.reaches(row.db_id, "booting")
+    platform.clock.step(seconds=step_seconds)
+    await platform.advance(0)
+    await until("orders got their time anew", lambda: _is_retimed(platform))
+    await platform.reaches(row.db_id, "booting")
     agent.start()
-    await house.reaches(row.db_id, "ready", "idle")
+    await platform.reaches(row.db_id, "ready", "idle")
 
     agent.kill()
     await agent.heartbeat()
-    other = await house.create("other")
-    await house.want_running(other.db_id)
+    other = await platform.create("other")
+    await platform.want_running(other.db_id)
 
     async def ordered() -> Any:
-        return await house.sql("select task_id from node_tasks where db_id = %s", other.db_id)
+        return await platform.sql("select task_id from node_tasks where db_id = %s", other.db_id)
 
     await until("it is ordered", ordered)
-    await house.advance(61)
+    await platform.advance(61)
     await agent.heartbeat()
-    assert (await house.reaches(other.db_id, "error")).state_reason is not None, "nobody took this order in time"
+    assert (await platform.reaches(other.db_id, "error")).state_reason is not None, "nobody took this order in time"
 
 
-async def test_nobody_takes_a_nodes_name_because_the_clock_stepped(house: House) -> None:
-    agent = await Agent.enroll(house)
+async def test_nobody_takes_a_nodes_name_because_the_clock_stepped(platform: InProcessPlatform) -> None:
+    agent = await Agent.enroll(platform)
     await agent.heartbeat()
-    house.clock.step(seconds=HOURS_2)
+    platform.clock.step(seconds=HOURS_2)
     with pytest.raises(Unavailable, match="has not listened for long enough"):
-        await Agent.enroll(house, start=False)
+        await Agent.enroll(platform, start=False)
     await agent.heartbeat()
-    await house.advance(31)
-    await Agent.enroll(house, start=False)  # it was not heard of for as long as that takes
+    await platform.advance(31)
+    await Agent.enroll(platform, start=False)  # it was not heard of for as long as that takes
 
 
-async def _is_retimed(house: House) -> bool:
-    reconciler = house.plane.life.reconciler
+async def _is_retimed(platform: InProcessPlatform) -> bool:
+    reconciler = platform.plane.life.reconciler
     return reconciler.clock.steps == 1 and reconciler.is_hearing
 
 
-async def test_a_step_is_put_right_whole_or_not_at_all(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    await start_busy(house)
-    reconciler = house.plane.life.reconciler
+async def test_a_step_is_put_right_whole_or_not_at_all(
+    platform: InProcessPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start_busy(platform)
+    reconciler = platform.plane.life.reconciler
     failed: list[bool] = []
 
     async def broken(*_: Any) -> None:
@@ -182,10 +184,10 @@ async def test_a_step_is_put_right_whole_or_not_at_all(house: House, monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(fleet, "retime_tasks", broken)
-        before = await house.sql("select expires_at from leases")
-        house.clock.step(seconds=HOURS_2)
-        await house.advance(0)
+        before = await platform.sql("select expires_at from leases")
+        platform.clock.step(seconds=HOURS_2)
+        await platform.advance(0)
         await until("the second half fails", lambda: bool(failed))
-        assert await house.sql("select expires_at from leases") == before, "the first half is not there either"
+        assert await platform.sql("select expires_at from leases") == before, "the first half is not there either"
     await until("it is put right", lambda: reconciler.is_hearing)
-    assert await house.sql("select expires_at from leases") != before
+    assert await platform.sql("select expires_at from leases") != before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from spg99.control_plane.databases.resource import as_json
 from spg99.control_plane.fleet import nodes
@@ -30,14 +30,14 @@ async def tell(
     )
 
 
-async def test_the_own_limit_holds_and_else_the_policy_of_the_size(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    plain = await house.create("plain")
-    own = await house.create("own", storage_limit_bytes=3 * GB)
-    await house.set_policy("database.storage_limit_bytes.L2", 5 * GB)
-    larger = await house.create("larger", size="L2")
+async def test_the_own_limit_holds_and_else_the_policy_of_the_size(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    plain = await platform.create("plain")
+    own = await platform.create("own", storage_limit_bytes=3 * GB)
+    await platform.set_policy("database.storage_limit_bytes.L2", 5 * GB)
+    larger = await platform.create("larger", size="L2")
     for row in (plain, own, larger):
-        await house.reaches(row.db_id, "stopped")
+        await platform.reaches(row.db_id, "stopped")
         await gateway.connect(row.name)
     limits = {
         task.payload["db_id"]: task.payload["storage_limit_bytes"] for task in agent.orders(TaskKind.COMPUTE_START)
@@ -45,57 +45,57 @@ async def test_the_own_limit_holds_and_else_the_policy_of_the_size(house: House)
     assert limits == {plain.db_id: 8 * GB, own.db_id: 3 * GB, larger.db_id: 5 * GB}
 
 
-async def test_a_node_hears_of_another_limit_with_its_next_heartbeat(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_a_node_hears_of_another_limit_with_its_next_heartbeat(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     await gateway.connect()
     assert (await tell(agent, limit=8 * GB)).storage_limits_bytes == {}
-    await house.change(row.db_id, storage_limit_bytes=2 * GB)
+    await platform.change(row.db_id, storage_limit_bytes=2 * GB)
     assert (await tell(agent, limit=8 * GB)).storage_limits_bytes == {row.timeline_id: 2 * GB}
     assert (await tell(agent, limit=2 * GB)).storage_limits_bytes == {}
-    await house.change(row.db_id, storage_limit_bytes=None, size="L2")
+    await platform.change(row.db_id, storage_limit_bytes=None, size="L2")
     assert (await tell(agent, limit=2 * GB)).storage_limits_bytes == {row.timeline_id: 16 * GB}
 
 
-async def test_who_may_not_grow_is_told_once_and_heals(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_who_may_not_grow_is_told_once_and_heals(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     await gateway.connect()
     states = [StorageState.LIMIT_REACHED, StorageState.LIMIT_REACHED, StorageState.NODE_FULL, StorageState.OK]
     for state in states:
         await tell(agent, limit=8 * GB, state=state)
-        seen = await house.row(row.db_id)
+        seen = await platform.row(row.db_id)
         assert seen is not None and seen.storage_state == state
-    told = await house.sql(
+    told = await platform.sql(
         "select event_type from outbox_events where event_type like 'database.storage%%' order by created_at, event_id"
     )
     assert [one["event_type"].removeprefix("database.storage_") for one in told] == ["limit_reached", "node_full", "ok"]
 
 
-async def test_an_owner_sees_what_holds_the_limit(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    before = await house.reaches(row.db_id, "stopped")
+async def test_an_owner_sees_what_holds_the_limit(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    before = await platform.reaches(row.db_id, "stopped")
     assert before.storage_held_by is None, "nothing has held it yet"
     await gateway.connect()
     for by in (StorageHeldBy.WATCHER, StorageHeldBy.LIBRARY, StorageHeldBy.LIBRARY):
         await tell(agent, limit=8 * GB, by=by)
-        seen = await house.row(row.db_id)
+        seen = await platform.row(row.db_id)
         assert seen is not None and seen.storage_held_by == by
-        now = house.clock.now()
+        now = platform.clock.now()
         shown = as_json(tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1, now=now)(seen)
         assert shown["storage_held_by"] == by
     assert seen is not None and seen.version == before.version, "what moves by itself is no change of the database"
 
 
-async def test_a_node_without_room_is_named_and_gets_no_new_database(house: House) -> None:
-    full, roomy = await Agent.enroll(house, "node-1"), await Agent.enroll(house, "node-2")
+async def test_a_node_without_room_is_named_and_gets_no_new_database(platform: InProcessPlatform) -> None:
+    full, roomy = await Agent.enroll(platform, "node-1"), await Agent.enroll(platform, "node-2")
     await roomy.heartbeat(free=1 << 20)
     await tell(full, limit=0, short=True, given_up=True)
-    async with house.store.transaction() as tx:
-        said = await nodes.short_of_disk(tx, house.clock.now())
+    async with platform.store.transaction() as tx:
+        said = await nodes.short_of_disk(tx, platform.clock.now())
     assert said is not None and "node-1 (100 MB free, reserve given up)" in said and "node-2" not in said
-    row = await house.create_used()
+    row = await platform.create_used()
     assert row.timeline_id in roomy.timelines

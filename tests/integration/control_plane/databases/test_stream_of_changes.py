@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from kit.waits import until
 from spg99.control_plane.fleet import changes
@@ -30,32 +30,36 @@ async def heard(stream: AsyncIterator[bytes]) -> tuple[int, Change]:
     raise AssertionError("the stream ended")
 
 
-async def rotate(house: House) -> None:
-    async with house.store.transaction() as tx:
-        await tenants.rotate(tx, house.tenant, new_password(), house.box, SYSTEM)
+async def rotate(platform: InProcessPlatform) -> None:
+    async with platform.store.transaction() as tx:
+        await tenants.rotate(tx, platform.tenant, new_password(), platform.box, SYSTEM)
 
 
-async def test_a_rotation_is_heard_at_once(house: House) -> None:
-    stream = changes.stream(house.store, house.plane.life.wakeups, await changes.begin(house.store, None))
+async def test_a_rotation_is_heard_at_once(platform: InProcessPlatform) -> None:
+    stream = changes.stream(platform.store, platform.plane.life.wakeups, await changes.begin(platform.store, None))
     assert (await anext(stream)).startswith(b": connected\nid: ")
     waits = asyncio.create_task(heard(stream))
-    await until("the stream waits", lambda: _streams(house))
+    await until("the stream waits", lambda: _streams(platform))
     began = time.monotonic()
-    await rotate(house)
+    await rotate(platform)
     _, change = await asyncio.wait_for(waits, 5)
-    assert (change.kind, change.tenant_id, change.reason) == ("tenant", house.tenant.tenant_id, "credentials.rotated")
+    assert (change.kind, change.tenant_id, change.reason) == (
+        "tenant",
+        platform.tenant.tenant_id,
+        "credentials.rotated",
+    )
     assert time.monotonic() - began < 1.0
     await stream.aclose()
 
 
-async def test_a_forwarded_cancel_is_heard_by_every_stream(house: House) -> None:
-    begin = await changes.begin(house.store, None)
-    streams = [changes.stream(house.store, house.plane.life.wakeups, begin) for _ in range(2)]
+async def test_a_forwarded_cancel_is_heard_by_every_stream(platform: InProcessPlatform) -> None:
+    begin = await changes.begin(platform.store, None)
+    streams = [changes.stream(platform.store, platform.plane.life.wakeups, begin) for _ in range(2)]
     for stream in streams:
         await anext(stream)
     waits = [asyncio.create_task(anext(stream)) for stream in streams]
-    await until("the streams wait", lambda: _streams(house))
-    async with house.store.transaction() as tx:
+    await until("the streams wait", lambda: _streams(platform))
+    async with platform.store.transaction() as tx:
         await changes.forward_cancel(tx, "ab" * 32)
     for part in await asyncio.wait_for(asyncio.gather(*waits), 5):
         change = Change.model_validate_json(part.decode().strip().removeprefix("data: "))
@@ -64,49 +68,51 @@ async def test_a_forwarded_cancel_is_heard_by_every_stream(house: House) -> None
         await stream.aclose()
 
 
-async def test_a_broken_stream_goes_on_where_it_broke(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_a_broken_stream_goes_on_where_it_broke(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     await gateway.connect()
     await gateway.report(row.db_id, 1)
-    begin = await changes.begin(house.store, None)
+    begin = await changes.begin(platform.store, None)
     await agent.compute_dies()
-    await house.reaches(row.db_id, "ready")
+    await platform.reaches(row.db_id, "ready")
     await gateway.report(row.db_id, 0)
-    await house.want_stopped(row.db_id)
-    await house.reaches(row.db_id, "stopped")
-    await house.delete(row.db_id)
-    await house.is_gone(row.db_id)
-    whole = changes.stream(house.store, house.plane.life.wakeups, begin)
+    await platform.want_stopped(row.db_id)
+    await platform.reaches(row.db_id, "stopped")
+    await platform.delete(row.db_id)
+    await platform.is_gone(row.db_id)
+    whole = changes.stream(platform.store, platform.plane.life.wakeups, begin)
     told = [await asyncio.wait_for(heard(whole), 5) for _ in range(3)]
     assert [change.reason for _, change in told] == ["compute.changed", "compute.changed", "database.deleting"]
     assert {change.db_id for _, change in told} == {row.db_id}
     epochs = [change.lease_control_epoch or 0 for _, change in told]
     assert epochs == sorted(epochs) and len(set(epochs)) == 3
-    resumed = changes.stream(house.store, house.plane.life.wakeups, await changes.begin(house.store, told[1][0]))
+    resumed = changes.stream(
+        platform.store, platform.plane.life.wakeups, await changes.begin(platform.store, told[1][0])
+    )
     assert await asyncio.wait_for(heard(resumed), 5) == told[2]
     await whole.aclose()
     await resumed.aclose()
 
 
-async def test_a_position_that_is_too_old_or_from_elsewhere_is_refused(house: House) -> None:
-    await rotate(house)
-    await rotate(house)
+async def test_a_position_that_is_too_old_or_from_elsewhere_is_refused(platform: InProcessPlatform) -> None:
+    await rotate(platform)
+    await rotate(platform)
 
     async def published() -> bool:
-        async with house.store.transaction() as tx:
+        async with platform.store.transaction() as tx:
             return (await outbox.lag(tx)).pending == 0
 
     await until("all is published", published)
-    async with house.store.transaction() as tx:
+    async with platform.store.transaction() as tx:
         last = await outbox.last_position(tx)
-    await house.sql("delete from outbox_events where position < %s", last)
+    await platform.sql("delete from outbox_events where position < %s", last)
     for position in (0, last + 1):
         with pytest.raises(Conflict):
-            await changes.begin(house.store, position)
-    assert await changes.begin(house.store, last) == last
+            await changes.begin(platform.store, position)
+    assert await changes.begin(platform.store, last) == last
 
 
-async def _streams(house: House) -> bool:
-    return ("spg99_published", None) in house.plane.wakeups._waiting
+async def _streams(platform: InProcessPlatform) -> bool:
+    return ("spg99_published", None) in platform.plane.wakeups._waiting

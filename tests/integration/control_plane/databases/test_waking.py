@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from integration.control_plane.databases.house_of_one import House
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from kit.waits import until
 from spg99.errors import CannotWake, NotFound
@@ -16,12 +16,12 @@ from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import TaskKind
 
 
-async def test_a_hundred_connects_at_once_are_one_start(house: House) -> None:
-    agent = await Agent.enroll(house)
-    other_plane = await house.another_plane()
-    gateways = [await Gateway.enroll(house), await Gateway.enroll(house, "gateway-2", other_plane)]
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_a_hundred_connects_at_once_are_one_start(platform: InProcessPlatform) -> None:
+    agent = await Agent.enroll(platform)
+    other_plane = await platform.another_plane()
+    gateways = [await Gateway.enroll(platform), await Gateway.enroll(platform, "gateway-2", other_plane)]
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
 
     began = time.monotonic()
     checkouts = await asyncio.gather(*(gateways[n % 2].connect() for n in range(100)))
@@ -29,19 +29,19 @@ async def test_a_hundred_connects_at_once_are_one_start(house: House) -> None:
 
     assert {(c.compute_id, c.writer_term) for c in checkouts} == {(checkouts[0].compute_id, 1)}
     assert len(agent.orders(TaskKind.COMPUTE_START)) == 1
-    assert await house.sql("select count(*) from computes") == [{"count": 1}]
-    assert len(await house.sql("select * from leases")) == 2
+    assert await platform.sql("select count(*) from computes") == [{"count": 1}]
+    assert len(await platform.sql("select * from leases")) == 2
     assert took < 5, f"{took:.2f} s"
 
 
 async def test_who_waits_here_is_answered_by_the_transaction_that_finds_it_ready(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    platform: InProcessPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     readings: list[object] = []
-    waker = house.plane.life.waker
+    waker = platform.plane.life.waker
     read = waker._status_once
 
     async def counted(*arguments: Any) -> Any:
@@ -51,15 +51,17 @@ async def test_who_waits_here_is_answered_by_the_transaction_that_finds_it_ready
     monkeypatch.setattr(waker, "_status_once", counted)
     checkout = await gateway.connect()
     assert len(readings) == 1 and checkout.woke and len(agent.orders(TaskKind.COMPUTE_START)) == 1
-    (lease,) = await house.sql("select db_id, gateway_id from leases")
+    (lease,) = await platform.sql("select db_id, gateway_id from leases")
     assert lease == {"db_id": row.db_id, "gateway_id": gateway.identity.identity_id}
     assert not waker._waiting and not waker._joined
 
 
-async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is_up_again(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create(idle_timeout_seconds=1)
-    await house.reaches(row.db_id, "stopped")
+async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is_up_again(
+    platform: InProcessPlatform,
+) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create(idle_timeout_seconds=1)
+    await platform.reaches(row.db_id, "stopped")
     first = await gateway.connect()
     may_stop = asyncio.Event()
 
@@ -68,10 +70,10 @@ async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is
 
     agent.hooks[TaskKind.COMPUTE_STOP] = slowly
     await gateway.report(row.db_id, 0)
-    await house.reaches(row.db_id, "stopping")
+    await platform.reaches(row.db_id, "stopping")
 
     waiting = [asyncio.create_task(gateway.connect()) for _ in range(10)]
-    await until("somebody waits", lambda: _wanted(house, row.db_id))
+    await until("somebody waits", lambda: _wanted(platform, row.db_id))
     assert not any(connect.done() for connect in waiting)
     may_stop.set()
 
@@ -80,44 +82,44 @@ async def test_a_client_that_comes_while_the_database_stops_is_served_when_it_is
     assert all(c.compute_id != first.compute_id and c.woke for c in second)
 
 
-async def test_a_client_that_comes_while_the_database_is_created_is_served(house: House) -> None:
-    gateway = await Gateway.enroll(house)
-    row = await house.create()
+async def test_a_client_that_comes_while_the_database_is_created_is_served(platform: InProcessPlatform) -> None:
+    gateway = await Gateway.enroll(platform)
+    row = await platform.create()
     connect = asyncio.create_task(gateway.connect())
-    await until("somebody waits", lambda: _wanted(house, row.db_id))
-    agent = await Agent.enroll(house)
+    await until("somebody waits", lambda: _wanted(platform, row.db_id))
+    agent = await Agent.enroll(platform)
     assert (await connect).db_id == row.db_id
     assert len(agent.orders(TaskKind.COMPUTE_START)) == 1
 
 
-async def test_an_unknown_database_and_one_that_is_deleted_are_not_found(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
+async def test_an_unknown_database_and_one_that_is_deleted_are_not_found(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
     with pytest.raises(NotFound, match='database "nothing" does not exist'):
         await gateway.connect("nothing")
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     agent.kill()
-    await house.delete(row.db_id)
+    await platform.delete(row.db_id)
     with pytest.raises(NotFound):
         await gateway.connect()
 
 
-async def test_a_client_learns_that_its_database_was_deleted_while_it_waited(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_a_client_learns_that_its_database_was_deleted_while_it_waited(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     agent.kill()
     connect = asyncio.create_task(gateway.connect())
-    await house.reaches(row.db_id, "booting")
-    await house.delete(row.db_id)
+    await platform.reaches(row.db_id, "booting")
+    await platform.delete(row.db_id)
     with pytest.raises(NotFound):
         await connect
 
 
-async def test_a_start_that_fails_tells_the_waiting_client_why_and_is_tried_again(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_a_start_that_fails_tells_the_waiting_client_why_and_is_tried_again(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
 
     async def no_disk(task: Task) -> TaskResult:
         return TaskResult(succeeded=False, attempt=task.attempt, error="The disk of the node is full.")
@@ -127,21 +129,21 @@ async def test_a_start_that_fails_tells_the_waiting_client_why_and_is_tried_agai
     with pytest.raises(CannotWake, match="The disk of the node is full."):
         await gateway.connect()
     assert time.monotonic() - began < 3, "it waits no longer than the failure takes"
-    failed = await house.reaches(row.db_id, "error")
+    failed = await platform.reaches(row.db_id, "error")
     assert failed.state_reason == "The disk of the node is full."
     assert failed.attempt_count == 1 and failed.retry_at is not None
     assert (failed.current_scale, failed.target_scale) == (0, 1)
 
     del agent.hooks[TaskKind.COMPUTE_START]
-    await house.reaches(row.db_id, "ready", "idle")  # by itself
+    await platform.reaches(row.db_id, "ready", "idle")  # by itself
     served = await gateway.connect()
     assert served.writer_term == 2
 
 
-async def test_the_back_off_grows_and_a_new_client_does_not_wait_for_it(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_the_back_off_grows_and_a_new_client_does_not_wait_for_it(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
 
     async def broken(task: Task) -> TaskResult:
         return TaskResult(succeeded=False, attempt=task.attempt, error="No.")
@@ -150,22 +152,22 @@ async def test_the_back_off_grows_and_a_new_client_does_not_wait_for_it(house: H
     for attempt_count in range(1, 6):
         with pytest.raises(CannotWake, match=r"No\."):
             await gateway.connect()
-        await house.advance(1.1)
-        failed = await house.row(row.db_id)
+        await platform.advance(1.1)
+        failed = await platform.row(row.db_id)
         assert failed is not None and failed.attempt_count >= attempt_count
 
-    failed = await house.reaches(row.db_id, "error")
+    failed = await platform.reaches(row.db_id, "error")
     assert failed.retry_at is not None
-    assert (failed.retry_at - house.clock.now()).total_seconds() > 5
+    assert (failed.retry_at - platform.clock.now()).total_seconds() > 5
     del agent.hooks[TaskKind.COMPUTE_START]
     assert (await gateway.connect()).woke
 
 
-async def test_after_the_last_attempt_only_a_client_tries_again(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    await house.set_policy("database.start_retry_max", 1)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_after_the_last_attempt_only_a_client_tries_again(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    await platform.set_policy("database.start_retry_max", 1)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
 
     async def broken(task: Task) -> TaskResult:
         return TaskResult(succeeded=False, attempt=task.attempt, error="No.")
@@ -173,17 +175,17 @@ async def test_after_the_last_attempt_only_a_client_tries_again(house: House) ->
     agent.hooks[TaskKind.COMPUTE_START] = broken
     with pytest.raises(CannotWake):
         await gateway.connect()
-    failed = await house.reaches(row.db_id, "error")
+    failed = await platform.reaches(row.db_id, "error")
     assert failed.retry_at is None and failed.reconcile_at is None
     del agent.hooks[TaskKind.COMPUTE_START]
     assert (await gateway.connect()).woke
 
 
-async def test_a_node_that_is_silent_is_named(house: House) -> None:
-    agent, gateway = await Agent.enroll(house, "alpha"), await Gateway.enroll(house)
-    row = await house.create_used()
+async def test_a_node_that_is_silent_is_named(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform, "alpha"), await Gateway.enroll(platform)
+    row = await platform.create_used()
     agent.kill()
-    await house.advance(40)
+    await platform.advance(40)
     with pytest.raises(
         CannotWake, match="Node alpha, which keeps the files of the database, has not been heard of for 4"
     ):
@@ -193,15 +195,15 @@ async def test_a_node_that_is_silent_is_named(house: House) -> None:
     assert (await gateway.connect()).db_id == row.db_id
 
 
-async def test_a_client_whose_time_is_over_learns_where_the_database_stands(house: House) -> None:
-    agent, gateway = await Agent.enroll(house), await Gateway.enroll(house)
-    row = await house.create()
-    await house.reaches(row.db_id, "stopped")
+async def test_a_client_whose_time_is_over_learns_where_the_database_stands(platform: InProcessPlatform) -> None:
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await platform.reaches(row.db_id, "stopped")
     agent.kill()
     with pytest.raises(CannotWake, match="still in state 'booting'"):
         await gateway.connect(wait_seconds=0.2)
 
 
-async def _wanted(house: House, db_id: str) -> bool:
-    row = await house.row(db_id)
-    return row is not None and row.wanted_until is not None and row.wanted_until > house.clock.now()
+async def _wanted(platform: InProcessPlatform, db_id: str) -> bool:
+    row = await platform.row(db_id)
+    return row is not None and row.wanted_until is not None and row.wanted_until > platform.clock.now()

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from integration.control_plane.databases.house_of_one import MovableClock
+from integration.control_plane.databases.in_process_platform import MovableClock
 from kit.waits import until
 from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity import keys

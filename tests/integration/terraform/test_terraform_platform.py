@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from house import House, a_house
+from kit.platform import Platform, a_platform
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.prepared import PACKAGE
 from spg99.shapes import Field, Noun, Package, Type
@@ -28,23 +28,23 @@ resource "spg99_database" "app" {
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with a_house() as running:
+def platform() -> Iterator[Platform]:
+    with a_platform() as running:
         yield running
 
 
 @pytest.fixture
-def work(house: House, tmp_path: Path) -> Iterator[Workspace]:
+def work(platform: Platform, tmp_path: Path) -> Iterator[Workspace]:
     folder = tmp_path / "configuration"
     with attached(PACKAGE, environment={"TF_DATA_DIR": str(folder / ".terraform")}) as environment:
         yield Workspace(
             folder,
             environment=environment,
-            settings=settings_of(house.env["SPG99_CP_URL"], house.env["SPG99_API_KEY"]),
+            settings=settings_of(platform.env["SPG99_CP_URL"], platform.env["SPG99_API_KEY"]),
         )
 
 
-def test_a_database_from_plan_to_destroy(work: Workspace, house: House) -> None:
+def test_a_database_from_plan_to_destroy(work: Workspace, platform: Platform) -> None:
     assert work.write(TWO % "").plan().changes["spg99_database.app"].unknown["db_id"] is True
     work.apply()
     assert work.plan().is_empty and work.plan(refresh=False).is_empty
@@ -54,14 +54,14 @@ def test_a_database_from_plan_to_destroy(work: Workspace, house: House) -> None:
     plan = work.write(TWO % 'size = "L2"').plan()
     assert plan.changes["spg99_database.app"].changed == {"size"}
     work.apply(plan.path.name)
-    assert house.database()["size"] == "L2" and work.plan().is_empty
+    assert platform.database()["size"] == "L2" and work.plan().is_empty
 
-    house.api("PATCH", "/tenants/acme/dbs/app", json={"idle_timeout_seconds": 17}).raise_for_status()
+    platform.api("PATCH", "/tenants/acme/dbs/app", json={"idle_timeout_seconds": 17}).raise_for_status()
     assert work.plan().changes["spg99_database.app"].changed == {"idle_timeout_seconds"}
     work.apply()
-    assert house.database()["idle_timeout_seconds"] == 300
+    assert platform.database()["idle_timeout_seconds"] == 300
 
-    with house.connect() as connection:
+    with platform.connect() as connection:
         assert connection.execute("select 1").fetchone() == (1,)
     assert work.plan().is_empty, "a database that woke is no drift"
 
@@ -77,11 +77,11 @@ def test_a_database_from_plan_to_destroy(work: Workspace, house: House) -> None:
     assert "is protected from deletion" in work.run("plan", "-destroy", check=False).text
     work.write(TWO % "").apply()
     work.destroy()
-    assert house.api("GET", "/tenants/acme").status_code == 404
+    assert platform.api("GET", "/tenants/acme").status_code == 404
 
 
 @pytest.mark.long
-def test_passwords_that_are_brought_rotated_and_never_stored(work: Workspace, house: House) -> None:
+def test_passwords_that_are_brought_rotated_and_never_stored(work: Workspace, platform: Platform) -> None:
     credentials = """
 resource "spg99_tenant_credentials" "acme" {
   tenant = spg99_tenant.acme.name
@@ -97,19 +97,19 @@ output "password" {
     assert work.plan().is_empty
     work.write(TWO % "" + credentials % 'rotation_trigger = "b"').apply()
     second = work.outputs()["password"]
-    assert first != second and house.api("GET", "/tenants/acme").json()["pg_password"] == second
+    assert first != second and platform.api("GET", "/tenants/acme").json()["pg_password"] == second
     work.write(
         TWO % ""
         + credentials % 'rotation_trigger = "b"\n  pg_password_wo = "my very own phrase"\n  pg_password_wo_version = 1'
     )
     work.apply()
-    assert house.api("GET", "/tenants/acme").json()["pg_password"] == "my very own phrase"
+    assert platform.api("GET", "/tenants/acme").json()["pg_password"] == "my very own phrase"
     assert work.plan().is_empty
     work.destroy()
 
 
 @pytest.mark.long
-def test_secrets_for_one_run_leave_no_trace(work: Workspace, house: House) -> None:
+def test_secrets_for_one_run_leave_no_trace(work: Workspace, platform: Platform) -> None:
     # A write-only argument takes what may not be kept.
     ephemeral = """
 ephemeral "spg99_tenant_dsn" "app" {
@@ -136,10 +136,10 @@ resource "spg99_tenant_credentials" "other" {
     )
     # An id is known only after apply, so what is opened by id may be made in the same run.
     work.write(TWO % "" + ephemeral).apply()
-    password = house.api("GET", "/tenants/acme").json()["pg_password"]
-    assert house.api("GET", "/tenants/other").json()["pg_password"] == password
+    password = platform.api("GET", "/tenants/acme").json()["pg_password"]
+    assert platform.api("GET", "/tenants/other").json()["pg_password"] == password
     assert password not in work.raw_state() and "spg99_key_" not in work.raw_state()
-    assert [key["name"] for key in house.api("GET", "/keys").json()["items"] if key["name"] == "ci"] == []
+    assert [key["name"] for key in platform.api("GET", "/keys").json()["items"] if key["name"] == "ci"] == []
     assert work.plan().is_empty
     work.destroy()
 
@@ -156,12 +156,12 @@ resource "spg99_database" "app" {
 """
 
 
-def test_children_of_one_parent_are_made_and_deleted_at_once(work: Workspace, house: House) -> None:
+def test_children_of_one_parent_are_made_and_deleted_at_once(work: Workspace, platform: Platform) -> None:
     work.write(MANY).apply("-parallelism=6")
-    assert len(house.api("GET", "/tenants/acme/dbs").json()["items"]) == 6
+    assert len(platform.api("GET", "/tenants/acme/dbs").json()["items"]) == 6
     assert work.plan("-parallelism=6").is_empty
     work.destroy("-parallelism=6")
-    assert house.api("GET", "/tenants/acme").status_code == 404
+    assert platform.api("GET", "/tenants/acme").status_code == 404
 
 
 DSN = """
@@ -180,7 +180,7 @@ resource "spg99_tenant_credentials" "other" {
 """
 
 
-def test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there(work: Workspace, house: House) -> None:
+def test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there(work: Workspace, platform: Platform) -> None:
     by_name = DSN % ("spg99_tenant.acme.name", "spg99_database.app.name")
     said = work.write(TWO % "" + by_name).run("plan", check=False)
     assert said.code == 1 and "There is no tenant 'acme'" in said.text
@@ -192,8 +192,8 @@ def test_a_dsn_of_what_the_same_run_makes_is_opened_when_it_is_there(work: Works
         "spg99_tenant.acme", "spg99_database.app", "spg99_tenant.other", "spg99_tenant_credentials.other",
     }  # fmt: skip
     work.apply()
-    password = house.api("GET", "/tenants/acme").json()["pg_password"]
-    assert house.api("GET", "/tenants/other").json()["pg_password"] == password
+    password = platform.api("GET", "/tenants/acme").json()["pg_password"]
+    assert platform.api("GET", "/tenants/other").json()["pg_password"] == password
     assert work.plan().is_empty, "the id is known now, and what it names is there"
 
     # A new database of a tenant that is there: its own id puts the opening off.
@@ -207,11 +207,11 @@ resource "spg99_database" "later" {
     wrong = work.write(TWO % "" + later + DSN % ('"acme"', "spg99_database.later.db_id")).run("plan", check=False)
     assert wrong.code == 1 and "Tenant 'acme' has no database 'db_" in wrong.text, "it is another tenant's"
     work.write("").apply()
-    assert house.api("GET", "/tenants/acme").status_code == 404
+    assert platform.api("GET", "/tenants/acme").status_code == 404
 
 
 @pytest.mark.long
-def test_what_there_is_can_be_read(work: Workspace, house: House) -> None:
+def test_what_there_is_can_be_read(work: Workspace, platform: Platform) -> None:
     work.write(TWO % "").apply()
     work.write(
         TWO % ""
@@ -224,7 +224,7 @@ def test_what_there_is_can_be_read(work: Workspace, house: House) -> None:
         + "data.spg99_databases.acme.databases[*].id, data.spg99_database.app.size]\n}\n"
     ).apply()
     account, tenants, databases, size = work.outputs()["seen"]
-    assert account == house.api("GET", "/account").json()["account_id"]
+    assert account == platform.api("GET", "/account").json()["account_id"]
     assert ("acme" in tenants, databases, size) == (True, ["acme/app"], "L1")
     assert work.outputs()["managed"] == "unmanaged", "nobody manages these credentials, and they are there"
     work.destroy()
@@ -262,8 +262,8 @@ OTHER_PROVIDER = Package(
 
 
 @pytest.mark.long
-def test_a_state_of_another_provider_is_moved(work: Workspace, house: House) -> None:
-    house.create_database()
+def test_a_state_of_another_provider_is_moved(work: Workspace, platform: Platform) -> None:
+    platform.create_database()
     state = {
         "version": 4,
         "terraform_version": "1.8.0",
@@ -292,5 +292,5 @@ def test_a_state_of_another_provider_is_moved(work: Workspace, house: House) -> 
         plan = work.plan()
         assert plan.changes["spg99_database.app"].actions == ["no-op"], plan.text
         work.apply()
-        assert work.values("spg99_database.app")["db_id"] == house.database()["db_id"]
-    house.api("DELETE", "/tenants/acme", params={"cascade": "true"}).raise_for_status()
+        assert work.values("spg99_database.app")["db_id"] == platform.database()["db_id"]
+    platform.api("DELETE", "/tenants/acme", params={"cascade": "true"}).raise_for_status()

@@ -126,7 +126,7 @@ class Plane:
         return InternalClient("http://plane/v2", bearer_token, transport=transport, max_attempts=1, timeout_seconds=40)
 
 
-class House:
+class InProcessPlatform:
     """A Control Plane, a tenant, and what a test may ask about the catalogue."""
 
     def __init__(self, url: str, data_dir: Path) -> None:
