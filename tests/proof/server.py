@@ -15,8 +15,8 @@
 
 Rules it keeps: Authorization; Idempotency-Key on every POST (same key and body: the first answer; another body: 409 with
 `details.first`); field errors in `details.fields`; PATCH merges and checks the whole; immutable fields refused; DELETE
-asynchronous where the noun has gone states, refused while protected, by `uid`; lists with `limit`, `cursor` and the
-noun's filters; `X-Request-Id` echoed; `GET /v2/events` as Server-Sent Events. No noun is known here by name.
+asynchronous where the noun has gone states (an operation, `GET /v2/operations/{op_id}?wait=`), refused while protected,
+by `uid`; lists with `limit`, `cursor` and the noun's filters; `X-Request-Id` echoed; `GET /v2/events` as Server-Sent Events. No noun is known here by name.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Server:
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._events: list[dict[str, Any]] = []
+        self._operations: dict[str, dict[str, Any]] = {}
         self._answers: dict[str, tuple[str, int, Any]] = {}
         self._faults: list[Fault] = []
         self._timers: set[threading.Timer] = set()
@@ -171,7 +172,11 @@ class Server:
                 error = {429: "TooManyRequests", 503: "Unavailable"}.get(fault.status, "Internal")
                 raise Refused(fault.status, error, "On order of the test.", retry_after=fault.retry_after)
             with self._lock:
-                status, body = self._route(request)
+                under_way = _match("/operations/{op_id}", request.path.removeprefix("/v2"))
+                if under_way is not None and request.method == "GET":
+                    status, body = 200, self._operation(under_way["op_id"], float(request.query.get("wait", "0")))
+                else:
+                    status, body = self._route(request)
         except Refused as refused:
             return refused.status, refused.body | {"retry_after": refused.retry_after}, None
         return status, body, fault.drop if fault is not None else None
@@ -258,11 +263,13 @@ class Server:
             del self.objects[noun.noun, human_id]
             return 204, None
         item["state"] = next(iter(noun.gone_states))
+        operation = self._begin(f"{noun.noun}.delete")
+        answer = dict(operation)
         if self.delete_seconds == 0:
-            self._gone(noun, human_id, item)
+            self._gone(noun, human_id, item, operation)
         else:
-            self._later(self.delete_seconds, lambda: self._gone(noun, human_id, item))
-        return 202, {"operation_id": f"op_{self._serial}", "state": "running"}
+            self._later(self.delete_seconds, lambda: self._gone(noun, human_id, item, operation))
+        return 202, answer
 
     def _patch(self, noun: Noun, item: dict[str, Any], changes: dict[str, Any]) -> None:
         refused = {}
@@ -329,10 +336,34 @@ class Server:
             item["state_reason"] = self.fail_reason if failed else None
         self._tell(noun, item)
 
-    def _gone(self, noun: Noun, human_id: str, item: dict[str, Any]) -> None:
+    def _gone(self, noun: Noun, human_id: str, item: dict[str, Any], operation: dict[str, Any]) -> None:
         if self.objects.get((noun.noun, human_id)) is item:
             del self.objects[noun.noun, human_id]
+        operation |= {"status": "succeeded", "finished_at": _now()}
         self._tell(noun, item)
+
+    def _begin(self, kind: str) -> dict[str, Any]:
+        """An operation as the API answers it, under way."""
+        op_id = f"op_{len(self._operations) + 1}"
+        self._operations[op_id] = {
+            "op_id": op_id,
+            "kind": kind,
+            "status": "running",
+            "tenant_id": None,
+            "db_id": None,
+            "error": None,
+            "created_at": _now(),
+            "finished_at": None,
+        }
+        return self._operations[op_id]
+
+    def _operation(self, op_id: str, wait_seconds: float) -> dict[str, Any]:
+        """Where an operation stands; with `wait` once it is over, or when that time has passed."""
+        if op_id not in self._operations:
+            raise Refused(404, "NotFound", f"There is no operation {op_id}.")
+        operation = self._operations[op_id]
+        self._news.wait_for(lambda: operation["status"] != "running" or self._ended, wait_seconds)
+        return dict(operation)
 
     def _made(self, noun: Noun, output: Field) -> Any:
         """A value for what the system fills in."""

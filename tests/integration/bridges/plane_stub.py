@@ -58,6 +58,7 @@ class Plane:
         """Keys whose answers a client has told to have received."""
         self._answers: dict[str, tuple[str, int, Any]] = {}
         self._events: list[dict[str, Any]] = []
+        self._operations: dict[str, dict[str, Any]] = {}
         self._news = asyncio.Condition()
         self._serial = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -185,6 +186,8 @@ class Plane:
             if path.endswith("/idempotency-keys/acknowledged"):
                 self.acknowledged |= set(json.loads(body)["keys"])
                 return 204, None
+            if (under_way := _match("/v2/operations/{op_id}", path)) is not None and method == "GET":
+                return 200, await self._operation(under_way["op_id"], float(query.get("wait", ["0"])[0]))
             for noun in self.nouns:
                 if (found := _match("/v2" + noun.COLLECTION_PATH, path)) is not None and (
                     method == "POST" or (method == "GET" and noun.COLLECTION_PATH != noun.ITEM_PATH)
@@ -254,8 +257,9 @@ class Plane:
             raise Refused(409, "Conflict", "There are connections.")
         if noun.GONE_STATES:
             self._into(item, next(iter(noun.GONE_STATES)))
-            self._later(self._gone_later(noun, human_id, item))
-            return 202, {"operation_id": "op_1", "state": "running"}
+            operation = self._begin(f"{noun.NOUN}.delete")
+            self._later(self._gone_later(noun, human_id, item, operation))
+            return 202, dict(operation)
         del self.objects[noun.NOUN, human_id]
         return 204, None
 
@@ -272,11 +276,45 @@ class Plane:
             self._into(item, sorted(noun.SETTLED_STATES)[-1])
         await self._tell(noun, item)
 
-    async def _gone_later(self, noun: type[Resource], human_id: str, item: dict[str, Any]) -> None:
+    async def _gone_later(
+        self, noun: type[Resource], human_id: str, item: dict[str, Any], operation: dict[str, Any]
+    ) -> None:
         await asyncio.sleep(self.delete_seconds)
         if self.objects.get((noun.NOUN, human_id)) is item:
             del self.objects[noun.NOUN, human_id]
+        operation |= {"status": "succeeded", "finished_at": datetime.now(UTC).isoformat()}
         await self._tell(noun, item)
+
+    # -- what a call has begun
+
+    def _begin(self, kind: str) -> dict[str, Any]:
+        """An operation as the API answers it, under way."""
+        op_id = f"op_{len(self._operations) + 1}"
+        self._operations[op_id] = {
+            "op_id": op_id,
+            "kind": kind,
+            "status": "running",
+            "tenant_id": None,
+            "db_id": None,
+            "error": None,
+            "created_at": datetime.now(UTC).isoformat(),
+            "finished_at": None,
+        }
+        return self._operations[op_id]
+
+    async def _operation(self, op_id: str, wait_seconds: float) -> dict[str, Any]:
+        """Where an operation stands; with `wait` once it is over, or when that time has passed."""
+        if op_id not in self._operations:
+            raise Refused(404, "NotFound", f"There is no operation {op_id}.")
+        operation = self._operations[op_id]
+
+        async def over() -> None:
+            async with self._news:
+                await self._news.wait_for(lambda: operation["status"] != "running")
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over(), wait_seconds)
+        return operation
 
     async def _tell(self, noun: type[Resource], item: dict[str, Any]) -> None:
         self._events.append({"event_type": f"{noun.NOUN}.changed", "subject": item[noun.UID_FIELD], "payload": {}})
