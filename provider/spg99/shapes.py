@@ -23,6 +23,9 @@ TEXT_CHARACTERS_MAX = 4096
 EXACT_WHOLE_NUMBER_MAX = 2**53
 """Some tools send every number as a double; beyond this a whole number is no longer the one the user wrote."""
 
+ALLOW_REPLACEMENT = "allow_replacement"
+"""Input of every noun that holds data, in every bridge: the user agrees that data is destroyed. Never sent to the API."""
+
 
 class EnumValue(NamedTuple):
     """One text that an enumeration allows."""

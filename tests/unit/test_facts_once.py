@@ -27,8 +27,6 @@ TWO_FACTS_OF_ONE_VALUE = {
     "TRIES_MAX": "of two searches for a port",
     "TYPE_CHECKING": "where importing typing would take too long",
 }
-NOT_YET = {"ALLOW", "ALLOW_REPLACEMENT", "LONG_AGO"}
-"""Known, and to be mended; nothing is to be added."""
 
 
 def test_no_two_files_give_one_name_the_same_value() -> None:
@@ -43,4 +41,4 @@ def test_no_two_files_give_one_name_the_same_value() -> None:
                 continue
             found[target.id.lstrip("_"), ast.unparse(value)].append(str(path.relative_to(PACKAGE)))
     twice = {name: files for (name, _), files in found.items() if len(files) > 1}
-    assert twice.keys() == TWO_FACTS_OF_ONE_VALUE.keys() | NOT_YET, twice
+    assert twice.keys() == TWO_FACTS_OF_ONE_VALUE.keys(), twice

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spg99.emit.names import camel
 from spg99.emit.package import package as product
+from spg99.emit.pulumi_types import ALLOW_REPLACEMENT_DESCRIPTION
 from spg99.shapes import Field, Noun, Package, Type
 
 OUTPUT = Path(__file__).parent.parent / "dynamic.py"
@@ -76,12 +77,6 @@ def _required_first(noun: Noun) -> list[Field]:
     return sorted(noun.inputs, key=lambda field: not field.required)
 
 
-_ALLOW = (
-    "Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change "
-    "is refused in the preview."
-)
-
-
 def _resource(noun: Noun, served_by: str | None) -> str:
     name = noun.title
     secrets = [field.name for field in noun.outputs if field.secret]
@@ -94,7 +89,7 @@ def _resource(noun: Noun, served_by: str | None) -> str:
         given.append(field.name)
     if noun.holds_data:
         signature.append("allow_replacement: Optional[bool] = None")
-        described.append(f":param allow_replacement: {_ALLOW}")
+        described.append(f":param allow_replacement: {ALLOW_REPLACEMENT_DESCRIPTION}")
         given.append("allow_replacement")
     lines = [
         f"class {name}(DynamicResource):",

@@ -22,19 +22,21 @@ from typing import Any
 
 from spg99.emit.names import camel, pascal
 from spg99.emit.pulumi_examples import examples
-from spg99.emit.pulumi_types import camels, item_name, object_of, property_of, token, types_of
-from spg99.shapes import Field, Function, Noun, Package, Type
+from spg99.emit.pulumi_types import (
+    ALLOW_REPLACEMENT_DESCRIPTION,
+    camels,
+    item_name,
+    object_of,
+    property_of,
+    token,
+    types_of,
+)
+from spg99.shapes import ALLOW_REPLACEMENT, Field, Function, Noun, Package, Type
 
 OUTPUT = Path(__file__).parents[3] / "schema.json"
 REPOSITORY = "https://github.com/spg99/spg99"
-ALLOW_REPLACEMENT = "allow_replacement"
 DYNAMIC_TYPE = "pulumi-python:dynamic/{package}:{title}"
 """Type of the same noun under the dynamic provider: an alias, so that moving to the native one is a change of one import."""
-
-_ALLOW = (
-    "Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change "
-    "is refused in the preview."
-)
 
 
 def text(package: Package) -> str:
@@ -78,7 +80,11 @@ def auto_named(noun: Noun) -> str | None:
 
 def allow_replacement(noun: Noun) -> Field | None:
     """The input that agrees to the loss of data; only nouns that hold data have it."""
-    return Field(ALLOW_REPLACEMENT, Type("flag"), _ALLOW, default=False) if noun.holds_data else None
+    return (
+        Field(ALLOW_REPLACEMENT, Type("flag"), ALLOW_REPLACEMENT_DESCRIPTION, default=False)
+        if noun.holds_data
+        else None
+    )
 
 
 def _resource(package: Package, noun: Noun) -> dict[str, Any]:

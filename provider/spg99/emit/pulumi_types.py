@@ -13,6 +13,12 @@ DYNAMIC = "pulumi-python:dynamic"
 """How Pulumi's SDK begins the type of each dynamic resource that names a module of its own."""
 _PLAIN = {"text": "string", "time": "string", "enum": "string", "number": "number", "flag": "boolean"}
 
+ALLOW_REPLACEMENT_DESCRIPTION = (
+    "Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change "
+    "is refused in the preview."
+)
+"""What the input `allow_replacement` says of itself, in every bridge to Pulumi."""
+
 
 def token(package: Package, name: str) -> str:
     """A name of this package as Pulumi writes it: `spg99:index:Database`."""

@@ -22,7 +22,7 @@ from spg99.engine.registration import Settled, register
 from spg99.engine.run import Run
 from spg99.engine.state import copy
 from spg99.engine.urns import STACK_TYPE, make, type_of
-from spg99.engine.values import Props, from_struct, has_unknown, lower, to_struct
+from spg99.engine.values import from_struct, has_unknown, lower, to_struct
 from spg99.engine.wanted import Wanted, from_request
 from spg99.errors import Spg99Error
 
@@ -56,7 +56,6 @@ class Monitor(resource_pb2_grpc.ResourceMonitorServicer, engine_pb2_grpc.EngineS
     def __init__(self, run: Run) -> None:
         self.run = run
         self.providers: Providers
-        self._stack_outputs: Props | None = None
 
     def serve(self) -> tuple[grpc.Server, str]:
         """Starts serving; answers the server and its address."""

@@ -34,11 +34,6 @@ class Counters:
         self._count(relay)
         self._live.pop(relay, None)
 
-    @property
-    def relays(self) -> list[Relay]:
-        """All sessions that are relayed now."""
-        return list(self._live)
-
     def take(self, *, half_open: int) -> dict[str, Any]:
         """Everything since the last time."""
         for relay in self._live:

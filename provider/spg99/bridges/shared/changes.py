@@ -10,10 +10,7 @@ from spg99.bridges.shared import values
 from spg99.bridges.shared.unknown import UNKNOWN, has_unknown
 from spg99.bridges.shared.values import Spelling
 from spg99.bridges.shared.words import Words
-from spg99.shapes import Field, Noun
-
-ALLOW_REPLACEMENT = "allow_replacement"
-"""Input of every noun that holds data, in every bridge: the user agrees that data is destroyed. Never sent to the API."""
+from spg99.shapes import ALLOW_REPLACEMENT, Field, Noun
 
 
 class Change(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from spg99.bridges.shared.unknown import UNKNOWN, Unknown, has_unknown
 from spg99.bridges.terraform.json_values import Values, plain, to_terraform
-from spg99.bridges.terraform.schema import ALLOW_REPLACEMENT, VERSION, Attribute, Block
-from spg99.shapes import Field, Noun
+from spg99.bridges.terraform.schema import VERSION, Attribute, Block
+from spg99.shapes import ALLOW_REPLACEMENT, Field, Noun
 
 
 class Refusal(NamedTuple):

@@ -19,12 +19,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from spg99.bridges.terraform.descriptions import describe
-from spg99.shapes import Ephemeral, Field, Function, Noun, Package, Type
+from spg99.shapes import ALLOW_REPLACEMENT, Ephemeral, Field, Function, Noun, Package, Type
 
 Role = Literal["input", "output", "id", "timeouts", "allow_replacement", "write_only", "version", "argument"]
 """Why an attribute is there: a field of the noun, or one of those that every resource of ours has."""
 
-ALLOW_REPLACEMENT = "allow_replacement"
 TIMEOUTS = "timeouts"
 WRITE_ONLY, VERSION = "_wo", "_wo_version"
 SECRETS_IN_STATE = "secrets_in_state"

@@ -22,6 +22,11 @@ from spg99.resources import DatabaseState as State
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def leases_end_before(now: datetime, *, trusted: bool) -> datetime:
+    """A lease that was to end before this moment (UTC) has ended. Not `trusted`, silence proves nothing and none has."""
+    return now if trusted else _LONG_AGO
+
+
 @dataclass(frozen=True)
 class _Surroundings:
     """Everything around one database, and one of its latest orders (None: it has none)."""
@@ -62,7 +67,7 @@ async def view_of(
         "database_surroundings",
         db_id=row.db_id,
         compute_id=row.compute_id,
-        leases_before=now if trusted else _LONG_AGO,
+        leases_before=leases_end_before(now, trusted=trusted),
     )
     seen, latest = rows[0], tuple(task for line in rows if (task := _task(line, order_grace_until)) is not None)
     leases_end_at = seen.leases_end_at

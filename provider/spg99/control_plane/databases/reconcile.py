@@ -19,7 +19,7 @@ from spg99.control_plane import fleet
 from spg99.control_plane.databases import leases, rows, schedule
 from spg99.control_plane.databases.carry_out import Means, carry_out
 from spg99.control_plane.databases.decide import decide
-from spg99.control_plane.databases.observe import view_of
+from spg99.control_plane.databases.observe import leases_end_before, view_of
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records import kept_answers, policies
 from spg99.control_plane.store import Store, Transaction
@@ -37,7 +37,6 @@ POSTPONED_FOR = timedelta(seconds=30)
 BUSY_AGAIN_SECONDS = 0.05
 LEASE_SECONDS_ASSUMED = 15
 """Until the policy has been read."""
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = log.get("databases")
 
@@ -177,7 +176,7 @@ class Reconciler:
             now = self.now()
             async with self.store.transaction() as tx:
                 trusted = now >= self._lease_grace_until
-                due = await schedule.due(tx, now, leases_before=now if trusted else _LONG_AGO, limit=BATCH)
+                due = await schedule.due(tx, now, leases_before=leases_end_before(now, trusted=trusted), limit=BATCH)
                 next_at = None if due else await schedule.next_due_at(tx, leases_from=self._lease_grace_until)
             if not due:
                 wait = self._tick_seconds if next_at is None else (next_at - now).total_seconds()
