@@ -108,6 +108,10 @@ class PulumiCli(Pulumi):
                 return f"{line}: {done.text}"
         return ""
 
+    def after_the_next_run(self) -> str:
+        """What a plugin had made when it was killed, and the next program does not declare, is known to the platform alone."""
+        return without_orphans(self, "--stack", "dev")
+
 
 ORPHANS_FOUND = 3
 PROVIDER = 'terraform {\n  required_providers {\n    spg99 = { source = "spg99/spg99" }\n  }\n}\nprovider "spg99" {}\n'
@@ -198,12 +202,19 @@ class Terraform(Tool):
 
     def after_the_next_run(self) -> str:
         """What was made while nobody heard the answer, and is not declared any more, is known to the platform alone."""
-        command = [str(BIN / "spg99"), "orphans", "--for", "opentofu" if self.binary.name == "tofu" else "terraform"]
-        found = self.run(*command)
-        if found.code == ORPHANS_FOUND:
-            found = self.run(*command, "--delete", "--yes")
-        return "" if found.code == 0 else found.text
+        return without_orphans(self, "--for", "opentofu" if self.binary.name == "tofu" else "terraform")
 
     def differences(self) -> str:
         done = self.run(str(self.binary), "plan", "-detailed-exitcode", "-input=false", "-no-color")
         return "" if done.code == 0 else done.text
+
+
+def without_orphans(tool: Tool, *of: str) -> str:
+    """What `spg99 orphans` finds after a run is deleted, as it tells its user; answers what of that failed."""
+    command = [str(BIN / "spg99"), "orphans", *of]
+    found = tool.run(*command)
+    if found.code == ORPHANS_FOUND:
+        if "--delete" not in found.text:
+            return f"nothing says what to do: {found.text}"
+        found = tool.run(*command, "--delete", "--yes")
+    return "" if found.code == 0 else found.text

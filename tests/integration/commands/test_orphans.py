@@ -270,6 +270,7 @@ def test_a_wrong_or_lost_state_deletes_nothing_without_a_person(
     made(platform, "/tenants", {"name": tenant}, "lost")
     state = state_of(tmp_path, "lost")
     _, said = orphans(platform, tmp_path, "--state", state, code=FOUND)
+    assert "--import" in said and "--delete" in said, "whoever reads the list reads what to do with it"
     assert "Is it the right one?" in said and tenant in said
     _, said = orphans(platform, tmp_path, "--state", state, "--delete", "--yes", code=1)
     assert "--allow-empty-state" in said

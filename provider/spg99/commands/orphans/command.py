@@ -28,6 +28,10 @@ UNKNOWN = (
     "Objects from before spg99 noted who declares them, and those of clients that do not say, cannot be known to be orphans: they are "
     "in no such list until a run changes them."
 )
+WHAT_TO_DO = (
+    "\nWhat the next run declares it finds again by itself, for a day. The rest: the same command with `--import` takes it in, with `--delete` "
+    "deletes it after a question."
+)
 KINDS = {kind.NOUN: kind for kind in NOUNS}
 
 
@@ -102,6 +106,8 @@ def orphans(
     else:
         _show(report)
     if not left or not (take_in or delete):
+        if left and not connection.as_json:
+            click.echo(WHAT_TO_DO, err=True)
         sys.exit(FOUND if left else 0)
     if take_in:
         from spg99.commands.orphans.importing import import_them  # brings a bridge and an engine along
