@@ -217,7 +217,9 @@ def _first(table: Table, platform: Platform, rounds: int) -> None:
         name = f"first{number}"
         platform.create_database(name=name, idle_timeout_seconds=300)
         dsn = platform.dsn(name=name)
-        time.sleep(SPARE_SECONDS)  # a user takes longer between two new databases; the node copies its template meanwhile
+        time.sleep(
+            SPARE_SECONDS
+        )  # a user takes longer between two new databases; the node copies its template meanwhile
         firsts.append(through_gateway(dsn))
         stopped(platform, name)
         later.append(through_gateway(dsn))
