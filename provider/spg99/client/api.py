@@ -36,6 +36,8 @@ class Made(NamedTuple):
     values: dict[str, Any]
     was_there: bool
     """An earlier call with the same key made it; its answer was told again."""
+    is_kept: bool = False
+    """The answer is an earlier one, told again, be it to an attempt of this very call: the object may have changed or gone since."""
 
 
 class Client:
@@ -121,7 +123,7 @@ class Client:
     ) -> Made:
         """Creates an object that `declarer` declares, and says whether an earlier call with this key had made it."""
         answer = await self._create(noun, dict(spec), idempotency_key, declarer)
-        return Made(checked(noun, answer.value), answer.was_repeated)
+        return Made(checked(noun, answer.value), answer.was_repeated, answer.is_kept)
 
     async def acknowledge(self, idempotency_keys: Sequence[str]) -> None:
         """Tells that the answers under these keys arrived: they are not told again as new objects (Conflict, with their ids)."""

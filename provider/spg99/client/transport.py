@@ -32,6 +32,8 @@ class Answer(NamedTuple):
     """Its JSON value; None when it has no body."""
     was_repeated: bool
     """The server told again what it had answered to an earlier call with the same Idempotency-Key."""
+    is_kept: bool = False
+    """The same, also where the earlier call may have been an attempt of this very one: the answer is of then, not of now."""
 
 
 class Transport:
@@ -185,7 +187,8 @@ class Transport:
         self._reached = True
         try:
             value = answers.value_of(response, request_id=request_id)
-            return None, Answer(value, response.headers.get("idempotency-replayed") == "true")
+            is_kept = response.headers.get("idempotency-replayed") == "true"
+            return None, Answer(value, is_kept, is_kept)
         except Spg99Error as error:
             return retry.Answered(response.status_code, response.headers.get("retry-after")), error
 

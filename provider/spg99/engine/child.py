@@ -26,9 +26,22 @@ def _follow_engine(lifeline: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _collect_seldom() -> None:
+    """Garbage is collected every 100,000 new objects instead of every 700.
+
+    The SDK makes some two thousand objects for each resource with forty outputs, and they live to the end: half of the CPU time
+    of a program with 500 of them went into walking over them again and again (3.7 s -> 1.9 s, Python 3.11).
+    """
+    import gc
+
+    gc.freeze()  # what was imported stays: it need not be walked over
+    gc.set_threshold(100_000, 20, 20)
+
+
 def _host(module: str, arguments: list[str]) -> None:
     import runpy
 
+    _collect_seldom()
     sys.path.insert(0, os.getcwd())  # as `python -m` does
     sys.argv = [module, *arguments]
     if os.path.isdir(module):
@@ -60,6 +73,7 @@ def _program(text: str) -> int:
     except ImportError as error:
         print(f"The program's Python ({sys.executable}) has no Pulumi SDK: {error}", file=sys.stderr)
         return 1
+    _collect_seldom()
     pulumi.runtime.set_all_config(pulumi.runtime.get_config_env(), pulumi.runtime.get_config_secret_keys_env())
     pulumi.runtime.configure(pulumi.runtime.Settings(**wanted))
     if not debug:
@@ -77,8 +91,11 @@ def _program(text: str) -> int:
     async def run() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=wanted["parallel"] * 4))
 
-        def program_itself() -> None:
+        async def program_itself() -> None:
             runpy.run_path(program, run_name="__main__")
+            # Only now do its registrations begin, so that the SDK waits for each of them and then for what is left of the outputs.
+            # Otherwise it waits for all the outputs at once (forty of each resource), anew for each that comes: 5 s of 500 resources.
+            await asyncio.sleep(0)
 
         await pulumi.runtime.run_in_stack(program_itself)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 from spg99 import faults
 from spg99.engine.decide import Goal, Kind, decide, refuse_deletion
 from spg99.engine.events import Message
 from spg99.engine.failure import OutcomeUnknown, Skipped, StepFailed
-from spg99.engine.graph import deletion_waits, dependents
+from spg99.engine.graph import deletion_waits, dependents, others
 from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.state import Resource, copy
@@ -34,22 +35,26 @@ def delete_all(run: Run, providers: Providers, doomed: Sequence[Resource]) -> No
             waiters[other].add(place)
     ready = sorted((place for place, before in waits.items() if not before), reverse=True)
     in_flight: dict[Future[bool], int] = {}
+    ended: SimpleQueue[Future[bool]] = (
+        SimpleQueue()
+    )  # `wait` would go through all that are in flight for each that ends
     submitted = 0
     with ThreadPoolExecutor(run.options.parallel, thread_name_prefix="delete") as pool:
         while ready or in_flight:
             for place in ready:
-                in_flight[pool.submit(_delete_one, run, providers, doomed[place], leaving)] = place
+                future = pool.submit(_delete_one, run, providers, doomed[place], leaving)
+                in_flight[future] = place
+                future.add_done_callback(ended.put)
             submitted += len(ready)
             ready = []
-            done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-            for future in done:
-                place = in_flight.pop(future)
-                if not future.result():
-                    continue
-                for other in waiters[place]:
-                    waits[other].discard(place)
-                    if not waits[other]:
-                        ready.append(other)
+            future = ended.get()
+            place = in_flight.pop(future)
+            if not future.result():
+                continue
+            for other in waiters[place]:
+                waits[other].discard(place)
+                if not waits[other]:
+                    ready.append(other)
             ready.sort(reverse=True)
     run.not_begun("", len(doomed) - submitted)
 
@@ -215,6 +220,6 @@ def leftovers(run: Run) -> list[Resource]:
     doomed = [r for r in current if r.delete or (r.urn not in kept_urns and r.urn not in run.alias_of)]
     if run.options.targets is not None:
         doomed = [r for r in doomed if run.targeted(r.urn)]
-        needed = {r.provider for r in current if r not in doomed}
+        needed = {r.provider for r in others(current, doomed)}
         doomed = [r for r in doomed if not (is_provider(r.type) and r.reference in needed)]
     return doomed

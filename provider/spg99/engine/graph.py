@@ -33,6 +33,12 @@ def dependents(of: Iterable[str], resources: Sequence[Resource], *, by_parent: b
     return reached - set(of)
 
 
+def others(resources: Iterable[Resource], than: Iterable[Resource]) -> list[Resource]:
+    """The resources that are none of these very ones, by identity: comparing each with each takes a second for 500."""
+    these = {id(resource) for resource in than}
+    return [resource for resource in resources if id(resource) not in these]
+
+
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Tells whether a URN is one of the targets; `*` stands for a part without `::`, `**` for anything."""
     expressions = []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from spg99.emit.names import camel
 from spg99.emit.pulumi_types import noun_of
+from spg99.engine.graph import others
 from spg99.engine.state import Resource
 from spg99.engine.twins import holds_object_of
 from spg99.engine.values import reveal
@@ -19,7 +20,7 @@ def guarded(doomed: Sequence[Resource], current: Sequence[Resource]) -> list[tup
     What only leaves the state is not among them, nor what waits for its deletion: of that the state may be long out of date.
     """
     going = {r.urn for r in doomed}
-    staying = [r for r in current if r not in doomed]
+    staying = others(current, doomed)
     return [
         (resource, reason)
         for resource in doomed

@@ -11,7 +11,7 @@ from pathlib import Path
 from spg99.engine import lock, refresh
 from spg99.engine.deletion import delete_all, leftovers, refusal_of
 from spg99.engine.events import Listener, Message, Outputs, Result
-from spg99.engine.graph import dependents, matcher
+from spg99.engine.graph import dependents, matcher, others
 from spg99.engine.guarded import guarded
 from spg99.engine.interrupt import handled
 from spg99.engine.monitor import Monitor
@@ -166,7 +166,7 @@ def destroy_stack(workspace: Workspace, options: Options, listener: Listener = _
                 going = {r.urn for r in doomed}
                 going |= dependents(going, current)
                 doomed = [r for r in current if r.urn in going]
-            needed = {r.provider for r in current if r not in doomed}
+            needed = {r.provider for r in others(current, doomed)}
             doomed = [r for r in doomed if not (is_provider(r.type) and r.reference in needed)]
         refused = [(r, reason) for r in doomed if (reason := refusal_of(run, r))]
         refused += guarded(doomed, current)

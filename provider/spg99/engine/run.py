@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spg99.engine.decide import NOTHING, Difference, Kind
+from spg99.engine.entries import Entries
 from spg99.engine.events import Event, Failure, Listener, Message, Result, StepEnded, StepStarted
 from spg99.engine.failure import Skipped
 from spg99.engine.project import Project
@@ -84,11 +85,11 @@ class Run:
     """what this run itself has replaced: deleted when all else is done, and told with the replacement"""
     let_go: list[tuple[Resource, Resource]] = field(default_factory=list)
     """what leaves the state without a deletion, and the entry that holds the same object"""
-    deleting: list[Resource] = field(default_factory=list)
+    deleting: Entries = field(default_factory=Entries)
     """what this run has had deleted, or is about to"""
-    kept: list[Resource] = field(default_factory=list)
+    kept: Entries = field(default_factory=Entries)
     """what left the state in this run while its object stays, because it is retained"""
-    imported: list[Resource] = field(default_factory=list)
+    imported: Entries = field(default_factory=Entries)
     """what this run takes into the state, from the decision on"""
     whole: bool = False
     """The program has said that it registered everything it wants."""
@@ -143,7 +144,7 @@ class Run:
             for gone, holder in self.let_go:
                 if gone is leaving:
                     return holder
-            for resource in self.snapshot.resources():
+            for resource in self.snapshot.entries_of(leaving.type, leaving.id):
                 if holds_object_of(leaving, resource) and not any(gone is resource for gone, _ in self.let_go):
                     self.let_go.append((leaving, resource))
                     return resource
@@ -152,34 +153,43 @@ class Run:
     def claim_import(self, found: Resource, instead_of: Resource | None = None) -> Resource | None:
         """Notes that `found` is taken into the state; answers another entry that holds the same object already, if there is one."""
         with self.lock:
-            for resource in (*self.snapshot.resources(), *self.imported):
+            same_id = (
+                *self.snapshot.entries_of(found.type, found.id),
+                *self.imported.of(found.type, found.id),
+            )
+            for resource in same_id:
                 is_another = resource.urn != found.urn and resource is not instead_of
                 if is_another and holds_object_of(found, resource):
                     return resource
-            self.imported.append(found)
+            self.imported.add(found)
             return None
 
     def is_first_to_delete(self, resource: Resource) -> bool:
         """Whether no other entry of the same object is or was being deleted in this run; from now on this one is."""
         with self.lock:
-            if any(is_same_object(other, resource) for other in self.deleting):
+            if any(is_same_object(other, resource) for other in self.deleting.of(resource.type, resource.id)):
                 return False
-            self.deleting.append(resource)
+            self.deleting.add(resource)
             return True
 
     def must_be_kept(self, resource: Resource) -> bool:
         """Whether an entry of the same object says that it is retained: one in the state, also if it was there only when the run
         began, one that this run let go, or one that it has taken out of the state already."""
         with self.lock:
-            if any(is_same_object(r, resource) for r in self.kept):
+            type_, id_ = resource.type, resource.id
+            if any(is_same_object(r, resource) for r in self.kept.of(type_, id_)):
                 return True
-            others = (*self.snapshot.before, *self.snapshot.resources(), *(gone for gone, _ in self.let_go))
+            others = (
+                *self.snapshot.before.of(type_, id_),
+                *self.snapshot.entries_of(type_, id_),
+                *(gone for gone, _ in self.let_go),
+            )
             return any(r.retain_on_delete and is_same_object(r, resource) for r in others)
 
     def keep(self, resource: Resource) -> None:
         """Notes that an entry goes and its object stays: whatever other name it has, it stays to the end of the run."""
         with self.lock:
-            self.kept.append(resource)
+            self.kept.add(resource)
 
     def note_call(self, method: str, seconds: float) -> None:
         """Counts a call to a provider."""

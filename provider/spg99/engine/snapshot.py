@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from spg99.engine.backend import StackFile
 from spg99.engine.crypt import Crypter
+from spg99.engine.entries import Entries
 from spg99.engine.state import Deployment, Operation, Resource, copy, dump_resource, manifest
 from spg99.engine.urns import with_parent
 from spg99.errors import Spg99Error
@@ -29,9 +30,10 @@ class Snapshot:
         self._changed = threading.Condition(self._lock)
         self._crypter = crypter
         self._target = target
-        self.before = tuple(base.resources)
+        self.before = Entries(base.resources)
         """Those with which the run began."""
         self._base = list(base.resources)
+        self._entries = Entries(self._base)
         self._new: dict[int, Resource] = {}
         self._gone: set[int] = set()
         self._pending: dict[int, Operation] = {}
@@ -88,6 +90,7 @@ class Snapshot:
                 self._drop(instead_of)
             if done is not None:
                 self._new[id(done)] = done
+                self._entries.add(done)
             known = {r.urn for r in (before, done) if r is not None}
             # One that merely stays as it was says nothing of another that was being made under its name.
             stays = begun is None and instead_of is not None
@@ -107,6 +110,7 @@ class Snapshot:
         """The whole state is now this list (after a refresh)."""
         with self._lock:
             self._base, self._new, self._gone = list(resources), {}, set()
+            self._entries = Entries(self._base)
 
     def unresolved(self) -> list[Operation]:
         """Operations whose end nobody knows: what they made may exist."""
@@ -123,6 +127,14 @@ class Snapshot:
         with self._lock:
             return self._merged()
 
+    def entries_of(self, type_: str, id_: str) -> list[Resource]:
+        """Those of the merged state with this type and id, in its order."""
+        with self._lock:
+            found = self._entries.of(type_, id_)
+            if len(found) < 2:
+                return found
+            return [r for r in self._merged() if (r.type, r.id) == (type_, id_)]
+
     @property
     def has_secrets(self) -> bool:
         """Whether anything in it is encrypted, as far as it was written."""
@@ -133,12 +145,15 @@ class Snapshot:
         self._write()
 
     def _put_in_place(self, old: Resource, changed: Resource) -> None:
+        if self._entries.remove(old):
+            self._entries.add(changed)
         if id(old) in self._new:
             self._new = {id(r): r for r in (changed if r is old else r for r in self._new.values())}
         else:
             self._base = [changed if r is old else r for r in self._base]
 
     def _drop(self, resource: Resource) -> None:
+        self._entries.remove(resource)
         if self._new.pop(id(resource), None) is None:
             self._gone.add(id(resource))
 

@@ -188,3 +188,20 @@ def test_invoke_component_outputs_and_program_output(project: Any) -> None:
     child = project.resource("rack-0")
     assert child["urn"].split("::")[2] == "shelf:index:Rack$shelf:index:Box" and child["parent"].endswith("::rack")
     assert '"a":1' not in project.state_file.read_text()
+
+
+def test_a_program_waits_for_its_resources_and_not_for_all_their_outputs_anew(project: Any) -> None:
+    waited = project.folder / "waited"
+    project.up(f"""
+        import asyncio
+        wait = asyncio.wait
+        def counted(tasks, **options):
+            with open({str(waited)!r}, "a") as file:
+                file.write(f"{{len(tasks)}}\\n")
+            return wait(tasks, **options)
+        asyncio.wait = counted
+        for number in range(40):
+            Box(f"b{{number}}", text="x")
+    """)
+    outputs_in_all = sum(int(line) for line in waited.read_text().split()) if waited.exists() else 0
+    assert outputs_in_all < 40 * 20, "each wait goes through all outputs that are left: quadratic"

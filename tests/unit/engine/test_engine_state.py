@@ -527,3 +527,30 @@ def test_what_is_nested_without_end_is_refused_by_a_sentence(stack: StackFile, d
         stack.read()
     with pytest.raises(BadRequest, match="nested more than|JSON object"):
         parse_import_file(f'{{"resources": [{{"type": "t", "name": "n", "id": "1", "inputs": {{"a": {deep}}}}}]}}')
+
+
+def test_entries_of_an_object_are_those_of_the_merged_state_in_its_order(tmp_path: Path) -> None:
+    def entry(name: str, id_: str) -> Resource:
+        return Resource(f"urn:pulumi:dev::p::t::{name}", "t", id=id_)
+
+    a, b, c = entry("a", "1"), entry("b", "2"), entry("c", "1")
+    snapshot = Snapshot(Deployment([a, b, c]), quick(), None)
+
+    def agrees() -> list[Resource]:
+        for id_ in ("1", "2", "3"):
+            expected = [r for r in snapshot.resources() if (r.type, r.id) == ("t", id_)]
+            assert [id(r) for r in snapshot.entries_of("t", id_)] == [id(r) for r in expected]
+        return snapshot.entries_of("t", "1")
+
+    assert agrees() == [a, c]
+    new = entry("new", "1")
+    snapshot.end(done=new)
+    assert agrees() == [new, a, c], "what this run has done stands first"
+    going = copy(a, delete=True)
+    snapshot.end(marked=(a, going))
+    assert agrees() == [new, going, c]
+    snapshot.end(done=(moved := copy(c, id="3")), instead_of=c)
+    snapshot.end(new, instead_of=new)
+    assert agrees() == [going] and snapshot.entries_of("t", "3") == [moved]
+    snapshot.rewrite([b])
+    assert agrees() == [] and snapshot.before.of("t", "1") == [a, c]

@@ -14,7 +14,16 @@ from spg99.bridges.shared.changes import diff, how_to_replace, patch
 from spg99.bridges.shared.endings import Interrupted, Unfinished, not_known
 from spg99.bridges.shared.inputs import a
 from spg99.bridges.shared.known_declarer import declared_in_this_state
-from spg99.bridges.shared.objects import Held, Values, id_values_of, idempotency_key, is_going, is_same, words_of
+from spg99.bridges.shared.objects import (
+    Held,
+    Values,
+    id_values_of,
+    idempotency_key,
+    is_going,
+    is_same,
+    is_settled,
+    words_of,
+)
 from spg99.bridges.shared.settling import Progress, Settling
 from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import Words
@@ -81,6 +90,13 @@ class Creating:
                     continue
                 await self._wait_for_the_name(noun, body, conflict, declarer, deadline, progress)
                 continue
+            if held is None and not made.is_kept and is_settled(noun, made.values):
+                return (
+                    made.values,
+                    made.values,
+                    False,
+                    key,
+                )  # it is of this moment: asking again would double what a create costs
             now = await self._read_made(noun, made.values, declaration)
             is_alive = now is not None and is_same(noun, made.values, now) and not is_going(noun, now)
             if now is not None and is_alive and (held is None or now.get(noun.uid_field) != held.uid):

@@ -72,6 +72,11 @@ def is_going(noun: Noun, values: Mapping[str, Any]) -> bool:
     return values.get("state") in noun.gone_states
 
 
+def is_settled(noun: Noun, values: Mapping[str, Any]) -> bool:
+    """Whether others may use the object as it is."""
+    return not noun.settled_states or values["state"] in noun.settled_states
+
+
 def words_of(noun: Noun) -> str:
     """What a sentence calls it: `api key`."""
     return noun.noun.replace("_", " ")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from spg99.bridges.shared.endings import Unfinished
-from spg99.bridges.shared.objects import Values, is_same, keep_secrets, reason_of, words_of
+from spg99.bridges.shared.objects import Values, is_same, is_settled, keep_secrets, reason_of, words_of
 from spg99.bridges.shared.waiting import StillWaiting, Waiter
 from spg99.bridges.shared.words import Words
 from spg99.errors import NotFound, Spg99Error
@@ -33,7 +33,7 @@ class Settling:
     async def settled(self, noun: Noun, values: Values, done: str, deadline: float, progress: Progress) -> Values:
         """The values once the object is settled. Raises Unfinished."""
         human_id = noun.id_of(values)
-        if not noun.settled_states or values["state"] in noun.settled_states:
+        if is_settled(noun, values):
             return values
         failed_since: float | None = None
 
