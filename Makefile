@@ -9,7 +9,7 @@ WORKERS ?= 2
 BY_FILE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # ruff and mypy get no second chance
-.PHONY: failed-again help setup demo demo-terraform dev check test test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools lock clean
+.PHONY: failed-again help setup demo demo-terraform dev check test test-slow test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools lock clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
@@ -29,10 +29,13 @@ check: setup ## before every commit, in a minute: lint, types, import contracts,
 	@$(MAKE) --no-print-directory lint
 	SPG99_EXAMPLES=few $(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not long" tests/unit
 
-test: setup ## lint, types, import contracts and all tests but the long ones
+test: setup ## before a merge, in twelve minutes: lint, types, import contracts, every behaviour once (tests/kit/tiers.py has the rule)
 	@scripts/test-packages
 	@$(MAKE) --no-print-directory lint
-	SPG99_OUTCOMES=first $(PYTEST) $(BY_FILE) -m "not long" --junitxml=build/tests.xml tests || $(MAKE) --no-print-directory failed-again
+	SPG99_OUTCOMES=first $(PYTEST) $(BY_FILE) -m "not slow and not long" --junitxml=build/tests.xml tests || $(MAKE) --no-print-directory failed-again
+
+test-slow: setup ## the rest of what CI runs: the same by other implementations, faults, released forms (half an hour, after `make cli-tools`)
+	SPG99_OUTCOMES=more $(PYTEST) $(BY_FILE) -m "slow and not long" --junitxml=build/tests-slow.xml tests || $(MAKE) --no-print-directory failed-again
 
 test-skipped: setup ## the tests that the last `make test` skipped, once more: after `make cli-tools` most of them run
 	@[ ! -s build/skipped.txt ] || SPG99_OUTCOMES=again $(PYTEST) $(BY_FILE) --junitxml=build/tests-skipped.xml @build/skipped.txt || $(MAKE) --no-print-directory failed-again
@@ -62,8 +65,8 @@ bounds: setup ## quick tests and one walk with the lowest versions of the depend
 bench: setup ## measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
-conformance-report: ## docs/conformance.md from the last `make test`
-	$(BIN)/python -m tests.behaviours build/tests.xml
+conformance-report: ## docs/conformance.md from the last `make test` and `make test-slow`
+	$(BIN)/python -m tests.behaviours build/tests.xml build/tests-slow.xml
 
 generate: setup ## everything that is generated
 	$(BIN)/python scripts/generate.py

@@ -17,6 +17,7 @@ from kit.examples import few_are_enough
 from kit.order import pytest_collection_modifyitems, pytest_terminal_summary  # noqa: F401  - hooks are found here
 from kit.outcomes import pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401
 from kit.platform import Platform, a_platform
+from kit.tiers import pytest_runtest_setup  # noqa: F401
 
 settings.load_profile("few" if few_are_enough() else "all")
 

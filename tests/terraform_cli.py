@@ -32,6 +32,7 @@ from typing import Any
 
 import pytest
 
+from kit.tiers import only_when_slow
 from spg99.bridges.terraform.provider import TerraformProvider
 from spg99.shapes import Package
 from tfplugin.serving import Attached
@@ -47,7 +48,8 @@ def terraform() -> Path:
 
 
 def tofu() -> Path:
-    """The OpenTofu binary (`make cli-tools` builds it); skips the test where there is none."""
+    """The OpenTofu binary (`make cli-tools` builds it); skips the test where there is none. Fails one that is not marked `slow`."""
+    only_when_slow("OpenTofu")
     return _binary("tofu", "SPG99_TOFU")
 
 

@@ -113,5 +113,5 @@ def engines() -> list[Any]:
     import pytest
 
     found = find_pulumi()
-    missing = pytest.mark.skipif(found is None, reason=MISSING)
-    return [pytest.param([str(BIN / "spg99")], id="embedded"), pytest.param([str(found)], id="pulumi", marks=missing)]
+    marks = [pytest.mark.slow, pytest.mark.skipif(found is None, reason=MISSING)]
+    return [pytest.param([str(BIN / "spg99")], id="embedded"), pytest.param([str(found)], id="pulumi", marks=marks)]

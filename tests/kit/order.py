@@ -3,7 +3,8 @@
 pytest-randomly shuffles the files and the tests of each; its seed is printed at the end of every run, and
 `--randomly-seed=SEED` makes the same order again. Between workers whole files are shared out (`--dist loadfile`): with the
 longest first, and the short ones in the order of chance behind them, no worker waits at the end for the other's last
-long file. How long a file takes was measured: `python -m tests.kit.order build/tests.xml` writes it down from a run.
+long file. How long a file takes was measured: `python -m tests.kit.order build/tests.xml build/tests-slow.xml` writes down what it took
+of `make test`, and of `make test-slow`, from a run of each.
 
 Here: hooks that tests/conftest.py imports. Not here: which tests there are.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,8 @@ LONG_SECONDS = 5
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Brings the long files to the front in a worker of xdist; the order by chance stays below that."""
     if hasattr(config, "workerinput"):
-        known = _known()
+        column = int(all(item.get_closest_marker("slow") for item in items))
+        known = {name: taken[column] for name, taken in measured().items()}
         items.sort(key=lambda item: -known.get(item.nodeid.partition("::")[0], 0))
 
 
@@ -39,21 +40,46 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"order of the tests: --randomly-seed={seed}")
 
 
-def seconds(results: Iterable[Path]) -> dict[str, int]:
-    """Whole seconds that each test file took in JUnit files, the longest first, short ones left out."""
+def seconds(result: Path) -> Counter[str]:
+    """Seconds that each test file took in a JUnit file."""
     sums: Counter[str] = Counter()
-    for result in results:
-        for case in ET.parse(result).getroot().iter("testcase"):
-            sums[case.get("classname", "").replace(".", "/") + ".py"] += float(case.get("time", 0))  # type: ignore[assignment]
-    return {name: round(total) for name, total in sums.most_common() if total >= LONG_SECONDS}
+    for case in ET.parse(result).getroot().iter("testcase"):
+        sums[_file_of(case.get("classname", ""))] += float(case.get("time", 0))  # type: ignore[assignment]
+    return sums
 
 
-def _known() -> dict[str, int]:
+def _file_of(classname: str) -> str:
+    """The file of a test, whose class may stand behind it."""
+    parts = classname.split(".")
+    while len(parts) > 1 and parts[-1][:1].isupper():
+        parts.pop()
+    return "/".join(parts) + ".py"
+
+
+def table(first: Counter[str], slow: Counter[str]) -> dict[str, tuple[int, int]]:
+    """Whole seconds of each file in `make test` and in `make test-slow`, the longest first, short ones left out."""
+    return {
+        name: (round(first[name]), round(slow[name]))
+        for name, total in (first + slow).most_common()
+        if total >= LONG_SECONDS
+    }
+
+
+def measured() -> dict[str, tuple[int, int]]:
+    """What is written down."""
     lines = (line.split() for line in SECONDS.read_text().splitlines() if not line.startswith("#"))
-    return {name: int(taken) for taken, name in lines}
+    return {name: (int(first), int(slow)) for first, slow, name in lines}
 
 
 if __name__ == "__main__":
-    measured = seconds(map(Path, sys.argv[1:]))
-    SECONDS.write_text("".join(f"{taken:>4} {name}\n" for name, taken in measured.items()))
-    print(f"written: {SECONDS.name}, {len(measured)} files, {sum(measured.values())} s")
+    of_first, of_slow = map(seconds, map(Path, sys.argv[1:3]))
+    files = table(of_first, of_slow)
+    rest = sum(of_first.values()) - sum(first for first, _ in files.values())
+    SECONDS.write_text(
+        "# seconds in `make test`, in `make test-slow`, file (python -m tests.kit.order build/tests.xml build/tests-slow.xml)\n"
+        + "".join(f"{first:>4} {slow:>4} {name}\n" for name, (first, slow) in files.items())
+        + f"# {round(rest)} s of `make test` are in files that take less than {LONG_SECONDS} s\n"
+    )
+    print(
+        f"written: {SECONDS.name}, {len(files)} files, {sum(of_first.values()):.0f} s and {sum(of_slow.values()):.0f} s"
+    )

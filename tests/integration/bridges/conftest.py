@@ -26,7 +26,7 @@ def host(plane: Plane, tmp_path: Path) -> Iterator[Host]:
         yield host
 
 
-@pytest.fixture(params=["dynamic", "native"])
+@pytest.fixture(params=["dynamic", pytest.param("native", marks=pytest.mark.slow)])
 def bridge(request: pytest.FixtureRequest, plane: Plane, tmp_path: Path) -> Bridge:
     if request.param == "dynamic":
         config = {"spg99:url": plane.url, "spg99:apiKey": API_KEY}

@@ -136,6 +136,7 @@ def test_a_wrong_import_of_a_protected_database_changes_nothing(project: Project
     assert plane.count("DELETE", "") == 0
 
 
+@pytest.mark.slow  # again
 def test_all_errors_of_a_check_come_at_once(project: Project) -> None:
     text = 'Database("bad", tenant="ac me", name="template0", size="XL", idle_timeout_seconds=-1)\n'
     result = project.run(run_preview, text, ok=False)
@@ -143,6 +144,7 @@ def test_all_errors_of_a_check_come_at_once(project: Project) -> None:
     assert all(name in message for name in ("tenant", "name", "size", "idleTimeoutSeconds"))
 
 
+@pytest.mark.slow  # again
 def test_drift_is_shown_and_taken_back(project: Project, plane: Plane) -> None:
     project.run(run_up, TWO)
     assert changes(project.run(run_refresh)) == {}
@@ -154,6 +156,7 @@ def test_drift_is_shown_and_taken_back(project: Project, plane: Plane) -> None:
     assert plane.objects["database", "acme/app"]["size"] == "L1"
 
 
+@pytest.mark.slow  # again
 def test_deleted_outside_is_created_again(project: Project, plane: Plane) -> None:
     project.run(run_up, TWO)
     uid = plane.objects["database", "acme/app"]["db_id"]
@@ -163,6 +166,7 @@ def test_deleted_outside_is_created_again(project: Project, plane: Plane) -> Non
     assert plane.objects["database", "acme/app"]["db_id"] != uid
 
 
+@pytest.mark.slow  # again
 def test_a_partial_create_is_kept_and_finished_by_the_next_up(project: Project, plane: Plane) -> None:
     plane.settle_seconds = -1
     text = TWO.replace("=60)", '=60, opts=Opts(custom_timeouts=pulumi.CustomTimeouts(create="1s", update="5s")))')
@@ -212,6 +216,7 @@ def test_an_explicit_provider_has_its_own_control_plane(project: Project) -> Non
         assert not other.objects
 
 
+@pytest.mark.slow  # again
 def test_missing_configuration_is_told_in_the_preview(project: Project) -> None:
     project.by_environment = False
     result = project.run(run_preview, 'Tenant("t", name="acme")\n', ok=False)
@@ -219,6 +224,7 @@ def test_missing_configuration_is_told_in_the_preview(project: Project) -> None:
     assert not any("Traceback" in f.message for f in result.failures)
 
 
+@pytest.mark.slow  # again
 def test_an_imported_stack_shows_no_changes(project: Project, plane: Plane, tmp_path: Path) -> None:
     project.run(run_up, TWO)
     objects = [

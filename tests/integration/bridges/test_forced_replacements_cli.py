@@ -21,6 +21,8 @@ from integration.bridges.plane_stub import API_KEY, Plane
 from integration.bridges.test_forced_replacements import uid
 from kit.pulumi_cli import pulumi, pulumi_environment
 
+pytestmark = pytest.mark.slow  # again
+
 DYNAMIC = """
 import os
 import pulumi

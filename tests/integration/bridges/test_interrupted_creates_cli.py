@@ -21,6 +21,8 @@ from spg99.commands.orphans.states import read_state
 from spg99.commands.orphans.taking_in import commands_for_pending, taking_in
 from spg99.resources import Database
 
+pytestmark = pytest.mark.slow  # again
+
 
 def _interrupted(folder: Path, name: str) -> str:
     """The state as an engine leaves it that was killed while it created `name`; its URN."""

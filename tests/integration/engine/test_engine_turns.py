@@ -6,7 +6,11 @@ import os
 import subprocess
 from typing import Any
 
+import pytest
+
 from kit.pulumi_cli import OFFLINE, pulumi
+
+pytestmark = pytest.mark.slow  # again
 
 PROGRAM = """
 box = Box("box", text="{text}", code=Output.secret("rosebud"))

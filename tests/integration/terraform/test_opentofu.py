@@ -11,6 +11,8 @@ from proof.gadget import PACKAGE
 from proof.server import API_KEY, SECRET, Server
 from terraform_cli import Workspace, attached, settings_of, tofu
 
+pytestmark = pytest.mark.slow  # again
+
 IT = "spg99_gadget.it"
 
 

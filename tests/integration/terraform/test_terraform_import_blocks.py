@@ -32,7 +32,7 @@ async def _made(url: str) -> list[Resource]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("binary", [terraform, tofu], ids=["terraform", "tofu"])
+@pytest.mark.parametrize("binary", [terraform, pytest.param(tofu, marks=pytest.mark.slow)], ids=["terraform", "tofu"])
 def test_a_lost_state_comes_back_by_import_blocks(tmp_path: Path, binary: Callable[[], Path]) -> None:
     folder = tmp_path / "configuration"
     with (

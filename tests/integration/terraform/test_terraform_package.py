@@ -92,6 +92,7 @@ def test_a_start_that_fails_says_why(mirror: Path, tmp_path: Path) -> None:
     assert "spg99 terraform install" in said.text and "Failed to read any lines" not in said.text
 
 
+@pytest.mark.slow  # again
 def test_opentofu_takes_the_same_provider(mirror: Path, tmp_path: Path) -> None:
     work = Workspace(tmp_path, binary=tofu(), mirror=mirror, settings=NOWHERE).write(TENANT)
     assert work.plan().changes["spg99_tenant.it"].actions == ["create"]

@@ -95,7 +95,7 @@ def cluster16() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(params=[18, 16], ids=["pg18", "pg16"])
+@pytest.fixture(params=[18, pytest.param(16, marks=pytest.mark.slow)], ids=["pg18", "pg16"])
 def either_cluster(request: pytest.FixtureRequest) -> Cluster:
     """Each test that takes this runs on both versions."""
     found: Cluster = request.getfixturevalue(f"cluster{request.param}")

@@ -31,10 +31,10 @@ from spg99.protocol.node import Heartbeat, LeaseTasks, TaskResult
     ("loop", "status", "table", "column", "ring"),
     [
         ("reconciler", 503, "databases", "reconcile_at", "spg99_reconcile"),
-        ("reconciler", 503, "leases", "expires_at", "spg99_reconcile"),
-        ("outbox-relay", 503, "outbox_events", "attempt_count", "spg99_outbox"),
-        ("event-feed", 200, "outbox_events", "envelope", "spg99_published"),
-        ("ended-tenants", 200, "tenants", "project_id", "spg99_tenant"),
+        pytest.param("reconciler", 503, "leases", "expires_at", "spg99_reconcile", marks=pytest.mark.slow),
+        pytest.param("outbox-relay", 503, "outbox_events", "attempt_count", "spg99_outbox", marks=pytest.mark.slow),
+        pytest.param("event-feed", 200, "outbox_events", "envelope", "spg99_published", marks=pytest.mark.slow),
+        pytest.param("ended-tenants", 200, "tenants", "project_id", "spg99_tenant", marks=pytest.mark.slow),
     ],
 )
 async def test_a_loop_that_fails_says_so_and_lives_on(
