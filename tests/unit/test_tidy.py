@@ -6,9 +6,8 @@ import ast
 import re
 import subprocess
 import tokenize
+from collections.abc import Iterable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "provider" / "spg99"
@@ -30,14 +29,11 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_says_what_lives_there_and_is_not_too_long(path: Path) -> None:
-    text = path.read_text()
-    said = ast.get_docstring(ast.parse(text))
-    assert said, "the first line of a file says what lives there and what does not"
-    if path not in GENERATED:
-        assert len(text.splitlines()) <= LINES_MAX
-    assert path.stem not in BANNED_NAMES
+def test_a_file_says_what_lives_there_and_is_not_too_long() -> None:
+    texts = {path: path.read_text() for path in SOURCES}
+    assert [path for path, text in texts.items() if not ast.get_docstring(ast.parse(text))] == []
+    assert [path for path in texts.keys() - GENERATED if len(texts[path].splitlines()) > LINES_MAX] == []
+    assert [path for path in texts if path.stem in BANNED_NAMES] == []
 
 
 OUR_PICTURES = {
@@ -65,19 +61,23 @@ def words_of(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
 
-@pytest.mark.parametrize("path", NAMED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_names_are_the_fields_words(path: Path) -> None:
-    with path.open() as source:
-        names = {token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.NAME}
-    assert {name for name in names | {path.stem} if words_of(name) & OUR_PICTURES} == set()
+def names_made_of(words: set[str], paths: Iterable[Path]) -> list[str]:
+    """Names of these files, and in them, that are made of one of these words, as `file: name`."""
+    found = []
+    for path in paths:
+        with path.open() as source:
+            names = {token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.NAME}
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in names | {path.stem} if words_of(name) & words]
+    return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_tests_say_platform_as_everybody_does(path: Path) -> None:
+def test_names_are_the_fields_words() -> None:
+    assert names_made_of(OUR_PICTURES, NAMED) == []
+
+
+def test_tests_say_platform_as_everybody_does() -> None:
     """A test's name is a sentence and may tell; the thing under test has one name."""
-    with path.open() as source:
-        names = {token.string for token in tokenize.generate_tokens(source.readline) if token.type == tokenize.NAME}
-    assert {name for name in names | {path.stem} if "house" in words_of(name)} == set()
+    assert names_made_of({"house"}, (ROOT / "tests").rglob("*.py")) == []
 
 
 def test_a_name_of_ours_would_be_seen() -> None:

@@ -9,12 +9,17 @@ import pytest
 
 from spg99.bridges.shared.operations import Operations
 from spg99.bridges.shared.words import PULUMI
-from spg99.client import Client
+from spg99.client import Client, retry
 from spg99.errors import Unavailable
 from spg99.prepared import PACKAGE
 
 NOUN = next(noun for noun in PACKAGE.nouns if noun.noun == "tenant")
 Fault = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.01)
 
 
 def lost(request: httpx.Request) -> httpx.Response:
@@ -39,7 +44,7 @@ async def told(*faults: Fault) -> str:
     client = Client("http://localhost:1/v2", "k", max_attempts=len(faults), transport=httpx.MockTransport(answer))
     operations = Operations(client, PULUMI)
     with pytest.raises(Unavailable) as caught:
-        await operations.create(NOUN, {"name": "acme"}, declaration="urn", seconds_max=2)
+        await operations.create(NOUN, {"name": "acme"}, declaration="urn", seconds_max=0.3)
     await operations.aclose()
     assert caught.value.message in str(caught.value)
     return caught.value.message
