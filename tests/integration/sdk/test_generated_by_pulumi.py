@@ -18,6 +18,8 @@ import pytest
 
 from node_packages import node_modules
 
+pytestmark = pytest.mark.slow  # again
+
 ROOT = Path(__file__).resolve().parents[3]
 GENERATOR = ROOT / ".tools/bin/pulumi-sdkgen"
 
@@ -153,8 +155,7 @@ def test_that_for_go_compiles_with_a_program(tmp_path: Path) -> None:
     required = re.search(r"^\tgithub.com/pulumi/pulumi/sdk/v3 (v\S+)", go_mod(), re.MULTILINE)
     assert required is not None
     (theirs / "go.mod").write_text(
-        "module github.com/spg99/spg99/sdk/go\n\ngo 1.26.6\n\n"
-        f"require github.com/pulumi/pulumi/sdk/v3 {required[1]}\n"
+        f"module github.com/spg99/spg99/sdk/go\n\ngo 1.26.6\n\nrequire github.com/pulumi/pulumi/sdk/v3 {required[1]}\n"
     )
     (theirs / "program").mkdir()
     (theirs / "program/main.go").write_text(GO)
