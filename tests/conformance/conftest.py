@@ -20,7 +20,7 @@ def stack(request: pytest.FixtureRequest, platform: Platform, tmp_path: Path) ->
     """An empty stack; what a test leaves is destroyed."""
     made = Stack(request.param, platform, tmp_path / "stack")
     yield made
-    made.run("destroy", "--yes", "--skip-preview")
+    made.clear()
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,10 @@ from kit.platform import BIN, Platform
 from kit.pulumi_cli import MISSING, find_pulumi, pulumi_environment
 
 PASSPHRASE = "conformance"
+
+
+_INITIALISED: dict[str, Path] = {}
+"""By engine, the folder of a stack that is made and empty: the next one is a copy."""
 
 
 @dataclass
@@ -47,11 +54,18 @@ class Stack:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.folder / "state").mkdir(parents=True)
-        (self.folder / "project").mkdir()
-        (self.folder / "project" / "Pulumi.yaml").write_text("name: conformance\nruntime: python\n")
-        self.write("")
-        self.run("stack", "init", "dev").ok()
+        if made := _INITIALISED.get(self.program[0]):
+            shutil.copytree(made, self.folder)
+        else:
+            (self.folder / "state").mkdir(parents=True)
+            (self.folder / "project").mkdir()
+            (self.folder / "project" / "Pulumi.yaml").write_text("name: conformance\nruntime: python\n")
+            self.write("")
+            self.run("stack", "init", "dev").ok()
+            kept = Path(tempfile.mkdtemp(prefix="spg99-stack-")) / "stack"
+            atexit.register(shutil.rmtree, kept.parent, ignore_errors=True)
+            _INITIALISED[self.program[0]] = shutil.copytree(self.folder, kept)
+        self.environment.setdefault("PULUMI_STACK", "dev")  # what `init` chose is known by the folder that it ran in
 
     def write(self, program: str) -> Stack:
         """Makes this the program."""
@@ -101,6 +115,12 @@ class Stack:
         """The resources of the state by name."""
         exported = json.loads(self.run("stack", "export").ok().text)
         return {r["urn"].rsplit("::", 1)[1]: r for r in exported["deployment"].get("resources") or []}
+
+    def clear(self) -> None:
+        """Destroys what a test has left, if anything: starting an engine to hear that there is nothing costs a second."""
+        state = self.folder / "state/.pulumi/stacks/conformance/dev.json"
+        if not state.exists() or '"custom": true' in state.read_text().replace('":true', '": true'):
+            self.run("destroy", "--yes", "--skip-preview")
 
     def files(self) -> str:
         """Every byte that the engine has left on disk."""

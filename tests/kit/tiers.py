@@ -3,7 +3,9 @@
 A test is marked `slow` when it shows once more, or in a way that takes long, what a test of `make test` shows:
 
     again    by another implementation: Pulumi's real CLI beside the embedded engine, OpenTofu beside Terraform, the native plugin
-             beside the dynamic provider where the bridge is not the subject, PostgreSQL 16 beside 18, a third language beside two
+             beside the dynamic provider where the bridge is not the subject, PostgreSQL 16 beside 18, a third language beside two;
+             or another case of the same rule by whole processes
+    built    by a program that `make cli-tools` builds
     broken   something is killed, cut off, filled up or left to time out, and the decision that mends it has its unit test
     released what an earlier version wrote is opened by this one
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from kit.tiers import only_when_slow
 from node_packages import node_modules
 
-pytestmark = pytest.mark.slow  # again
+pytestmark = pytest.mark.slow  # built
 
 ROOT = Path(__file__).resolve().parents[3]
 GENERATOR = ROOT / ".tools/bin/pulumi-sdkgen"
@@ -26,6 +27,7 @@ GENERATOR = ROOT / ".tools/bin/pulumi-sdkgen"
 
 def generated(language: str, folder: Path) -> Path:
     """The folder with the SDK; skips the test, and says why, where there is no generator."""
+    only_when_slow("Pulumi's generator of SDKs")
     if not GENERATOR.is_file():
         pytest.skip("there is no .tools/bin/pulumi-sdkgen (`make cli-tools` builds it)")
     run([str(GENERATOR), str(ROOT / "schema.json"), language, str(folder)], folder=ROOT)

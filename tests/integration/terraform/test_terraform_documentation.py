@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.tiers import only_when_slow
 from spg99.bridges.terraform.schema import tables
 from spg99.bridges.terraform.schema_json import as_json
 from spg99.prepared import PACKAGE
@@ -35,7 +36,9 @@ def test_the_schema_is_what_the_cli_sees(provider: dict[str, str], tmp_path: Pat
         assert theirs[part] == schemas, part
 
 
+@pytest.mark.slow  # built
 def test_tfplugindocs_finds_nothing_wrong(provider: dict[str, str], tmp_path: Path) -> None:
+    only_when_slow("tfplugindocs")
     binary = shutil.which("tfplugindocs") or shutil.which("tfplugindocs", path=str(ROOT / ".tools" / "bin"))
     if binary is None:
         pytest.skip("tfplugindocs is not on PATH (`make cli-tools` builds it)")
