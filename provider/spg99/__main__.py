@@ -5,9 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Runs the command line and exits."""
-    from spg99.commands.parent import end_with_parent
-
-    end_with_parent()
     from spg99.commands.app import app
 
     app.main(prog_name="spg99")

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psutil
 from tests.benchmarks.table import Table
 
+from kit.memory import of_spg99, pss_megabytes
 from kit.platform import a_platform
 
-
-def pss_megabytes(pid: int) -> float:
-    """Proportional set size of a process; 0.0 where /proc does not tell."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        return 0.0
-    return 0.0
+MEGABYTES_MAX = 150
 
 
 def tree(process: psutil.Process) -> float:
@@ -44,12 +34,15 @@ def run(*, quick: bool = False) -> list[Table]:
             f"{sum(1 + len(p.children(recursive=True)) for p in computes) / len(computes):.0f}",
             f"<= 10 MB: {'met' if each <= 10 else 'missed'}",
         )
-        for name in (" control-plane ", " gateway ", " agent ", " dev "):
-            roots = platform.processes("spg99", name)
-            roots = [p for p in roots if p.ppid() not in {q.pid for q in roots}]
-            total = sum(pss_megabytes(p.pid) for p in roots) + (
-                sum(pss_megabytes(c.pid) for p in roots for c in p.children()) if name == " gateway " else 0
-            )
-            table.add(f"spg99{name.rstrip()}", f"{total:.1f} MB", len(roots), "")
+        weights = of_spg99(platform)
+        for name, megabytes in weights.items():
+            table.add(f"spg99 {name}", f"{megabytes:.1f} MB", "", "")
+        total = sum(weights.values())
+        table.add(
+            "all of spg99 dev",
+            f"{total:.1f} MB",
+            len(weights),
+            f"<= {MEGABYTES_MAX} MB: {'met' if total <= MEGABYTES_MAX else 'missed'}",
+        )
         del connections
     return [table]

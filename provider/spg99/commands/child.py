@@ -15,6 +15,7 @@ from typing import Any
 from spg99 import log
 from spg99.commands.dev_folder import Running
 from spg99.commands.launch import Launch
+from spg99.commands.preforked import PreforkedProcesses
 from spg99.errors import Unavailable
 from spg99.processes import Loops, health
 
@@ -46,8 +47,10 @@ def pause_seconds(deaths: int, *, lived_seconds: float) -> tuple[int, float]:
 class Child:
     """A process that is kept running."""
 
-    def __init__(self, plan: Plan, *, changed: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, *, changed: Callable[[], None], preforked: PreforkedProcesses | None = None) -> None:
+        """`preforked`: processes that may be taken for it, instead of starting one."""
         self.plan = plan
+        self._preforked = preforked or PreforkedProcesses()
         self.running: Running | None = None
         self._changed = changed
         self._launch: Launch | None = None
@@ -94,7 +97,7 @@ class Child:
 
     async def _spawn(self) -> Launch:
         environment = await self.plan.environment()
-        launch = self._launch = Launch(self.plan.name, self.plan.arguments, environment)
+        launch = self._launch = Launch(self.plan.name, self.plan.arguments, environment, self._preforked)
         self._began_at = asyncio.get_running_loop().time()
         self.running = Running(pid=launch.pid)
         self._changed()

@@ -15,7 +15,8 @@ import click
 from spg99 import log
 from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.options import settings_command
-from spg99.commands.supervisor import Supervisor
+from spg99.commands.preforked import prefork
+from spg99.commands.supervisor import STOP_ORDER, Supervisor
 from spg99.config import DevSettings, default_data_dir
 from spg99.node.folder import check_path
 from spg99.processes import stop_ordered
@@ -34,7 +35,8 @@ def dev(settings: DevSettings) -> None:
     folder.prepare()
     folder.lock()
     config_file: Path | None = click.get_current_context().params.get("config_file")
-    supervisor = Supervisor(settings, folder, config_file)
+    processes = [name for name in STOP_ORDER if name != "catalogue" or settings.catalogue_url is None]
+    supervisor = Supervisor(settings, folder, config_file, prefork(len(processes), folder.data_dir))
     try:
         asyncio.run(_run(supervisor))
     finally:

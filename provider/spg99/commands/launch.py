@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spg99.commands import parent
+from spg99.commands.preforked import PreforkedProcesses
 from spg99.config import OF_ONE_PROCESS
 from spg99.processes import read_ready
 
@@ -24,22 +25,17 @@ from spg99.processes import read_ready
 class Launch:
     """A process from its start to its end."""
 
-    def __init__(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], environment: dict[str, str], preforked: PreforkedProcesses
+    ) -> None:
         self._name = name
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         """Its ready line."""
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """Its exit code; below 0 the signal."""
-        # A session of its own: Ctrl-C in the terminal reaches only dev, which then ends its children in order.
-        # Standard error is shared, not piped: a child must be able to write its last lines when dev is gone.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "spg99", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env=environment_of_child(environment),
-        )
+        variables = environment_of_child(environment)
+        self._process = preforked.order(arguments, variables) or _executed(arguments, variables)
         self.pid = self._process.pid
         for work in (self._read, self._reap):
             threading.Thread(target=work, name=f"{name}-{work.__name__}", daemon=True).start()
@@ -81,6 +77,18 @@ class Launch:
     def _settle(future: asyncio.Future[Any], value: Any) -> None:
         if not future.done():
             future.set_result(value)
+
+
+def _executed(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C in the terminal reaches only dev, which then ends its children in order.
+    # Standard error is shared, not piped: a child must be able to write its last lines when dev is gone.
+    return subprocess.Popen(
+        [sys.executable, "-m", "spg99", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env=environment,
+    )
 
 
 def environment_of_child(given: dict[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 from collections.abc import Collection
 from pathlib import Path
@@ -40,14 +41,15 @@ async def end_former(data_dir: Path, names: Collection[str]) -> None:
 def children(data_dir: Path, names: Collection[str]) -> list[psutil.Process]:
     """Processes that a dev started for this folder: `python -m spg99 <name> --data-dir <data_dir> ...`, as launch.py does.
 
-    By name, because a dev that was itself started with `-m` looks the same.
+    By name, because a dev that was itself started with `-m` looks the same. One that was forked has its arguments as one
+    text, which psutil may have taken apart at its spaces.
     """
+    wanted = re.compile(rf"-m spg99 ({'|'.join(map(re.escape, names))}) --data-dir {re.escape(str(data_dir))}( .*)?")
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        arguments = process.info["cmdline"] or []
-        if len(arguments) < 6 or arguments[1:3] != ["-m", "spg99"] or arguments[4:6] != ["--data-dir", str(data_dir)]:
-            continue
-        if arguments[3] in names and process.info["status"] != psutil.STATUS_ZOMBIE:
+        words = [word for word in process.info["cmdline"] or () if word]
+        line = " ".join(words[1:]) if len(words) > 1 else "".join(words).partition(" ")[2]
+        if wanted.fullmatch(line) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 

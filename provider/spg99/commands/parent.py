@@ -16,7 +16,8 @@ _PATIENCE_SECONDS = 25.0
 
 
 def end_with_parent() -> None:
-    """Called first thing in a process: when the variable is set, end of file on standard input is a SIGTERM."""
+    """Called before a process does anything, and after it has forked (a thread begins here): when the variable is set, end
+    of file on standard input is a SIGTERM."""
     if os.environ.pop(VARIABLE, None) == "1":
         threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spg99 import log
 from spg99.commands.options import settings_command
+from spg99.commands.parent import end_with_parent
 from spg99.config import AgentSettings, CatalogueSettings, ControlPlaneSettings, GatewaySettings
 
 
@@ -14,6 +15,7 @@ def control_plane(settings: ControlPlaneSettings) -> None:
     Stateless: as many as you like may work on one catalogue. Prints one line of JSON when it is ready. SIGTERM ends it.
     """
     log.configure("control-plane", level=settings.log_level, json=settings.log_json)
+    end_with_parent()
     from spg99.control_plane.server import run
 
     run(settings)
@@ -28,7 +30,7 @@ def gateway(settings: GatewaySettings) -> None:
     log.configure("gateway", level=settings.log_level, json=settings.log_json)
     from spg99.gateway.server import run
 
-    run(settings)
+    run(settings, forked=end_with_parent)
 
 
 @settings_command(AgentSettings, "agent")
@@ -38,6 +40,7 @@ def agent(settings: AgentSettings) -> None:
     Prints one line of JSON when it is ready. Databases keep running when it ends, and are taken over when it starts again.
     """
     log.configure("agent", level=settings.log_level, json=settings.log_json)
+    end_with_parent()
     from spg99.node.agent import run
 
     run(settings)
@@ -50,6 +53,7 @@ def catalogue(settings: CatalogueSettings) -> None:
     For several Control Planes on one machine, and for `spg99 dev`. Prints one line of JSON when it is ready.
     """
     log.configure("catalogue", level=settings.log_level, json=settings.log_json)
+    end_with_parent()
     from spg99.commands.catalogue import run
 
     run(settings)

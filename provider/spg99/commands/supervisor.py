@@ -21,6 +21,7 @@ from spg99.commands.endpoints import api_endpoint, certificate_names
 from spg99.commands.installation import Installation
 from spg99.commands.leftovers import end_databases, end_former
 from spg99.commands.ports import Hold, candidates, hold_first
+from spg99.commands.preforked import PreforkedProcesses
 from spg99.config import API_PORT, GATEWAY_PORT, ControlPlaneSettings, DevSettings, GatewaySettings, load
 from spg99.processes import Loops, Wakeup
 
@@ -36,8 +37,15 @@ STOP_ORDER = ("gateway", "agent", "control-plane", "catalogue")
 class Supervisor:
     """One `spg99 dev`."""
 
-    def __init__(self, settings: DevSettings, folder: DevFolder, config_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: DevSettings,
+        folder: DevFolder,
+        config_file: Path | None = None,
+        preforked: PreforkedProcesses | None = None,
+    ) -> None:
         self.folder = folder
+        self._preforked = preforked or PreforkedProcesses()
         self._config_file = config_file
         self.state = DevState()
         self._settings = settings
@@ -137,7 +145,7 @@ class Supervisor:
         return hold
 
     async def _child(self, plan: Plan) -> dict[str, Any]:
-        child = self._children[plan.name] = Child(plan, changed=self._note_change)
+        child = self._children[plan.name] = Child(plan, changed=self._note_change, preforked=self._preforked)
         line = await child.start()
         _log.debug("ready", child=plan.name)
         return line
@@ -212,6 +220,7 @@ class Supervisor:
         for name in STOP_ORDER:
             if (child := self._children.get(name)) is not None:
                 await child.stop()
+        self._preforked.end()
         await end_databases(self.folder.data_dir)
         for hold in self._holds:
             hold.release()

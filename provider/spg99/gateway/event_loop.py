@@ -7,15 +7,14 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
+try:
+    import uvloop
+except ImportError:  # not on every machine
+    _run = asyncio.run
+else:
+    _run = uvloop.run
+
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Runs to the end. `SPG99_EVENT_LOOP=asyncio` takes Python's own loop, for comparing."""
-    if os.environ.get("SPG99_EVENT_LOOP") != "asyncio":
-        try:
-            import uvloop  # not on every machine
-        except ImportError:
-            pass
-        else:
-            uvloop.run(main)
-            return
-    asyncio.run(main)
+    (asyncio.run if os.environ.get("SPG99_EVENT_LOOP") == "asyncio" else _run)(main)

@@ -24,7 +24,10 @@ The contract, which tests/unit/gateway/test_gateway_relay.py holds it to:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from spg99.wire.messages import TERMINATE, ends_between_messages, ends_with_fatal, error_response
@@ -155,4 +158,18 @@ class BackendHalf(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The compute is gone."""
+        if exc is not None:
+            # Found out by writing: what it had said before it went lies unread, and the event loop will not read it.
+            for data in _unread(self._relay.backend):
+                self.data_received(data)
         self._relay.backend_lost()
+
+
+def _unread(transport: asyncio.Transport) -> Iterator[bytes]:
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as lost,
+    ):
+        lost.setblocking(False)
+        while data := lost.recv(HIGH_WATER_BYTES):
+            yield data

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections.abc import Callable
 from typing import Final
 
 from spg99 import log
@@ -25,7 +26,7 @@ from spg99.gateway.leases import Leases
 from spg99.gateway.metrics import Metrics
 from spg99.gateway.registry import SessionRegistry
 from spg99.gateway.standing import NotKnownAnyMore, Standing
-from spg99.gateway.worker import raise_file_limit
+from spg99.gateway.worker import PreforkedWorker, prefork, raise_file_limit
 from spg99.gateway.worker_processes import WorkerProcesses
 from spg99.processes import Jobs, Loops, loop_failures
 from spg99.processes.identity import Applicant, introduce
@@ -42,16 +43,20 @@ CERTIFICATE_CHECK_SECONDS: Final = 1.0
 _log = log.get("gateway")
 
 
-def run(settings: GatewaySettings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT; prints one line of JSON on stdout when it serves."""
+def run(settings: GatewaySettings, *, forked: Callable[[], None] = lambda: None) -> None:
+    """Runs a gateway until SIGTERM or SIGINT; prints one line of JSON on stdout when it serves. `forked` is called when
+    threads may begin."""
     log.configure("gateway", level=settings.log_level, json=settings.log_json)
     raise_file_limit()
-    run_loop(_Gateway(settings).run())
+    workers = prefork(settings.workers)
+    forked()
+    run_loop(_Gateway(settings, workers).run())
 
 
 class _Gateway:
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, preforked: list[PreforkedWorker]) -> None:
         self._settings = settings
+        self._preforked = preforked
         self._clock = SystemClock()
         self._figures = Metrics()
         failures = loop_failures(self._figures.registry)
@@ -111,7 +116,11 @@ class _Gateway:
         me = await introduce(applicant, must_be_heard=False)
         feed_api.authenticate(me.bearer_token)
         workers = self._workers = WorkerProcesses(
-            settings, registry, mock_secret=mac(me.bearer_token.encode(), b"mock credentials"), clock=self._clock
+            settings,
+            registry,
+            mock_secret=mac(me.bearer_token.encode(), b"mock credentials"),
+            clock=self._clock,
+            preforked=self._preforked,
         )
         port = workers.bind()
         registry.api = api

@@ -15,7 +15,9 @@ import resource
 import signal
 import socket
 import sys
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from spg99 import log
 from spg99.config import GatewaySettings
@@ -26,6 +28,8 @@ from spg99.gateway.channel import Channel
 from spg99.gateway.event_loop import run_loop
 from spg99.gateway.proxies import Proxies
 from spg99.gateway.worker_context import SHUTTING_DOWN, WorkerContext
+from spg99.processes.forking import Forked, fork, may_fork
+from spg99.processes.title import set_title
 from spg99.tls.context import CertificatePair
 from spg99.wire.startup import CancelRequest
 
@@ -36,6 +40,8 @@ FULL_PAUSE_SECONDS: Final = 0.1
 CLOSE_SECONDS: Final = 1.0
 KEEPALIVE_IDLE_SECONDS: Final = 60
 _PR_SET_PDEATHSIG: Final = 1
+ADDRESSES_MAX: Final = 250
+"""Sockets that one message can carry (Linux: 253)."""
 
 _log = log.get("gateway")
 
@@ -219,15 +225,53 @@ def raise_file_limit() -> None:
 
 def main() -> None:
     """Entry of the process: `worker.py <fd of the channel> <fds of the listening sockets, comma separated> <pid of the parent>`."""
-    control_fd, parent = int(sys.argv[1]), int(sys.argv[3])
-    listener_fds = [int(word) for word in sys.argv[2].split(",")]
-    die_with_parent(parent)
+    die_with_parent(int(sys.argv[3]))
+    _ignore_stop_signals()
     raise_file_limit()
+    _serve(socket.socket(fileno=int(sys.argv[1])), [int(word) for word in sys.argv[2].split(",")])
+
+
+class PreforkedWorker(NamedTuple):
+    """A worker that waits for its listening sockets, which are sent to it through `control`; then that is its channel."""
+
+    process: Forked
+    control: socket.socket
+
+
+def prefork(count: int) -> list[PreforkedWorker]:
+    """Workers that share what is loaded here; none where a fork is not safe (they are started by their command line then)."""
+    if not may_fork():
+        return []
+    parent, workers = os.getpid(), []
+    for index in range(count):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            work = partial(_wait_and_serve, theirs, parent, index)
+            workers.append(PreforkedWorker(fork(work, keep=[theirs.fileno()]), ours))
+    return workers
+
+
+def _wait_and_serve(control: socket.socket, parent: int, index: int) -> None:
+    die_with_parent(parent)
+    _ignore_stop_signals()
+    set_title(f"{Path(sys.executable).name} -P -m spg99.gateway.worker {index} of {parent}")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+    said, numbers, _, _ = socket.recv_fds(control, 1, ADDRESSES_MAX)
+    if said:  # else the parent has ended
+        _serve(control, numbers)
+
+
+def _ignore_stop_signals() -> None:
     # The parent says when to end; a Ctrl-C in its terminal reaches us as well and must not cut the drain short.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _serve(control: socket.socket, listener_fds: list[int]) -> None:
     listeners = [socket.socket(fileno=number) for number in listener_fds]
-    control = socket.socket(fileno=control_fd)
     gc.freeze()
 
     async def serve() -> None:

@@ -25,7 +25,9 @@ from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
 from spg99.gateway.registry import SessionRegistry
+from spg99.gateway.worker import PreforkedWorker
 from spg99.processes import Unhealthy
+from spg99.processes.forking import Forked
 from spg99.processes.health import SETTLED_SECONDS, UNHEALTHY_AFTER_SECONDS, pause_seconds
 from spg99.processes.listening import listen
 from spg99.tls.context import CertificatePair
@@ -50,7 +52,9 @@ class WorkerProcesses:
         mock_secret: bytes,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        preforked: list[PreforkedWorker] | None = None,
     ) -> None:
+        """`preforked`: workers that wait for their sockets; those that follow them are started by their command line."""
         self._settings = settings
         self._registry = registry
         self._mock_secret = mock_secret
@@ -60,7 +64,8 @@ class WorkerProcesses:
         """By worker, since when it does not serve. Monotonic: a wall clock that is set back would hide it for hours."""
         self._listeners: list[list[socket.socket]] = []
         """Of each worker: one for each address of the host."""
-        self._processes: dict[int, Process] = {}
+        self._preforked = preforked or []
+        self._processes: dict[int, Process | Forked] = {}
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopping = False
         self._certificate: CertificatePair | None = None
@@ -114,20 +119,9 @@ class WorkerProcesses:
             await asyncio.sleep(pause_seconds(failures, chance=random.random()))  # noqa: S311  spreads load, guards nothing
 
     async def _run_once(self, index: int, ready: asyncio.Future[None]) -> None:
-        ours, theirs = socket.socketpair()
         numbers = [listener.fileno() for listener in self._listeners[index]]
         channel = Channel(self._registry.open_for(index))
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "spg99.gateway.worker",
-                str(theirs.fileno()), ",".join(map(str, numbers)), str(os.getpid()),
-                pass_fds=(theirs.fileno(), *numbers), stdin=DEVNULL, stdout=DEVNULL,
-            )  # fmt: skip
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        process, ours = self._ordered(numbers) or await _executed(numbers)
         self._processes[index] = process
         await channel.open(ours)
         serving = asyncio.get_running_loop().create_task(channel.serve())
@@ -152,10 +146,22 @@ class WorkerProcesses:
             with contextlib.suppress(ProcessLookupError):
                 if not self._stopping:
                     process.kill()
-            code = await process.wait()
+            code = await (asyncio.to_thread(process.wait) if isinstance(process, Forked) else process.wait())
             self._processes.pop(index, None)
             if not self._stopping:
                 _log.error("a worker ended", worker=index, exit_code=code)
+
+    def _ordered(self, numbers: list[int]) -> tuple[Forked, socket.socket] | None:
+        """A worker that waited, with its sockets; None when none is left."""
+        while self._preforked:
+            worker = self._preforked.pop()
+            try:
+                socket.send_fds(worker.control, [b"."], numbers)
+            except OSError:  # somebody killed it
+                worker.control.close()
+                continue
+            return worker.process, worker.control
+        return None
 
     def unhealthy(self) -> list[Unhealthy]:
         """Workers that do not serve, and have not for longer than a restart takes."""
@@ -201,3 +207,20 @@ class WorkerProcesses:
         for supervisor in self._supervisors:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
+
+
+async def _executed(numbers: list[int]) -> tuple[Process, socket.socket]:
+    """A worker that is started by its command line, with its sockets; and our end of its channel."""
+    ours, theirs = socket.socketpair()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "spg99.gateway.worker",
+            str(theirs.fileno()), ",".join(map(str, numbers)), str(os.getpid()),
+            pass_fds=(theirs.fileno(), *numbers), stdin=DEVNULL, stdout=DEVNULL,
+        )  # fmt: skip
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +82,28 @@ async def test_compute_lost_in_the_middle_of_a_row(wired: Wired) -> None:
     assert await wired.client_reader.readexactly(50) == half
     wired.backend.close()
     assert await wired.last_words() == b""
+
+
+def under_each_loop(walk: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(walk())
+    uvloop.run(walk())
+
+
+def test_what_the_compute_said_last_arrives_where_a_question_met_its_end() -> None:
+    """The question is written before its words are read, as on a busy machine: the write fails, the words are there."""
+    words = error_response("57P01", "terminating connection due to administrator command")
+
+    async def walk() -> None:
+        wired = await Wired().start()
+        backend = wired.backend.get_extra_info("socket").fileno()
+        os.write(backend, words)
+        socket.socket(fileno=os.dup(backend)).shutdown(socket.SHUT_RDWR)
+        wired.relay.from_client.data_received(b"Q...")
+        assert await wired.last_words() == words
+        wired.client.close()
+        wired.backend.close()
+
+    under_each_loop(walk)
 
 
 async def test_compute_said_why_itself(wired: Wired) -> None:

@@ -1,0 +1,139 @@
+"""Processes of `spg99 dev` that are forked before its loop begins and wait to hear what they are.
+
+Every process of ours loads a thousand modules, which costs most of its start and of its memory. `dev` loads them once and
+forks as many processes as it is going to start; each takes the first launch that comes. One that dies later is started by
+its command line, as everywhere else: by then dev has threads and cannot fork.
+
+Here: the waiting process, and what its parent holds of it. Not here: the fork (processes/forking.py), what it is for
+(launch.py), keeping it (child.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO
+
+from spg99.processes.forking import fork, may_fork
+from spg99.processes.title import room, set_title
+
+MODULES = (
+    "spg99.commands.servers",
+    "spg99.commands.catalogue",
+    "spg99.control_plane.server",
+    "spg99.gateway.server",
+    "spg99.node.agent",
+)
+"""What the processes of dev load; the command `dev` itself needs most of it."""
+LOADED_LATE = ("httpcore", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop")
+"""What libraries load only when they are used."""
+_LENGTH_BYTES = 4
+
+
+class Preforked:
+    """A process that waits for its order on its standard input. Its parent holds the other ends, as of a `subprocess.Popen`."""
+
+    def __init__(self) -> None:
+        theirs_in, ours_in = os.pipe()
+        ours_out, theirs_out = os.pipe()
+        try:
+            self._process = fork(lambda: _wait_and_run(theirs_in, theirs_out), keep=(theirs_in, theirs_out))
+        finally:
+            os.close(theirs_in)
+            os.close(theirs_out)
+        self.stdin: IO[bytes] = os.fdopen(ours_in, "wb", buffering=0)
+        self.stdout: IO[bytes] = os.fdopen(ours_out, "rb")
+        self.pid = self._process.pid
+        self.wait = self._process.wait
+        self.send_signal = self._process.send_signal
+
+    def order(self, arguments: list[str], environment: dict[str, str]) -> bool:
+        """Lets it run `spg99 <arguments>` with this environment and no other. False when it is dead."""
+        text = json.dumps({"arguments": arguments, "environment": environment}).encode()
+        try:
+            message = memoryview(len(text).to_bytes(_LENGTH_BYTES, "big") + text)
+            while message:
+                message = message[self.stdin.write(message) :]
+        except BrokenPipeError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Ends it when nothing was ordered; returns when it is gone."""
+        self.stdin.close()
+        self.stdout.close()
+        self.wait()
+
+
+class PreforkedProcesses:
+    """Those that nothing was ordered of yet."""
+
+    def __init__(self, count: int = 0) -> None:
+        self._waiting = [Preforked() for _ in range(count)]
+
+    def order(self, arguments: list[str], environment: dict[str, str]) -> Preforked | None:
+        """One that runs `spg99 <arguments>` from now on; None when none is left."""
+        while self._waiting:
+            process = self._waiting.pop()
+            if process.order(arguments, environment):
+                return process
+            process.end()  # somebody killed it
+        return None
+
+    def end(self) -> None:
+        """Ends those that are left."""
+        while self._waiting:
+            self._waiting.pop().end()
+
+
+def prefork(count: int, data_dir: Path) -> PreforkedProcesses:
+    """Loads what they need and forks them; none where that is not safe, or where there is no room to say who they are."""
+    if not may_fork() or room() < len(os.fsencode(title(["control-plane", "--data-dir", str(data_dir)]))):
+        return PreforkedProcesses()
+    for name in MODULES:
+        importlib.import_module(name)
+    for name in LOADED_LATE:
+        with contextlib.suppress(ImportError):  # not on every machine
+            importlib.import_module(name)
+    return PreforkedProcesses(count if may_fork() else 0)
+
+
+def title(arguments: list[str]) -> str:
+    """What `ps` shows: the command line that would have started it."""
+    return " ".join([Path(sys.executable).name, "-m", "spg99", *arguments])
+
+
+def _wait_and_run(standard_in: int, standard_out: int) -> None:
+    # A session of its own: Ctrl-C in the terminal reaches only dev, which then ends its children in order.
+    os.setsid()
+    os.dup2(standard_in, 0)
+    os.dup2(standard_out, 1)
+    os.close(standard_in)
+    os.close(standard_out)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    order = json.loads(_read(int.from_bytes(_read(_LENGTH_BYTES), "big")))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    set_title(title(order["arguments"]))
+    sys.argv = [sys.argv[0], *order["arguments"]]
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    from spg99.commands.app import app
+
+    app.main(order["arguments"], prog_name="spg99")
+
+
+def _read(count: int) -> bytes:
+    """So many bytes of standard input, and not one more: its end is still to be seen. Ends the process when that comes first."""
+    found = b""
+    while len(found) < count:
+        piece = os.read(0, count - len(found))
+        if not piece:
+            raise SystemExit(0)  # dev has ended, or does not need this one
+        found += piece
+    return found

@@ -1,0 +1,85 @@
+"""The processes of `spg99 dev` are forked from it: what they share, what they do not, and what an operator sees of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from kit.memory import of_spg99
+from kit.platform import Platform, wait_for
+from spg99.commands.leftovers import children
+from spg99.commands.supervisor import STOP_ORDER
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
+
+MEGABYTES_MAX = 200
+"""All of it, on any machine; the benchmark has the exact figure and the goal. Without sharing it is 300."""
+
+
+@pytest.fixture
+def spaced() -> Iterator[Platform]:
+    """A platform that is not started, in a folder whose name has a space."""
+    parent = Path(tempfile.mkdtemp(prefix="spg99-"))
+    parent.chmod(0o711)
+    (data_dir := parent / "two words").mkdir()
+    platform = Platform(data_dir)
+    yield platform
+    if platform.process is not None and platform.process.poll() is None:
+        platform.process.kill()
+    for process in platform.processes():
+        process.kill()
+    shutil.rmtree(parent, ignore_errors=True)
+
+
+def test_they_share_their_memory_and_are_known_by_their_names(spaced: Platform) -> None:
+    spaced.start()
+    weights = of_spg99(spaced)
+    assert sum(weights.values()) <= MEGABYTES_MAX, weights
+    assert spaced.process is not None
+    found = {process.pid: process for process in children(spaced.data_dir, STOP_ORDER)}
+    assert found.keys() == {spaced.child(name) for name in STOP_ORDER}
+    for name in STOP_ORDER:
+        process = found[spaced.child(name)]
+        assert process.ppid() == spaced.process.pid
+        assert f" -m spg99 {name} --data-dir {spaced.data_dir} " in " ".join(process.cmdline())
+        assert os.getpgid(process.pid) == process.pid, "Ctrl-C in the terminal is dev's alone"
+        # The lock is held by whoever has it open, and shall not outlive dev.
+        assert not [file for file in process.open_files() if file.path.endswith("dev.lock")]
+        # What was handed to it lies in no place that others of this user read.
+        assert b"SPG99_ENROLMENT_TOKEN" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    spaced.stop()
+
+
+def test_one_that_is_killed_and_so_follows_by_its_command_line_is_found_like_the_others(spaced: Platform) -> None:
+    spaced.start()
+    before = spaced.child("control-plane")
+    (worker, *_) = psutil.Process(spaced.child("gateway")).children()
+    worker.kill()
+    os.kill(before, signal.SIGKILL)
+    wait_for("another Control Plane", lambda: spaced.child("control-plane") not in (0, before))
+    wait_for("it to be found", lambda: len(children(spaced.data_dir, STOP_ORDER)) == len(STOP_ORDER))
+    assert {process.pid for process in children(spaced.data_dir, STOP_ORDER)} == {
+        spaced.child(name) for name in STOP_ORDER
+    }
+    wait_for("the API to answer", lambda: _answers(spaced))
+    spaced.create_database()
+    with spaced.connect() as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    spaced.stop()
+    assert not spaced.processes()
+
+
+def _answers(platform: Platform) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return platform.api("GET", "/account").is_success
+    return False
