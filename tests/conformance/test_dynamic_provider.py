@@ -118,6 +118,7 @@ def test_secrets_are_nowhere_in_plain(stack: Stack, platform: Platform, tenant: 
     assert password in shown
 
 
+@pytest.mark.slow  # again
 def test_the_state_holds_only_a_constant_reference(stack: Stack, platform: Platform, tenant: str) -> None:
     stack.up(BOTH.format(tenant=tenant, idle=60)).ok()
     kept = {r["inputs"]["__provider"] for r in stack.resources().values() if "__provider" in (r.get("inputs") or {})}
@@ -140,6 +141,7 @@ def test_unknown_values_are_accepted_anywhere(stack: Stack, tenant: str) -> None
     stack.nothing_to_do()
 
 
+@pytest.mark.slow  # again
 def test_get_reads_and_a_missing_one_is_an_error(stack: Stack, platform: Platform, tenant: str) -> None:
     database = platform.create_database(tenant)
     stack.up(f"""
@@ -223,6 +225,7 @@ def test_deletion_protection_refuses_and_says_how(stack: Stack, platform: Platfo
     stack.run("destroy", "--yes", "--skip-preview").ok()
 
 
+@pytest.mark.slow  # again
 def test_an_api_key_lives_and_dies_with_the_stack(stack: Stack, platform: Platform, tenant: str) -> None:
     stack.up("""
         key = ApiKey("key", name="ci", permissions=["can_create_tenant"])

@@ -18,6 +18,9 @@ Here: the rule. Not here: the order in which they run (order.py), what takes hou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
 WORKERS = 2
@@ -46,3 +49,13 @@ def only_when_slow(program: str) -> None:
 def is_slow(item: pytest.Item) -> bool:
     """Whether `make test` leaves this one out."""
     return any(item.get_closest_marker(name) is not None for name in ("slow", "long"))
+
+
+def others_slow(cases: Iterable[Any], *, first: int = 1) -> list[Any]:
+    """Cases for `parametrize` of which `make test` runs the first ones: the same rule by the same whole processes."""
+    return [
+        case
+        if number < first
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]

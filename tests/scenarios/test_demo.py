@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "scripts" / "demo.py")]
 
 
+@pytest.mark.slow  # again
 def test_it_passes_with_the_usual_ports_taken(tmp_path: Path) -> None:
     with contextlib.ExitStack() as taken:
         for port in (8099, 5432):

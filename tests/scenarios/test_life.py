@@ -41,6 +41,7 @@ def test_the_first_connection_wakes_it_and_idleness_stops_it(platform: Platform)
     assert platform.database(name="nap")["writer_term"] == stopped["writer_term"] + 1
 
 
+@pytest.mark.slow  # again
 def test_a_hundred_clients_wake_a_sleeper_once(platform: Platform) -> None:
     before = platform.create_database(name="crowd", size="L3")
     barrier = threading.Barrier(100)

@@ -117,6 +117,7 @@ def test_a_refused_replacement_stops_the_preview(project: Project, plane: Plane)
     assert set(plane.objects) == {("tenant", "acme"), ("database", "acme/bills")}
 
 
+@pytest.mark.slow  # again
 def test_a_wrong_import_of_a_protected_database_changes_nothing(project: Project, plane: Plane) -> None:
     """The state has acme/app, protected; the program says import_="acme/other", and then name="other"."""
     text = """
@@ -202,6 +203,7 @@ def test_get_and_lookups_read_what_is_there(project: Project, plane: Plane) -> N
     assert any("There is no database 'acme/none'" in failure.message for failure in missing.failures)
 
 
+@pytest.mark.slow  # again
 def test_an_explicit_provider_has_its_own_control_plane(project: Project) -> None:
     with Plane().running() as other:
         text = f"""

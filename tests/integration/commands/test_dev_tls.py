@@ -208,6 +208,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow  # again
 def test_plain_http_beyond_loopback_is_said_aloud() -> None:
     with a_platform("--host", "0.0.0.0", "--no-tls") as platform:
         assert platform.env["SPG99_CP_URL"].startswith("http://127.0.0.1:") and "SPG99_CA_FILE" not in platform.env
@@ -216,6 +217,7 @@ def test_plain_http_beyond_loopback_is_said_aloud() -> None:
         assert httpx.get(platform.env["SPG99_CP_URL"].removesuffix("/v2") + "/metrics").status_code == 404
 
 
+@pytest.mark.slow  # again
 def test_by_default_both_loopback_addresses_are_listened_on() -> None:
     with a_platform() as platform:
         api = urlsplit(platform.env["SPG99_CP_URL"])

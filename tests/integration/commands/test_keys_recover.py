@@ -64,6 +64,7 @@ def test_a_new_admin_key_running_and_stopped(platform: Platform) -> None:
         platform.env["SPG99_API_KEY"] = old = new
 
 
+@pytest.mark.slow  # again
 def test_by_the_catalogues_url_it_is_shown_once(platform: Platform) -> None:
     lock_out(platform)
     before = (platform.data_dir / "secrets" / "admin.key").read_bytes()

@@ -127,6 +127,7 @@ def test_a_key_is_shown_once_at_creation_and_at_rotation(platform: Platform) -> 
     assert spg99(platform, "keys", "delete", made["key_id"], "--yes").returncode == 0
 
 
+@pytest.mark.slow  # again
 def test_account_and_its_contact(platform: Platform) -> None:
     assert answer(platform, "account", "get")["account_id"]
     contact = ("account", "contact", "--email", "ops@example.org", "--name", "Ops", "--company", "Example")

@@ -6,22 +6,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.platform import BIN, Platform, a_platform
+from kit.platform import BIN, Platform
 from kit.pulumi_cli import pulumi, pulumi_environment
 
 pytestmark = pytest.mark.timeout(300)  # real platform, real tools; the first test starts the platform
-
-
-@pytest.fixture(scope="module")
-def platform() -> Iterator[Platform]:
-    with a_platform() as running:
-        yield running
 
 
 class Stack:

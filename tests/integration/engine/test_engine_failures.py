@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from kit.tiers import others_slow
+
 FAMILY = """
     box = Box("box", text="{}")
     Box("sibling", text="s")
@@ -96,20 +98,23 @@ def test_a_provider_that_dies_or_is_missing(project: Any) -> None:
 
 @pytest.mark.parametrize(
     ("program", "said"),
-    [
-        (
-            "def deep():\n    return {}['key']\ndeep()",
-            ["__main__.py:7 in <module>: deep()", "__main__.py:6 in deep", "KeyError: 'key'"],
-        ),
-        ("x = = 1", ["SyntaxError", "__main__.py"]),
-        ("import nothing_like_this", ["No module named 'nothing_like_this'"]),
-        ("import sys; sys.exit(3)", ["sys.exit(3)"]),
-        ("import os; os._exit(7)", ["exit code 7"]),
-        ("raise pulumi.RunError('please set the size')", ["please set the size"]),
-        ("pulumi.Config().require('size')", ["Missing required configuration variable 'project:size'"]),
-        ("Box('a', text=Output.from_input(1).apply(lambda v: v / 0))", ["division by zero"]),
-        ("pulumi.log.error('not like this')", ["not like this"]),
-    ],
+    others_slow(
+        [
+            (
+                "def deep():\n    return {}['key']\ndeep()",
+                ["__main__.py:7 in <module>: deep()", "__main__.py:6 in deep", "KeyError: 'key'"],
+            ),
+            ("x = = 1", ["SyntaxError", "__main__.py"]),
+            ("import nothing_like_this", ["No module named 'nothing_like_this'"]),
+            ("import sys; sys.exit(3)", ["sys.exit(3)"]),
+            ("import os; os._exit(7)", ["exit code 7"]),
+            ("raise pulumi.RunError('please set the size')", ["please set the size"]),
+            ("pulumi.Config().require('size')", ["Missing required configuration variable 'project:size'"]),
+            ("Box('a', text=Output.from_input(1).apply(lambda v: v / 0))", ["division by zero"]),
+            ("pulumi.log.error('not like this')", ["not like this"]),
+        ],
+        first=2,
+    ),
 )
 def test_a_broken_program_is_shown_in_the_users_own_lines(project: Any, program: str, said: list[str]) -> None:
     project.program("")

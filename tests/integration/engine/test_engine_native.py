@@ -76,6 +76,7 @@ def test_functions_answer_secrets_and_wait_for_what_is_unknown(project: Any) -> 
     assert {e["preview"] for e in project.entries() if e["op"] == "invoke"} == {False}
 
 
+@pytest.mark.slow  # again
 def test_a_native_type_takes_over_from_a_dynamic_one_without_a_change(project: Any) -> None:
     project.up('Note("letter", "dear")')
     before = project.resource("letter")
@@ -114,6 +115,7 @@ def test_names_are_proposed_as_the_configuration_says(project: Any) -> None:
     assert "has no mode `verbatm`" in project.why(project.up(ok=False))
 
 
+@pytest.mark.slow  # again
 def test_the_read_timeout_reaches_the_provider(project: Any) -> None:
     project.up('Box("box", text="a", opts=Opts(custom_timeouts={"read": "90s"}))')
     project.journal()
@@ -121,6 +123,7 @@ def test_the_read_timeout_reaches_the_provider(project: Any) -> None:
     assert [e["timeout"] for e in project.entries() if e["op"] == "read"] == [90]
 
 
+@pytest.mark.slow  # again
 def test_two_versions_have_two_default_providers(project: Any) -> None:
     plugin = (project.folder / "bin/pulumi-resource-shelf").read_text()
     (project.folder / "bin/pulumi-resource-shelf").unlink()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from kit.tiers import others_slow
+
 
 def test_protect_refuses_deletion_replacement_and_destroy(project: Any) -> None:
     project.up('Box("kept", text="a", opts=Opts(protect=True))')
@@ -54,24 +56,26 @@ def test_ignore_changes_and_replace_on_changes_with_paths(project: Any) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "moved"),
-    [
-        ('Box("old", text="a")', 'Box("new", text="a", opts=Opts(aliases=[Alias(name="old")]))', {"new"}),
-        (
-            'Box("box", text="a")',
-            'r = Rack("r", 0)\nBox("box", text="a", opts=Opts(parent=r, aliases=[Alias(parent=pulumi.ROOT_STACK_RESOURCE)]))',
-            {"box"},
-        ),
-        (
-            'Rack("old", 2)',
-            'Rack("new", 2, opts=Opts(aliases=[Alias(name="old")]))',
-            {"new-0", "new-1"},
-        ),
-        (
-            'Box("old", text="a")\nBox("other", opts=Opts(depends_on=[]))',
-            'Box("new", text="a", opts=Opts(aliases=["urn:pulumi:dev::project::shelf:index:Box::old"]))\nBox("other")',
-            {"new"},
-        ),
-    ],
+    others_slow(
+        [
+            ('Box("old", text="a")', 'Box("new", text="a", opts=Opts(aliases=[Alias(name="old")]))', {"new"}),
+            (
+                'Box("box", text="a")',
+                'r = Rack("r", 0)\nBox("box", text="a", opts=Opts(parent=r, aliases=[Alias(parent=pulumi.ROOT_STACK_RESOURCE)]))',
+                {"box"},
+            ),
+            (
+                'Rack("old", 2)',
+                'Rack("new", 2, opts=Opts(aliases=[Alias(name="old")]))',
+                {"new-0", "new-1"},
+            ),
+            (
+                'Box("old", text="a")\nBox("other", opts=Opts(depends_on=[]))',
+                'Box("new", text="a", opts=Opts(aliases=["urn:pulumi:dev::project::shelf:index:Box::old"]))\nBox("other")',
+                {"new"},
+            ),
+        ]
+    ),
     ids=["name", "parent", "children of a renamed parent", "urn"],
 )
 def test_aliases_move_without_touching(project: Any, before: str, after: str, moved: set[str]) -> None:
@@ -84,6 +88,7 @@ def test_aliases_move_without_touching(project: Any, before: str, after: str, mo
     assert project.up().changes.keys() == {"same"}
 
 
+@pytest.mark.slow  # again
 def test_alias_while_another_resource_still_needs_the_old_name(project: Any) -> None:
     project.up('a = Box("old", text="a")\nBox("child", text=a.path, opts=Opts(depends_on=[a]))')
     project.behave(create__breaks={"fail": "no"})
@@ -125,6 +130,7 @@ def test_additional_secret_outputs_and_secrets_anywhere(project: Any) -> None:
     assert project.resource("box")["additionalSecretOutputs"] == ["shade"]
 
 
+@pytest.mark.slow  # again
 def test_explicit_providers_have_their_own_configuration(project: Any) -> None:
     program = """
     south = Provider("south", zone="{zone}", token=Output.secret("{token}"))
@@ -147,6 +153,7 @@ def test_explicit_providers_have_their_own_configuration(project: Any) -> None:
     assert project.names() == [] and not list(project.shelf.glob("*-*.json"))
 
 
+@pytest.mark.slow  # again
 def test_a_provider_that_is_renamed_or_configured_by_another_resource(project: Any) -> None:
     program = """
     base = Box("base", text="a")
@@ -178,6 +185,7 @@ def test_import_option_takes_over_what_is_there(project: Any) -> None:
     assert project.up('Note("letter", "dear", opts=Opts(import_="letter"))').changes["import"] == 1
 
 
+@pytest.mark.slow  # again
 def test_get_reads_and_never_owns(project: Any) -> None:
     (project.shelf / "theirs-1.json").write_text(json.dumps({"text": "a", "size": 1}))
     program = 'box = Box.get("look", "theirs-1")\npulumi.export("shade", box.shade)'
@@ -192,6 +200,7 @@ def test_get_reads_and_never_owns(project: Any) -> None:
     assert "look: There is no such resource: nothing has the id 'nobody-1'" in why
 
 
+@pytest.mark.slow  # again
 def test_replacement_trigger(project: Any) -> None:
     program = 'Box("b", text="a", opts=Opts(replacement_trigger="{}"))'
     project.up(program.format(1))

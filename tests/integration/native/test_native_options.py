@@ -87,6 +87,7 @@ def test_what_goes_with_a_replaced_one_is_made_again_under_its_name(project: Pro
     assert project.resource("inside")["outputs"]["gadgetId"] == server.objects["gadget", "top/inside"]["gadget_id"]
 
 
+@pytest.mark.slow  # again
 def test_protect_retain_and_deleted_with(project: Project, server: Server) -> None:
     text = """
         Gadget("kept", shelf="top", name="kept", material={!r}, allowReplacement=True, opts=Opts(protect={}))

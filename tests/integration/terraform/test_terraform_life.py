@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kit.tiers import others_slow
 from proof.server import SECRET, Server
 from terraform_cli import Workspace
 
@@ -120,6 +121,7 @@ def test_a_protected_object_is_refused_in_the_plan_of_its_end(work: Workspace, s
     assert not server.objects
 
 
+@pytest.mark.slow  # again
 def test_drift_of_each_field_is_seen_and_taken_back(work: Workspace, server: Server, lamp: Text) -> None:
     work.write(lamp()).apply()
     for name, value in (
@@ -156,6 +158,7 @@ def test_a_time_in_another_form_is_no_change(work: Workspace, server: Server, la
     assert work.write(lamp(until="2029-12-31T23:00:00-01:00", note="n")).plan().is_empty
 
 
+@pytest.mark.slow  # again
 def test_gone_outside_is_planned_again_and_a_destroy_of_it_succeeds(
     work: Workspace, server: Server, lamp: Text
 ) -> None:
@@ -169,6 +172,7 @@ def test_gone_outside_is_planned_again_and_a_destroy_of_it_succeeds(
     assert work.resources() == {}
 
 
+@pytest.mark.slow  # again
 def test_unknown_inputs_are_accepted_everywhere(work: Workspace, server: Server, lamp: Text) -> None:
     unknown = """
 resource "terraform_data" "later" { input = { text = "later", number = 5, on = true, list = ["a"], when = "2030-01-01T00:00:00Z" } }
@@ -266,6 +270,7 @@ def test_an_object_that_failed_is_kept_and_says_why(work: Workspace, server: Ser
     assert work.resources()[IT]["values"]["state_reason"] == "the workshop burned down"
 
 
+@pytest.mark.slow  # again
 def test_a_lost_answer_makes_one_object(work: Workspace, server: Server, lamp: Text) -> None:
     server.on("POST", "/gadgets$", drop="after")
     work.write(lamp()).apply()
@@ -289,6 +294,7 @@ def test_a_name_that_is_taken_says_how_to_import(work: Workspace, server: Server
     assert work.resources() == {}
 
 
+@pytest.mark.slow  # again
 def test_busy_and_away_servers_are_asked_again(work: Workspace, server: Server, lamp: Text) -> None:
     server.on("POST", "", status=429, retry_after=0.1)
     server.on("POST", "", status=503)
@@ -298,6 +304,7 @@ def test_busy_and_away_servers_are_asked_again(work: Workspace, server: Server, 
     assert server.created == 1
 
 
+@pytest.mark.slow  # again
 def test_many_objects_at_once_and_one_after_the_other(work: Workspace, server: Server) -> None:
     work.write('resource "spg99_gadget" "it" {\n  count = 40\n  shelf = "top"\n  name = "lamp-${count.index}"\n}\n')
     server.settle_seconds = 0.2
@@ -356,7 +363,7 @@ def test_secrets_of_the_system_stay_out_of_the_state_where_that_is_wished(
     assert "Warning: recovery_code was told once and is not kept" in said.text and "Warning: token" not in said.text
 
 
-@pytest.mark.parametrize("how", ["command", "block"])
+@pytest.mark.parametrize("how", others_slow(["command", "block"]))
 def test_an_import_gives_an_empty_plan(work: Workspace, server: Server, lamp: Text, how: str) -> None:
     work.write(lamp(**FULL)).apply()
     before, uid = work.values(IT), work.values(IT)["gadget_id"]
@@ -456,8 +463,8 @@ def test_the_new_one_may_be_made_first(work: Workspace, server: Server, lamp: Te
     assert list(server.objects) == [("gadget", "top/torch")] and work.plan().is_empty
 
 
-@pytest.mark.parametrize("refresh", ["true", "false"])
-@pytest.mark.parametrize("agreed", [False, True])
+@pytest.mark.parametrize("refresh", others_slow(["true", "false"]))
+@pytest.mark.parametrize("agreed", others_slow([False, True]))
 def test_an_order_to_replace_with_the_new_one_first_keeps_it(
     work: Workspace, server: Server, lamp: Text, agreed: bool, refresh: str
 ) -> None:

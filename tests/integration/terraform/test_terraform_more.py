@@ -140,6 +140,7 @@ def test_objects_for_each_key(work: Workspace, server: Server) -> None:
     assert work.plan().changes[f'{IT}["beacon"]'].actions == ["no-op"]
 
 
+@pytest.mark.slow  # again
 def test_objects_by_count(work: Workspace, server: Server) -> None:
     work.write(MANY % 3).apply()
     assert work.write(MANY % 3).plan().is_empty
@@ -191,6 +192,7 @@ def test_a_refusal_because_of_the_parent_is_told_clearly(
     assert server.created == 1 and work.plan().is_empty
 
 
+@pytest.mark.slow  # again
 def test_children_that_were_refused_for_being_too_many_at_once_are_made_all_the_same(
     work: Workspace, server: Server
 ) -> None:
@@ -213,6 +215,7 @@ def test_every_create_has_a_key_and_keeps_it_when_it_is_sent_again(work: Workspa
     assert server.created == 2
 
 
+@pytest.mark.slow  # again
 def test_a_hundred_at_once_ask_no_more_than_the_client_has_room_for(
     work: Workspace, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ async def test_the_lines_of_the_contract_work_word_for_word(api: Any) -> None:
     assert connection == f"postgresql://{tenant['pg_user']}:{tenant['pg_password']}@db.example:6543/app?sslmode=require"
 
 
+@pytest.mark.slow  # again
 @pytest.mark.timeout(300)
 def test_schemathesis_finds_the_description_true(cluster18: Any, control_plane: Any, tmp_path: Path) -> None:
     """Every operation but the endless stream: statuses, bodies, headers as described; bad input refused; no 5xx."""
