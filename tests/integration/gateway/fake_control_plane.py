@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from kit.servers import Server
 from spg99.errors import CannotWake, NotFound, Spg99Error, Unauthorized
 from spg99.postgres import Cluster, find_binaries, service_account
 from spg99.protocol import INTERNAL_PREFIX
@@ -118,7 +119,7 @@ class FakeControlPlane:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self.account = service_account(None)
         for name in ("pg", "run"):
@@ -233,8 +234,7 @@ class FakeControlPlane:
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self.port, log_level="critical", timeout_graceful_shutdown=0, lifespan="off"
         )
-        self._server = uvicorn.Server(config)
-        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._server = Server(config)
         self._serving = self._loop.create_task(self._server._serve())
         while not self._server.started:
             await asyncio.sleep(0.01)

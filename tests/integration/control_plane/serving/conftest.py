@@ -23,9 +23,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
+from kit.servers import Server
 from spg99.clock import Clock
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import bootstrap
@@ -114,14 +114,6 @@ async def store(url: str) -> AsyncIterator[Store]:
     await opened.open()
     yield opened
     await opened.close()
-
-
-class Server(uvicorn.Server):
-    """uvicorn in this process; signals stay pytest's."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @dataclass
@@ -216,7 +208,7 @@ class _Servers:
             await asyncio.sleep(0.01)
         await asyncio.wait_for(app.state.plane.wakeups.listening.wait(), 10)
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        api = Api(app, base_url, token, httpx.AsyncClient(base_url=base_url, timeout=30))
+        api = Api(app, base_url, token, httpx.AsyncClient(base_url=base_url, timeout=30, verify=False))
         self._running.append((server, task, api))
         return api
 
