@@ -20,6 +20,8 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 SECONDS = Path(__file__).with_name("seconds.txt")
+BEFORE_THE_TIERS = "# whole files"
+"""Begins the file as it was before a run of each tier was measured."""
 LONG_SECONDS = 5
 """A file that takes less is not written down: its place does not matter."""
 

@@ -27,7 +27,17 @@ WORKERS = 2
 BUDGET_SECONDS = 12 * 60 * WORKERS - 120
 """Of all workers: twelve minutes less what linting and collecting take."""
 FILE_SECONDS = 30
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {
+    "tests/conformance/test_every_noun_dynamic.py": "The suite, once a bridge: forty commands of an engine.",
+    "tests/conformance/test_every_noun_native.py": "The suite, once a bridge: forty commands of an engine.",
+    "tests/conformance/test_dynamic_provider.py": "A user's walks through the dynamic provider on the real platform.",
+    "tests/integration/commands/test_dev.py": "Starts the whole platform for each of three tests.",
+    "tests/integration/commands/test_look_and_change.py": "Every command that a user types once, each a process.",
+    "tests/integration/control_plane/serving/test_keys_and_rights.py": "Who may do what: each route with and without its right.",
+    "tests/integration/engine/test_engine_stacks.py": "Every command on stacks once, each a process.",
+    "tests/integration/gateway/test_gateway_life.py": "A gateway for each test, with real computes behind it.",
+    "tests/integration/node/test_agent.py": "An agent for each test, with real PostgreSQL.",
+}
 """Files of `make test` that take longer, and why they may."""
 
 _running: pytest.Item | None = None

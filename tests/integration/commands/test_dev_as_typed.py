@@ -81,6 +81,7 @@ def test_the_printed_eval_line_gives_a_shell_in_which_curl_and_spg99_work(platfo
     assert without.startswith("error: ") and "/nowhere" in without
 
 
+@pytest.mark.slow  # again
 def test_the_printed_addresses_are_those_that_serve(platform: Platform) -> None:
     assert printed(platform, "API") == platform.env["SPG99_CP_URL"]
     gateway = re.fullmatch(r"(localhost):(\d+)  \(TLS; CA (.+)\)", printed(platform, "Gateway"))

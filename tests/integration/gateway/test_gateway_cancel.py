@@ -13,11 +13,12 @@ from psycopg import errors
 
 from integration.gateway.fake_control_plane import FakeControlPlane, Tenant
 from integration.gateway.gateway_process import Gateway
+from kit.tiers import others_slow
 from kit.waits import wait_for
 from spg99.wire.startup import cancel_request
 
 
-@pytest.mark.parametrize("version", ["3.0", "3.2"])
+@pytest.mark.parametrize("version", others_slow(["3.0", "3.2"]))
 def test_cancel_at_another_gateway(
     start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant, version: str
 ) -> None:

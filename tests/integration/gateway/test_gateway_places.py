@@ -99,6 +99,7 @@ def test_a_database_at_its_limit(start_gateway: Callable[..., Gateway], tenant: 
         wait_for("a place", lambda: fits(gateway, tenant), seconds=3)
 
 
+@pytest.mark.slow  # again
 def test_a_small_gateway_is_shared_whatever_the_policies_say(
     start_gateway: Callable[..., Gateway], tenant: Tenant, other: str, neighbour: Tenant
 ) -> None:

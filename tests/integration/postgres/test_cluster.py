@@ -232,6 +232,7 @@ def test_a_folder_in_the_way_is_named_and_stays_as_it_is(data_dir: Path) -> None
     assert blocking_folder(data_dir, account) is None
 
 
+@pytest.mark.slow  # again
 @as_root
 async def test_programs_that_root_cannot_share_are_copied_once(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spg99.postgres.binaries.blocking_folder", lambda *_: Path("/root"))
@@ -330,6 +331,7 @@ def test_a_folder_without_programs_is_a_sentence(data_dir: Path) -> None:
         find_binaries(data_dir, copy_to=data_dir / "pg")
 
 
+@pytest.mark.slow  # again
 @as_root
 def test_everything_works_for_an_ordinary_user(data_dir: Path) -> None:
     """The same life as `nobody`, who has no home and no rights, in a folder of its own."""
