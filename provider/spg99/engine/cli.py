@@ -3,6 +3,7 @@ here: what a run does (operations.py), the commands on stacks (cli_stacks.py).""
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -32,6 +33,9 @@ def _perform(
     title: str, operation: Callable[..., Result], workspace: Workspace, *, dry_run: bool, how: dict[str, Any]
 ) -> Result:
     """Runs an operation and shows it."""
+    # This process ends with the run, and what a run makes lives as long: going through it all the time finds nothing.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     console = Console(stderr=how["as_json"], highlight=False)
     asked = Options(
         dry_run=dry_run,

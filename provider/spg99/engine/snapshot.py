@@ -222,8 +222,14 @@ class Snapshot:
     def _encoded_resources(self, resources: list[Resource]) -> Iterator[bytes]:
         """Every resource's text; URNs that an alias renamed are rewritten in whatever is still old."""
         renamed = dict(self._renamed)
+        if not renamed:
+            known = self._encoded
+            for resource in resources:
+                done = known.get(id(resource))
+                yield done[1] if done is not None else self._encode_resource(resource)
+            return
         for resource in resources:
-            if not renamed or id(resource) in self._new or not (resource.needs() | {resource.urn}) & renamed.keys():
+            if id(resource) in self._new or not (resource.needs() | {resource.urn}) & renamed.keys():
                 yield self._encode_resource(resource)
                 continue
             parent = renamed.get(resource.parent, resource.parent)
