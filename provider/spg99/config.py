@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spg99.errors import BadRequest
+from spg99.reach import default_data_dir as default_data_dir  # of settings, and of who looks for a dev without them
 
 ENVIRONMENT_PREFIX = "SPG99_"
 OF_ONE_PROCESS = frozenset({"SPG99_METRICS_PORT"})
@@ -22,17 +23,6 @@ OF_ONE_PROCESS = frozenset({"SPG99_METRICS_PORT"})
 API_PORT = 8099
 GATEWAY_PORT = 5432
 """PostgreSQL's own: clients take it unless told otherwise."""
-
-
-def default_data_dir() -> Path:
-    """Where everything is kept unless told otherwise.
-
-    Root's PostgreSQL processes run as another user, who must be able to walk to it, so root's default is not under /root.
-    """
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/spg99")
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "spg99"
 
 
 class Settings(BaseModel):

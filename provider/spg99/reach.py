@@ -1,11 +1,12 @@
 """How a client of ours finds the Control Plane: URL, API key and CA, given or from the environment. Cheap to import, for bridges.
 
-Here: what stands in for what, and which addresses a key may be sent to. Not here: settings of servers (config.py), a tool's own configuration (bridges/).
+Here: what stands in for what, which addresses a key may be sent to, and where a dev of this machine is. Not here: settings of servers (config.py), a tool's own configuration (bridges/).
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from spg99.errors import BadRequest, Unauthorized
@@ -88,3 +89,14 @@ def _is_loopback(host: str) -> bool:
     numbers = [int(part) for part in parts if len(part) <= 3 and part.isascii() and part.isdigit()]
     is_127 = len(parts) == len(numbers) == 4 and numbers[0] == 127 and max(numbers) < 256
     return host in ("localhost", "::1") or is_127
+
+
+def default_data_dir() -> Path:
+    """Where everything is kept unless told otherwise.
+
+    Root's PostgreSQL processes run as another user, who must be able to walk to it, so root's default is not under /root.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/spg99")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "spg99"

@@ -8,12 +8,26 @@ from typing import Any, Final
 import click
 
 from spg99.commands.connection import Connection, with_connection
-from spg99.commands.recover import recover
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
 from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Tenant
 
 _SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in NOUNS))
+
+
+class _Later(click.Command):
+    """`keys recover`, loaded when it is called or its help is read: only it needs the settings of servers (60 ms of CPU)."""
+
+    def __init__(self, name: str, line: str) -> None:
+        super().__init__(name, help=line)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """That of the command itself."""
+        from spg99.commands.recover import recover
+
+        return recover.make_context(info_name, args, parent, **extra)
 
 
 def _action(
@@ -86,6 +100,6 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 options=(_GRACE,),
                 secret_once=True,
             ),
-            recover,
+            _Later("recover", "Make a new admin key, beside the catalogue: no API key is needed."),
         ),
     }

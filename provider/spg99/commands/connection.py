@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from spg99.config import default_data_dir
 from spg99.errors import Unavailable
-from spg99.reach import CA_FILE_VARIABLE, ClientSettings, client_settings
+from spg99.reach import CA_FILE_VARIABLE, ClientSettings, client_settings, default_data_dir
 
 if TYPE_CHECKING:
     from spg99.client import Client

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from spg99.config import default_data_dir
+from spg99.reach import default_data_dir
 
 _STYLE = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -10,9 +10,8 @@ import click
 
 from spg99.commands.connection import ask
 from spg99.commands.dev_folder import DevFolder
-from spg99.config import default_data_dir
 from spg99.errors import Spg99Error, Unauthorized
-from spg99.reach import CA_FILE_VARIABLE, ClientSettings
+from spg99.reach import CA_FILE_VARIABLE, ClientSettings, default_data_dir
 
 ASK_SECONDS = 5.0
 

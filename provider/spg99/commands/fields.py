@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 import click
 
-from spg99.commands.options import click_type, plain_type
+from spg99.commands.click_types import click_type, plain_type
 from spg99.resources import Mark, Spec, marks_of
 
 

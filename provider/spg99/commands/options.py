@@ -6,14 +6,14 @@ Not here: precedence and checking of values (config.load).
 from __future__ import annotations
 
 import os
-import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import click
 from pydantic.fields import FieldInfo
 
+from spg99.commands.click_types import click_type, plain_type
 from spg99.config import ENVIRONMENT_PREFIX, Settings, load
 from spg99.errors import BadRequest
 
@@ -105,20 +105,3 @@ def _attributes(settings: type[Settings], name: str, field: FieldInfo) -> dict[s
     if kind is not bool:
         attributes["type"] = click_type(kind)
     return attributes
-
-
-def plain_type(annotation: Any) -> Any:
-    """The type without `| None`."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
-        return plain_type(kinds[0]) if len(kinds) == 1 else str
-    return annotation
-
-
-def click_type(kind: Any) -> Any:
-    """How click reads a value of this type; finer rules are the Settings' own."""
-    if get_origin(kind) is Literal:
-        return click.Choice([str(choice) for choice in get_args(kind)])
-    if kind is Path:
-        return click.Path(path_type=Path)
-    return kind if kind in (int, float) else str

@@ -84,3 +84,10 @@ def test_a_name_near_to_nothing_is_sent_to_the_help() -> None:
     result = CliRunner().invoke(app, ["xyzzy"])
     assert result.exit_code == 2
     assert "`spg99 --help` lists all commands" in result.output
+
+
+def test_a_command_on_nouns_loads_no_settings_of_servers() -> None:
+    code = "import sys, spg99.commands.nouns; print(sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'spg99.resources'" in loaded
+    assert not [name for name in ("spg99.config", "rich", "psycopg", "spg99.control_plane") if f"'{name}'" in loaded]
