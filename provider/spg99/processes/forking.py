@@ -16,8 +16,6 @@ import threading
 import traceback
 from collections.abc import Callable, Collection
 
-_RESET = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-
 
 def may_fork() -> bool:
     """Whether a fork is safe now: on Linux, with one thread. Elsewhere libraries of the system are not made for it (macOS)."""
@@ -68,11 +66,12 @@ def fork(work: Callable[[], int | None], *, keep: Collection[int] = ()) -> Forke
     code = 1
     try:
         _close_all_but(keep)
-        for number in _RESET:
-            signal.signal(number, signal.SIG_DFL)
+        _handle_no_signals()
         code = work() or 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except KeyboardInterrupt:  # Ctrl-C, before it has a session of its own
+        code = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001 -- the edge of a process: nobody is above it
         traceback.print_exc()
     finally:
@@ -80,6 +79,13 @@ def fork(work: Callable[[], int | None], *, keep: Collection[int] = ()) -> Forke
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
+
+
+def _handle_no_signals() -> None:
+    """As after an exec: what was ignored stays ignored, what was handled is not any more. Python's own Ctrl-C stays."""
+    for number in signal.valid_signals():
+        if callable(handler := signal.getsignal(number)) and handler is not signal.default_int_handler:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _close_all_but(keep: Collection[int]) -> None:

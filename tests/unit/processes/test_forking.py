@@ -39,13 +39,14 @@ atexit.register(lambda: tell("the parent's end"))
 def raises(): raise RuntimeError("what?")
 def dies(): os.kill(os.getpid(), signal.SIGKILL)
 sys.stdout.write('"before"\\n')
-for work in (lambda: None, lambda: 3, lambda: sys.exit(4), lambda: sys.exit("text"), sys.exit, raises, dies):
+def interrupted(): raise KeyboardInterrupt
+for work in (lambda: None, interrupted, lambda: 3, lambda: sys.exit(4), lambda: sys.exit("text"), sys.exit, raises, dies):
     try:
         tell(fork(work).wait())
     finally:
         sys.stderr = io.StringIO()
 """)
-    assert ends == ["before", 0, 3, 4, 1, 0, 1, -9, "the parent's end"]
+    assert ends == ["before", 0, 130, 3, 4, 1, 0, 1, -9, "the parent's end"]
 
 
 def test_it_has_no_open_file_but_those_it_is_given() -> None:
@@ -61,12 +62,15 @@ tell([held[3], held[11]])
 def test_its_chance_and_its_signals_are_its_own() -> None:
     first, second, own = run("""
 signal.signal(signal.SIGTERM, lambda *_: tell("the parent's"))
-def dice(): tell([random.random(), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL])
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+NUMBERS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+SAID = {signal.SIG_DFL: "default", signal.SIG_IGN: "ignored", signal.default_int_handler: "Python's own"}
+def dice(): tell([random.random(), [SAID.get(signal.getsignal(number), "the parent's") for number in NUMBERS]])
 for _ in range(2): fork(dice).wait()
 dice()
 """)
     assert len({first[0], second[0], own[0]}) == 3
-    assert (first[1], second[1], own[1]) == (True, True, False)
+    assert first[1] == second[1] == ["default", "ignored", "Python's own"] != own[1]
 
 
 def test_a_signal_reaches_it_and_never_who_comes_after_it() -> None:
