@@ -248,10 +248,15 @@ def shown(value: Value) -> str:
 
 
 def _pending(event: StepEnded) -> str:
-    """What tells the deletion that an earlier run left from one of what the program no longer wants."""
-    if event.kind is Kind.DELETE and event.old is not None and event.old.delete:
-        return f"  [id {event.old.id}: replaced by an earlier run, its deletion is pending]"
-    return ""
+    """What tells the deletion of what something else has replaced from one of what the program no longer wants, and one that
+    leaves the object alone from one that does not."""
+    said = ""
+    if event.old is not None and event.kind in (Kind.DELETE, Kind.DELETE_REPLACED):
+        if event.kind is Kind.DELETE and event.old.delete:
+            said += f"  [id {event.old.id}: another one has taken its place, its deletion is pending]"
+        if event.old.retain_on_delete:
+            said += "  [retained: it leaves the state and is not deleted]"
+    return said
 
 
 def _difference_text(line: Line) -> Text:

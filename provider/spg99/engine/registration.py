@@ -353,14 +353,17 @@ class _Custom:
             outcome.old, outcome.new = leaving, found
             run.dirty = True
             run.registered[found.urn] = found
-            run.snapshot.end(done=found, instead_of=instead_of, marked=self._marked(leaving))
+            run.snapshot.end(done=found, instead_of=instead_of, marked=self._marked(leaving, by_import=True))
 
-    def _marked(self, old: Resource | None) -> tuple[Resource, Resource] | None:
+    def _marked(self, old: Resource | None, *, by_import: bool = False) -> tuple[Resource, Resource] | None:
         """A resource that another takes the place of, and how it looks while it waits for its deletion."""
         if old is None:
             return None
         wanted = self.wanted
-        return old, self.run.superseded(old, protect=wanted.goal.protect, retain_on_delete=wanted.retain_on_delete)
+        waiting = self.run.superseded(
+            old, protect=wanted.goal.protect, retain_on_delete=wanted.retain_on_delete, by_import=by_import
+        )
+        return old, waiting
 
     def _sealed(self, outputs: Props) -> Props:
         """The outputs with those marked secret that the program declares to be."""

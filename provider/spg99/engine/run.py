@@ -117,21 +117,24 @@ class Run:
                 self.result.messages.append(event)
         self.listener(event)
 
-    def superseded(self, old: Resource, *, protect: bool, retain_on_delete: bool) -> Resource:
+    def superseded(self, old: Resource, *, protect: bool, retain_on_delete: bool, by_import: bool = False) -> Resource:
         """How a replaced resource looks while it waits for its deletion. The options are what the program says now: it was
-        asked whether a protected one may go, and whoever retains it from this run on means this one, too."""
+        asked whether a protected one may go, and whoever retains it from this run on means this one, too.
+
+        `by_import`: another object was taken in by its name. Then no step says "replace", and its deletion is told by itself."""
         leaving = copy(
             old,
             delete=True,
             protect=old.protect and protect,
             retain_on_delete=old.retain_on_delete or retain_on_delete,
         )
-        with self.lock:
-            self.own_leavings.append(leaving)
+        if not by_import:
+            with self.lock:
+                self.own_leavings.append(leaving)
         return leaving
 
     def is_own_leaving(self, resource: Resource) -> bool:
-        """Whether this run has replaced it; else an earlier run did, and never came to deleting it."""
+        """Whether this run has replaced it and said so; else an earlier run did and never came to deleting it, or an import."""
         with self.lock:
             return any(leaving is resource for leaving in self.own_leavings)
 

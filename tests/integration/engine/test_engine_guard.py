@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from spg99.engine.decide import Kind
-
 KEPT = 'Box("app", text="{text}", size=1, opts=Opts(protect={protect}, import_="{id}"))'
 
 
@@ -60,9 +58,8 @@ def test_an_import_in_place_of_another_deletes_that_and_its_preview_says_so(proj
     _there(project, "other-1")
     program = KEPT.format(text="other-1", protect=False, id="other-1")
     preview = project.preview(program)
-    assert preview.changes == {"same": 1, "import": 1}
-    assert [s.kind for s in preview.steps if s.kind is Kind.DELETE_REPLACED], "told with its replacement"
-    project.up(program)
+    assert preview.changes == {"same": 1, "import": 1, "delete": 1}
+    assert project.up(program).changes == {"same": 1, "import": 1, "delete": 1}
     assert project.resource("app")["id"] == "other-1" and not (project.shelf / "app-1.json").exists()
 
 
@@ -72,7 +69,7 @@ def test_a_pending_deletion_is_shown_in_every_preview(project: Any) -> None:
     _mark_pending(project)
     assert project.preview().changes == {"same": 2, "delete": 1}
     code, out, _ = project.call("preview", "-s", "dev")
-    assert code == 0 and "- 1 to delete" in out and "[id app-1: replaced by an earlier run" in out
+    assert code == 0 and "- 1 to delete" in out and "[id app-1: another one has taken its place" in out
     assert project.destroy(dry_run=True).changes["delete"] == 3
     code, out, _ = project.call("preview", "-s", "dev", "--expect-no-changes")
     assert code == 255
@@ -199,3 +196,19 @@ def test_what_the_state_holds_under_one_name_is_not_imported_under_another(proje
     assert [r for r in json.loads(before)["checkpoint"]["latest"]["resources"] if "Box" in r["type"]] == [
         r for r in project.state()["resources"] if "Box" in r["type"]
     ]
+
+
+@pytest.mark.parametrize("retain", [False, True], ids=["deleted", "retained"])
+def test_an_import_in_anothers_place_says_in_preview_and_run_what_becomes_of_that(project: Any, retain: bool) -> None:
+    project.up('Box("app", text="a", size=1)')
+    _there(project, "other-1")
+    project.program(f'Box("app", text="other-1", size=1, opts=Opts(import_="other-1", retain_on_delete={retain}))')
+    for verb, count in (("preview", "- 1 to delete"), ("up", "- 1 deleted")):
+        code, out, err = project.call(verb, "-s", "dev", *(("--yes", "--skip-preview") if verb == "up" else ()))
+        said = " ".join((out + err).split())
+        assert code == 0 and "= 1" in said and count in said and "[id app-1: another one has taken its place" in said, (
+            said
+        )
+        assert ("[retained: it leaves the state and is not deleted]" in said) == retain, said
+    assert (project.shelf / "app-1.json").exists() == retain
+    assert project.journal("delete") == ([] if retain else ["delete app"])
