@@ -29,6 +29,7 @@ from spg99.node.storage_rules import (
     grants,
     is_short,
     sentence,
+    taken,
 )
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
@@ -67,6 +68,8 @@ class _Held:
     used: Footprint
     measured_at: float
     grown_bytes: int = 0
+    taken_bytes: int = 0
+    """Of what the node keeps for all its databases (storage_rules.py)."""
     grant: Grant | None = None
     refusals: int = 0
     refused_at: float | None = None
@@ -200,6 +203,8 @@ class Storage:
                 held.refusals, held.refused_at = refusals, now
             elif held.refused_at is not None and now - held.refused_at > SHORT_SECONDS:
                 held.refused_at = None
+        for timeline_id, bytes_ in taken(self._growers(), self.disk).items():
+            self._held[timeline_id].taken_bytes = bytes_
         self._deal_out()
         for held in list(self._held.values()):
             await self._enforce(held)
@@ -214,12 +219,14 @@ class Storage:
         held.page.measured(seen, grown=grown)
         held.used, held.measured_at = held.page.footprint(), self._now()
 
-    def _deal_out(self) -> None:
-        growers = [
-            Grower(timeline_id, held.page.configured_bytes, held.used.bytes, held.grown_bytes)
+    def _growers(self) -> list[Grower]:
+        return [
+            Grower(timeline_id, held.page.configured_bytes, held.used.bytes, held.grown_bytes, held.taken_bytes)
             for timeline_id, held in self._held.items()
         ]
-        for timeline_id, grant in grants(growers, self.disk).items():
+
+    def _deal_out(self) -> None:
+        for timeline_id, grant in grants(self._growers(), self.disk).items():
             held = self._held[timeline_id]
             held.grant = grant
             held.page.limit(min(grant.limit_bytes, UNLIMITED), sentence(grant, configured_bytes=grant.limit_bytes))

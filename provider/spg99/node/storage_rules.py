@@ -6,6 +6,9 @@ looking and carrying out (storage.py), counting inside a server (provider/storag
 A grant is what makes any growth rate safe: between two looks a database can grow by its grant only, and all grants
 together are no more than the room above the low-water mark. So the largest growers meet their limit first, the mark is
 never reached by tables or temporary files, and what the node needs to decide, stop, delete and shrink stays free.
+
+The last of the room is kept for all alike: each database has its own part of it, which no other can take. Without that, who
+writes as fast as he may would halve what is left at every look, until a neighbour who adds a row now and then gets no page.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ class Grower:
     used_bytes: int
     grown_bytes: int = 0
     """Since the last look."""
+    taken_bytes: int = 0
+    """Of what is kept for all: what it has grown by since there is less room than that."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,25 @@ def new_timeline_bytes_min(total_bytes: int) -> int:
     return min(128 * MB, low_water_bytes(total_bytes) // 2)
 
 
+def kept_bytes(total_bytes: int) -> int:
+    """Room above the low-water mark that is not dealt out by need: it belongs to all that run, in equal parts."""
+    return max(16 * MB, min(total_bytes // 32, 8 * GB))
+
+
+def room_bytes(disk: Disk) -> int:
+    """What may be dealt out."""
+    return max(0, disk.free_bytes - low_water_bytes(disk.total_bytes))
+
+
+def taken(growers: Iterable[Grower], disk: Disk) -> dict[str, int]:
+    """How much each database has taken of what is kept for all, in bytes, now that it has grown. Once there is more room, nothing."""
+    gone = max(0, kept_bytes(disk.total_bytes) - room_bytes(disk))
+    found = {grower.timeline_id: grower.taken_bytes + max(0, grower.grown_bytes) for grower in growers}
+    if (whole := sum(found.values())) <= gone:
+        return found
+    return {timeline_id: bytes_ * gone // whole for timeline_id, bytes_ in found.items()}  # the rest was room of before
+
+
 def is_short(disk: Disk) -> bool:
     """Whether the node has no room left to deal out."""
     return disk.free_bytes <= low_water_bytes(disk.total_bytes)
@@ -91,19 +115,31 @@ def grants(growers: Iterable[Grower], disk: Disk) -> dict[str, Grant]:
     all_of_them = list(growers)
     if not all_of_them:
         return {}
-    room = max(0, disk.free_bytes - low_water_bytes(disk.total_bytes))
+    own_parts, kept = _own_parts(all_of_them, disk)
+    room = room_bytes(disk) - kept
     needs = sum(max(0, grower.grown_bytes) for grower in all_of_them)
     by_need = room // SHARE_BY_NEED if needs else 0
     evenly = (room - by_need) // len(all_of_them)
     found = {}
     for grower in all_of_them:
-        share = evenly + (by_need * max(0, grower.grown_bytes) // needs if needs else 0)
+        share = evenly + (by_need * max(0, grower.grown_bytes) // needs if needs else 0) + own_parts[grower.timeline_id]
         allowed = grower.used_bytes + share
         own = grower.limit_bytes
         found[grower.timeline_id] = (
             Grant(own, StorageState.LIMIT_REACHED) if own and own <= allowed else Grant(allowed, StorageState.NODE_FULL)
         )
     return found
+
+
+def _own_parts(growers: list[Grower], disk: Disk) -> tuple[dict[str, int], int]:
+    """What is left of each one's own part of what is kept, and how much of the room is kept."""
+    kept = min(room_bytes(disk), kept_bytes(disk.total_bytes))
+    part = kept_bytes(disk.total_bytes) // len(growers)
+    left = {grower.timeline_id: max(0, part - grower.taken_bytes) for grower in growers}
+    wanted = sum(left.values())
+    if wanted > kept:  # somebody else takes room: WAL, or who is no database
+        left = {timeline_id: bytes_ * kept // wanted for timeline_id, bytes_ in left.items()}
+    return left, kept
 
 
 def sentence(grant: Grant, *, configured_bytes: int) -> str:

@@ -14,9 +14,11 @@ from spg99.node.storage_rules import (
     bounds,
     grants,
     is_short,
+    kept_bytes,
     low_water_bytes,
     new_timeline_bytes_min,
     sentence,
+    taken,
     words,
 )
 from spg99.postgres.reserve import Disk, Reserve, is_needed, reserve_bytes
@@ -72,6 +74,33 @@ def test_two_who_write_as_fast_as_they_may_never_reach_the_low_water_mark(total:
         used = {name: used[name] + grown[name] for name in used}
         free = total - sum(used.values())
         assert free >= low_water_bytes(total)
+
+
+@given(st.integers(500 * MB, 100 * GB), st.lists(st.floats(0.2, 1), min_size=1, max_size=4), st.integers(0, 10 * MB))
+def test_a_calm_neighbour_of_those_who_take_all_they_can_goes_on(
+    total: int, greed: list[float], calm_used: int
+) -> None:
+    """It adds a page a look, and is never refused before it has had its own part of what is kept."""
+    used = {f"tl_{number}": 0 for number in range(len(greed))} | {"calm": calm_used}
+    part = kept_bytes(total) // len(used)
+    page = max(8192, part // 300)
+    grown, took, had = dict.fromkeys(used, 0), dict.fromkeys(used, 0), 0
+    for _ in range(400):
+        disk = Disk(total, total - sum(used.values()))
+        seen = [Grower(name, 0, used[name], grown[name], took[name]) for name in used]
+        took = taken(seen, disk)
+        granted = grants(
+            [Grower(one.timeline_id, 0, one.used_bytes, one.grown_bytes, took[one.timeline_id]) for one in seen], disk
+        )
+        grown = {
+            f"tl_{number}": int(share * (granted[f"tl_{number}"].limit_bytes - used[f"tl_{number}"]))
+            for number, share in enumerate(greed)
+        }
+        grown["calm"] = page if granted["calm"].limit_bytes - used["calm"] >= page else 0
+        assert grown["calm"] or had >= part - 2 * page, f"refused after {had} of its {part} bytes"
+        had += grown["calm"]
+        used = {name: used[name] + grown[name] for name in used}
+        assert total - sum(used.values()) >= low_water_bytes(total)
 
 
 @given(disks)
