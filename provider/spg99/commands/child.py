@@ -17,6 +17,7 @@ from spg99.commands.dev_folder import Running
 from spg99.commands.launch import Launch
 from spg99.commands.preforked import PreforkedProcesses
 from spg99.errors import Unavailable
+from spg99.exits import how_it_ended
 from spg99.processes import Loops, health
 
 _log = log.get("dev")
@@ -72,7 +73,7 @@ class Child:
             self._loops.start()
             return launch.ready.result()
         if launch.exited.done():
-            how = _how(launch.exited.result())
+            how = how_it_ended(launch.exited.result())
             raise Unavailable(f"{self.plan.name} ended ({how}) before it was ready. The lines above say why.")
         raise Unavailable(f"{self.plan.name} was not ready after {ready_seconds:.0f} s. See the log above.")
 
@@ -117,19 +118,12 @@ class Child:
             self._cleared(launch)
             lived_seconds = asyncio.get_running_loop().time() - self._began_at
             self._deaths, pause = pause_seconds(self._deaths, lived_seconds=lived_seconds)
-            _log.warning("ended", child=self.plan.name, how=_how(launch.exited.result()), again_in_seconds=pause)
+            _log.warning(
+                "ended", child=self.plan.name, how=how_it_ended(launch.exited.result()), again_in_seconds=pause
+            )
             return pause
         launch = await self._spawn()
         await launch.ready_or_exited()
         if launch.ready.done():
             _log.info("ready again", child=self.plan.name, pid=launch.pid)
         return 0.0
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

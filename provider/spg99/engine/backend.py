@@ -21,7 +21,7 @@ import yaml
 from spg99 import faults
 from spg99.atomic_write import make_folders, write_file
 from spg99.engine.project import Project, check_stack_name
-from spg99.engine.state import DEPLOYMENT_VERSION, check_version
+from spg99.engine.state import DEPLOYMENT_VERSION, Damaged, check_version
 from spg99.errors import BadRequest, Conflict, NotFound, Unavailable
 
 _META_VERSION = 1
@@ -129,16 +129,32 @@ class StackFile:
                 )
             raise NotFound(f"{missing}Make it with `spg99 stack init {self.name}`.")
         try:
-            raw = json.loads(self.file.read_bytes())
+            raw = _json_object(self.file)
         except OSError as error:
             raise _cannot(self.file, "be read", error) from error
         except (ValueError, RecursionError) as error:
-            raise BadRequest(
-                f"The state {self.file} is damaged ({error}); {self.file.name}.bak beside it is the one before."
-            ) from error
-        check_version(raw, f"The state {self.file}")
+            raise BadRequest(f"The state {self.file} is damaged ({error}). {self.after_damage()}") from error
+        try:
+            check_version(raw, f"The state {self.file}")
+        except Damaged as error:
+            raise BadRequest(f"{error.message} {self.after_damage()}") from error
         latest = (raw.get("checkpoint") or {}).get("latest")
         return latest if isinstance(latest, dict) else None
+
+    def after_damage(self) -> str:
+        """What to do about a state that cannot be used, in a sentence or two: it depends on whether the one before is whole."""
+        try:
+            _json_object(self._backup)
+        except (OSError, ValueError, RecursionError):
+            return (
+                f"There is no whole {self._backup.name} beside it. Move {self.file.name} away, run `spg99 stack init {self.name}`, "
+                "then `spg99 orphans --import`, which takes in what this stack made (or `spg99 import-file` and `spg99 import "
+                "--file`, for what you name). Before that, `spg99 up` would make everything a second time."
+            )
+        return (
+            f"{self._backup.name} beside it is the one of before the last run: copy it over {self.file.name} and run `spg99 up`, "
+            "which settles what was under way; `spg99 orphans` then lists what is left that the state does not hold."
+        )
 
     def write(self, deployment: bytes | None) -> None:
         """Replaces the checkpoint, atomically and durably: at every moment the old or the new one is whole on disk."""
@@ -187,6 +203,14 @@ class StackFile:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.file.parent.rmdir()
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    """What a file holds. Raises OSError, ValueError, RecursionError."""
+    found = json.loads(file.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
 
 
 def _is_torn(file: Path) -> bool:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from spg99.engine import cli_options as options
 from spg99.engine import importing
+from spg99.engine.cli_refusals import EngineCommand
 from spg99.engine.cli_stacks import cancel, config_group, stack_group
 from spg99.engine.display import Display, outputs_json
 from spg99.engine.events import Failure, Result
@@ -80,7 +81,7 @@ def _changing(
 ) -> click.Command:
     """A command that shows first what it would do, asks, and does it."""
 
-    @click.command(name, help=help_)
+    @click.command(name, cls=EngineCommand, help=help_)
     @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
     @click.option("--skip-preview", "-f", is_flag=True, help="Do not ask, and do not show first what would be done.")
     @options.how
@@ -127,7 +128,7 @@ destroy = _changing(
 )
 
 
-@click.command("preview", help="Show what `up` would do, and change nothing.")
+@click.command("preview", cls=EngineCommand, help="Show what `up` would do, and change nothing.")
 @options.how
 @options.where
 @options.guarded
@@ -138,11 +139,13 @@ def preview(stack: str | None, cwd: Path, backend: str | None, passphrase_file: 
     _end(_perform("Previewing update", deploy, workspace, dry_run=True, how=how), as_json=how["as_json"])
 
 
-@click.command("import", help="Take existing resources into the state: TYPE NAME ID, or a file with many.")
+@click.command(
+    "import", cls=EngineCommand, help="Take existing resources into the state: TYPE NAME ID, or a file with many."
+)
 @click.argument("type_", metavar="[TYPE]", required=False)
 @click.argument("name", required=False)
 @click.argument("id_", metavar="[ID]", required=False)
-@click.option("--file", type=click.File("r"), help="Import file, as `pulumi import --file` takes it.")
+@click.option("--file", "-f", type=click.File("r"), help="Import file, as `pulumi import --file` takes it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @options.how
 @options.where

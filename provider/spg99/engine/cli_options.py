@@ -44,9 +44,11 @@ def where(command: F) -> F:
 def how(command: F) -> F:
     """The options of a run."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; progress goes to stderr."),
+        click.option(
+            "--json", "-j", "as_json", is_flag=True, help="Print the result as JSON; progress goes to stderr."
+        ),
         click.option("--config", "-c", multiple=True, metavar="KEY=VALUE", help="Configuration for this run only."),
-        click.option("--debug", is_flag=True, help="Show what providers and the SDK say for their developers."),
+        click.option("--debug", "-d", is_flag=True, help="Show what providers and the SDK say for their developers."),
         click.option("--expect-no-changes", is_flag=True, help="Fail when anything would change or has changed."),
         click.option("--diff", is_flag=True, help="Show each changed property."),
         click.option(

@@ -125,7 +125,10 @@ def _read_salt(text: str) -> tuple[bytes, str]:
     except binascii.Error:
         raw = b""
     if version != "v1" or not raw or not probe:
-        raise BadRequest("The stack's encryption salt is damaged (`encryptionsalt` in its settings file or state).")
+        raise BadRequest(
+            "The stack's encryption salt is damaged (`encryptionsalt` in its settings file or state). "
+            "Put it back: the other of the two has it, or a copy of the settings file."
+        )
     return raw, probe
 
 

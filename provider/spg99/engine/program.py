@@ -4,6 +4,7 @@ and YAML, which this engine evaluates itself (yaml_program/). Not here: what a p
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 from spg99.engine import nodejs
@@ -14,6 +15,7 @@ from spg99.engine.providers import Providers
 from spg99.engine.run import Run
 from spg99.engine.workspace import Workspace
 from spg99.engine.yaml_program import run as yaml_run
+from spg99.exits import how_it_ended
 
 # How long a program that gets no more answers may take to end by itself.
 _GRACE_SECONDS = 10
@@ -53,10 +55,19 @@ def run_program(run: Run, providers: Providers, workspace: Workspace) -> bool:
     if code == _ENDED_ITSELF:
         run.whole, code = False, 0
     if code not in (0, _SAID_WHY) and not run.stop.is_set():
-        run.fail(f"The program ended with exit code {code}.")
+        run.fail(_ended_early(code))
     elif code == _SAID_WHY and not run.result.failures:
         run.fail("The program failed.")
     return code == 0
+
+
+def _ended_early(code: int) -> str:
+    memory = " The machine may have run out of memory." if code in (-signal.SIGKILL, 128 + signal.SIGKILL) else ""
+    ended = "was ended by" if code < 0 else "ended with"
+    return (
+        f"The program {ended} {how_it_ended(code)}.{memory} What it registered is done; whether it wants more is not known, so "
+        "nothing that it did not register was deleted."
+    )
 
 
 def _python(run: Run, address: str) -> list[str]:

@@ -36,6 +36,7 @@ from spg99.engine.values import (
     to_struct,
     without_references,
 )
+from spg99.exits import how_it_ended
 
 MESSAGE_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _ENGINE_KEYS = {"version", "__internal"}  # in a provider's inputs, but meant for the engine
@@ -132,7 +133,7 @@ class Provider:
         if code is not None:
             words = _last_words(self._child)
             return OutcomeUnknown(
-                f"The provider '{self.package}' ended unexpectedly (exit code {code})"
+                f"The provider '{self.package}' ended unexpectedly ({how_it_ended(code)})"
                 + (f": {words}" if words else ".")
             )
         return failure

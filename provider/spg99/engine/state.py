@@ -31,6 +31,10 @@ Encrypt = Callable[[str], str]
 Decrypt = Callable[[str], str]
 
 
+class Damaged(BadRequest):
+    """The state is nothing that an engine has written. What to do about it depends on where it lies, which the one who read it adds."""
+
+
 @dataclass
 class Resource:
     """One resource of a stack. Treat as immutable once it is in a snapshot: replace it, do not change it."""
@@ -153,7 +157,7 @@ def dump_resource(resource: Resource, encrypt: Encrypt) -> dict[str, Any]:
 
 
 def load_resource(raw: dict[str, Any], decrypt: Decrypt) -> Resource:
-    """A resource from its JSON object; `null` means absent. Raises BadRequest when it names no URN or type."""
+    """A resource from its JSON object; `null` means absent. Raises Damaged when it names no URN or type."""
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in raw.items():
@@ -163,7 +167,7 @@ def load_resource(raw: dict[str, Any], decrypt: Decrypt) -> Resource:
         elif value is not None:
             known[attribute] = unseal(value, decrypt) if attribute in _SEALED else value
     if not known.get("urn") or not known.get("type"):
-        raise BadRequest("The state is damaged: a resource in it has no URN or no type.")
+        raise Damaged("The state is damaged: a resource in it has no URN or no type.")
     known["property_dependencies"] = {k: v or [] for k, v in known.get("property_dependencies", {}).items()}
     known.setdefault("custom", False)
     extra.pop("aliases", None)  # old URNs, resolved when the state was written
@@ -216,11 +220,11 @@ def load_deployment(raw: dict[str, Any] | None, decrypt: Decrypt) -> Deployment:
 
 
 def check_depth(raw: Any, where: str) -> None:
-    """Refuses what is nested too deeply to be walked along. Raises BadRequest."""
+    """Refuses what is nested too deeply to be walked along. Raises Damaged."""
     level, depth = [raw], 0
     while level:
         if depth > DEPTH_MAX:
-            raise BadRequest(f"{where} is nested more than {DEPTH_MAX} levels deep, which no state is: it is damaged.")
+            raise Damaged(f"{where} is nested more than {DEPTH_MAX} levels deep, which no state is: it is damaged.")
         level = [item for each in level for item in _items(each)]
         depth += 1
 

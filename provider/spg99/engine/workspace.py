@@ -18,7 +18,7 @@ from spg99.engine.project import (
     full_key,
     selected_stack,
 )
-from spg99.engine.state import Deployment, load_deployment
+from spg99.engine.state import Damaged, Deployment, load_deployment
 from spg99.errors import BadRequest, Unauthorized
 
 
@@ -43,8 +43,11 @@ class Workspace:
         return self.settings.config(self.crypter) | given
 
     def deployment(self) -> Deployment:
-        """The state as it stands. Raises NotFound when the stack does not exist."""
-        return load_deployment(self.stack.read(), self.crypter.decrypt)
+        """The state as it stands. Raises NotFound when the stack does not exist, BadRequest when it is damaged."""
+        try:
+            return load_deployment(self.stack.read(), self.crypter.decrypt)
+        except Damaged as error:
+            raise BadRequest(f"{error.message} {self.stack.after_damage()}") from error
 
 
 def open_workspace(

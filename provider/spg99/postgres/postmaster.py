@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from spg99.errors import Internal
+from spg99.exits import signal_name
 
 PID_FILE = "postmaster.pid"
 KILL_SECONDS_MAX = 30.0
@@ -41,7 +41,7 @@ class Exit:
         if self.code is None:
             return "PostgreSQL ended."
         if self.code < 0:
-            return f"PostgreSQL was ended by signal {signal.Signals(-self.code).name}."
+            return f"PostgreSQL was ended by signal {signal_name(-self.code)}."
         return f"PostgreSQL ended with code {self.code}."
 
 

@@ -107,7 +107,11 @@ def test_a_provider_that_dies_or_is_missing(project: Any) -> None:
             ("x = = 1", ["SyntaxError", "__main__.py"]),
             ("import nothing_like_this", ["No module named 'nothing_like_this'"]),
             ("import sys; sys.exit(3)", ["sys.exit(3)"]),
-            ("import os; os._exit(7)", ["exit code 7"]),
+            ("import os; os._exit(7)", ["exit code 7", "nothing that it did not register was deleted"]),
+            (
+                "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+                ["ended by SIGTERM", "nothing that it did not register was deleted"],
+            ),
             ("raise pulumi.RunError('please set the size')", ["please set the size"]),
             ("pulumi.Config().require('size')", ["Missing required configuration variable 'project:size'"]),
             ("Box('a', text=Output.from_input(1).apply(lambda v: v / 0))", ["division by zero"]),
@@ -146,6 +150,17 @@ def test_outputs_survive_a_failed_run(project: Any) -> None:
     assert result.outputs == {"text": "one", "fixed": "two"}
     assert project.resource("part")["outputs"] == {"text": "one"}
     assert json.dumps(project.state()).count("04da6b54") == 0, "nothing unknown is ever written"
+
+
+@pytest.mark.slow  # broken
+def test_a_program_that_is_killed_deletes_nothing_and_the_signal_is_named(project: Any) -> None:
+    project.up('Box("first", text="a")\nBox("second", text="b")')
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    why = project.why(project.up(f'Box("first", text="a")\n{kill}\nBox("second", text="b")', ok=False))
+    assert (
+        "ended by SIGKILL" in why and "out of memory" in why and "nothing that it did not register was deleted" in why
+    )
+    assert "second" in project.names() and project.journal("delete") == []
 
 
 ENDINGS = {

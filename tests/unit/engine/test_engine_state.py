@@ -97,7 +97,7 @@ def test_wrong_missing_and_damaged() -> None:
     with pytest.raises(Unauthorized, match="cannot be decrypted"):
         quick(salt=salt).decrypt(sealed[:-6] + "AAAA==")
     for text in ("v2:x:y", "v1:!!:v1:a:b", "nonsense"):
-        with pytest.raises(BadRequest, match="salt is damaged"):
+        with pytest.raises(BadRequest, match="salt is damaged .* Put it back"):
             quick(salt=text)
 
 
@@ -178,11 +178,31 @@ def test_the_layout_is_pulumis(stack: StackFile, tmp_path: Path) -> None:
     stack.write(b'{"resources":[]}')
     stack.back_up()
     assert stack.read() == {"resources": []} and file.with_name("dev.json.bak").exists()
+    file.write_bytes(b"")
+    with pytest.raises(
+        BadRequest, match=r"dev\.json\.bak beside it is the one of before the last run: copy it over dev\.json"
+    ):
+        stack.read()
     file.unlink()
     with pytest.raises(NotFound, match=r"dev\.json\.bak beside it is the one before the last run"):
         stack.read()
     stack.remove()
     assert not list(tmp_path.rglob("dev*"))
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"version":3,"check', b"null", b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize("backup", [None, b"", b'{"version":3,"checkpoint":{}}'])
+def test_a_damaged_state_is_said_with_what_to_do(stack: StackFile, damaged: bytes, backup: bytes | None) -> None:
+    stack.create()
+    stack.file.write_bytes(damaged)
+    if backup is not None:
+        stack.file.with_name("dev.json.bak").write_bytes(backup)
+    with pytest.raises(BadRequest, match=r"is damaged \(.*\)\. ") as raised:
+        stack.read()
+    said = raised.value.message
+    assert ("copy it over dev.json and run `spg99 up`" in said) == bool(backup), said
+    assert ("`spg99 stack init dev`" in said and "`spg99 orphans --import`" in said) == (not backup), said
+    assert stack.file.read_bytes() == damaged
 
 
 @pytest.mark.parametrize(
@@ -523,7 +543,7 @@ def test_what_is_nested_without_end_is_refused_by_a_sentence(stack: StackFile, d
     )
     stack.file.parent.mkdir(parents=True, exist_ok=True)
     stack.file.write_text(text)
-    with pytest.raises(BadRequest, match="damaged"):
+    with pytest.raises(BadRequest, match=r"damaged.*no whole dev\.json\.bak"):
         stack.read()
     with pytest.raises(BadRequest, match="nested more than|JSON object"):
         parse_import_file(f'{{"resources": [{{"type": "t", "name": "n", "id": "1", "inputs": {{"a": {deep}}}}}]}}')
