@@ -232,6 +232,16 @@ def test_rotated_credentials_are_refused_within_a_second_and_sessions_stay(platf
             assert fresh.execute("select 1").fetchone() == (1,)
 
 
+def test_a_rotated_password_works_as_soon_as_it_is_known(platform: Platform) -> None:
+    """Whoever is handed the new one by the very run that made it connects at once."""
+    platform.create_database("turning", "app", idle_timeout_seconds=300)
+    with psycopg.connect(platform.dsn("turning")):
+        for _ in range(10):
+            platform.api("POST", "/tenants/turning/credentials/rotate", json={}).raise_for_status()
+            with psycopg.connect(platform.dsn("turning")) as fresh:
+                assert fresh.execute("select 1").fetchone() == (1,)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

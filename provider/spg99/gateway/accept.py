@@ -156,8 +156,8 @@ class HalfOpenConnection:
                 self._stream.send(data)
             case login.StartTls():
                 return await self._start_tls()
-            case login.FindUser(user):
-                return await self._find_user(user)
+            case login.FindUser(user, again):
+                return await self._find_user(user, again=again)
             case login.PasswordFailed(user):
                 self._context.parent.notify("password_failed", pg_user=printable(user), address=self._address)
             case login.Wait(seconds):
@@ -184,9 +184,11 @@ class HalfOpenConnection:
         ssl_object: ssl.SSLObject = stream.transport.get_extra_info("ssl_object")
         return login.Tls(ssl_object.selected_alpn_protocol(), tls.end_point_hash)
 
-    async def _find_user(self, user: bytes) -> login.Account:
+    async def _find_user(self, user: bytes, *, again: bool) -> login.Account:
         # A name that is not UTF-8 is nobody's: its printable form has signs that no user of ours may have.
-        answer = await self._context.parent.call("credentials", pg_user=printable(user), address=self._address)
+        answer = await self._context.parent.call(
+            "credentials", pg_user=printable(user), address=self._address, again=again
+        )
         if answer["credentials"] is None:
             return login.Account(None, answer["delay_seconds"])
         self._credentials = Credentials.model_validate(answer["credentials"])

@@ -20,6 +20,8 @@ UNKNOWN_SECONDS: Final = 5.0
 """How long an unknown user is believed to be unknown: no change is announced when it is created."""
 ASK_SECONDS_MAX: Final = 10.0
 ASK_SECONDS_IN_GRACE: Final = 1.0
+AGAIN_SECONDS: Final = 0.25
+"""A wrong password is no reason to ask more often than this whether it has been changed."""
 GRACE_SECONDS: Final = 300.0
 """In an outage of the Control Plane a known user may log in this long, or as long as a checkout's grace if longer."""
 _ENTRIES_MAX: Final = 10_000
@@ -54,6 +56,8 @@ class CredentialsCache:
         self._unknown: BoundedTable[str, _Entry] = BoundedTable(_UNKNOWN_MAX)
         self._requests: SingleFlight[str, _Entry] = SingleFlight()
         self._changes = 0
+        self._unchanged_at: BoundedTable[str, float] = BoundedTable(_ENTRIES_MAX)
+        """By user, when it was last asked whether there are others, and there were none."""
         self.watched_since: float | None = None
         self.grace_seconds = GRACE_SECONDS
 
@@ -74,6 +78,25 @@ class CredentialsCache:
                     "The password cannot be checked right now: the Control Plane does not answer. Retry in a moment."
                 ) from error
         return entry.credentials
+
+    async def get_again(self, pg_user: str) -> Credentials | None:
+        """As they are now, whatever is remembered: a password did not fit, and may have been changed in this very moment, before
+        the change was heard of. What is remembered where nobody answers at once, or where it was asked a moment ago in vain.
+        """
+        entry = self._entries.get(pg_user)
+        if entry is None:  # unknown, and to be asked with what never fits
+            return None
+        asked_at = self._unchanged_at.get(pg_user)
+        if asked_at is not None and self._monotonic() - asked_at < AGAIN_SECONDS:
+            return entry.credentials
+        self._requests.leave_behind()  # one that is under way may have been answered before the change
+        try:
+            now = await self._ask(pg_user, ASK_SECONDS_IN_GRACE)
+        except Spg99Error:
+            return entry.credentials
+        if now.credentials == entry.credentials:
+            self._unchanged_at[pg_user] = self._monotonic()
+        return now.credentials
 
     def forget_tenant(self, tenant_id: str) -> None:
         """The tenant's credentials have changed."""

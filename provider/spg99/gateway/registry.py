@@ -122,9 +122,9 @@ class SessionRegistry:
         self.workers.pop(worker, None)
         self.half_open.pop(worker, None)
 
-    async def _credentials(self, pg_user: str, address: str) -> dict[str, Any]:
+    async def _credentials(self, pg_user: str, address: str, again: bool = False) -> dict[str, Any]:
         delay_seconds = self._backoff.delay_seconds(address, pg_user, now=self.monotonic())
-        found = await self.credentials.get(pg_user)
+        found = await (self.credentials.get_again(pg_user) if again else self.credentials.get(pg_user))
         return {"credentials": found and found.model_dump(mode="json"), "delay_seconds": delay_seconds}
 
     async def _password_failed(self, pg_user: str, address: str) -> None:

@@ -74,9 +74,10 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class FindUser:
-    """Resume with the Account of this user."""
+    """Resume with the Account of this user; `again`: as it is now, because the password did not fit what was remembered."""
 
     user: bytes
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,15 @@ def _authenticate(
     proof = yield from _password_message(scanner)
     if account.delay_seconds:
         yield Wait(account.delay_seconds)
-    return messages.authentication_sasl_final(exchange.final(proof))
+    try:
+        final = exchange.final(proof)
+    except WrongPassword:
+        # It may have been changed a moment ago, and nobody has heard of it here yet.
+        now: Account = yield FindUser(user, again=True)
+        if now.verifier is None or not exchange.renew(now.verifier):
+            raise
+        final = exchange.final(proof)
+    return messages.authentication_sasl_final(final)
 
 
 def _password_message(scanner: FrameScanner) -> Steps[bytes]:

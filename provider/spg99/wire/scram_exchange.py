@@ -95,6 +95,15 @@ class ServerExchange:
             raise WrongPassword
         return b"v=" + base64.b64encode(answer)
 
+    def renew(self, verifier: Verifier) -> bool:
+        """Takes another verifier of the same user, for `final` to be asked once more. False, and nothing has changed, when it is
+        no other one, or was made with another salt: the client's proof says nothing about it then."""
+        known = self._verifier
+        if self._doomed or verifier == known or (verifier.salt, verifier.iterations) != (known.salt, known.iterations):
+            return False
+        self._verifier = verifier
+        return True
+
     def _check_flag(self, flag: str) -> None:
         if flag == "n":
             if self._plus:

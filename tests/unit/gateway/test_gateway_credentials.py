@@ -123,3 +123,30 @@ async def test_a_flood_of_invented_names_pushes_nobody_out_who_is_real(
     assert await version(cache) == 1, "in an outage who is real can log in"
     with pytest.raises(Unavailable):
         await version(cache, "invented_0")
+
+
+async def test_a_password_that_does_not_fit_is_asked_for_again_and_not_more_than_four_times_a_second(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
+    cache.watched_since = now()
+    assert await version(cache) == 1
+    api.known["tnt_1"] = credentials(2)  # and nobody has told us
+    assert await version(cache) == 1
+    again = await cache.get_again("tnt_1")
+    assert again is not None and again.credential_version == 2
+    assert await version(cache) == 2
+    asked = len(api.asked)
+    for _ in range(100):
+        await cache.get_again("tnt_1")
+        now.seconds += 0.01
+    assert 3 <= len(api.asked) - asked <= 5
+
+
+async def test_asking_again_in_an_outage_answers_what_is_known_and_makes_nobody_known(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
+    await version(cache)
+    api.failing = Unreachable()
+    again = await cache.get_again("tnt_1")
+    assert again is not None and again.credential_version == 1
+    assert await cache.get_again("tnt_2") is None

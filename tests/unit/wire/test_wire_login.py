@@ -17,7 +17,7 @@ from spg99.errors import ProtocolViolation, Spg99Error, Unauthorized, Unavailabl
 from spg99.wire import login, messages
 from spg99.wire.login import ClientLeft, LoggedIn
 from spg99.wire.messages import error_fields, frame
-from spg99.wire.scram import build_verifier, parse_verifier
+from spg99.wire.scram import Verifier, build_verifier, parse_verifier
 from spg99.wire.scram_exchange import PLAIN, PLUS
 from spg99.wire.startup import SSL_REQUEST, CancelRequest, cancel_request, startup_message
 from unit.wire.scram_client import ScramClient
@@ -90,6 +90,7 @@ def run(
     hash: bytes | None = HASH,
     find: Spg99Error | None = None,
     check_seconds: float = 0.003,
+    renewed: Verifier | None = None,
 ) -> Run:
     """Drives one log-in; `cuts` says how many bytes come at a time (all that are there when it is None)."""
     now, waiting, sent, steps, waited = 0.0, client.opening, b"", [], 0.0
@@ -115,6 +116,8 @@ def run(
                 assert waiting == HELLO, "not a byte of the handshake was taken"
                 secure, waiting = True, client.startup
                 return login.Tls(alpn, hash)
+            case login.FindUser(again=True) if renewed is not None:
+                return login.Account(renewed if known else None)
             case login.FindUser():
                 now += check_seconds
                 if find is not None:
@@ -158,6 +161,18 @@ def test_the_right_password() -> None:
         assert done.outcome.final == messages.authentication_sasl_final(client.scram.expected)
         assert done.outcome.final not in done.sent, "it goes out with the compute's greeting"
         assert done.waited_seconds == 0
+
+
+def test_a_password_that_was_changed_a_moment_ago_is_checked_against_the_new_one() -> None:
+    """The first answer is remembered, from before the change; both have one salt, so the proof says something of both."""
+    new = parse_verifier(build_verifier("crayon", salt=VERIFIER.salt, iterations=VERIFIER.iterations))
+    done = run(Client(password="crayon"), renewed=new)
+    assert isinstance(done.outcome, LoggedIn)
+    assert done.steps.count("FindUser") == 2
+    other_salt = parse_verifier(build_verifier("crayon", salt=b"another salt 16b", iterations=7))
+    for password, renewed in (("pencil?", new), ("crayon", other_salt), ("crayon", VERIFIER)):
+        assert isinstance(run(Client(password=password), renewed=renewed).outcome, WrongPassword)
+    assert isinstance(run(Client(password="crayon"), renewed=new, known=False).outcome, WrongPassword)
 
 
 def test_direct_tls() -> None:
@@ -282,7 +297,7 @@ def test_unknown_user_and_wrong_password_cannot_be_told_apart(delay_seconds: flo
         assert error_of(done.sent)["M"] == 'password authentication failed for user "tnt_x"'
         assert error_of(done.sent)["C"] == "28P01"
         assert done.steps.index("PasswordFailed") < len(done.steps) - 2, "counted before the client can know"
-    seconds = wrong.waited_seconds + 0.003, unknown.waited_seconds + check_seconds
+    seconds = wrong.waited_seconds + 2 * 0.003, unknown.waited_seconds + 2 * check_seconds  # each is looked for twice
     for each in seconds:
         assert each * 10 == pytest.approx(round(each * 10)), "a whole step"
     assert seconds[0] >= delay_seconds

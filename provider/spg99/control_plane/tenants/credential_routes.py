@@ -14,12 +14,13 @@ from spg99.control_plane.serving.call import Call, Caller, is_name
 from spg99.control_plane.serving.idempotency import once
 from spg99.control_plane.serving.openapi import changes, creates, documented
 from spg99.control_plane.store import Transaction
-from spg99.control_plane.tenants import passwords, rows, visible
+from spg99.control_plane.tenants import passwords, rows, verifiers, visible
 from spg99.control_plane.tenants.passwords import PasswordPair
 from spg99.control_plane.tenants.routes import shown
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Conflict, NotFound
 from spg99.resources import CredentialsState, Permission, Secret, TenantCredentials, TenantCredentialsSpec, TenantState
+from spg99.wire.scram import parse_verifier
 
 router = APIRouter(prefix="/v2", tags=["tenants"])
 
@@ -56,7 +57,7 @@ async def rotate(call: Caller, tenant: str) -> Response:
     """Gives the tenant a new password. Databases keep running and live connections stay; the old password is refused."""
     call.need(Permission.CAN_CREATE_TENANT)
     body = await bodies.nothing(call.request)
-    password = await asyncio.to_thread(passwords.new_password)
+    password = await asyncio.to_thread(passwords.new_password, await _salt(call, tenant))
 
     async def change(tx: Transaction) -> Answer:
         row = await _staying(tx, call, tenant)
@@ -79,7 +80,7 @@ async def create(call: Caller, tenant: str) -> Response:
     body = await bodies.json_object(call.request)
     spec = bodies.spec_of(TenantCredentials, body, {"tenant": tenant if is_name(tenant) else "_"})
     assert isinstance(spec, TenantCredentialsSpec)
-    brought = await _brought(spec.pg_password)
+    brought = await _brought(call, tenant, spec.pg_password)
 
     async def change(tx: Transaction) -> Answer:
         row = await _staying(tx, call, tenant)
@@ -113,8 +114,8 @@ async def update(call: Caller, tenant: str) -> Response:
     body = await bodies.json_object(call.request)
     spec, named = bodies.changes_of(TenantCredentials, body, {"tenant": tenant if is_name(tenant) else "_"})
     assert isinstance(spec, TenantCredentialsSpec)
-    brought = await _brought(spec.pg_password)
-    random = await asyncio.to_thread(passwords.new_password)
+    brought = await _brought(call, tenant, spec.pg_password)
+    random = await asyncio.to_thread(passwords.new_password, await _salt(call, tenant))
     async with call.plane.store.transaction() as tx:
         row = await _managed(tx, call, tenant)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
@@ -147,9 +148,21 @@ async def delete(call: Caller, tenant: str, uid: preconditions.Uid = None) -> Re
     return Answer(204).response()
 
 
-async def _brought(password: str | None) -> PasswordPair | None:
+async def _brought(call: Call, tenant: str, password: str | None) -> PasswordPair | None:
     """A password that a user brings, checked and with its verifier."""
-    return None if password is None else await asyncio.to_thread(passwords.brought_password, password)
+    if password is None:
+        return None
+    return await asyncio.to_thread(passwords.brought_password, password, await _salt(call, tenant))
+
+
+async def _salt(call: Call, tenant: str) -> bytes | None:
+    """The salt of the tenant's password as it is. None where there is none; what is wrong with it is said by whoever changes it."""
+    try:
+        async with call.plane.store.reading() as tx:
+            row = await visible.named(tx, call, tenant)
+            return parse_verifier((await verifiers.of_user(tx, row.pg_user)).scram_verifier).salt
+    except NotFound:
+        return None
 
 
 async def _staying(tx: Transaction, call: Call, name: str) -> TenantRow:

@@ -29,14 +29,17 @@ class PasswordPair:
     scram_verifier: str = field(repr=False)
 
 
-def new_password() -> PasswordPair:
-    """A random password (192 bits) and its SCRAM verifier. Takes milliseconds of CPU: call it in a thread."""
+def new_password(salt: bytes | None = None) -> PasswordPair:
+    """A random password (192 bits) and its SCRAM verifier. Takes milliseconds of CPU: call it in a thread.
+
+    `salt`: that of the password before. A Gateway that has not heard of the change can check the new one all the same."""
     password = secrets.token_urlsafe(24)
-    return PasswordPair(password, build_verifier(password))
+    return PasswordPair(password, build_verifier(password, salt=salt))
 
 
-def brought_password(password: str) -> PasswordPair:
-    """A password that a user brings, with its SCRAM verifier. Takes milliseconds of CPU: call it in a thread.
+def brought_password(password: str, salt: bytes | None = None) -> PasswordPair:
+    """A password that a user brings, with its SCRAM verifier; `salt` as in `new_password`. Takes milliseconds of CPU: call it in
+    a thread.
 
     Raises BadRequest on the field `pg_password` when clients could send it in different ways (rules.py).
     """
@@ -44,7 +47,7 @@ def brought_password(password: str) -> PasswordPair:
         raise BadRequest(
             "A field has a value that is not allowed.", fields={"pg_password": complaint.partition(": ")[2]}
         )
-    return PasswordPair(password, build_verifier(password))
+    return PasswordPair(password, build_verifier(password, salt=salt))
 
 
 def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: str | None) -> str:
