@@ -167,6 +167,8 @@ async def test_nobody_takes_a_nodes_name_because_the_clock_stepped(platform: InP
     with pytest.raises(Unavailable, match="has not listened for long enough"):
         await Agent.enroll(platform, start=False)
     await agent.heartbeat()
+    # Half a minute counts from where the step was put right, which is a turn of the reconciler later.
+    await until("the step is put right", lambda: _is_retimed(platform))
     await platform.advance(31)
     await Agent.enroll(platform, start=False)  # it was not heard of for as long as that takes
 
