@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import click
 
-from spg99.commands.connection import Connection, with_connection
+from spg99.commands.connection import Connection, ask, with_connection
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
+from spg99.reach import ClientSettings
 from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Tenant
 
 _SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in NOUNS))
@@ -39,6 +40,7 @@ def _action(
     method: str = "POST",
     options: tuple[Callable[[Any], Any], ...] = (),
     secret_once: bool = False,
+    afterwards: Callable[[Connection, ClientSettings], None] | None = None,
 ) -> click.Command:
     """A command that makes one call on one object and shows the answer. Its options are the body."""
 
@@ -50,10 +52,13 @@ def _action(
             is_operation = isinstance(answer, dict) and "op_id" in answer and "status" in answer
             return await finished(client, answer) if is_operation else answer
 
-        answer = connection.call(work)
+        settings = connection.settings()
+        answer = ask(settings, work)
         if isinstance(answer, dict):
             show_secrets = secret_once or connection.show_secrets
             show_one(answer if show_secrets else hidden(answer), as_json=connection.as_json)
+        if afterwards is not None:
+            afterwards(connection, settings)
 
     from spg99.commands.nouns import id_argument
 
@@ -72,6 +77,12 @@ _GRACE = click.option(
     "--grace-seconds", type=click.IntRange(min=0), help="The old token stays valid this long.  [default: a policy, 0]"
 )
 _SCALE = click.option("--target-scale", type=click.IntRange(0, 1), required=True, help="1: a writer runs. 0: none.")
+
+
+def _rotated(connection: Connection, settings: ClientSettings) -> None:
+    from spg99.commands.own_keys import say_what_follows
+
+    say_what_follows(connection, settings, rotated=True)
 
 
 def actions() -> dict[str, tuple[click.Command, ...]]:
@@ -99,6 +110,7 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 "Give the key a new token and show it, this once.",
                 options=(_GRACE,),
                 secret_once=True,
+                afterwards=_rotated,
             ),
             _Later("recover", "Make a new admin key, beside the catalogue: no API key is needed."),
         ),

@@ -11,6 +11,22 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 
 
+class Repeated(click.Option):
+    """An option that is given once for each value: `a,b` in one is answered with how to write it. Its values hold no comma."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **(attributes | {"multiple": True}))
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """As click does. Raises BadParameter."""
+        for text in value or ():
+            if isinstance(text, str) and "," in text:
+                flag = self.opts[0]
+                each = " ".join(f"{flag} {part.strip()}" for part in text.split(",") if part.strip())
+                raise click.BadParameter(f"'{text}' is more than one: repeat the option for each ({each}).", ctx, self)
+        return super().type_cast_value(ctx, value)
+
+
 def plain_type(annotation: Any) -> Any:
     """The type without `| None`."""
     if get_origin(annotation) in (Union, types.UnionType):

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import click
 
-from spg99.commands.connection import ask
 from spg99.commands.dev_folder import DevFolder
-from spg99.errors import Spg99Error, Unauthorized
+from spg99.commands.own_keys import is_refused
+from spg99.errors import Unauthorized
 from spg99.reach import CA_FILE_VARIABLE, ClientSettings, default_data_dir
-
-ASK_SECONDS = 5.0
 
 
 @click.command("env")
@@ -40,15 +38,12 @@ def refuse_a_dead_key(folder: DevFolder, values: dict[str, str]) -> None:
     """Raises Unauthorized, with the way out, when the running dev does not know the admin key any more. A dev that cannot
     answer at this moment proves nothing."""
     settings = ClientSettings(values["SPG99_CP_URL"], values["SPG99_API_KEY"], values.get(CA_FILE_VARIABLE))
-    try:
-        ask(settings, lambda client: client.call("GET", "/account"), timeout_seconds=ASK_SECONDS, max_attempts=2)
-    except Unauthorized:
+    if is_refused(settings):
         raise Unauthorized(
-            f"The admin key in {folder.admin_key_file} was revoked or has expired, so nothing is printed. "
+            f"The admin key in {folder.admin_key_file} was rotated or revoked, or has expired, so nothing is printed. Write the token "
+            "that the rotation showed into that file, or "
             f"`spg99 keys recover --data-dir {shlex.quote(str(folder.data_dir))}` makes a new one."
-        ) from None
-    except Spg99Error:
-        return
+        )
 
 
 def variables(folder: DevFolder) -> dict[str, str]:

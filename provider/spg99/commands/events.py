@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from spg99.client import Client, Event
+from spg99.commands.click_types import Repeated
 from spg99.commands.connection import Connection, with_connection
 from spg99.commands.rendering import show_line
 
@@ -17,7 +18,9 @@ def events() -> None:
 
 
 @events.command("watch")
-@click.option("--type", "types", multiple=True, help="Only this type, such as database.ready. May be repeated.")
+@click.option(
+    "--type", "types", cls=Repeated, help="Only this type, such as database.ready. Repeat the option for each."
+)
 @click.option("--tenant", help="Only what concerns this tenant.")
 @click.option("--last-event-id", metavar="ID", help="Begin after this event instead of now; the first column names it.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")

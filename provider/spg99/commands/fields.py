@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 import click
 
-from spg99.commands.click_types import click_type, plain_type
+from spg99.commands.click_types import Repeated, click_type, plain_type
 from spg99.resources import Mark, Spec, marks_of
 
 
@@ -42,7 +42,7 @@ def _option(name: str, field: Any, *, of_create: bool) -> Callable[[Any], Any]:
     many = get_origin(kind) is list
     if many:
         kind = get_args(kind)[0]
-        attributes |= {"multiple": True, "help": f"{help_text}  [may be repeated]"}
+        attributes |= {"cls": Repeated, "help": f"{help_text}  [repeat the option for each]"}
     is_enum = isinstance(kind, type) and issubclass(kind, Enum)
     attributes["type"] = click.Choice([member.value for member in kind]) if is_enum else click_type(kind)
     return click.option(flag, name, **attributes)

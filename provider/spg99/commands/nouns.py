@@ -134,7 +134,12 @@ def _delete(kind: type[Resource], naming: Naming) -> click.Command:
         if not yes:
             what = naming.ending.format(f"the {kind.NOUN.replace('_', ' ')} {name}")
             click.confirm(f"{what}?", abort=True, err=True)
+        settings = connection.settings() if kind is ApiKey else None
         verbs.delete(connection, kind, human_id, {key: value for key, value in query.items() if value}, wait=wait)
+        if settings is not None:
+            from spg99.commands.own_keys import say_what_follows
+
+            say_what_follows(connection, settings, rotated=False)
 
     decorated: Any = click.option("--wait/--no-wait", default=True, help="Wait until it is gone.  [default: wait]")(
         body

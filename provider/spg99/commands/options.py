@@ -75,11 +75,15 @@ def refuse_a_file(data_dir: Path) -> None:
 
 
 def unusable(data_dir: Path, error: OSError) -> BadRequest | None:
-    """What to say when the data folder is another user's. None for other errors."""
-    if error.filename is None or not isinstance(error, PermissionError):
+    """What to say when the data folder is another user's, or cannot be made at all where it should be. None for other errors."""
+    if error.filename is None:
         return None
     place, folder = Path(os.fsdecode(error.filename)).absolute(), data_dir.expanduser().absolute()
-    if place != folder and folder not in place.parents and place not in folder.parents:
+    if place == folder or place in folder.parents:
+        if not isinstance(error, PermissionError):
+            why = error.strerror if place == folder else f"{place}: {error.strerror}"
+            return BadRequest(f"The data folder {data_dir} cannot be made or used ({why}). Give another --data-dir.")
+    elif folder not in place.parents or not isinstance(error, PermissionError):
         return None
     return BadRequest(
         f"The data folder {data_dir} cannot be used: this user may not change {place} ({error.strerror}). Run this as the "

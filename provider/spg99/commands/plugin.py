@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from spg99.commands.click_types import Repeated
+
 
 @click.group("plugin")
 def plugin() -> None:
@@ -37,9 +39,15 @@ def install(folder: Path | None) -> None:
     help="Folder to write to.",
 )
 @click.option(
-    "--platform", "targets", multiple=True, metavar="OS-ARCH", help="May be repeated.  [default: this machine's]"
+    "--platform",
+    "targets",
+    cls=Repeated,
+    metavar="OS-ARCH",
+    help="Repeat the option for each.  [default: this machine's]",
 )
-@click.option("--python", "pythons", multiple=True, metavar="VERSION", help="May be repeated.  [default: this one's]")
+@click.option(
+    "--python", "pythons", cls=Repeated, metavar="VERSION", help="Repeat the option for each.  [default: this one's]"
+)
 def package(output: Path, targets: tuple[str, ...], pythons: tuple[str, ...]) -> None:
     """Writes archives for machines that have a Python of these versions but no spg99.
 

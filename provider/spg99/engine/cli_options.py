@@ -47,7 +47,9 @@ def how(command: F) -> F:
         click.option(
             "--json", "-j", "as_json", is_flag=True, help="Print the result as JSON; progress goes to stderr."
         ),
-        click.option("--config", "-c", multiple=True, metavar="KEY=VALUE", help="Configuration for this run only."),
+        click.option(
+            "--config", "-c", multiple=True, metavar="KEY=VALUE", help="Configuration for this run only. Repeatable."
+        ),
         click.option("--debug", "-d", is_flag=True, help="Show what providers and the SDK say for their developers."),
         click.option("--expect-no-changes", is_flag=True, help="Fail when anything would change or has changed."),
         click.option("--diff", is_flag=True, help="Show each changed property."),

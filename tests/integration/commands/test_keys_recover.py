@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -62,6 +63,24 @@ def test_a_new_admin_key_running_and_stopped(platform: Platform) -> None:
         assert audited is not None and audited[0] == (1 if how == "running" else 2)
         assert new in spg99(platform, "env").stdout
         platform.env["SPG99_API_KEY"] = old = new
+
+
+@pytest.mark.slow  # again
+@pytest.mark.timeout(300)
+def test_the_admin_key_of_dev_rotated_and_revoked_by_the_command_line(platform: Platform) -> None:
+    file = platform.data_dir / "secrets" / "admin.key"
+    recover = f"spg99 keys recover --data-dir {platform.data_dir}"
+    listed = json.loads(spg99(platform, "keys", "list", "--json").stdout)
+    (first,) = [key["key_id"] for key in listed if key["name"] == "admin"]
+    done = spg99(platform, "keys", "rotate", first, "--json")
+    assert done.returncode == 0 and str(file) in done.stderr and recover in done.stderr, done.stderr
+    refused = spg99(platform, "env")
+    assert refused.returncode == 1 and "rotated" in refused.stderr and recover in refused.stderr
+    file.write_text(json.loads(done.stdout)["token"] + "\n")
+    assert "SPG99_API_KEY" in spg99(platform, "env").stdout, "the advice is good"
+    spg99(platform, "keys", "recover")
+    done = spg99(platform, "keys", "delete", first, "--yes")
+    assert done.returncode == 0 and done.stderr == "", "the dev lives by another by now"
 
 
 @pytest.mark.slow  # again

@@ -121,6 +121,8 @@ def test_a_key_is_shown_once_at_creation_and_at_rotation(platform: Platform) -> 
     assert spg99(platform, "tenants", "list", SPG99_API_KEY=token).returncode == 0
     rotated = answer(platform, "keys", "rotate", made["key_id"], "--grace-seconds", "0")["token"]
     assert rotated not in (None, "[secret]", token)
+    admin = platform.data_dir / "secrets" / "admin.key"
+    assert str(admin) not in spg99(platform, "keys", "rotate", made["key_id"]).stderr, "no key of the dev"
     old = spg99(platform, "tenants", "list", SPG99_API_KEY=token)
     assert old.returncode == 1 and "key" in old.stderr and token not in old.stderr
     assert answer(platform, "keys", "get", made["key_id"])["token"] is None

@@ -148,6 +148,24 @@ def test_a_data_folder_of_another_user_is_said_with_what_to_do(tmp_path: Path, n
     assert unusable(tmp_path, OSError(number, "x", "/elsewhere")) is None, "another trouble keeps its own words"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place where nobody can make a folder, not even root")
+@pytest.mark.parametrize("command", ["dev", "catalogue"])
+def test_a_data_folder_that_cannot_be_made_is_said_with_what_to_do(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--data-dir", "/proc/nope/below"])
+    assert result.exit_code == 1
+    assert "The data folder /proc/nope/below cannot be made or used (" in result.stderr
+    assert "Give another --data-dir" in result.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP])
+def test_what_the_system_says_of_the_folder_itself_has_a_next_step(tmp_path: Path, number: int) -> None:
+    for place in (tmp_path / "data", tmp_path):
+        refusal = unusable(tmp_path / "data", OSError(number, os.strerror(number), str(place)))
+        assert refusal is not None and os.strerror(number) in refusal.message and "--data-dir" in refusal.message
+    within = OSError(number, os.strerror(number), str(tmp_path / "data" / "node" / "x"))
+    assert unusable(tmp_path / "data", within) is None, "not the folder: the system's own words"
+
+
 def test_env_without_a_dev_says_what_to_do(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["env", "--data-dir", str(tmp_path)])
     assert result.exit_code == 1
