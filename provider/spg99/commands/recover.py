@@ -5,11 +5,12 @@ Not here: making the key (control_plane/bootstrap.py).
 from __future__ import annotations
 
 import asyncio
+import shlex
 
 import click
 
 from spg99.commands.options import with_settings
-from spg99.config import MigrateSettings
+from spg99.config import MigrateSettings, default_data_dir
 
 
 @click.command("recover")
@@ -43,7 +44,8 @@ def recover(settings: MigrateSettings) -> None:
             f"There is no catalogue in {settings.data_dir}. Name another --data-dir, or --catalogue-url."
         )
     asyncio.run(beside_the_embedded_catalogue())
-    click.echo(f'A new admin key is in {file}. `eval "$(spg99 env)"` takes it up.', err=True)
+    where = "" if settings.data_dir == default_data_dir() else f" --data-dir {shlex.quote(str(settings.data_dir))}"
+    click.echo(f'A new admin key is in {file}. `eval "$(spg99 env{where})"` takes it up.', err=True)
 
 
 async def _recovered(catalogue_url: str, settings: MigrateSettings | None) -> str:

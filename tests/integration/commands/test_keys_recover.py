@@ -50,6 +50,7 @@ def test_a_new_admin_key_running_and_stopped(platform: Platform) -> None:
         done = spg99(platform, "keys", "recover")
         assert done.returncode == 0, done.stderr
         file = platform.data_dir / "secrets" / "admin.key"
+        assert f'eval "$(spg99 env --data-dir {platform.data_dir})"' in done.stderr
         assert str(file) in done.stderr and file.stat().st_mode & 0o777 == 0o600
         new = file.read_text().strip()
         assert new != old and new not in done.stdout + done.stderr
