@@ -56,8 +56,10 @@ class CredentialsCache:
         self._unknown: BoundedTable[str, _Entry] = BoundedTable(_UNKNOWN_MAX)
         self._requests: SingleFlight[str, _Entry] = SingleFlight()
         self._changes = 0
-        self._unchanged_at: BoundedTable[str, float] = BoundedTable(_ENTRIES_MAX)
-        """By user, when it was last asked whether there are others, and there were none."""
+        # One that is under way may have been answered before the change that somebody asks for.
+        self._again: SingleFlight[str, Credentials | None] = SingleFlight(joins_under_way=False)
+        self._again_at: BoundedTable[str, float] = BoundedTable(_ENTRIES_MAX)
+        """By user, when it was last asked again, and nothing had changed."""
         self.watched_since: float | None = None
         self.grace_seconds = GRACE_SECONDS
 
@@ -81,21 +83,29 @@ class CredentialsCache:
 
     async def get_again(self, pg_user: str) -> Credentials | None:
         """As they are now, whatever is remembered: a password did not fit, and may have been changed in this very moment, before
-        the change was heard of. What is remembered where nobody answers at once, or where it was asked a moment ago in vain.
+        the change was heard of. What is remembered where nobody answers within a second. Takes as long for an unknown user, whom
+        it asks nobody about. Raises Unavailable when nothing is remembered and nobody answers.
         """
-        entry = self._entries.get(pg_user)
-        if entry is None:  # unknown, and to be asked with what never fits
-            return None
-        asked_at = self._unchanged_at.get(pg_user)
-        if asked_at is not None and self._monotonic() - asked_at < AGAIN_SECONDS:
-            return entry.credentials
-        self._requests.leave_behind()  # one that is under way may have been answered before the change
         try:
-            now = await self._ask(pg_user, ASK_SECONDS_IN_GRACE)
+            return await self._again.call(pg_user, partial(self._as_now, pg_user), wait_seconds=ASK_SECONDS_IN_GRACE)
+        except StillUnderWay:
+            entry = self._entries.get(pg_user)
+            return None if entry is None else entry.credentials
+
+    async def _as_now(self, pg_user: str) -> Credentials | None:
+        rest = self._again_at.get(pg_user, -AGAIN_SECONDS) + AGAIN_SECONDS - self._monotonic()
+        if rest > 0:
+            await asyncio.sleep(rest)
+        self._again_at[pg_user] = self._monotonic()
+        entry = self._entries.get(pg_user)
+        if entry is None:  # unknown; or the change was heard of since the log-in began
+            return None if pg_user in self._unknown else await self.get(pg_user)
+        try:
+            now = await self._request(pg_user)
         except Spg99Error:
             return entry.credentials
-        if now.credentials == entry.credentials:
-            self._unchanged_at[pg_user] = self._monotonic()
+        if now.credentials != entry.credentials:
+            self._again_at.pop(pg_user, None)  # the next change may follow at once
         return now.credentials
 
     def forget_tenant(self, tenant_id: str) -> None:

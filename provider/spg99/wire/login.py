@@ -32,7 +32,8 @@ from spg99.wire.startup import (
 
 ALPN: Final = "postgresql"
 FAILURE_STEP_SECONDS: Final = 0.1
-"""A failed log-in is answered at a whole multiple of this after it began, so that its time says nothing."""
+"""A failed log-in is answered at a whole multiple of this after its proof came, so that its time says nothing: the client chooses
+when it sends the proof, and so could choose how near a multiple of anything earlier is."""
 ONLY_TLS: Final = (
     "This server accepts only TLS connections: add sslmode=require (or verify-full) to the connection string."
 )
@@ -136,15 +137,19 @@ def log_in(*, monotonic: Callable[[], float], nonce: str, mock_secret: bytes) ->
             return startup
         if startup.minor_version > messages.NEWEST_MINOR_VERSION or startup.protocol_options:
             yield Send(messages.negotiate_protocol_version(startup.minor_version, startup.protocol_options))
-        began = monotonic()
         scanner = FrameScanner(bytes_max=messages.SASL_MESSAGE_BYTES_MAX)
         scanner.feed(rest)
+        exchange, delay_seconds = yield from _exchange(startup.user, tls.end_point_hash, scanner, nonce, mock_secret)
+        proof = yield from _password_message(scanner)
+        arrived = monotonic()
+        if delay_seconds:
+            yield Wait(delay_seconds)
         try:
-            final = yield from _authenticate(startup.user, tls.end_point_hash, scanner, nonce, mock_secret)
+            final = yield from _final(exchange, startup.user, proof)
         except WrongPassword:
             yield PasswordFailed(startup.user)
-            steps = math.floor((monotonic() - began) / FAILURE_STEP_SECONDS) + 1
-            yield Wait(max(0.0, began + steps * FAILURE_STEP_SECONDS - monotonic()))
+            steps = math.floor((monotonic() - arrived) / FAILURE_STEP_SECONDS) + 1
+            yield Wait(max(0.0, arrived + steps * FAILURE_STEP_SECONDS - monotonic()))
             raise WrongPassword(f'password authentication failed for user "{printable(startup.user)}"') from None
         return LoggedIn(startup, final, scanner.rest)
     except ClientLeft:
@@ -203,10 +208,10 @@ def _startup() -> Steps[tuple[Startup | CancelRequest, bytes]]:
     return packet, reader.rest
 
 
-def _authenticate(
+def _exchange(
     user: bytes, end_point_hash: bytes | None, scanner: FrameScanner, nonce: str, mock_secret: bytes
-) -> Steps[bytes]:
-    """SCRAM; our last word to the client. Known and unknown users take the same steps and the same time."""
+) -> Steps[tuple[ServerExchange, float]]:
+    """SCRAM up to our challenge, and how long the verdict is to be held back. Known and unknown users take the same steps."""
     offered = [scram_exchange.PLAIN] if end_point_hash is None else [scram_exchange.PLUS, scram_exchange.PLAIN]
     yield Send(messages.authentication_sasl(offered))
     account: Account = yield FindUser(user)
@@ -216,13 +221,15 @@ def _authenticate(
         verifier, mechanism=mechanism, nonce=nonce, end_point_hash=end_point_hash, doomed=account.verifier is None
     )
     yield Send(messages.authentication_sasl_continue(exchange.first(first)))
-    proof = yield from _password_message(scanner)
-    if account.delay_seconds:
-        yield Wait(account.delay_seconds)
+    return exchange, account.delay_seconds
+
+
+def _final(exchange: ServerExchange, user: bytes, proof: bytes) -> Steps[bytes]:
+    """Our last word to the client, or WrongPassword."""
     try:
         final = exchange.final(proof)
     except WrongPassword:
-        # It may have been changed a moment ago, and nobody has heard of it here yet.
+        # It may have been changed a moment ago, and nobody had heard of it here when it was looked for.
         now: Account = yield FindUser(user, again=True)
         if now.verifier is None or not exchange.renew(now.verifier):
             raise

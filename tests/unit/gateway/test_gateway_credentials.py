@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from spg99.errors import Unavailable, Unreachable
-from spg99.gateway.credentials import CredentialsCache
+from spg99.gateway.credentials import AGAIN_SECONDS, CredentialsCache
 from unit.gateway.control_plane_api_fake import ControlPlaneApiFake, Monotonic, credentials
 
 
@@ -125,21 +125,50 @@ async def test_a_flood_of_invented_names_pushes_nobody_out_who_is_real(
         await version(cache, "invented_0")
 
 
-async def test_a_password_that_does_not_fit_is_asked_for_again_and_not_more_than_four_times_a_second(
+async def test_a_password_that_does_not_fit_is_looked_up_again(
     cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
 ) -> None:
     cache.watched_since = now()
     assert await version(cache) == 1
     api.known["tnt_1"] = credentials(2)  # and nobody has told us
     assert await version(cache) == 1
+    for wanted in (2, 3, 4):  # one change after the other, without a pause
+        api.known["tnt_1"] = credentials(wanted)
+        again = await cache.get_again("tnt_1")
+        assert again is not None and again.credential_version == wanted == await version(cache)
+    api.known["tnt_1"] = credentials(5)
+    cache.forget_tenant("ten_1")  # heard of between the first look and the proof
     again = await cache.get_again("tnt_1")
-    assert again is not None and again.credential_version == 2
-    assert await version(cache) == 2
+    assert again is not None and again.credential_version == 5
+
+
+async def test_many_who_do_not_fit_at_once_cost_two_requests_and_others_none(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic
+) -> None:
+    cache.watched_since = now()
+    await version(cache)
     asked = len(api.asked)
-    for _ in range(100):
-        await cache.get_again("tnt_1")
-        now.seconds += 0.01
-    assert 3 <= len(api.asked) - asked <= 5
+    found = await asyncio.gather(*(cache.get_again("tnt_1") for _ in range(200)))
+    assert {one and one.credential_version for one in found} == {1}
+    assert len(api.asked) - asked <= 2
+    assert await cache.get("nobody") is None
+    asked = len(api.asked)
+    for _ in range(3):
+        now.seconds += 1
+        assert await cache.get_again("nobody") is None
+    assert len(api.asked) == asked
+
+
+@pytest.mark.parametrize("user", ["tnt_1", "nobody"])
+async def test_asked_again_a_name_takes_a_quarter_of_a_second_each_known_or_not(
+    cache: CredentialsCache, api: ControlPlaneApiFake, now: Monotonic, user: str
+) -> None:
+    cache.watched_since = now()
+    await cache.get(user)
+    await cache.get_again(user)
+    began = asyncio.get_running_loop().time()
+    await cache.get_again(user)
+    assert asyncio.get_running_loop().time() - began >= AGAIN_SECONDS - 0.01
 
 
 async def test_asking_again_in_an_outage_answers_what_is_known_and_makes_nobody_known(
@@ -149,4 +178,5 @@ async def test_asking_again_in_an_outage_answers_what_is_known_and_makes_nobody_
     api.failing = Unreachable()
     again = await cache.get_again("tnt_1")
     assert again is not None and again.credential_version == 1
-    assert await cache.get_again("tnt_2") is None
+    with pytest.raises(Unavailable):
+        await cache.get_again("tnt_2")
