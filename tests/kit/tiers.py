@@ -11,7 +11,7 @@ A test is marked `slow` when it shows once more, or in a way that takes long, wh
 
 `make test` wants no program that has to be built: who asks for one (`only_when_slow`) is `slow`, or fails. It has a budget: what its
 files took in the last measured run (seconds.txt) is at most BUDGET_SECONDS, and a file that takes more than FILE_SECONDS there
-gives its reason in LONGER. tests/unit/kit/test_tiers.py checks it. CI runs both.
+gives its reason in LONGER. tests/unit/test_tiers.py checks it. CI runs both.
 
 Here: the rule. Not here: the order in which they run (order.py), what takes hours (`long`: `make faults`).
 """

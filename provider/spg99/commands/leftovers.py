@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -41,17 +43,41 @@ async def end_former(data_dir: Path, names: Collection[str]) -> None:
 def children(data_dir: Path, names: Collection[str]) -> list[psutil.Process]:
     """Processes that a dev started for this folder: `python -m spg99 <name> --data-dir <data_dir> ...`, as launch.py does.
 
-    By name, because a dev that was itself started with `-m` looks the same. One that was forked has its arguments as one
-    text, which psutil may have taken apart at its spaces.
+    By name, because a dev that was itself started with `-m` looks the same.
     """
-    wanted = re.compile(rf"-m spg99 ({'|'.join(map(re.escape, names))}) --data-dir {re.escape(str(data_dir))}( .*)?")
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
-        words = [word for word in process.info["cmdline"] or () if word]
-        line = " ".join(words[1:]) if len(words) > 1 else "".join(words).partition(" ")[2]
-        if wanted.fullmatch(line) and process.info["status"] != psutil.STATUS_ZOMBIE:
+        arguments = _arguments(process)
+        is_ours = _is_named(arguments[0], data_dir, names) if len(arguments) == 1 else _is(arguments, data_dir, names)
+        if is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    """Its command line. That of a forked one is one text (preforked.py), which psutil may take apart at its spaces: where the
+    kernel can be asked, it is."""
+    if sys.platform != "linux":
+        return list(process.info["cmdline"] or ())
+    try:
+        text = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:  # it has ended, or is somebody else's
+        return []
+    return [os.fsdecode(word) for word in text.rstrip(b"\0").split(b"\0")]
+
+
+def _is(arguments: list[str], data_dir: Path, names: Collection[str]) -> bool:
+    return (
+        arguments[1:3] == ["-m", "spg99"]
+        and arguments[3:4] in [[name] for name in names]
+        and arguments[4:6] == ["--data-dir", str(data_dir)]
+    )
+
+
+def _is_named(title: str, data_dir: Path, names: Collection[str]) -> bool:
+    # What follows the folder is a flag; any other word would belong to the name of another folder, whose dev may run.
+    wanted = rf"[^ ]+ -m spg99 ({'|'.join(map(re.escape, names))}) --data-dir {re.escape(str(data_dir))}( --.*)?"
+    return re.fullmatch(wanted, title, re.DOTALL) is not None
 
 
 async def end_databases(data_dir: Path) -> None:

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from spg99 import log
 from spg99.processes.forking import fork, may_fork
 from spg99.processes.title import room, set_title
 
@@ -34,20 +35,23 @@ LOADED_LATE = ("httpcore", "uvicorn.lifespan.on", "uvicorn.protocols.http.httpto
 """What libraries load only when they are used."""
 _LENGTH_BYTES = 4
 
+_log = log.get("dev")
+
 
 class Preforked:
     """A process that waits for its order on its standard input. Its parent holds the other ends, as of a `subprocess.Popen`."""
 
     def __init__(self) -> None:
-        theirs_in, ours_in = os.pipe()
-        ours_out, theirs_out = os.pipe()
-        try:
+        """Raises OSError when there is no room for a process or its pipes."""
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            theirs_in, ours_in = os.pipe()
+            theirs.callback(os.close, theirs_in)
+            self.stdin: IO[bytes] = ours.enter_context(os.fdopen(ours_in, "wb", buffering=0))
+            ours_out, theirs_out = os.pipe()
+            theirs.callback(os.close, theirs_out)
+            self.stdout: IO[bytes] = ours.enter_context(os.fdopen(ours_out, "rb"))
             self._process = fork(lambda: _wait_and_run(theirs_in, theirs_out), keep=(theirs_in, theirs_out))
-        finally:
-            os.close(theirs_in)
-            os.close(theirs_out)
-        self.stdin: IO[bytes] = os.fdopen(ours_in, "wb", buffering=0)
-        self.stdout: IO[bytes] = os.fdopen(ours_out, "rb")
+            ours.pop_all()  # it is made: they stay open
         self.pid = self._process.pid
         self.wait = self._process.wait
         self.send_signal = self._process.send_signal
@@ -74,7 +78,14 @@ class PreforkedProcesses:
     """Those that nothing was ordered of yet."""
 
     def __init__(self, count: int = 0) -> None:
-        self._waiting = [Preforked() for _ in range(count)]
+        """`count` of them, or none when one cannot be made: all are started by their command lines then."""
+        self._waiting: list[Preforked] = []
+        try:
+            for _ in range(count):
+                self._waiting.append(Preforked())
+        except OSError as error:
+            _log.warning("no process could be forked: they are started one by one", reason=error.strerror)
+            self.end()
 
     def order(self, arguments: list[str], environment: dict[str, str]) -> Preforked | None:
         """One that runs `spg99 <arguments>` from now on; None when none is left."""
@@ -92,8 +103,9 @@ class PreforkedProcesses:
 
 
 def prefork(count: int, data_dir: Path) -> PreforkedProcesses:
-    """Loads what they need and forks them; none where that is not safe, or where there is no room to say who they are."""
-    if not may_fork() or room() < len(os.fsencode(title(["control-plane", "--data-dir", str(data_dir)]))):
+    """Loads what they need and forks them; none where that is not safe or fails, or where there is no room to say who they are."""
+    # With the beginning of the flag that follows: it says where the name of the folder ends (leftovers.py).
+    if not may_fork() or room() < len(os.fsencode(title(["control-plane", "--data-dir", str(data_dir), "--"]))):
         return PreforkedProcesses()
     for name in MODULES:
         importlib.import_module(name)

@@ -1,4 +1,8 @@
-"""One command a process: control-plane, gateway, agent, catalogue. Here: handing over settings. Not here: the processes."""
+"""One command a process: control-plane, gateway, agent, catalogue. Here: handing over settings. Not here: the processes.
+
+Every command that dev starts watches its parent (`end_with_parent`), after its forks: the watch is a thread, and beside a
+thread there is no fork. Without it the process of a dev that was killed would stay for good.
+"""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ FULL_PAUSE_SECONDS: Final = 0.1
 CLOSE_SECONDS: Final = 1.0
 KEEPALIVE_IDLE_SECONDS: Final = 60
 _PR_SET_PDEATHSIG: Final = 1
+_INDEX_BYTES: Final = 4
 ADDRESSES_MAX: Final = 250
 """Sockets that one message can carry (Linux: 253)."""
 
@@ -237,30 +238,55 @@ class PreforkedWorker(NamedTuple):
     process: Forked
     control: socket.socket
 
+    def order(self, index: int, listeners: list[int]) -> None:
+        """Lets it serve these sockets as worker `index`. Raises OSError when it is dead."""
+        socket.send_fds(self.control, [index.to_bytes(_INDEX_BYTES, "big")], listeners)
+
+    def end(self) -> None:
+        """Ends it; returns when it is gone, which is soon."""
+        self.control.close()
+        self.process.kill()
+        self.process.wait()
+
 
 def prefork(count: int) -> list[PreforkedWorker]:
-    """Workers that share what is loaded here; none where a fork is not safe (they are started by their command line then)."""
+    """Workers that share what is loaded here; none where a fork is not safe or fails (they are started by their command line
+    then)."""
+    workers: list[PreforkedWorker] = []
     if not may_fork():
-        return []
-    parent, workers = os.getpid(), []
-    for index in range(count):
-        ours, theirs = socket.socketpair()
-        with theirs:
-            work = partial(_wait_and_serve, theirs, parent, index)
-            workers.append(PreforkedWorker(fork(work, keep=[theirs.fileno()]), ours))
+        return workers
+    try:
+        for _ in range(count):
+            workers.append(_preforked())
+    except OSError as error:
+        _log.warning("no process could be forked: the workers are started one by one", reason=error.strerror)
+        while workers:
+            workers.pop().end()
     return workers
 
 
-def _wait_and_serve(control: socket.socket, parent: int, index: int) -> None:
+def _preforked() -> PreforkedWorker:
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            return PreforkedWorker(fork(partial(_wait_and_serve, theirs, os.getpid()), keep=[theirs.fileno()]), ours)
+    except OSError:
+        ours.close()
+        raise
+
+
+def _wait_and_serve(control: socket.socket, parent: int) -> None:
     die_with_parent(parent)
     _ignore_stop_signals()
-    set_title(f"{Path(sys.executable).name} -P -m spg99.gateway.worker {index} of {parent}")
+    program = f"{Path(sys.executable).name} -P -m spg99.gateway.worker"
+    set_title(f"{program} of {parent}")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1):
         os.dup2(nowhere, number)
     os.close(nowhere)
-    said, numbers, _, _ = socket.recv_fds(control, 1, ADDRESSES_MAX)
-    if said:  # else the parent has ended
+    index, numbers, _, _ = socket.recv_fds(control, _INDEX_BYTES, ADDRESSES_MAX)
+    if index:  # else the parent has ended
+        set_title(f"{program} {int.from_bytes(index, 'big')} of {parent}")
         _serve(control, numbers)
 
 

@@ -6,7 +6,8 @@ another (protocol/, client/).
 `jobs.py` keeps work that ends,
 `retry.py` work that must succeed some time, `single_flight.py` work that several wait for, `bounded_table.py` is what may be
 forgotten; `signals.py`, `ready.py`, `probes.py` are a process's face to whoever runs it,
-`identity.py` lets it be known to the Control Plane; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
+`identity.py` lets it be known to the Control Plane; `forking.py` makes one that shares its parent's memory, `title.py` is what
+`ps` shows of it; `listening.py` takes a port; `clock_steps.py` and `watched_clock.py` notice a wall clock that steps.
 """
 
 from spg99.processes.bounded_table import BoundedTable

@@ -36,17 +36,24 @@ class Forked:
         self._ending = threading.Lock()
 
     def wait(self) -> int:
-        """Waits for its end; its exit code, below 0 the signal. Called once."""
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        with self._ending:  # from here on the number may be another's
-            self._has_ended = True
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        """Waits for its end; its exit code, below 0 the signal. 0 where nobody knows it, as `subprocess.Popen.wait`: who
+        started us may have had SIGCHLD ignored, and then the kernel keeps none. Called once."""
+        try:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            with self._ending:  # from here on the number may be another's
+                self._has_ended = True
+                return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:
+            with self._ending:
+                self._has_ended = True
+            return 0
 
     def send_signal(self, number: int) -> None:
         """Sends a signal; nothing when it has ended."""
         with self._ending:
             if not self._has_ended:
-                os.kill(self.pid, number)
+                with contextlib.suppress(ProcessLookupError):  # gone, where the kernel keeps no ends (`wait`)
+                    os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Ends it at once."""
@@ -55,7 +62,7 @@ class Forked:
 
 def fork(work: Callable[[], int | None], *, keep: Collection[int] = ()) -> Forked:
     """Forks. The child runs `work`, with open files 0 to 2 and `keep`, and ends with the exit code that it answers or raises
-    (SystemExit). Only where `may_fork`."""
+    (SystemExit). Only where `may_fork`. Raises OSError when there is no room for one more."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -16,8 +16,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for L
 BEGIN = """
 import click, json, os, signal, sys
 from pathlib import Path
+from spg99 import log
 from spg99.commands import app, contents, preforked
 from spg99.commands.preforked import PreforkedProcesses, prefork
+log.configure("dev")
 preforked.MODULES = ("json",)
 preforked.LOADED_LATE = ("there_is_no_such_module",)
 @click.command()
@@ -85,3 +87,25 @@ threading.Thread(target=end.wait).start()
 print(json.dumps(prefork(2, Path("/tmp")).order(["gateway"], {})))
 end.set()
 """) == [None, None]
+
+
+@pytest.mark.parametrize(("failing", "at"), [("fork", 3), ("pipe", 5), ("pipe", 6)])
+def test_where_one_cannot_be_made_there_are_none_and_nothing_is_left_of_the_others(failing: str, at: int) -> None:
+    """The third of four: its process, its first pipe or its second."""
+    assert run(f"""
+import errno
+tries, real = [], os.{failing}
+def fails():
+    tries.append(1)
+    if len(tries) == {at}:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    return real()
+before = os.listdir("/proc/self/fd")
+os.{failing} = fails
+processes = prefork(4, Path("/tmp"))
+print(json.dumps([processes.order(["gateway"], {{}}), len(tries), os.listdir("/proc/self/fd") == before]))
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print(json.dumps("none is left"))
+""") == [[None, at, True], "none is left"]

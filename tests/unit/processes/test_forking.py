@@ -84,6 +84,22 @@ tell("quiet")
 """) == [-15, "quiet"]
 
 
+def test_its_end_is_seen_where_the_kernel_keeps_no_ends() -> None:
+    """Whoever starts us may ignore SIGCHLD, and that is inherited."""
+    assert run("""
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+reads, writes = os.pipe()
+child = fork(lambda: os.read(reads, 1) and None, keep=[reads])
+threading.Timer(0, child.kill).start()
+tell(child.wait())
+child.kill()
+gone = fork(lambda: 3)
+while Path(f"/proc/{gone.pid}").exists(): pass
+gone.kill()
+tell(gone.wait())
+""") == [0, 0]
+
+
 def test_there_is_no_fork_beside_a_thread() -> None:
     assert run("""
 tell(may_fork())
