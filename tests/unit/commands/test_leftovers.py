@@ -15,15 +15,17 @@ from spg99.commands.preforked import title
 from spg99.commands.supervisor import STOP_ORDER
 
 WAITS = "print('here', flush=True); sys.stdin.read()"
-TITLED = f"import sys; from spg99.processes.title import set_title; set_title(sys.argv.pop()); {WAITS}"
+TITLED = f"import sys; from spg99.processes.title import room, set_title; set_title(sys.argv.pop()); {WAITS}"
+FILLED = TITLED.replace("pop()", "pop() + 'x' * room()")
+"""As long as there is room: then psutil takes it apart at its spaces."""
 
 Started = Callable[[list[str]], int]
 
 
-@pytest.fixture(params=["executed", "forked"])
+@pytest.fixture(params=["executed", "forked", "forked and long"])
 def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Started]:
     """Starts a process that `ps` shows as `python -m spg99 <arguments>`; answers its pid."""
-    if request.param == "forked" and sys.platform != "linux":
+    if request.param != "executed" and sys.platform != "linux":
         pytest.skip("forks are for Linux")
     processes: list[subprocess.Popen[bytes]] = []
     (program := tmp_path / "program" / "spg99").mkdir(parents=True)
@@ -31,8 +33,10 @@ def started(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Started]
     (program / "__main__.py").write_text(f"import sys; {WAITS}")
 
     def start(arguments: list[str]) -> int:
-        command = ["-c", TITLED, title(arguments)] if request.param == "forked" else ["-m", "spg99", *arguments]
-        where = program.parent if request.param == "executed" else None
+        script = FILLED if request.param == "forked and long" else TITLED
+        is_executed = request.param == "executed"
+        command = ["-m", "spg99", *arguments] if is_executed else ["-c", script, title(arguments)]
+        where = program.parent if is_executed else None
         process = subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=where)
         processes.append(process)
         assert process.stdout is not None and process.stdout.readline() == b"here\n"
