@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spg99.errors import BadRequest
-from spg99.reach import default_data_dir as default_data_dir  # of settings, and of who looks for a dev without them
+from spg99.reach import default_data_dir
 
 ENVIRONMENT_PREFIX = "SPG99_"
 OF_ONE_PROCESS = frozenset({"SPG99_METRICS_PORT"})

@@ -35,9 +35,10 @@ class Made(NamedTuple):
 
     values: dict[str, Any]
     was_there: bool
-    """An earlier call with the same key made it; its answer was told again."""
+    """An earlier call with the same key made it; its answer was told again. False where it may have been an attempt of this call."""
     is_kept: bool = False
-    """The answer is an earlier one, told again, be it to an attempt of this very call: the object may have changed or gone since."""
+    """The answer is an earlier one, told again, be it to an attempt of this very call: the object may have changed or gone since.
+    Not `was_there`: that says who made the object, this says how old the answer is (transport.Answer)."""
 
 
 class Client:

@@ -31,9 +31,12 @@ class Answer(NamedTuple):
     value: Any
     """Its JSON value; None when it has no body."""
     was_repeated: bool
-    """The server told again what it had answered to an earlier call with the same Idempotency-Key."""
+    """The server told again what it had answered to an earlier call with the same Idempotency-Key. `exchange` makes it False where
+    an attempt of this very call may have been that one: then the object is this call's own."""
     is_kept: bool = False
-    """The same, also where the earlier call may have been an attempt of this very one: the answer is of then, not of now."""
+    """The answer is of then, not of now: from the same header, and kept as it came whoever was answered first. Both are needed: one
+    says whose the object is, the other whether it may be gone. With one alone, a create that was retried would either
+    disown what it has made, or answer with an object that was deleted meanwhile."""
 
 
 class Transport:
@@ -126,6 +129,7 @@ class Transport:
             if isinstance(result, Answer):
                 if (waited := patience.current()) is not None:
                     waited.answered()
+                # Not `is_kept`: also our own attempt's answer may be of an object that is gone by now.
                 return result._replace(was_repeated=False) if may_be_ours else result
             # The server may have carried it out; then its next answer tells of this very call.
             may_be_ours = may_be_ours or not isinstance(outcome, retry.NotSent)

@@ -16,6 +16,9 @@ from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Tenant
 _SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in NOUNS))
 
 
+RECOVER_LINE: Final = "Make a new admin key, beside the catalogue: no API key is needed."
+
+
 class _Later(click.Command):
     """`keys recover`, loaded when it is called or its help is read: only it needs the settings of servers (60 ms of CPU)."""
 
@@ -112,6 +115,6 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 secret_once=True,
                 afterwards=_rotated,
             ),
-            _Later("recover", "Make a new admin key, beside the catalogue: no API key is needed."),
+            _Later("recover", RECOVER_LINE),
         ),
     }

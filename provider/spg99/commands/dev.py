@@ -17,9 +17,10 @@ from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.options import settings_command
 from spg99.commands.preforked import prefork
 from spg99.commands.supervisor import STOP_ORDER, Supervisor
-from spg99.config import DevSettings, default_data_dir
+from spg99.config import DevSettings
 from spg99.node.folder import check_path
 from spg99.processes import stop_ordered
+from spg99.reach import default_data_dir
 
 
 @settings_command(DevSettings, "dev")

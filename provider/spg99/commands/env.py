@@ -40,7 +40,7 @@ def refuse_a_dead_key(folder: DevFolder, values: dict[str, str]) -> None:
     settings = ClientSettings(values["SPG99_CP_URL"], values["SPG99_API_KEY"], values.get(CA_FILE_VARIABLE))
     if is_refused(settings):
         raise Unauthorized(
-            f"The admin key in {folder.admin_key_file} was rotated or revoked, or has expired, so nothing is printed. Write the token "
+            f"The admin key in {folder.admin_key_file} is refused, so nothing is printed: it was rotated or revoked, has expired, or never was one. Write the token "
             "that the rotation showed into that file, or "
             f"`spg99 keys recover --data-dir {shlex.quote(str(folder.data_dir))}` makes a new one."
         )

@@ -32,8 +32,8 @@ class Installation:
     async def prepare(self) -> None:
         """Brings the schema up to date and makes the admin key. May be cut short and repeated."""
         await asyncio.to_thread(migrate.up, self._url)
-        token = bootstrap.admin_token(self._folder.data_dir)
-        await bootstrap.bootstrap(await self._open(), admin_token=token)
+        token, is_new = bootstrap.admin_token(self._folder.data_dir)
+        await bootstrap.bootstrap(await self._open(), admin_token=token, is_new=is_new)
 
     async def enrolment_token(self, kind: Literal["node", "gateway"]) -> str:
         """A single-use token for a node or a gateway."""

@@ -6,23 +6,28 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from typing import Final
 
 import click
 
+from spg99.commands.actions import RECOVER_LINE
 from spg99.commands.options import with_settings
-from spg99.config import MigrateSettings, default_data_dir
+from spg99.config import MigrateSettings
+from spg99.reach import default_data_dir
+
+HELP: Final = f"""{RECOVER_LINE}
+
+For an owner whose last key that may administer the platform is lost, revoked or expired. Whoever may read the data folder
+(or knows the catalogue's URL) may do it; the audit log says that it was done. The new key is written to
+secrets/admin.key in the data folder, where `spg99 env` finds it, whether `spg99 dev` runs or not. With --catalogue-url it
+is printed instead, this once. Keys that are there stay as they are.
+"""
 
 
-@click.command("recover")
+@click.command("recover", help=HELP)
 @with_settings(MigrateSettings, "migrate")
 def recover(settings: MigrateSettings) -> None:
-    """Make a new admin key, beside the catalogue: no API key is needed.
-
-    For an owner whose last key that may administer the platform is lost, revoked or expired. Whoever may read the data folder
-    (or knows the catalogue's URL) may do it; the audit log says that it was done. The new key is written to
-    secrets/admin.key in the data folder, where `spg99 env` finds it, whether `spg99 dev` runs or not. With --catalogue-url it
-    is printed instead, this once. Keys that are there stay as they are.
-    """
+    """The command itself; its help is HELP."""
     if settings.catalogue_url is not None:
         click.echo(asyncio.run(_recovered(settings.catalogue_url, None)))
         click.echo("This is the only time it is shown. Keep it: export SPG99_API_KEY=...", err=True)

@@ -23,38 +23,42 @@ def admin_key_file(data_dir: Path) -> Path:
     return data_dir / "secrets" / "admin.key"
 
 
-def admin_token(data_dir: Path) -> str:
-    """The token of the admin key, made at first use. A file that a power cut has emptied is no key."""
-    token = read_or_make_secret(admin_key_file(data_dir), keys.new_token)
+def admin_token(data_dir: Path) -> tuple[str, bool]:
+    """The token of the admin key, made at first use, and whether it was made by this call. A file that a power cut has emptied is
+    no key."""
+    made = keys.new_token()
+    token = read_or_make_secret(admin_key_file(data_dir), lambda: made)
     if not token:
-        write_secret(admin_key_file(data_dir), token := keys.new_token())
-    return token
+        write_secret(admin_key_file(data_dir), token := made)
+    return token, token == made
 
 
 async def recover_admin_key(store: Store, *, data_dir: Path | None) -> str:
     """A new key with every permission, for an owner who has none left; answers its token. Nothing else changes.
 
     With `data_dir` the token takes the place of the one in its file, as the last thing before the change is final: killed in
-    between, the next start makes a key of what the file holds.
+    between, the file holds no key (`spg99 env` says so), and the next call makes one.
     """
     token = keys.new_token()
     async with store.transaction() as tx:
-        key_id = await keys.ensure_admin(tx, token)
+        key_id = await keys.ensure_admin(tx, token, is_new=True)
         await audit.record(tx, SYSTEM, "key.recover", key_id, name="admin", scope="global")
         if data_dir is not None:
             write_secret(admin_key_file(data_dir), token)
     return token
 
 
-async def bootstrap(store: Store, *, admin_token: str) -> None:
+async def bootstrap(store: Store, *, admin_token: str, is_new: bool = False) -> None:
     """Makes the organization `default` and a key of scope global with every permission that `admin_token` opens.
 
-    The caller keeps the token in its file first: whatever is killed when, the next call ends the same.
+    The caller keeps the token in its file first: whatever is killed when, the next call ends the same, in a catalogue that has had no
+    key yet. In any other only a token that was made just now (`is_new`) becomes a key: an older one may have been one, and leaked. Who
+    is killed between the two there has a file that holds no key, as after a revocation (`keys recover`).
     """
     async with store.transaction() as tx:
         await organizations.ensure_default(tx)
         await projects.named(tx, organizations.DEFAULT_ORG_ID, projects.DEFAULT_PROJECT, SYSTEM)
-        await keys.ensure_admin(tx, admin_token)
+        await keys.ensure_admin(tx, admin_token, is_new=is_new)
         await audit.ensure_partitions(tx)
 
 

@@ -176,7 +176,8 @@ async def _run(
         store = Store(url, pool_size=settings.pool_size)
         await store.open()
         try:
-            await bootstrap.bootstrap(store, admin_token=bootstrap.admin_token(settings.data_dir))
+            token, is_new = bootstrap.admin_token(settings.data_dir)
+            await bootstrap.bootstrap(store, admin_token=token, is_new=is_new)
             # Here too, because the server would turn its sentence into a traceback.
             async with store.transaction() as tx:
                 box = await passwords.box_of(tx, secret_key_file(settings))

@@ -26,7 +26,7 @@ def _follow_engine(lifeline: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """Garbage is collected every 100,000 new objects instead of every 700.
 
     The SDK makes some two thousand objects for each resource with forty outputs, and they live to the end: half of the CPU time
@@ -41,7 +41,7 @@ def _collect_seldom() -> None:
 def _host(module: str, arguments: list[str]) -> None:
     import runpy
 
-    _collect_seldom()
+    collect_seldom()
     sys.path.insert(0, os.getcwd())  # as `python -m` does
     sys.argv = [module, *arguments]
     if os.path.isdir(module):
@@ -73,7 +73,7 @@ def _program(text: str) -> int:
     except ImportError as error:
         print(f"The program's Python ({sys.executable}) has no Pulumi SDK: {error}", file=sys.stderr)
         return 1
-    _collect_seldom()
+    collect_seldom()
     pulumi.runtime.set_all_config(pulumi.runtime.get_config_env(), pulumi.runtime.get_config_secret_keys_env())
     pulumi.runtime.configure(pulumi.runtime.Settings(**wanted))
     if not debug:

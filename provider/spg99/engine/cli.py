@@ -3,7 +3,6 @@ here: what a run does (operations.py), the commands on stacks (cli_stacks.py).""
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from spg99.engine import cli_options as options
 from spg99.engine import importing
+from spg99.engine.child import collect_seldom
 from spg99.engine.cli_refusals import EngineCommand
 from spg99.engine.cli_stacks import cancel, config_group, stack_group
 from spg99.engine.display import Display, outputs_json
@@ -34,9 +34,7 @@ def _perform(
     title: str, operation: Callable[..., Result], workspace: Workspace, *, dry_run: bool, how: dict[str, Any]
 ) -> Result:
     """Runs an operation and shows it."""
-    # This process ends with the run, and what a run makes lives as long: going through it all the time finds nothing.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    collect_seldom()  # this process ends with the run, and what a run makes lives as long
     console = Console(stderr=how["as_json"], highlight=False)
     asked = Options(
         dry_run=dry_run,

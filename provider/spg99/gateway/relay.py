@@ -15,7 +15,8 @@ The contract, which tests/unit/gateway/test_gateway_relay.py holds it to:
   direction goes on. Nobody else pauses a transport: who wants to (pooling, handoff) becomes a second reason here, or the
   two would undo each other.
 - **The end.** Client gone: what it had sent goes to the compute, whose connection is then closed. Compute gone: what it had
-  sent goes to the client, then the reason, then its connection is closed. `terminate`: the reason, then both are closed.
+  sent goes to the client, then the reason, then its connection is closed; where it was found gone by a write, of what
+  lies unread by then one HIGH_WATER_BYTES and no more, and nothing when the client is gone, too. `terminate`: the reason, then both are closed.
   `on_end` is called once, after the last byte was counted, whichever end came first.
 - **Counting.** `from_client.received` and `to_client` are the bytes of the two directions, greeting included, the relay's
   own last word not.
@@ -158,7 +159,7 @@ class BackendHalf(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The compute is gone."""
-        if exc is not None:
+        if exc is not None and not self._relay.client.is_closing():
             # Found out by writing: what it had said before it went lies unread, and the event loop will not read it.
             for data in _unread(self._relay.backend):
                 self.data_received(data)
@@ -171,5 +172,7 @@ def _unread(transport: asyncio.Transport) -> Iterator[bytes]:
         socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as lost,
     ):
         lost.setblocking(False)
-        while data := lost.recv(HIGH_WATER_BYTES):
+        left = HIGH_WATER_BYTES  # nobody can hold these back any more: what a slow client does not take is memory
+        while left and (data := lost.recv(left)):
+            left -= len(data)
             yield data

@@ -68,8 +68,6 @@ class _Held:
     used: Footprint
     measured_at: float
     grown_bytes: int = 0
-    taken_bytes: int = 0
-    """Of what the node keeps for all its databases (storage_rules.py)."""
     grant: Grant | None = None
     refusals: int = 0
     refused_at: float | None = None
@@ -79,7 +77,11 @@ class _Held:
 
 
 class Storage:
-    """The storage of one node. `prepare` before a server's start, `begin` once it runs, `forget` at its end."""
+    """The storage of one node. `prepare` before a server's start, `begin` once it runs, `forget` at its end.
+
+    What a database has taken of the room that is kept for all (storage_rules.py) is remembered beyond its server's end, or who sleeps
+    and wakes would get a whole part again; until there is room again, or the timeline is gone. A restart of the agent forgets it.
+    """
 
     def __init__(
         self,
@@ -96,6 +98,8 @@ class Storage:
         self._disk_of = disk
         self._now = monotonic
         self._held: dict[str, _Held] = {}
+        self._taken_bytes: dict[str, int] = {}
+        """By timeline, whether it runs or sleeps; only what is not 0."""
         self.disk = disk(folder.timelines_dir)
         self._reserve = Reserve(folder.reserve_file)
 
@@ -154,7 +158,7 @@ class Storage:
         self._deal_out()
 
     def forget(self, timeline_id: str) -> None:
-        """The server has ended."""
+        """The server has ended. What it has taken of the kept room stays known."""
         if (held := self._held.pop(timeline_id, None)) is not None:
             held.page.close()
 
@@ -203,8 +207,8 @@ class Storage:
                 held.refusals, held.refused_at = refusals, now
             elif held.refused_at is not None and now - held.refused_at > SHORT_SECONDS:
                 held.refused_at = None
-        for timeline_id, bytes_ in taken(self._growers(), self.disk).items():
-            self._held[timeline_id].taken_bytes = bytes_
+        found = taken([*self._growers(), *self._sleepers()], self.disk)
+        self._taken_bytes = {timeline_id: bytes_ for timeline_id, bytes_ in found.items() if bytes_}
         self._deal_out()
         for held in list(self._held.values()):
             await self._enforce(held)
@@ -221,8 +225,22 @@ class Storage:
 
     def _growers(self) -> list[Grower]:
         return [
-            Grower(timeline_id, held.page.configured_bytes, held.used.bytes, held.grown_bytes, held.taken_bytes)
+            Grower(
+                timeline_id,
+                held.page.configured_bytes,
+                held.used.bytes,
+                held.grown_bytes,
+                self._taken_bytes.get(timeline_id, 0),
+            )
             for timeline_id, held in self._held.items()
+        ]
+
+    def _sleepers(self) -> list[Grower]:
+        """Databases without a server that have taken of the kept room and are still on the disk."""
+        return [
+            Grower(timeline_id, 0, 0, taken_bytes=bytes_)
+            for timeline_id, bytes_ in self._taken_bytes.items()
+            if timeline_id not in self._held and self._folder.timeline(timeline_id).root.exists()
         ]
 
     def _deal_out(self) -> None:

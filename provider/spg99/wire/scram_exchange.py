@@ -22,7 +22,8 @@ _BINDING: Final = "tls-server-end-point"
 
 
 class ServerExchange:
-    """One client's attempt to prove its password; use `first` then `final`, once each.
+    """One client's attempt to prove its password; use `first`, then `final`, once each; `final` once more where
+    `renew` has taken another verifier.
 
     `end_point_hash` is the hash of our certificate (None: channel binding is not offered). `nonce` is printable and
     fresh. A `doomed` exchange (unknown user) looks like any other and always ends in WrongPassword.

@@ -105,11 +105,11 @@ def test_a_key_that_is_none_is_said_with_the_way_out(folder: DevFolder, content:
 
 
 def test_a_start_makes_a_key_where_a_power_cut_has_emptied_its_file(folder: DevFolder) -> None:
-    made = admin_token(folder.data_dir)
-    assert made and admin_token(folder.data_dir) == made
+    made, is_new = admin_token(folder.data_dir)
+    assert made and is_new and admin_token(folder.data_dir) == (made, False)
     folder.admin_key_file.write_bytes(b"")
-    again = admin_token(folder.data_dir)
-    assert again and again != made and folder.admin_key() == again
+    again, is_new = admin_token(folder.data_dir)
+    assert again and is_new and again != made and folder.admin_key() == again
 
 
 def test_doctor_takes_a_start_for_no_failure(folder: DevFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.examples import examples
+from spg99.gateway import relay as relay_module
 from spg99.gateway.relay import HIGH_WATER_BYTES, Relay
 from spg99.wire.messages import TERMINATE, error_response, frame, ready_for_query
 
@@ -104,6 +105,33 @@ def test_what_the_compute_said_last_arrives_where_a_question_met_its_end() -> No
         wired.backend.close()
 
     under_each_loop(walk)
+
+
+async def test_of_what_lies_unread_at_an_end_met_by_writing_only_so_much_is_read(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody holds it back any more, so a client that takes nothing would have it all in memory."""
+    monkeypatch.setattr(relay_module, "HIGH_WATER_BYTES", 4096)
+    half = met_by_writing(wired, b"x" * 50_000)
+    half.connection_lost(ConnectionResetError())
+    assert await wired.last_words() == b"x" * 4096
+
+
+async def test_a_client_that_went_first_gets_nothing_of_what_lies_unread(wired: Wired) -> None:
+    half = met_by_writing(wired, b"x" * 50)
+    before = wired.relay.to_client
+    wired.relay.client.close()
+    wired.relay.client_lost()
+    half.connection_lost(ConnectionResetError())
+    assert wired.ended == [wired.relay]
+    assert wired.relay.to_client == before, "what is counted after on_end is counted nowhere"
+
+
+def met_by_writing(wired: Wired, unread: bytes) -> asyncio.BaseProtocol:
+    """The half that reads the compute, which has said this and was not read since."""
+    wired.relay.backend.pause_reading()
+    os.write(wired.backend.get_extra_info("socket").fileno(), unread)
+    return wired.relay.backend.get_protocol()
 
 
 async def test_compute_said_why_itself(wired: Wired) -> None:

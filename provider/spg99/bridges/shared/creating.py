@@ -90,13 +90,10 @@ class Creating:
                     continue
                 await self._wait_for_the_name(noun, body, conflict, declarer, deadline, progress)
                 continue
+            # An answer that was not kept is of this moment: asking again would double what a create costs. One that was kept (not:
+            # `was_there`, which is False also after a retry of this call) may be of an object that was deleted since.
             if held is None and not made.is_kept and is_settled(noun, made.values):
-                return (
-                    made.values,
-                    made.values,
-                    False,
-                    key,
-                )  # it is of this moment: asking again would double what a create costs
+                return made.values, made.values, False, key
             now = await self._read_made(noun, made.values, declaration)
             is_alive = now is not None and is_same(noun, made.values, now) and not is_going(noun, now)
             if now is not None and is_alive and (held is None or now.get(noun.uid_field) != held.uid):

@@ -201,9 +201,10 @@ async def revoke(tx: Transaction, row: KeyRow, actor: Actor) -> None:
     await tx.notify("spg99_keys", row.key_id)
 
 
-async def ensure_admin(tx: Transaction, token: str) -> str | None:
+async def ensure_admin(tx: Transaction, token: str, *, is_new: bool) -> str | None:
     """A key of scope global with every permission, called `admin`, that `token` opens; answers its id. A second call changes
-    nothing and answers None."""
+    nothing and answers None; nor does a token that was not made just now (`is_new`) where the catalogue has ever had a key: what was
+    rotated away, revoked or deleted never comes back."""
     key_id = new_id("key")
     made = await tx.execute(
         "ensure_key",
@@ -211,6 +212,7 @@ async def ensure_admin(tx: Transaction, token: str) -> str | None:
         name="admin",
         permissions=sorted(p.value for p in Permission),
         token_sha256=sha256_of(token),
+        is_new=is_new,
     )
     if not made:
         return None

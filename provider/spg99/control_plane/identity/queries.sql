@@ -6,10 +6,11 @@ values (%(key_id)s, %(org_id)s, %(tenant_id)s, %(name)s, %(scope)s, %(permission
         %(created_by)s);
 
 -- ensure_key
--- A key whose token is known beforehand (bootstrap); a second call changes nothing. A token that was rotated away stays away.
+-- A key whose token is known beforehand (bootstrap); a second call changes nothing. A token that is not new becomes a key only where
+-- there has never been one: it may have been rotated away or revoked, and not all that ever were tokens are remembered.
 insert into api_keys (key_id, name, scope, permissions, token_sha256, created_by)
 select %(key_id)s, %(name)s, 'global', %(permissions)s, %(token_sha256)s, 'system'
- where not exists (select from api_keys where previous_sha256 = %(token_sha256)s)
+ where %(is_new)s or not exists (select from api_keys)
 on conflict (token_sha256) do nothing;
 
 -- key_by_token

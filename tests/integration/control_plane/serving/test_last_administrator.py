@@ -102,20 +102,46 @@ async def test_a_new_admin_key_is_made_beside_the_catalogue(api: Any, url: str, 
         found = await owner.execute("select actor, metadata ->> 'scope' from audit_logs where action = 'key.recover'")
         assert await found.fetchall() == [("system", "global")]
         # The next start finds its key and makes none.
-        await bootstrap.bootstrap(store, admin_token=bootstrap.admin_token(tmp_path))
+        kept, is_new = bootstrap.admin_token(tmp_path)
+        await bootstrap.bootstrap(store, admin_token=kept, is_new=is_new)
         assert len((await api.ok("GET", "/keys", token=token))["items"]) == 1
         await store.close()
 
 
-async def test_a_token_that_was_rotated_away_does_not_come_back_with_the_next_start(api: Any, url: str) -> None:
-    before = api.admin_token
-    fresh = (await api.ok("POST", f"/keys/{await admin_id(api)}/rotate", {"grace_seconds": 0}))["token"]
-    store = Store(url, pool_size=2)
-    await store.open()
-    await bootstrap.bootstrap(store, admin_token=before)
-    await store.close()
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_token_that_was_rotated_away_does_not_come_back_with_the_next_start(
+    api: Any, url: str, times: int
+) -> None:
+    before = fresh = api.admin_token
+    key_id = await admin_id(api)
+    for _ in range(times):
+        rotated = await api.ok("POST", f"/keys/{key_id}/rotate", {"grace_seconds": 0}, token=fresh)
+        fresh = rotated["token"]
+    await start_again(url, before)
     assert (await api.call("GET", "/account", token=before)).status_code == 401
     assert (await api.call("GET", "/account", token=fresh)).status_code == 200
+
+
+async def test_the_token_of_a_key_that_went_with_its_tenant_does_not_come_back_either(api: Any, url: str) -> None:
+    """Nothing of it is in the catalogue any more."""
+    token = (await make(api, *ADMINISTRATOR))["token"]
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as owner:
+        await owner.execute("delete from api_keys where name = 'second'")
+    await start_again(url, token)
+    assert [key["name"] for key in (await api.ok("GET", "/keys"))["items"]] == ["admin"]
+
+
+async def test_a_missing_file_gets_a_key_at_the_next_start(api: Any, url: str, tmp_path: Path) -> None:
+    token, is_new = bootstrap.admin_token(tmp_path)
+    await start_again(url, token, is_new=is_new)
+    assert (await api.call("GET", "/account", token=token)).status_code == 200
+
+
+async def start_again(url: str, token: str, **how: bool) -> None:
+    store = Store(url, pool_size=2)
+    await store.open()
+    await bootstrap.bootstrap(store, admin_token=token, **how)
+    await store.close()
 
 
 def test_a_missing_secret_key_is_not_replaced(cluster18: Any, control_plane: Any, tmp_path: Path) -> None:
