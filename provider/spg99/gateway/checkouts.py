@@ -87,7 +87,10 @@ class Checkouts:
         self._on_wake = on_wake
         self._held: dict[Key, Held] = {}
         self._requests: SingleFlight[Key, Checkout] = SingleFlight()
-        self._releasing: dict[Key, asyncio.Event] = {}
+        self._releasing: dict[str, asyncio.Event] = {}
+        """By db_id: what is cached of the database may be forgotten before its release is answered."""
+        self._released_as: dict[Key, str] = {}
+        """The db_id of what was cached when its release began."""
         self.grace_seconds_seen = 0
 
     async def take(
@@ -136,7 +139,7 @@ class Checkouts:
             ) from None
 
     async def _request(self, key: Key, client_addr: str | None) -> Checkout:
-        if (releasing := self._releasing.get(key)) is not None:
+        if (releasing := self._releasing.get(self._released_as.get(key, ""))) is not None:
             # The release of the last lease is on its way: asked before it is answered, the new lease might be the one
             # that is released.
             await releasing.wait()
@@ -189,15 +192,17 @@ class Checkouts:
         for key, held in self._held.items():
             if held.checkout.db_id == db_id:
                 held.until = min(held.until, self._monotonic())
-                self._releasing[key] = asyncio.Event()
+                self._releasing.setdefault(db_id, asyncio.Event())
+                self._released_as[key] = db_id
 
     def end_release(self, db_id: str, *, answered: bool) -> None:
         """The report was answered (the lease is gone) or failed (the cached checkout may still do in an outage)."""
-        for key in [k for k, held in self._held.items() if held.checkout.db_id == db_id]:
-            if (event := self._releasing.pop(key, None)) is not None:
-                event.set()
-            if answered:
-                del self._held[key]
+        if (event := self._releasing.pop(db_id, None)) is not None:
+            event.set()
+        for key in [k for k, released in self._released_as.items() if released == db_id]:
+            del self._released_as[key]
+        if answered:
+            self.lost(db_id)
 
     def changed(self, change: Change) -> None:
         """The Control Plane says that something cached is no longer true."""

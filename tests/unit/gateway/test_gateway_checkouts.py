@@ -143,6 +143,26 @@ async def test_a_client_who_comes_during_the_release_waits_for_it(
     assert len(api.asked) == 2
 
 
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("how", ["compute-gone", "changed", "lost"])
+async def test_a_release_ends_though_what_was_cached_is_forgotten_meanwhile(
+    checkouts: Checkouts, api: ControlPlaneApiFake, how: str, answered: bool
+) -> None:
+    """Nobody may wait for it for ever: the database could not be woken from here any more."""
+    await take(checkouts)
+    checkouts.begin_release("db_1")
+    if how == "changed":
+        checkouts.changed(Change(kind="database", db_id="db_1", tenant_id="ten_1", reason="database.stopped"))
+    elif how == "lost":
+        checkouts.lost("db_1")
+    client = asyncio.create_task(take(checkouts, failed_compute_id="cmp_1" if how == "compute-gone" else None))
+    await asyncio.sleep(0.01)
+    assert len(api.asked) == 1, "it waits for the answer to the release"
+    checkouts.end_release("db_1", answered=answered)
+    assert await client == "cmp_1"
+    assert await take(checkouts) == "cmp_1"
+
+
 async def test_lost_lease(checkouts: Checkouts, api: ControlPlaneApiFake) -> None:
     await take(checkouts)
     checkouts.lost("db_1")
