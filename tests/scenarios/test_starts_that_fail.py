@@ -69,7 +69,7 @@ MUST_BELONG = "', with mode 0700 and 0600." if AS_ROOT else "check owner and mod
 @pytest.mark.parametrize(
     ("name", "break_it", "place", "advice"),
     [
-        ("taken", take_files_away, "pgdata", MUST_BELONG),
+        ("taken", take_files_away, "pgdata" if AS_ROOT else "PG_VERSION", MUST_BELONG),
         ("control", take_one_file_away, "pg_control", MUST_BELONG if AS_ROOT else "with mode 0700 and 0600."),
         ("rules", folder_for_the_access_rules, "pg_hba.conf)", "A folder stands where the agent needs a file: move it"),
         ("log", folder_for_the_log, "postgres.log)", "A folder stands where the agent needs a file: move it away."),
