@@ -17,6 +17,7 @@ import pytest
 from faults.orders import POINT
 from faults.settled import wait_settled
 from kit.platform import BIN, Platform, wait_for
+from spg99.process_table import all_processes
 
 pytestmark = pytest.mark.slow  # broken
 
@@ -246,7 +247,7 @@ def die_at(stack: Stack, moment: str, *command: str) -> None:
 def _in_session_of(stack: Stack) -> list[psutil.Process]:
     """Processes that work in the stack's folder."""
     found = []
-    for process in psutil.process_iter(["cwd", "status"]):
+    for process in all_processes(["cwd", "status"]):
         if process.info["cwd"] == str(stack.folder) and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found

@@ -27,6 +27,7 @@ import psycopg
 from kit.waits import wait_for
 from spg99.commands.dev_folder import DevFolder
 from spg99.commands.env import variables
+from spg99.process_table import all_processes
 
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class Platform:
     def processes(self, *parts: str) -> list[psutil.Process]:
         """Living processes of this platform whose command line holds all `parts`."""
         found = []
-        for process in psutil.process_iter(["cmdline", "name", "status", "ppid"]):
+        for process in all_processes(["cmdline", "name", "status", "ppid"]):
             line = " ".join(process.info["cmdline"] or ())
             alive = process.info["status"] != psutil.STATUS_ZOMBIE
             if alive and str(self.data_dir) in line and all(part in line for part in parts):

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from kit.platform import wait_for
+from spg99.process_table import all_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, str(ROOT / "scripts" / "demo.py")]
@@ -66,6 +67,6 @@ def test_ctrl_c_leaves_nothing_behind(moment: str) -> None:
 def _processes(folder: str) -> list[psutil.Process]:
     return [
         p
-        for p in psutil.process_iter(["cmdline", "status"])
+        for p in all_processes(["cmdline", "status"])
         if folder in " ".join(p.info["cmdline"] or ()) and p.info["status"] != psutil.STATUS_ZOMBIE
     ]

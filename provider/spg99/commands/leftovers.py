@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from spg99 import log
+from spg99.process_table import all_processes
 
 _log = log.get("dev")
 
@@ -46,7 +47,7 @@ def children(data_dir: Path, names: Collection[str]) -> list[psutil.Process]:
     By name, because a dev that was itself started with `-m` looks the same.
     """
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
+    for process in all_processes(["cmdline", "status"]):
         arguments = _arguments(process)
         is_ours = _is_named(arguments[0], data_dir, names) if len(arguments) == 1 else _is(arguments, data_dir, names)
         if is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
@@ -94,7 +95,7 @@ def postmasters(data_dir: Path) -> list[psutil.Process]:
     """PostgreSQL servers that run on files in this folder: `postgres ... -D <data_dir>/...`."""
     inside = f"{data_dir}/"
     found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
+    for process in all_processes(["name", "cmdline"]):
         arguments = process.info["cmdline"] or []
         if process.info["name"] != "postgres" or "-D" not in arguments[:-1]:
             continue

@@ -15,6 +15,7 @@ import psutil
 
 from spg99.errors import Internal
 from spg99.exits import signal_name
+from spg99.process_table import all_processes
 
 PID_FILE = "postmaster.pid"
 KILL_SECONDS_MAX = 30.0
@@ -108,7 +109,7 @@ def leftovers(data_dir: Path) -> list[psutil.Process]:
     """PostgreSQL processes that still work in this folder. Children of a postmaster lead sessions of their own, so a
     process group does not hold them; every one of them has the data folder as its working directory."""
     found = []
-    for process in psutil.process_iter():
+    for process in all_processes():
         with contextlib.suppress(psutil.Error):
             if process.name().startswith("postgres") and process.cwd() == str(data_dir):
                 found.append(process)

@@ -28,6 +28,7 @@ from spg99.node.folder import NodeFolder
 from spg99.node.storage import LIBRARY
 from spg99.node.template import TENANT_RULES
 from spg99.postgres import Account, Binaries
+from spg99.process_table import all_processes
 from spg99.protocol.node import ComputeSeen, HeartbeatAnswer, TaskResult
 from spg99.protocol.tasks import TimelineCreate
 
@@ -100,7 +101,7 @@ def agent(
 
 def postmasters(data_dir: Path) -> list[psutil.Process]:
     found = {}
-    for process in psutil.process_iter(["cmdline", "ppid"]):
+    for process in all_processes(["cmdline", "ppid"]):
         words = process.info["cmdline"] or []
         if "-D" in words and any(word.startswith(f"{data_dir}/") for word in words):
             found[process.pid] = process

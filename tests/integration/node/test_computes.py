@@ -17,6 +17,7 @@ from integration.node.conftest import Node, dsn
 from kit.waits import until
 from spg99.ids import new_id
 from spg99.node import writer
+from spg99.process_table import all_processes
 from spg99.protocol.tasks import ComputeStop, TimelineCreate, TimelineDelete
 from spg99.resources import Size
 
@@ -70,7 +71,7 @@ async def test_ten_orders_to_start_one_compute_make_one_process(node: Node) -> N
     results = await asyncio.gather(*(node.do("compute.start", order) for _ in range(10)))
     assert {result.result["pid"] for result in results if result.succeeded} == {results[0].result["pid"]}
     data_dir = str(node.folder.timeline(timeline.timeline_id).data_dir)
-    servers = [p for p in psutil.process_iter(["cmdline"]) if data_dir in (p.info["cmdline"] or [])]
+    servers = [p for p in all_processes(["cmdline"]) if data_dir in (p.info["cmdline"] or [])]
     assert len(servers) == 1
 
 
@@ -280,5 +281,5 @@ async def test_a_fence_that_cannot_be_written_lets_nobody_in(node: Node, monkeyp
     assert not result.succeeded and "full" in (result.error or "")
     assert node.computes.seen({}) == [] and not files_of(node.folder.run_dir)
     data_dir = str(node.folder.timeline(timeline.timeline_id).data_dir)
-    assert [p for p in psutil.process_iter(["cmdline"]) if data_dir in (p.info["cmdline"] or [])] == []
+    assert [p for p in all_processes(["cmdline"]) if data_dir in (p.info["cmdline"] or [])] == []
     assert (await node.do("compute.start", order)).succeeded, "the same order may be tried again"

@@ -15,6 +15,7 @@ import pytest
 
 from integration.tfplugin.plugin_driver import Client, Workspace
 from kit.waits import wait_for
+from spg99.process_table import all_processes
 from tfplugin.serving import Attached
 
 Serve = Callable[..., tuple[Attached, Client]]
@@ -49,7 +50,7 @@ def attach(serve: Serve, workspace: Workspace) -> Callable[..., Workspace]:
 
 def plugins_of(workspace: Workspace) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in all_processes(["cmdline"]):
         try:
             if process.environ().get("SAMPLE_STORE") == str(workspace.store) and "sample_provider" in " ".join(
                 process.info["cmdline"] or ()
