@@ -52,7 +52,7 @@ select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_por
        (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
  where d.tenant_id = %(tenant_id)s
-   and (%(after_name)s::text is null or (d.name collate "C", d.db_id) > (%(after_name)s::text, %(after_id)s::text))
+   and (d.name collate "C", d.db_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(state)s::text is null or d.state = %(state)s)
    and (%(name_prefix)s::text is null or (d.name collate "C" >= %(name_prefix)s and d.name collate "C" < %(name_prefix_end)s))
  order by d.name collate "C", d.db_id limit %(limit)s offset %(offset)s;

@@ -30,7 +30,7 @@ select from api_keys where key_id = %(key_id)s for no key update;
 select k.*, t.name as tenant
   from api_keys k left join tenants t using (tenant_id)
  where (k.org_id = %(org_id)s or (%(with_global)s and k.org_id is null)) and k.revoked_at is null
-   and (%(after_name)s::text is null or (k.name collate "C", k.key_id) > (%(after_name)s::text, %(after_id)s::text))
+   and (k.name collate "C", k.key_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(tenant_id)s::text is null or k.tenant_id = %(tenant_id)s)
  order by k.name collate "C", k.key_id limit %(limit)s offset %(offset)s;
 

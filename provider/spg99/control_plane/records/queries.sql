@@ -177,5 +177,5 @@ select * from declarations
  where (org_id = %(org_id)s or (%(with_global)s and org_id is null))
    and (%(state)s::text is null or state = %(state)s)
    and (%(tenant_id)s::text is null or tenant_id = %(tenant_id)s)
-   and (%(after_name)s::text is null or (human_id collate "C", uid) > (%(after_name)s::text, %(after_id)s::text))
+   and (human_id collate "C", uid) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
  order by human_id collate "C", uid limit %(limit)s offset %(offset)s;

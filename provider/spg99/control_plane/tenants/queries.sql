@@ -27,7 +27,7 @@ select from tenants where tenant_id = %(tenant_id)s for no key update;
 select t.*, p.name as project
   from tenants t join projects p using (project_id)
  where t.org_id = %(org_id)s
-   and (%(after_name)s::text is null or (t.name collate "C", t.tenant_id) > (%(after_name)s::text, %(after_id)s::text))
+   and (t.name collate "C", t.tenant_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(state)s::text is null or t.state = %(state)s)
    and (%(name_prefix)s::text is null or (t.name collate "C" >= %(name_prefix)s and t.name collate "C" < %(name_prefix_end)s))
    and (%(only_tenant_id)s::text is null or t.tenant_id = %(only_tenant_id)s)
