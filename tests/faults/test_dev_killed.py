@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 
 from faults.settled import wait_settled
-from kit.platform import BIN, Platform, wait_for
+from kit.platform import BIN, Platform, a_platform_not_started, wait_for
 
 pytestmark = pytest.mark.slow  # broken
 
@@ -26,15 +23,8 @@ SHORT = [(0.25, signal.SIGINT), (0.9, signal.SIGKILL), (1.6, signal.SIGTERM), (2
 @pytest.fixture
 def lasting() -> Iterator[Platform]:
     """A platform that nobody has started; whatever is left of it at the end is ended."""
-    data_dir = Path(tempfile.mkdtemp(prefix="spg99-"))
-    data_dir.chmod(0o711)
-    platform = Platform(data_dir)
-    yield platform
-    if platform.process is not None and platform.process.poll() is None:
-        platform.process.kill()
-    for process in platform.processes():
-        process.kill()
-    shutil.rmtree(data_dir, ignore_errors=True)
+    with a_platform_not_started() as platform:
+        yield platform
 
 
 @pytest.mark.long  # each run kills `dev` in every phase of its start (integration/commands/test_dev.py)

@@ -5,6 +5,7 @@ Here: starting, asking, killing, waiting for conditions. Not here: what is right
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -173,18 +174,32 @@ def _trust(ca_file: str, _changed_ns: int) -> ssl.SSLContext:
 
 
 @contextmanager
-def a_platform(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Platform]:
-    """A platform in a fresh folder; afterwards nothing of it may be left."""
-    data_dir = Path(tempfile.mkdtemp(prefix="spg99-"))
-    data_dir.chmod(0o711)
-    running = Platform(data_dir, arguments=arguments, environment=environment)
+def a_platform_not_started(
+    *arguments: str, environment: dict[str, str] | None = None, folder_name: str = ""
+) -> Iterator[Platform]:
+    """A platform in a fresh folder that the test starts, in a folder of that name inside of it if one is given; afterwards
+    whatever is left of it is killed."""
+    parent = Path(tempfile.mkdtemp(prefix="spg99-"))
+    parent.chmod(0o711)
+    data_dir = parent / folder_name
+    data_dir.mkdir(exist_ok=True)
+    made = Platform(data_dir, arguments=arguments, environment=environment)
     try:
+        yield made
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+        for process in made.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+@contextmanager
+def a_platform(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Platform]:
+    """A running platform in a fresh folder; afterwards nothing of it may be left."""
+    with a_platform_not_started(*arguments, environment=environment) as running:
         yield running.start()
         running.stop()
         wait_for("no process of the platform is left", lambda: not running.processes(), seconds=10)
-    finally:
-        if running.process is not None and running.process.poll() is None:
-            running.process.kill()
-        for process in running.processes():
-            process.kill()
-        shutil.rmtree(data_dir, ignore_errors=True)

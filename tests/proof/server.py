@@ -36,6 +36,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from kit.operations import Operations
 from spg99.bridges.shared.inputs import check
 from spg99.shapes import Field, Noun, Package
 
@@ -97,7 +98,7 @@ class Server:
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
         self._events: list[dict[str, Any]] = []
-        self._operations: dict[str, dict[str, Any]] = {}
+        self._operations = Operations()
         self._answers: dict[str, tuple[str, int, Any]] = {}
         self._faults: list[Fault] = []
         self._timers: set[threading.Timer] = set()
@@ -263,7 +264,7 @@ class Server:
             del self.objects[noun.noun, human_id]
             return 204, None
         item["state"] = next(iter(noun.gone_states))
-        operation = self._begin(f"{noun.noun}.delete")
+        operation = self._operations.begin(f"{noun.noun}.delete")
         answer = dict(operation)
         if self.delete_seconds == 0:
             self._gone(noun, human_id, item, operation)
@@ -339,29 +340,13 @@ class Server:
     def _gone(self, noun: Noun, human_id: str, item: dict[str, Any], operation: dict[str, Any]) -> None:
         if self.objects.get((noun.noun, human_id)) is item:
             del self.objects[noun.noun, human_id]
-        operation |= {"status": "succeeded", "finished_at": _now()}
+        self._operations.succeed(operation)
         self._tell(noun, item)
-
-    def _begin(self, kind: str) -> dict[str, Any]:
-        """An operation as the API answers it, under way."""
-        op_id = f"op_{len(self._operations) + 1}"
-        self._operations[op_id] = {
-            "op_id": op_id,
-            "kind": kind,
-            "status": "running",
-            "tenant_id": None,
-            "db_id": None,
-            "error": None,
-            "created_at": _now(),
-            "finished_at": None,
-        }
-        return self._operations[op_id]
 
     def _operation(self, op_id: str, wait_seconds: float) -> dict[str, Any]:
         """Where an operation stands; with `wait` once it is over, or when that time has passed."""
-        if op_id not in self._operations:
+        if (operation := self._operations.find(op_id)) is None:
             raise Refused(404, "NotFound", f"There is no operation {op_id}.")
-        operation = self._operations[op_id]
         self._news.wait_for(lambda: operation["status"] != "running" or self._ended, wait_seconds)
         return dict(operation)
 

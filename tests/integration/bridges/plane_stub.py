@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from kit.operations import Operations
 from spg99.declarer import HEADER
 from spg99.resources import NOUNS, Mark, Resource, marks_of
 
@@ -58,7 +59,7 @@ class Plane:
         """Keys whose answers a client has told to have received."""
         self._answers: dict[str, tuple[str, int, Any]] = {}
         self._events: list[dict[str, Any]] = []
-        self._operations: dict[str, dict[str, Any]] = {}
+        self._operations = Operations()
         self._news = asyncio.Condition()
         self._serial = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -257,7 +258,7 @@ class Plane:
             raise Refused(409, "Conflict", "There are connections.")
         if noun.GONE_STATES:
             self._into(item, next(iter(noun.GONE_STATES)))
-            operation = self._begin(f"{noun.NOUN}.delete")
+            operation = self._operations.begin(f"{noun.NOUN}.delete")
             self._later(self._gone_later(noun, human_id, item, operation))
             return 202, dict(operation)
         del self.objects[noun.NOUN, human_id]
@@ -282,31 +283,13 @@ class Plane:
         await asyncio.sleep(self.delete_seconds)
         if self.objects.get((noun.NOUN, human_id)) is item:
             del self.objects[noun.NOUN, human_id]
-        operation |= {"status": "succeeded", "finished_at": datetime.now(UTC).isoformat()}
+        self._operations.succeed(operation)
         await self._tell(noun, item)
-
-    # -- what a call has begun
-
-    def _begin(self, kind: str) -> dict[str, Any]:
-        """An operation as the API answers it, under way."""
-        op_id = f"op_{len(self._operations) + 1}"
-        self._operations[op_id] = {
-            "op_id": op_id,
-            "kind": kind,
-            "status": "running",
-            "tenant_id": None,
-            "db_id": None,
-            "error": None,
-            "created_at": datetime.now(UTC).isoformat(),
-            "finished_at": None,
-        }
-        return self._operations[op_id]
 
     async def _operation(self, op_id: str, wait_seconds: float) -> dict[str, Any]:
         """Where an operation stands; with `wait` once it is over, or when that time has passed."""
-        if op_id not in self._operations:
+        if (operation := self._operations.find(op_id)) is None:
             raise Refused(404, "NotFound", f"There is no operation {op_id}.")
-        operation = self._operations[op_id]
 
         async def over() -> None:
             async with self._news:

@@ -7,13 +7,11 @@ import fcntl
 import os
 import pty
 import random
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from collections.abc import Iterator
@@ -22,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kit.platform import BIN, Platform, wait_for
+from kit.platform import BIN, Platform, a_platform_not_started, wait_for
 
 PORTS = ("--api-port", "0", "--gateway-port", "0")
 NAMES = ("catalogue", "control-plane", "agent", "gateway")
@@ -31,16 +29,8 @@ NAMES = ("catalogue", "control-plane", "agent", "gateway")
 @pytest.fixture
 def platform() -> Iterator[Platform]:
     """A platform that is not started; whatever the test leaves of it is killed."""
-    data_dir = Path(tempfile.mkdtemp(prefix="spg99-"))
-    made = Platform(data_dir, arguments=PORTS)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
-    for process in made.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    shutil.rmtree(data_dir, ignore_errors=True)
+    with a_platform_not_started(*PORTS) as made:
+        yield made
 
 
 def pid_of(platform: Platform, name: str) -> int:

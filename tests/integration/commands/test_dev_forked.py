@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import psutil
 import pytest
 
 from kit.memory import of_spg99
-from kit.platform import Platform, wait_for
+from kit.platform import Platform, a_platform_not_started, wait_for
 from spg99.commands.leftovers import children
 from spg99.commands.supervisor import STOP_ORDER
 
@@ -29,16 +27,8 @@ MEGABYTES_MAX = 200
 @pytest.fixture
 def spaced() -> Iterator[Platform]:
     """A platform that is not started, in a folder whose name has a space."""
-    parent = Path(tempfile.mkdtemp(prefix="spg99-"))
-    parent.chmod(0o711)
-    (data_dir := parent / "two words").mkdir()
-    platform = Platform(data_dir)
-    yield platform
-    if platform.process is not None and platform.process.poll() is None:
-        platform.process.kill()
-    for process in platform.processes():
-        process.kill()
-    shutil.rmtree(parent, ignore_errors=True)
+    with a_platform_not_started(folder_name="two words") as platform:
+        yield platform
 
 
 def test_they_share_their_memory_and_are_known_by_their_names(spaced: Platform) -> None:
