@@ -35,7 +35,7 @@ class Launch:
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """Its exit code; below 0 the signal."""
         variables = environment_of_child(environment)
-        self._process = preforked.order(arguments, variables) or _executed(arguments, variables)
+        self._process = preforked.run(arguments, variables) or _executed(arguments, variables)
         self.pid = self._process.pid
         for work in (self._read, self._reap):
             threading.Thread(target=work, name=f"{name}-{work.__name__}", daemon=True).start()

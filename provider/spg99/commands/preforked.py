@@ -21,7 +21,7 @@ from typing import IO
 
 from spg99 import log
 from spg99.processes.forking import fork, may_fork
-from spg99.processes.title import room, set_title
+from spg99.processes.title import bytes_max, set_title
 
 MODULES = (
     "spg99.commands.servers",
@@ -39,7 +39,7 @@ _log = log.get("dev")
 
 
 class Preforked:
-    """A process that waits for its order on its standard input. Its parent holds the other ends, as of a `subprocess.Popen`."""
+    """A process that waits on its standard input for what it is to run. Its parent holds the other ends, as of a `subprocess.Popen`."""
 
     def __init__(self) -> None:
         """Raises OSError when there is no room for a process or its pipes."""
@@ -56,7 +56,7 @@ class Preforked:
         self.wait = self._process.wait
         self.send_signal = self._process.send_signal
 
-    def order(self, arguments: list[str], environment: dict[str, str]) -> bool:
+    def run(self, arguments: list[str], environment: dict[str, str]) -> bool:
         """Lets it run `spg99 <arguments>` with this environment and no other. False when it is dead."""
         text = json.dumps({"arguments": arguments, "environment": environment}).encode()
         try:
@@ -68,14 +68,14 @@ class Preforked:
         return True
 
     def end(self) -> None:
-        """Ends it when nothing was ordered; returns when it is gone."""
+        """Ends it while it waits; returns when it is gone."""
         self.stdin.close()
         self.stdout.close()
         self.wait()
 
 
 class PreforkedProcesses:
-    """Those that nothing was ordered of yet."""
+    """Those that wait: nothing runs in them yet."""
 
     def __init__(self, count: int = 0) -> None:
         """`count` of them, or none when one cannot be made: all are started by their command lines then."""
@@ -87,11 +87,11 @@ class PreforkedProcesses:
             _log.warning("no process could be forked: they are started one by one", reason=error.strerror)
             self.end()
 
-    def order(self, arguments: list[str], environment: dict[str, str]) -> Preforked | None:
+    def run(self, arguments: list[str], environment: dict[str, str]) -> Preforked | None:
         """One that runs `spg99 <arguments>` from now on; None when none is left."""
         while self._waiting:
             process = self._waiting.pop()
-            if process.order(arguments, environment):
+            if process.run(arguments, environment):
                 return process
             process.end()  # somebody killed it
         return None
@@ -105,7 +105,7 @@ class PreforkedProcesses:
 def prefork(count: int, data_dir: Path) -> PreforkedProcesses:
     """Loads what they need and forks them; none where that is not safe or fails, or where there is no room to say who they are."""
     # With the beginning of the flag that follows: it says where the name of the folder ends (leftovers.py).
-    if not may_fork() or room() < len(os.fsencode(title(["control-plane", "--data-dir", str(data_dir), "--"]))):
+    if not may_fork() or bytes_max() < len(os.fsencode(title(["control-plane", "--data-dir", str(data_dir), "--"]))):
         return PreforkedProcesses()
     for name in MODULES:
         importlib.import_module(name)
@@ -128,16 +128,16 @@ def _wait_and_run(standard_in: int, standard_out: int) -> None:
     os.close(standard_in)
     os.close(standard_out)
     heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    order = json.loads(_read(int.from_bytes(_read(_LENGTH_BYTES), "big")))
+    asked = json.loads(_read(int.from_bytes(_read(_LENGTH_BYTES), "big")))
     signal.signal(signal.SIGINT, heard)
     os.environ.clear()
-    os.environ.update(order["environment"])
-    set_title(title(order["arguments"]))
-    sys.argv = [sys.argv[0], *order["arguments"]]
+    os.environ.update(asked["environment"])
+    set_title(title(asked["arguments"]))
+    sys.argv = [sys.argv[0], *asked["arguments"]]
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     from spg99.commands.app import app
 
-    app.main(order["arguments"], prog_name="spg99")
+    app.main(asked["arguments"], prog_name="spg99")
 
 
 def _read(count: int) -> bytes:

@@ -238,7 +238,7 @@ class PreforkedWorker(NamedTuple):
     process: Forked
     control: socket.socket
 
-    def order(self, index: int, listeners: list[int]) -> None:
+    def hand_over(self, index: int, listeners: list[int]) -> None:
         """Lets it serve these sockets as worker `index`. Raises OSError when it is dead."""
         socket.send_fds(self.control, [index.to_bytes(_INDEX_BYTES, "big")], listeners)
 

@@ -121,7 +121,7 @@ class WorkerProcesses:
     async def _run_once(self, index: int, ready: asyncio.Future[None]) -> None:
         numbers = [listener.fileno() for listener in self._listeners[index]]
         channel = Channel(self._registry.open_for(index))
-        process, ours = await self._ordered(index, numbers) or await _executed(numbers)
+        process, ours = await self._preforked_with(index, numbers) or await _executed(numbers)
         self._processes[index] = process
         await channel.open(ours)
         serving = asyncio.get_running_loop().create_task(channel.serve())
@@ -151,12 +151,12 @@ class WorkerProcesses:
             if not self._stopping:
                 _log.error("a worker ended", worker=index, exit_code=code)
 
-    async def _ordered(self, index: int, numbers: list[int]) -> tuple[Forked, socket.socket] | None:
+    async def _preforked_with(self, index: int, numbers: list[int]) -> tuple[Forked, socket.socket] | None:
         """A worker that waited, with its sockets; None when none is left."""
         while self._preforked:
             worker = self._preforked.pop()
             try:
-                worker.order(index, numbers)
+                worker.hand_over(index, numbers)
             except OSError:  # somebody killed it
                 await asyncio.to_thread(worker.end)
                 continue

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 
-def room() -> int:
+def bytes_max() -> int:
     """Bytes that a command line may have here: that of the program and its environment as they were handed to it. 0: none."""
     start, _, end = _area()
     return max(0, end - start - 1)

@@ -20,7 +20,7 @@ TITLED = (
     f"import runpy, sys; its = runpy.run_path({title_module.__file__!r}); its['set_title'](sys.argv.pop()); {WAITS}"
 )
 """Without the package around it, which takes longer to load than the rest of a test."""
-FILLED = TITLED.replace("pop()", "pop() + 'x' * its['room']()")
+FILLED = TITLED.replace("pop()", "pop() + 'x' * its['bytes_max']()")
 """As long as there is room: then psutil takes it apart at its spaces."""
 
 Started = Callable[[list[str]], int]

@@ -1,4 +1,4 @@
-"""Processes that wait to hear what they are. Here: orders and ends of real ones, forked from a small process. Not here: a whole platform
+"""Processes that wait to hear what they are. Here: runs and ends of real ones, forked from a small process. Not here: a whole platform
 (tests/integration/commands/test_dev_forked.py)."""
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def run(script: str) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_one_runs_what_it_is_ordered_with_this_environment_and_ends_with_its_input() -> None:
+def test_one_runs_what_it_is_given_with_this_environment_and_ends_with_its_input() -> None:
     (words, environment, title, leads_session), code = run("""
 processes = prefork(2, Path("/tmp"))
-one = processes.order(["gateway", "a b", "c"], {"ONLY": "this", "LONG": "x" * 100_000})
+one = processes.run(["gateway", "a b", "c"], {"ONLY": "this", "LONG": "x" * 100_000})
 print(one.stdout.readline().decode(), end="", flush=True)
 one.stdin.close()
 print(one.wait())
@@ -58,12 +58,12 @@ processes = prefork(3, Path("/tmp"))
 pids = [each.pid for each in processes._waiting]
 os.kill(pids[2], signal.SIGKILL)
 os.waitid(os.P_PID, pids[2], os.WEXITED | os.WNOWAIT)
-one = processes.order(["gateway"], {})
+one = processes.run(["gateway"], {})
 print(json.dumps(one.pid == pids[1]))
 one.stdin.close()
 print(one.wait())
 processes.end()
-print(json.dumps(processes.order(["gateway"], {})))
+print(json.dumps(processes.run(["gateway"], {})))
 try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:
@@ -71,7 +71,7 @@ except ChildProcessError:
 """) == [True, 0, None, "none is left"]
 
 
-def test_they_end_with_their_parent_before_they_are_ordered_anything(tmp_path: Path) -> None:
+def test_they_end_with_their_parent_before_they_run_anything(tmp_path: Path) -> None:
     script = 'print(json.dumps([each.pid for each in prefork(2, Path("/tmp"))._waiting]), flush=True); os.kill(os.getpid(), 9)'
     done = subprocess.run([sys.executable, "-c", BEGIN + script], capture_output=True, text=True, timeout=60)
     # Standard error is theirs too: its end is theirs.
@@ -80,11 +80,11 @@ def test_they_end_with_their_parent_before_they_are_ordered_anything(tmp_path: P
 
 def test_there_are_none_beside_a_thread_or_without_room_for_a_name() -> None:
     assert run("""
-print(json.dumps(prefork(2, Path("/" + "x" * 200_000)).order(["gateway"], {})))
+print(json.dumps(prefork(2, Path("/" + "x" * 200_000)).run(["gateway"], {})))
 import threading
 end = threading.Event()
 threading.Thread(target=end.wait).start()
-print(json.dumps(prefork(2, Path("/tmp")).order(["gateway"], {})))
+print(json.dumps(prefork(2, Path("/tmp")).run(["gateway"], {})))
 end.set()
 """) == [None, None]
 
@@ -103,7 +103,7 @@ def fails():
 before = os.listdir("/proc/self/fd")
 os.{failing} = fails
 processes = prefork(4, Path("/tmp"))
-print(json.dumps([processes.order(["gateway"], {{}}), len(tries), os.listdir("/proc/self/fd") == before]))
+print(json.dumps([processes.run(["gateway"], {{}}), len(tries), os.listdir("/proc/self/fd") == before]))
 try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:

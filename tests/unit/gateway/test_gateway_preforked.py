@@ -42,7 +42,7 @@ worker._serve = lambda control, numbers: (control.send(b"!"), control.recv(1))
 async def serve():
     processes = all_of(prefork(2))
     for index in (0, 1):
-        process, control = await processes._ordered(index, [listener.fileno()])
+        process, control = await processes._preforked_with(index, [listener.fileno()])
         control.recv(1)
         tell(title(process.pid).split(" -m ")[1])
         control.close()
@@ -60,9 +60,9 @@ async def serve():
     os.kill(second, signal.SIGKILL)
     os.waitid(os.P_PID, second, os.WEXITED | os.WNOWAIT)
     processes = all_of(workers)
-    process, control = await processes._ordered(0, [listener.fileno()])
+    process, control = await processes._preforked_with(0, [listener.fileno()])
     tell(process.pid == first)
-    tell(await processes._ordered(1, [listener.fileno()]))
+    tell(await processes._preforked_with(1, [listener.fileno()]))
     control.close()
     tell(process.wait())
     try:

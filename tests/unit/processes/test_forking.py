@@ -17,7 +17,7 @@ BEGIN = """
 import json, os, random, signal, sys, threading
 from pathlib import Path
 from spg99.processes.forking import fork, may_fork
-from spg99.processes.title import room, set_title
+from spg99.processes.title import bytes_max, set_title
 def tell(what): os.write(1, json.dumps(what).encode() + b"\\n")
 """
 
@@ -126,7 +126,7 @@ libc = ctypes.CDLL(None)
 libc.getenv.restype = ctypes.c_char_p
 def titled():
     os.environ["ADDED"] = "later"
-    tell(room())
+    tell(bytes_max())
     set_title("python -m spg99 " + "x" * int(sys.argv[1]))
     tell(Path("/proc/self/cmdline").read_bytes().rstrip(b"\\0 ").decode())
     tell([os.environ["GIVEN"], os.environ["ADDED"]])
