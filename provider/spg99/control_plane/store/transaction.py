@@ -1,25 +1,25 @@
-"""Transactions on the catalogue, and the only import of the database driver.
+"""Transactions on the catalogue.
 
-Here: one pool, one `async with store.transaction()`, named queries in, typed rows out, notifications. Not here: SQL (each domain's queries.sql).
+Here: one pool, one `async with store.transaction()`, named queries in, typed rows out, notifications. Not here: how statements travel (pipeline.py), SQL (each
+domain's queries.sql).
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import select
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 from psycopg.abc import Query
-from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from spg99.control_plane.store import pipeline
+from spg99.control_plane.store.pipeline import Connection, Row, Statement
 from spg99.control_plane.store.queries import statement
 from spg99.errors import Unavailable
 
@@ -32,8 +32,6 @@ NOTICE_A_CUT_NETWORK: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
 }
 """libpq's settings for a catalogue on another machine: a network cut without a word is an error after 15 s, not an hour."""
-
-Row = TypeVar("Row")
 
 
 class UniqueViolation(Exception):
@@ -52,51 +50,16 @@ class RuleViolation(Exception):
     """A check, a trigger or a grant of the catalogue refused the change: a programmer's error, or bad policy input."""
 
 
-def _row_factory(kind: type[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:
-    """Rows as dataclasses; columns that this version does not know are left out, so old code runs on a newer schema."""
-
-    def factory(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Row]:
-        found = cursor.pgresult  # its names are bytes; `cursor.description` would make an object of every column
-        names = () if found is None else tuple(found.fname(index) or b"" for index in range(found.nfields))
-        return cast("Callable[[Sequence[Any]], Row]", _maker(cast(Any, kind), names))
-
-    return factory
-
-
-@cache
-def _maker(kind: type[Row], columns: tuple[bytes, ...]) -> Callable[[Sequence[Any]], Row]:
-    """Makes a `kind` of the values of these columns. A row has dozens of fields and a page hundreds of rows, so the fields are
-    put into the instance at once: a frozen dataclass would set one after the other."""
-    fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
-    kept = [(index, name) for index, name in enumerate(column.decode() for column in columns) if name in fields]
-    names = [name for _, name in kept]
-    missing = [name for name in fields.keys() - set(names) if fields[name].default is dataclasses.MISSING]
-    if missing:
-        raise TypeError(
-            f"{kind.__name__} needs the columns {', '.join(sorted(missing))}, which the query does not answer"
-        )
-    indexes = None if len(kept) == len(columns) else [index for index, _ in kept]
-
-    def make(values: Sequence[Any]) -> Row:
-        row = object.__new__(kind)
-        row.__dict__.update(
-            zip(names, values if indexes is None else [values[index] for index in indexes], strict=True)
-        )
-        return row
-
-    return make
-
-
 class Deferred:
     """The answer to a statement that travels with the next one: what it was is known once that has been answered."""
 
-    def __init__(self, cursor: AsyncCursor[Any]) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: Connection, statement: Statement) -> None:
+        self._connection = connection
+        self._statement = statement
 
     async def value(self) -> Any:
         """The first column of its first row, or None."""
-        row = await self._cursor.fetchone()
-        return None if row is None else row[0]
+        return self._statement.value(self._connection)
 
 
 class Transaction:
@@ -106,24 +69,21 @@ class Transaction:
     wait for, or with the commit (libpq's pipeline): a round trip costs more than most statements.
     """
 
-    def __init__(self, connection: AsyncConnection[Any], *, begins: bool = True) -> None:
+    def __init__(self, connection: Connection, *, begins: bool = True) -> None:
         self._connection = connection
-        self._queued: list[_Statement] = [(connection.cursor(), b"begin", None)] if begins else []
+        self._queued: list[Statement] = [Statement("begin", {})] if begins else []
         self._has_begun = False
         self.notices: dict[tuple[str, str], None] = {}
         self._after_commit: list[Callable[[], None]] = []
 
     async def many(self, kind: type[Row], query: str, /, **values: Any) -> list[Row]:
         """All rows of the named query, each a `kind` (a dataclass)."""
-        async with self._connection.cursor(row_factory=cast(Any, _row_factory(kind))) as cursor:
-            await self._run(cursor, query, values)
-            return cast(list[Row], await cursor.fetchall())
+        return (await self._run(query, values)).rows(self._connection, kind)
 
     async def one_or_none(self, kind: type[Row], query: str, /, **values: Any) -> Row | None:
         """The first row of the named query, or None."""
-        async with self._connection.cursor(row_factory=cast(Any, _row_factory(kind))) as cursor:
-            await self._run(cursor, query, values)
-            return cast("Row | None", await cursor.fetchone())
+        rows = (await self._run(query, values)).rows(self._connection, kind)
+        return rows[0] if rows else None
 
     async def one(self, kind: type[Row], query: str, /, **values: Any) -> Row:
         """The row of the named query. A missing row is a programmer's error (LookupError)."""
@@ -134,22 +94,17 @@ class Transaction:
 
     async def value(self, query: str, /, **values: Any) -> Any:
         """The first column of the first row of the named query, or None."""
-        async with self._connection.cursor() as cursor:
-            await self._run(cursor, query, values)
-            row = await cursor.fetchone()
-            return None if row is None else row[0]
+        return (await self._run(query, values)).value(self._connection)
 
     async def execute(self, query: str, /, **values: Any) -> int:
         """Runs the named query; answers the number of rows it touched."""
-        async with self._connection.cursor() as cursor:
-            await self._run(cursor, query, values)
-            return cursor.rowcount
+        return (await self._run(query, values)).touched()
 
     async def defer(self, query: str, /, **values: Any) -> Deferred:
         """Queues the named query. It runs in its place, before the next one; should it fail, that one, or the commit, raises why."""
-        cursor = self._connection.cursor()
-        self._queued.append(_bound(cursor, query, values))
-        return Deferred(cursor)
+        queued = Statement(statement(query), values)
+        self._queued.append(queued)
+        return Deferred(self._connection, queued)
 
     async def notify(self, channel: str, payload: str = "") -> None:
         """Wakes listeners of `channel` when this transaction commits."""
@@ -168,9 +123,9 @@ class Transaction:
         """Runs what is still queued, hands all notices to the catalogue, each once, and commits. For `Store.transaction` alone."""
         if self.notices:
             channels, payloads = zip(*self.notices, strict=True)
-            self._queued.append((self._connection.cursor(), _NOTIFY, (list(channels), list(payloads))))
+            self._queued.append(Statement(_NOTIFY, {"channels": list(channels), "payloads": list(payloads)}))
         if self._has_begun or len(self._queued) > 1:
-            self._queued.append((self._connection.cursor(), b"commit", None))
+            self._queued.append(Statement("commit", {}))
             await self._flush()
 
     async def roll_back(self) -> None:
@@ -181,22 +136,20 @@ class Transaction:
         ):  # a broken connection has nothing to undo, and why it came to this is being raised
             await self._connection.rollback()
 
-    async def _run(self, cursor: AsyncCursor[Any], query: str, values: dict[str, Any]) -> None:
-        self._queued.append(_bound(cursor, query, values))
+    async def _run(self, query: str, values: dict[str, Any]) -> Statement:
+        asked = Statement(statement(query), values)
+        self._queued.append(asked)
         await self._flush()
+        return asked
 
     async def _flush(self) -> None:
         """Sends all that is queued, and waits for the last answer."""
         queued, self._queued = self._queued, []
-        self._has_begun = self._has_begun or bool(queued)
+        if not queued:
+            return
+        self._has_begun = True
         try:
-            if len(queued) == 1:
-                ((cursor, text, parameters),) = queued
-                await cursor.execute(text, parameters)
-            elif queued:
-                async with self._connection.pipeline():
-                    for cursor, text, parameters in queued:
-                        await cursor.execute(text, parameters)
+            await pipeline.run(self._connection, queued)
         except psycopg.errors.UniqueViolation as error:
             raise UniqueViolation(error.diag.constraint_name or "") from error
         except psycopg.errors.ForeignKeyViolation as error:
@@ -205,13 +158,9 @@ class Transaction:
             raise RuleViolation(error.diag.message_primary or str(error)) from error
 
 
-_Statement = tuple[AsyncCursor[Any], bytes, "dict[str, Any] | tuple[Any, ...] | None"]
-_NOTIFY = b"select pg_notify(channel, payload) from unnest(%s::text[], %s::text[]) n(channel, payload)"
-
-
-def _bound(cursor: AsyncCursor[Any], query: str, values: dict[str, Any]) -> _Statement:
-    parameters = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
-    return cursor, statement(query).encode(), parameters
+_NOTIFY = (
+    "select pg_notify(channel, payload) from unnest(%(channels)s::text[], %(payloads)s::text[]) n(channel, payload)"
+)
 
 
 class Store:
@@ -223,8 +172,9 @@ class Store:
         """Hears at once of what this process notifies; who has set it gets none of that from `notifications`."""
         self._passed_on: dict[int, weakref.ref[AsyncConnection[Any]]] = {}
         """Connections whose notices are told to `listener`, by the pid that notifications name."""
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
+            connection_class=Connection,
             min_size=2,
             max_size=pool_size,
             open=False,

@@ -144,9 +144,9 @@ async def test_one_report_of_many_databases_is_one_statement(
     statements: list[str] = []
     run = Transaction._run
 
-    async def counted(self: Transaction, cursor: Any, query: str, values: dict[str, Any]) -> None:
+    async def counted(self: Transaction, query: str, values: dict[str, Any]) -> Any:
         statements.append(query)
-        await run(self, cursor, query, values)
+        return await run(self, query, values)
 
     now = platform.clock.now()
     report = LeaseReport(
