@@ -1,0 +1,1 @@
+"""PostgreSQL's WAL and who may write it, as values and rules. Not here: sockets, files, time."""
