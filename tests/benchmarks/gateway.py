@@ -77,12 +77,11 @@ def bouncer(platform: Platform, socket_dir: str, port: int, user: str, password:
     )
     identity = {}
     if os.geteuid() == 0:
-        import pwd
-
-        nobody = pwd.getpwnam("nobody")
+        # It refuses to run as root, and only the compute's own user may open the folder of its socket.
+        owner = Path(socket_dir).stat()
         for path in (folder, *folder.iterdir()):
-            os.chown(path, nobody.pw_uid, nobody.pw_gid)
-        identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(path, owner.st_uid, owner.st_gid)
+        identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
     process = subprocess.Popen(
         [program, "-q", folder / "bouncer.ini"],
         stdout=subprocess.DEVNULL,
