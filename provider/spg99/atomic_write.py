@@ -63,9 +63,9 @@ def write_if_changed(
     return True
 
 
-def create_file(path: Path, content: str | bytes, *, mode: int) -> bool:
+def create_file(path: Path, content: str | bytes, *, mode: int, draft_folder: Path | None = None) -> bool:
     """Writes a file that is not there yet, durably; answers False, changing nothing, where another process was first."""
-    draft = _draft(path, content, mode, durable=True, folder=None)
+    draft = _draft(path, content, mode, durable=True, folder=draft_folder)
     try:
         os.link(draft, path)
     except FileExistsError:

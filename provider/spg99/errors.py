@@ -6,10 +6,10 @@ and logged where it is handled. A message never holds a secret.
 
     Spg99Error
       BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · PreconditionFailed 412 · PayloadTooLarge 413
-      Conflict 409 (LimitExceeded, OperationDisabled, WrongState)
+      Conflict 409 (LimitExceeded, OperationDisabled, WrongState, ForeignStore)
       TooManyRequests 429
-      Internal 500
-      Unavailable 503 (CannotWake, Unreachable)
+      Internal 500 (Damaged)
+      Unavailable 503 (CannotWake, Unreachable, StoreUnavailable, StoreFull)
 """
 
 from __future__ import annotations
@@ -130,6 +130,12 @@ class WrongState(Conflict):
     code = "Conflict"
 
 
+class ForeignStore(Conflict):
+    """The object store belongs to another installation. Nothing in it was changed."""
+
+    code = "ForeignStore"
+
+
 class PreconditionFailed(Spg99Error):
     """The object has changed since it was read (If-Match does not match). Read it again and retry."""
 
@@ -164,6 +170,12 @@ class Internal(Spg99Error):
     """Something failed inside; it was logged under the request id."""
 
 
+class Damaged(Internal):
+    """Stored data is missing or is not what was stored. Nothing was made of it."""
+
+    code = "Damaged"
+
+
 class Unavailable(Spg99Error):
     """The service cannot answer right now. Retry in a moment."""
 
@@ -180,6 +192,18 @@ class Unreachable(Unavailable):
     """The Control Plane could not be reached."""
 
     code = "Unreachable"
+
+
+class StoreUnavailable(Unavailable):
+    """The object store does not answer, or answers with errors. Retry in a moment."""
+
+    code = "StoreUnavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The object store has no room. Make some, then retry."""
+
+    code = "StoreFull"
 
 
 def _family(root: type[Spg99Error]) -> dict[str, type[Spg99Error]]:

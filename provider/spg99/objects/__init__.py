@@ -1,0 +1,31 @@
+"""The object store: whole objects under keys, one contract. Here: what every implementation promises. Not here: what the objects
+are (images/), who may have them.
+
+    store = FolderStore(path)                              # objects/folder.py: durable files, no server
+    await require_installation(store, installation_id)     # its id; the first one claims it, another is refused
+
+    await store.put(key, content)                -> tag                whatever was there is replaced
+    await store.put_if_absent(key, content)      -> tag | None         None: something is there, and stays
+    await store.put_if_tag(key, content, tag)    -> tag                PreconditionFailed: it has changed since it was read
+    await store.put_contents({key: content})     -> None               many at once, each key the name of its content
+    await store.get(key)                         -> Stored(content, tag)
+    await store.get_range(key, first, length)    -> bytes
+    await store.head(key)                        -> Entry | None
+    store.entries(prefix, after=key)                -> AsyncIterator[Entry], in the order of keys
+    await store.delete(key)                      -> None               absent = success
+    await store.close()
+
+Every write is whole or not there, and lasts through a power cut when it returns. Errors are of spg99.errors:
+
+    NotFound             nothing is under this key (get, get_range)
+    PreconditionFailed   somebody else has written since (put_if_tag)
+    StoreUnavailable     does not answer; retry. Whether a write took place is not known: read, or write again
+    StoreFull            no room; retry when there is
+    BadRequest           not a key (`checked_key`)
+"""
+
+from spg99.objects.contract import Entry, ObjectStore, Stored, checked_key
+from spg99.objects.folder import FolderStore
+from spg99.objects.installation import require_installation
+
+__all__ = ["Entry", "FolderStore", "ObjectStore", "Stored", "checked_key", "require_installation"]
