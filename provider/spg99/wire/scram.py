@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,10 +42,21 @@ class Verifier:
         return "Verifier(...)"
 
 
-def build_verifier(password: str, *, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
-    """The text PostgreSQL keeps in `pg_authid.rolpassword`; a fresh salt unless one is given."""
+def _stretch(password: bytes, salt: bytes, iterations: int) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+
+
+def build_verifier(
+    password: str,
+    *,
+    salt: bytes | None = None,
+    iterations: int = ITERATIONS,
+    stretch: Callable[[bytes, bytes, int], bytes] = _stretch,
+) -> str:
+    """The text PostgreSQL keeps in `pg_authid.rolpassword`; a fresh salt unless one is given. `stretch`: who has a faster
+    PBKDF2 with HMAC-SHA-256 (of password, salt, rounds) than Python's."""
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
-    salted = hashlib.pbkdf2_hmac("sha256", saslprep(password).encode(), salt, iterations)
+    salted = stretch(saslprep(password).encode(), salt, iterations)
     stored_key = hashlib.sha256(mac(salted, b"Client Key")).digest()
     return str(Verifier(iterations, salt, stored_key, mac(salted, b"Server Key")))
 

@@ -10,16 +10,16 @@ from spg99.control_plane.records import limits, policies
 from spg99.control_plane.store import Transaction
 from spg99.errors import OperationDisabled
 
+DATABASES_MAX = "limits.databases_max"
 
-async def check_databases(tx: Transaction, org_id: str) -> None:
-    """Raises LimitExceeded when the account may have no further database."""
-    most = await limits.maximum(tx, "limits.databases_max", org_id)
+
+async def check_databases(tx: Transaction, org_id: str, policy: int) -> None:
+    """Raises LimitExceeded when the account may have no further database by this value of the policy."""
+    most = limits.maximum(policy)
     if most is not None:
         await identity.lock_organization(tx, org_id)
         if int(await tx.value("count_databases_of_organization", org_id=org_id)) >= most:
-            raise limits.exceeded(
-                "limits.databases_max", most, f"The account may have {most} database{'s' * (most != 1)}."
-            )
+            raise limits.exceeded(DATABASES_MAX, most, f"The account may have {most} database{'s' * (most != 1)}.")
 
 
 async def check_usage(tx: Transaction, org_id: str, now: datetime) -> None:

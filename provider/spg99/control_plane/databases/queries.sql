@@ -9,10 +9,14 @@ select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'del
 select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting';
 
 -- insert_database
+-- Answers it as find_database_by_id does: nobody has used it yet.
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
                        deletion_protection, state, timeline_id, target_profile)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, 'creating', %(timeline_id)s, %(size)s);
+        %(storage_limit_bytes)s, %(deletion_protection)s, %(state)s, %(timeline_id)s, %(size)s)
+returning *, %(org_id)s::text as org_id, %(tenant)s::text as tenant, %(pg_user)s::text as pg_user,
+          null::text as backend_addr, null::integer as backend_port, null::timestamptz as compute_started_at,
+          0 as compute_connections, 0 as active_connections;
 
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.

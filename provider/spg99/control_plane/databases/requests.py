@@ -6,20 +6,21 @@ Not here: deleting (deletion_requests.py); what follows from a request: it is wr
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from spg99 import faults
 from spg99.control_plane import storage, tenants
-from spg99.control_plane.databases.apply import apply
+from spg99.control_plane.databases import limits
 from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
-from spg99.control_plane.databases.states import Event
+from spg99.control_plane.databases.states import Event, move
 from spg99.control_plane.records import audit, declarations, operations, policies
 from spg99.control_plane.records.actors import Actor
 from spg99.control_plane.store import Transaction, UniqueViolation
 from spg99.errors import Conflict, NotFound, WrongState
 from spg99.ids import new_id
-from spg99.resources import DatabaseSpec
+from spg99.resources import DatabaseSpec, TenantState
 from spg99.resources import DatabaseState as State
 
 CHANGEABLE = frozenset(
@@ -30,49 +31,74 @@ TRIED_AGAIN_WITHIN = timedelta(seconds=10)
 """A start after a failed one counts as somebody who waits for this long: the back-off gives way to it."""
 
 
-async def create(tx: Transaction, tenant: tenants.TenantRow, spec: DatabaseSpec, actor: Actor) -> DatabaseRow:
-    """Writes a new database: a row and a timeline, at once asleep; its operation is `database.create`. No node has a part in it:
-    the files are made with the first start.
+_IDLE_TIMEOUT = "database.idle_timeout_seconds"
+_POLICIES_OF_CREATE = [limits.DATABASES_MAX, _IDLE_TIMEOUT]
 
-    Raises Conflict when the tenant has one of this name, NotFound when the tenant is on its way out.
+
+@dataclass(frozen=True)
+class AskedForCreate:
+    """What a create has to know first."""
+
+    tenant: tenants.AskedTenant
+    policies: policies.Asked
+
+
+async def ask_for_create(tx: Transaction, tenant: tenants.AskedTenant, *, org_id: str) -> AskedForCreate:
+    """Asks for what a create in a tenant of this account has to know with the next statement."""
+    return AskedForCreate(tenant, await policies.ask(tx, _POLICIES_OF_CREATE, org_id=org_id))
+
+
+async def create(
+    tx: Transaction, asked: AskedForCreate, spec: DatabaseSpec, actor: Actor
+) -> tuple[tenants.TenantRow, DatabaseRow]:
+    """Writes a new database: a row and a timeline, at once asleep; its operation is `database.create`. No node has a part in it:
+    the files are made with the first start. Answers its tenant too.
+
+    Raises Conflict when the tenant has one of this name, NotFound when the tenant is on its way out, LimitExceeded when the
+    account may have no further one.
     """
-    policy = await policies.ask(tx, "database.idle_timeout_seconds", org_id=tenant.org_id)
-    if not await tenants.hold_active_tenant(tx, tenant.tenant_id):
+    tenant, found = await asked.tenant.row(), await asked.policies.values()
+    if tenant.state != TenantState.ACTIVE:
         raise NotFound(f"Tenant '{tenant.name}' does not exist or is being deleted.")
+    await limits.check_databases(tx, tenant.org_id, int(found[limits.DATABASES_MAX]))
     idle_timeout_seconds = spec.idle_timeout_seconds
     if "idle_timeout_seconds" not in spec.model_fields_set:
-        idle_timeout_seconds = int(await policy.value())
+        idle_timeout_seconds = int(found[_IDLE_TIMEOUT])
     db_id, timeline_id = new_id("db"), new_id("tl")
-    await tx.defer(
-        "insert_database",
-        db_id=db_id,
-        tenant_id=tenant.tenant_id,
-        name=spec.name,
-        size=spec.size,
-        min_size=spec.min_size,
-        max_size=spec.max_size,
-        idle_timeout_seconds=idle_timeout_seconds,
-        storage_limit_bytes=spec.storage_limit_bytes,
-        deletion_protection=spec.deletion_protection,
-        timeline_id=timeline_id,
-    )
     await storage.insert_timeline(tx, timeline_id, db_id)
     try:
-        row = await tx.one(DatabaseRow, "find_database_by_id", db_id=db_id)
+        row = await tx.one(
+            DatabaseRow,
+            "insert_database",
+            db_id=db_id,
+            org_id=tenant.org_id,
+            tenant_id=tenant.tenant_id,
+            tenant=tenant.name,
+            pg_user=tenant.pg_user,
+            name=spec.name,
+            size=spec.size,
+            min_size=spec.min_size,
+            max_size=spec.max_size,
+            idle_timeout_seconds=idle_timeout_seconds,
+            storage_limit_bytes=spec.storage_limit_bytes,
+            deletion_protection=spec.deletion_protection,
+            state=move(State.CREATING, Event.CREATED).to,
+            timeline_id=timeline_id,
+        )
     except UniqueViolation as error:
         raise Conflict(
             f"Tenant '{tenant.name}' has a database called '{spec.name}' already.", details={"name": spec.name}
         ) from error
-    await operations.start(tx, "database.create", org_id=row.org_id, tenant_id=row.tenant_id, db_id=db_id)
+    # Nobody can wait for what had no id before: no notice is needed, and a commit with one waits for all others that have one.
+    await operations.done(tx, "database.create", org_id=row.org_id, tenant_id=row.tenant_id, db_id=db_id)
     await audit.record(
         tx, actor, "database.create", db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, size=row.size
     )
     await declare(tx, row, actor)
-    await publish(tx, row, "database.creating")
-    row = await apply(tx, row, Event.CREATED)
-    await save(tx, row)
+    for state in (State.CREATING, row.state):
+        await publish(tx, row, f"database.{state}", state=state)
     faults.point("create.before_commit")
-    return row
+    return tenant, row
 
 
 async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], actor: Actor) -> DatabaseRow:

@@ -79,10 +79,15 @@ async def create(call: Caller, tenant: str) -> Response:
     spec = bodies.spec_of(Database, rest, {"tenant": tenant if is_name(tenant) else "_"})
     assert isinstance(spec, DatabaseSpec)
 
+    asked: requests.AskedForCreate
+
+    async def ahead(tx: Transaction) -> None:
+        nonlocal asked
+        held = await tenants.ask_held_tenant(tx, call, tenant)
+        asked = await requests.ask_for_create(tx, held, org_id=call.org_id)
+
     async def change(tx: Transaction) -> Answer:
-        owner = await tenants.visible_tenant(tx, call, tenant)
-        await limits.check_databases(tx, owner.org_id)
-        row = await requests.create(tx, owner, spec, call.actor)
+        owner, row = await requests.create(tx, asked, spec, call.actor)
         if start.start_immediately or start.initial_scale:
             await _check_start(tx, call, owner.org_id)
             locked = await _locked(tx, row)
@@ -91,7 +96,7 @@ async def create(call: Caller, tenant: str) -> Response:
         answer = _answer(call, owner, row, 201)
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{owner.name}/dbs/{row.name}"})
 
-    return await once(call, body, change)
+    return await once(call, body, change, ahead=ahead)
 
 
 @router.get(

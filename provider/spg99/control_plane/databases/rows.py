@@ -180,10 +180,10 @@ async def wake_reconciler(tx: Transaction, db_id: str) -> None:
     await tx.notify("spg99_reconcile", db_id)
 
 
-async def publish(tx: Transaction, row: DatabaseRow, event_type: str) -> None:
+async def publish(tx: Transaction, row: DatabaseRow, event_type: str, *, state: str | None = None) -> None:
     """Publishes an event about a database. `database.<state>` for every state it enters, `database.updated`,
     `database.compute_changed` (what a Gateway has cached is void), `database.storage_<state>` (whether it may grow),
-    `database.deleted`."""
+    `database.deleted`. `state`: one that it has been in before the row's."""
     await outbox.publish(
         tx,
         event_type,
@@ -194,7 +194,7 @@ async def publish(tx: Transaction, row: DatabaseRow, event_type: str) -> None:
             "db_id": row.db_id,
             "tenant": row.tenant,
             "name": row.name,
-            "state": row.state,
+            "state": state or row.state,
             "state_reason": row.state_reason,
             "lease_control_epoch": row.lease_control_epoch,
         },

@@ -26,6 +26,7 @@ class KeptAnswer:
     response_status: int
     response_headers: dict[str, str]
     response_encrypted: bytes
+    expires_at: datetime
 
 
 async def claim(tx: Transaction, scope_id: str, key: str, clock: WatchedClock) -> KeptAnswer | None:
@@ -33,9 +34,22 @@ async def claim(tx: Transaction, scope_id: str, key: str, clock: WatchedClock) -
 
     Held until the transaction ends. An answer past its time is forgotten here.
     """
+    await lock(tx, scope_id, key)
+    return await claimed(tx, scope_id, key, clock)
+
+
+async def lock(tx: Transaction, scope_id: str, key: str) -> None:
+    """The first half of `claim`. What is deferred after it sees what whoever was waited for has done."""
     await tx.defer("lock_idempotency_key", lock_name=f"idempotency:{scope_id}:{key}")
-    await tx.defer("expire_idempotency_key", scope_id=scope_id, idempotency_key=key, now=earliest_now(clock))
-    return await tx.one_or_none(KeptAnswer, "find_idempotency_key", scope_id=scope_id, idempotency_key=key)
+
+
+async def claimed(tx: Transaction, scope_id: str, key: str, clock: WatchedClock) -> KeptAnswer | None:
+    """The other half."""
+    kept = await tx.one_or_none(KeptAnswer, "find_idempotency_key", scope_id=scope_id, idempotency_key=key)
+    if kept is not None and kept.expires_at <= earliest_now(clock):
+        await tx.defer("forget_idempotency_key", scope_id=scope_id, idempotency_key=key)
+        return None
+    return kept
 
 
 async def keep(

@@ -1,18 +1,15 @@
-"""Limits of an account, from policies; none by default. Here: reading one, refusing with LimitExceeded. Not here: counting."""
+"""Limits of an account, from policies; none by default. Here: what one says, refusing with LimitExceeded. Not here: counting."""
 
 from __future__ import annotations
 
-from spg99.control_plane.records import policies
-from spg99.control_plane.store import Transaction
 from spg99.errors import LimitExceeded
 
 NO_LIMIT = -1
 
 
-async def maximum(tx: Transaction, key: str, org_id: str) -> int | None:
-    """The limit an account has; None: no limit."""
-    found = int(await policies.value(tx, key, org_id=org_id))
-    return None if found == NO_LIMIT else found
+def maximum(policy: int) -> int | None:
+    """The limit that such a policy says; None: no limit."""
+    return None if policy == NO_LIMIT else policy
 
 
 def exceeded(key: str, most: int, sentence: str) -> LimitExceeded:

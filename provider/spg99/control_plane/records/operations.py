@@ -32,6 +32,11 @@ async def start(tx: Transaction, kind: str, *, org_id: str | None, tenant_id: st
     return op_id
 
 
+async def done(tx: Transaction, kind: str, *, org_id: str | None, tenant_id: str | None, db_id: str | None) -> None:
+    """Notes an operation that is over with the transaction in which it began."""
+    await tx.defer("note_operation", op_id=new_id("op"), kind=kind, org_id=org_id, tenant_id=tenant_id, db_id=db_id)
+
+
 async def finish(tx: Transaction, db_id: str, kinds: tuple[str, ...], *, error: dict[str, Any] | None = None) -> int:
     """Ends all running operations of these kinds on a database, well or with an error envelope; answers how many."""
     ended = await tx.many(_Id, "finish_database_operations", db_id=db_id, kinds=list(kinds), error=error)

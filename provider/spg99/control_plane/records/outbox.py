@@ -93,7 +93,7 @@ async def publish(
         correlation_id=correlation_id or structlog.contextvars.get_contextvars().get("request_id"),
         payload=payload,
     )
-    await tx.notify("spg99_outbox")
+    await tx.notify("spg99_outbox", is_own_work=True)  # each process relays what it finds, its own first
     return event_id
 
 

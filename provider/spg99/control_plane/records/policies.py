@@ -51,9 +51,20 @@ async def values(tx: Transaction, keys: list[str], *, org_id: str | None = None)
     return {found.key: found.value for found in await tx.many(_Value, "policy_values", keys=keys, org_id=org_id)}
 
 
-async def ask(tx: Transaction, key: str, *, org_id: str | None = None) -> Deferred:
-    """As `value`, but it is asked with the next statement and known after that."""
-    return await tx.defer("policy_value", key=key, org_id=org_id, user_id=None)
+class Asked:
+    """Policies that are asked with the next statement, and known after that."""
+
+    def __init__(self, answer: Deferred) -> None:
+        self._answer = answer
+
+    async def values(self) -> dict[str, Any]:
+        """What they are, by key."""
+        return {found.key: found.value for found in await self._answer.rows(_Value)}
+
+
+async def ask(tx: Transaction, keys: list[str], *, org_id: str | None = None) -> Asked:
+    """As `values`, asked with the next statement."""
+    return Asked(await tx.defer("policy_values", keys=keys, org_id=org_id))
 
 
 async def definition(tx: Transaction, key: str) -> Definition:

@@ -12,6 +12,11 @@ select ensure_partitions(clock_timestamp(), %(months)s::integer);
 insert into operations (op_id, kind, org_id, tenant_id, db_id)
 values (%(op_id)s, %(kind)s, %(org_id)s, %(tenant_id)s, %(db_id)s);
 
+-- note_operation
+-- One that has begun and succeeded in this transaction: nobody can have waited for it.
+insert into operations (op_id, kind, org_id, tenant_id, db_id, status, finished_at)
+values (%(op_id)s, %(kind)s, %(org_id)s, %(tenant_id)s, %(db_id)s, 'succeeded', clock_timestamp());
+
 -- finish_database_operations
 -- clock_timestamp(): the end is now, not when a long transaction began.
 update operations
@@ -129,9 +134,8 @@ do update set value = excluded.value, updated_by = excluded.updated_by, updated_
 -- lock_idempotency_key
 select pg_advisory_xact_lock(hashtextextended(%(lock_name)s, 0));
 
--- expire_idempotency_key
-delete from idempotency_keys
- where scope_id = %(scope_id)s and idempotency_key = %(idempotency_key)s and expires_at <= %(now)s;
+-- forget_idempotency_key
+delete from idempotency_keys where scope_id = %(scope_id)s and idempotency_key = %(idempotency_key)s;
 
 -- find_idempotency_key
 select * from idempotency_keys where scope_id = %(scope_id)s and idempotency_key = %(idempotency_key)s;

@@ -90,7 +90,12 @@ class Feed:
                 self._position = await outbox.last_position(tx)
             self.ready.set()
         while True:
-            async with self._store.transaction() as tx:
+            async with self._store.reading() as tx:
+                if not self._subscribers:  # nobody to hand them to
+                    last = await outbox.last_position(tx)
+                    if not self._subscribers:  # still: who has come meanwhile begins where we were
+                        self._position = max(self._position, last)
+                        return
                 events = await outbox.since(tx, self._position, limit=_PAGE)
             for event in events:
                 self._position = event.position

@@ -29,10 +29,16 @@ WITHDRAWN = Conflict(
 )
 """What a create is answered whose client was gone and has asked since whether it had happened."""
 Change = Callable[[Transaction], Awaitable[Answer]]
+Ahead = Callable[[Transaction], Awaitable[None]]
 
 
-async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
-    """Answers what `change` does in one transaction; does it once for all requests with the same Idempotency-Key.
+async def _nothing(_: Transaction) -> None:
+    pass
+
+
+async def once(call: Call, body: Mapping[str, Any], change: Change, *, ahead: Ahead = _nothing) -> Response:
+    """Answers what `change` does in one transaction; does it once for all requests with the same Idempotency-Key. `ahead` defers
+    what `change` has to know first, and writes nothing: it travels with the question for the key.
 
     With the header `Idempotency-Replay-Only` nothing is done: an earlier request's answer is told again, else it is 404
     (`look`), and `withdraw` also sees to it that an earlier request that is still on its way does nothing when it arrives.
@@ -40,6 +46,7 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
     plane, key = call.plane, call.request.headers.get("idempotency-key")
     if key is None:
         async with plane.store.transaction() as tx:
+            await ahead(tx)
             answer = await change(tx)
             faults.point("api.before_commit")
         faults.point("api.after_commit")
@@ -50,7 +57,9 @@ async def once(call: Call, body: Mapping[str, Any], change: Change) -> Response:
     scope_id, bound_to = call.key.key_id, f"idempotency:{key}"
     fingerprint = request_sha256(call, body)
     async with plane.store.transaction() as tx:
-        kept = await kept_answers.claim(tx, scope_id, key, plane.clock)
+        await kept_answers.lock(tx, scope_id, key)
+        await ahead(tx)
+        kept = await kept_answers.claimed(tx, scope_id, key, plane.clock)
         if kept is not None:
             if await kept_answers.is_acknowledged(tx, scope_id, key):
                 raise Conflict(

@@ -73,6 +73,11 @@ class Statement:
         parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(names))
         return _Bound(self, (self._sql, transformer.types or ()), parameters, transformer.formats)
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether it was run."""
+        return self.result is not None
+
     def rows(self, connection: Connection, kind: type[Row]) -> list[Row]:
         """The rows of the answer, each a `kind`."""
         result = self._answered()

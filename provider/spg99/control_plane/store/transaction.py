@@ -51,15 +51,25 @@ class RuleViolation(Exception):
 
 
 class Deferred:
-    """The answer to a statement that travels with the next one: what it was is known once that has been answered."""
+    """The answer to a statement that travels with the next one that somebody waits for, at the latest with who asks for it here."""
 
-    def __init__(self, connection: Connection, statement: Statement) -> None:
+    def __init__(self, transaction: Transaction, connection: Connection, statement: Statement) -> None:
+        self._transaction = transaction
         self._connection = connection
         self._statement = statement
 
     async def value(self) -> Any:
         """The first column of its first row, or None."""
-        return self._statement.value(self._connection)
+        return (await self._answered()).value(self._connection)
+
+    async def rows(self, kind: type[Row]) -> list[Row]:
+        """Its rows, each a `kind` (a dataclass)."""
+        return (await self._answered()).rows(self._connection, kind)
+
+    async def _answered(self) -> Statement:
+        if not self._statement.is_answered:
+            await self._transaction.flush()
+        return self._statement
 
 
 class Transaction:
@@ -69,10 +79,12 @@ class Transaction:
     wait for, or with the commit (libpq's pipeline): a round trip costs more than most statements.
     """
 
-    def __init__(self, connection: Connection, *, begins: bool = True) -> None:
+    def __init__(self, connection: Connection, *, begins: bool = True, is_heard_here: bool = False) -> None:
         self._connection = connection
         self._queued: list[Statement] = [Statement("begin", {})] if begins else []
         self._has_begun = False
+        self._is_heard_here = is_heard_here
+        self._own_work: set[str] = set()
         self.notices: dict[tuple[str, str], None] = {}
         self._after_commit: list[Callable[[], None]] = []
 
@@ -104,11 +116,15 @@ class Transaction:
         """Queues the named query. It runs in its place, before the next one; should it fail, that one, or the commit, raises why."""
         queued = Statement(statement(query), values)
         self._queued.append(queued)
-        return Deferred(self._connection, queued)
+        return Deferred(self, self._connection, queued)
 
-    async def notify(self, channel: str, payload: str = "") -> None:
-        """Wakes listeners of `channel` when this transaction commits."""
+    async def notify(self, channel: str, payload: str = "", *, is_own_work: bool = False) -> None:
+        """Wakes listeners of `channel` when this transaction commits. `is_own_work`: what follows is done by this process, if it
+        listens at all, and the others need not hear of it: they look by themselves from time to time, should it have ended.
+        Commits with a notice of the catalogue wait for each other, to the end of their write to disk."""
         self.notices[channel, payload] = None
+        if is_own_work and self._is_heard_here:
+            self._own_work.add(channel)
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Calls this once the transaction is committed for certain; never when it is not, or nobody can tell."""
@@ -121,12 +137,12 @@ class Transaction:
 
     async def commit(self) -> None:
         """Runs what is still queued, hands all notices to the catalogue, each once, and commits. For `Store.transaction` alone."""
-        if self.notices:
-            channels, payloads = zip(*self.notices, strict=True)
+        if for_others := [notice for notice in self.notices if notice[0] not in self._own_work]:
+            channels, payloads = zip(*for_others, strict=True)
             self._queued.append(Statement(_NOTIFY, {"channels": list(channels), "payloads": list(payloads)}))
         if self._has_begun or len(self._queued) > 1:
             self._queued.append(Statement("commit", {}))
-            await self._flush()
+            await self.flush()
 
     async def roll_back(self) -> None:
         """Undoes all of it. For `Store.transaction` alone."""
@@ -139,11 +155,11 @@ class Transaction:
     async def _run(self, query: str, values: dict[str, Any]) -> Statement:
         asked = Statement(statement(query), values)
         self._queued.append(asked)
-        await self._flush()
+        await self.flush()
         return asked
 
-    async def _flush(self) -> None:
-        """Sends all that is queued, and waits for the last answer."""
+    async def flush(self) -> None:
+        """Sends all that is queued, and waits for the last answer. For `Deferred` alone."""
         queued, self._queued = self._queued, []
         if not queued:
             return
@@ -203,7 +219,7 @@ class Store:
         """
         try:
             async with self._pool.connection() as connection:
-                transaction = Transaction(connection)
+                transaction = Transaction(connection, is_heard_here=self.listener is not None)
                 try:
                     yield transaction
                     await transaction.commit()

@@ -3,14 +3,16 @@
 from spg99.control_plane.tenants.passwords import dsn_of_any
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.control_plane.tenants.rows import by_id as tenant_by_id
-from spg99.control_plane.tenants.rows import hold_active as hold_active_tenant
+from spg99.control_plane.tenants.visible import Asked as AskedTenant
+from spg99.control_plane.tenants.visible import ask_held as ask_held_tenant
 from spg99.control_plane.tenants.visible import named as visible_tenant
 from spg99.control_plane.tenants.visible import password as visible_password
 
 __all__ = [
+    "AskedTenant",
     "TenantRow",
+    "ask_held_tenant",
     "dsn_of_any",
-    "hold_active_tenant",
     "tenant_by_id",
     "visible_password",
     "visible_tenant",

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
 from spg99.control_plane.records.secret_box import SecretBox, secret_box
 from spg99.control_plane.store import Transaction
 from spg99.errors import BadRequest, Internal
@@ -34,7 +37,7 @@ def new_password(salt: bytes | None = None) -> PasswordPair:
 
     `salt`: that of the password before. A Gateway that has not heard of the change can check the new one all the same."""
     password = secrets.token_urlsafe(24)
-    return PasswordPair(password, build_verifier(password, salt=salt))
+    return PasswordPair(password, build_verifier(password, salt=salt, stretch=_stretch))
 
 
 def brought_password(password: str, salt: bytes | None = None) -> PasswordPair:
@@ -47,7 +50,12 @@ def brought_password(password: str, salt: bytes | None = None) -> PasswordPair:
         raise BadRequest(
             "A field has a value that is not allowed.", fields={"pg_password": complaint.partition(": ")[2]}
         )
-    return PasswordPair(password, build_verifier(password, salt=salt))
+    return PasswordPair(password, build_verifier(password, salt=salt, stretch=_stretch))
+
+
+def _stretch(password: bytes, salt: bytes, iterations: int) -> bytes:
+    # As hashlib's, in half the time where Python is built with OpenSSL 3, which begins each of the rounds anew.
+    return PBKDF2HMAC(SHA256(), SHA256.digest_size, salt, iterations).derive(password)
 
 
 def dsn(*, host: str, port: int, pg_user: str, password: str | None, database: str | None) -> str:

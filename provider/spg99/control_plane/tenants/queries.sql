@@ -8,7 +8,8 @@ insert into projects (project_id, org_id, name) values (%(project_id)s, %(org_id
 
 -- insert_tenant
 insert into tenants (tenant_id, org_id, project_id, name, pg_user, password_encrypted, scram_verifier)
-values (%(tenant_id)s, %(org_id)s, %(project_id)s, %(name)s, %(pg_user)s, %(password_encrypted)s, %(scram_verifier)s);
+values (%(tenant_id)s, %(org_id)s, %(project_id)s, %(name)s, %(pg_user)s, %(password_encrypted)s, %(scram_verifier)s)
+returning *, %(project)s::text as project;
 
 -- tenant_by_name
 -- The one in use comes first; of several on their way out, the latest.
@@ -67,9 +68,12 @@ delete from tenants where tenant_id = %(tenant_id)s;
 -- any_tenant_secret
 select tenant_id, password_encrypted from tenants limit 1;
 
--- hold_tenant_active
--- The state of a tenant, held until this transaction ends: a tenant on its way out gets no new database.
-select state from tenants where tenant_id = %(tenant_id)s for share;
+-- hold_tenant_by_name
+-- As tenant_by_name, and it stays as it is until this transaction ends: a tenant on its way out gets no new database.
+select t.*, p.name as project
+  from tenants t join projects p using (project_id)
+ where t.org_id = %(org_id)s and t.name collate "C" = %(name)s
+ order by t.state = 'deleting', t.created_at desc limit 1 for share of t;
 
 -- tenant_of_user
 select t.*, p.name as project

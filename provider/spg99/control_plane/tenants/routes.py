@@ -8,15 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from spg99.control_plane.records import declarations
+from spg99.control_plane.records import declarations, policies
 from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
 from spg99.control_plane.serving.answers import Answer, Operation
 from spg99.control_plane.serving.call import Call, Caller
 from spg99.control_plane.serving.idempotency import once
 from spg99.control_plane.serving.openapi import changes, creates, documented
-from spg99.control_plane.store import Transaction
-from spg99.control_plane.tenants import passwords, rows, visible
-from spg99.control_plane.tenants.limits import check_tenants
+from spg99.control_plane.store import Deferred, Transaction
+from spg99.control_plane.tenants import limits, passwords, projects, rows, visible
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Conflict, Spg99Error
 from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
@@ -39,14 +38,23 @@ async def create(call: Caller) -> Response:
     spec = bodies.spec_of(Tenant, body, {})
     assert isinstance(spec, TenantSpec)
     password = await asyncio.to_thread(passwords.new_password)
+    asked: tuple[policies.Asked, Deferred]
+
+    async def ahead(tx: Transaction) -> None:
+        nonlocal asked
+        asked = (
+            await policies.ask(tx, [limits.POLICY], org_id=call.org_id),
+            await projects.ask(tx, call.org_id, spec.project),
+        )
 
     async def change(tx: Transaction) -> Answer:
-        await check_tenants(tx, call.org_id)
-        row = await rows.create(tx, call.org_id, spec, password, call.plane.box, call.actor)
+        limit, project = asked
+        await limits.check_tenants(tx, call.org_id, int((await limit.values())[limits.POLICY]))
+        row = await rows.create(tx, call.org_id, spec, password, call.plane.box, call.actor, project=project)
         answer = _answer(call, row, 201)
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{row.name}"})
 
-    return await once(call, body, change)
+    return await once(call, body, change, ahead=ahead)
 
 
 @router.get("/tenants", **documented("tenant.list", 200, Page[Tenant], "A page of tenants, ordered by name"))

@@ -12,7 +12,7 @@ from spg99.control_plane.records import audit, declarations, operations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import rendering
-from spg99.control_plane.store import Store, Transaction, UniqueViolation, Window
+from spg99.control_plane.store import Deferred, Store, Transaction, UniqueViolation, Window
 from spg99.control_plane.tenants import projects
 from spg99.control_plane.tenants.passwords import PasswordPair, dsn
 from spg99.errors import Conflict
@@ -41,23 +41,32 @@ class TenantRow:
 
 
 async def create(
-    tx: Transaction, org_id: str, spec: TenantSpec, password: PasswordPair, box: SecretBox, actor: Actor
+    tx: Transaction,
+    org_id: str,
+    spec: TenantSpec,
+    password: PasswordPair,
+    box: SecretBox,
+    actor: Actor,
+    *,
+    project: Deferred | None = None,
 ) -> TenantRow:
-    """Makes a tenant with its credentials. Raises Conflict when the account has one of this name."""
+    """Makes a tenant with its credentials; `project` where it was asked for already (projects.py). Raises Conflict when the
+    account has a tenant of this name."""
     tenant_id = new_id("ten")
-    project_id = await projects.named(tx, org_id, spec.project, actor)
-    await tx.defer(
-        "insert_tenant",
-        tenant_id=tenant_id,
-        org_id=org_id,
-        project_id=project_id,
-        name=spec.name,
-        pg_user=f"tnt_{random_word(16)}",
-        password_encrypted=box.encrypt(password.password.encode(), tenant_id),
-        scram_verifier=password.scram_verifier,
-    )
+    project_id = await projects.named(tx, org_id, spec.project, actor, asked=project)
     try:
-        row = await tx.one(TenantRow, "tenant_by_id", tenant_id=tenant_id)
+        row = await tx.one(
+            TenantRow,
+            "insert_tenant",
+            tenant_id=tenant_id,
+            org_id=org_id,
+            project_id=project_id,
+            project=spec.project,
+            name=spec.name,
+            pg_user=f"tnt_{random_word(16)}",
+            password_encrypted=box.encrypt(password.password.encode(), tenant_id),
+            scram_verifier=password.scram_verifier,
+        )
     except UniqueViolation as error:
         raise Conflict(f"A tenant called '{spec.name}' exists already.", details={"tenant": spec.name}) from error
     await audit.record(tx, actor, "tenant.create", tenant_id, org_id=org_id, name=spec.name, project=spec.project)
@@ -69,6 +78,11 @@ async def create(
 async def find(tx: Transaction, org_id: str, name: str) -> TenantRow | None:
     """The tenant of this name: the one in use, else the one on its way out."""
     return await tx.one_or_none(TenantRow, "tenant_by_name", org_id=org_id, name=name)
+
+
+async def ask_held(tx: Transaction, org_id: str, name: str) -> Deferred:
+    """As `find`, asked with the next statement; it stays as it is until this transaction ends."""
+    return await tx.defer("hold_tenant_by_name", org_id=org_id, name=name)
 
 
 async def by_id(tx: Transaction, tenant_id: str) -> TenantRow | None:
@@ -99,11 +113,6 @@ async def page(
         state=state,
         only_tenant_id=only_tenant_id,
     )
-
-
-async def hold_active(tx: Transaction, tenant_id: str) -> bool:
-    """Whether a tenant is there and not on its way out; it stays so until this transaction ends."""
-    return bool(await tx.value("hold_tenant_active", tenant_id=tenant_id) == "active")
 
 
 async def count(tx: Transaction, org_id: str) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spg99.control_plane.serving.call import Call, is_id, is_name
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Deferred, Transaction
 from spg99.control_plane.tenants import rows
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import NotFound
@@ -20,6 +22,31 @@ async def named(tx: Transaction, call: Call, name: str, *, lock: bool = False) -
         if row is None:
             raise _unknown(name)
     return row
+
+
+class Asked:
+    """A tenant that is asked for with the next statement, and stays as it is until this transaction ends."""
+
+    def __init__(self, name: str, found: Deferred | None, sees: Callable[[TenantRow], bool]) -> None:
+        self._name = name
+        self._found = found
+        self._sees = sees
+
+    async def row(self) -> TenantRow:
+        """The tenant, if whoever asked may see it. Raises NotFound."""
+        found = await self._found.rows(TenantRow) if self._found is not None else []
+        if not found or not self._sees(found[0]):
+            raise _unknown(self._name)
+        return found[0]
+
+
+async def ask_held(tx: Transaction, call: Call, name: str) -> Asked:
+    """Asks for the tenant of this name with the next statement, and holds it."""
+
+    def sees(row: TenantRow) -> bool:
+        return call.sees(org_id=row.org_id, tenant_id=row.tenant_id)
+
+    return Asked(name, await rows.ask_held(tx, call.org_id, name) if is_name(name) else None, sees)
 
 
 async def named_or_id(tx: Transaction, call: Call, wanted: str) -> TenantRow:

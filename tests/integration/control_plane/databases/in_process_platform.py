@@ -29,6 +29,7 @@ from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import problems
 from spg99.control_plane.store import Store, Transaction, Wakeups
+from spg99.control_plane.tenants import AskedTenant
 from spg99.control_plane.tenants import rows as tenants
 from spg99.control_plane.tenants.passwords import new_password
 from spg99.control_plane.tenants.rows import TenantRow
@@ -171,9 +172,11 @@ class InProcessPlatform:
 
     async def create(self, name: str = "app", **spec: Any) -> DatabaseRow:
         async with self.store.transaction() as tx:
-            return await requests.create(
-                tx, self.tenant, DatabaseSpec(tenant=self.tenant.name, name=name, **spec), SYSTEM
-            )
+            held = await tenants.ask_held(tx, self.tenant.org_id, self.tenant.name)
+            tenant = AskedTenant(self.tenant.name, held, lambda _: True)
+            asked = await requests.ask_for_create(tx, tenant, org_id=self.tenant.org_id)
+            _, row = await requests.create(tx, asked, DatabaseSpec(tenant=self.tenant.name, name=name, **spec), SYSTEM)
+            return row
 
     async def create_used(self, name: str = "app", **spec: Any) -> DatabaseRow:
         """A database that was started once and sleeps: its files lie on a node. Some agent works."""

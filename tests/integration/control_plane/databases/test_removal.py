@@ -9,14 +9,12 @@ import pytest
 from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from kit.waits import until
-from spg99.control_plane.databases import requests
 from spg99.control_plane.records import operations
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.tenants import rows as tenants
 from spg99.errors import Conflict, NotFound
 from spg99.protocol.node import LeaseTasks, TaskResult
 from spg99.protocol.tasks import TaskKind
-from spg99.resources import DatabaseSpec
 
 
 async def test_delete_while_running_ends_the_compute_first(platform: InProcessPlatform) -> None:
@@ -199,8 +197,7 @@ async def test_a_tenant_on_its_way_out_gets_no_new_database_and_goes_with_its_la
         await tenants.begin_delete(tx, tenant, SYSTEM, cascade=True)
     await platform.delete_all(force=True)
     with pytest.raises(NotFound):
-        async with platform.store.transaction() as tx:
-            await requests.create(tx, platform.tenant, DatabaseSpec(tenant="acme", name="late"), SYSTEM)
+        await platform.create("late")
     for row in made:
         await platform.is_gone(row.db_id)
     assert await tenants.remove_ended(platform.store) == 1

@@ -19,11 +19,11 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     missing: list[str] = []
     notify = Transaction.notify
 
-    async def deaf(self: Transaction, channel: str, payload: str = "") -> None:
+    async def deaf(self: Transaction, channel: str, payload: str = "", **how: bool) -> None:
         if channel == "spg99_reconcile":
             missing.append(payload)
         else:
-            await notify(self, channel, payload)
+            await notify(self, channel, payload, **how)
 
     monkeypatch.setattr(Transaction, "notify", deaf)
     return missing
