@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 # Crockford's base 32, lower case: no i, l, o, u, so that an id survives being read aloud.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -20,4 +20,5 @@ def new_id(prefix: str) -> str:
 
 def random_word(length: int) -> str:
     """`length` random characters of the identifier alphabet (5 bits each)."""
-    return secrets.token_bytes(length).translate(_OF_BYTE).decode()
+    # What `secrets` does, without its imports: a provider process makes one id for each request.
+    return os.urandom(length).translate(_OF_BYTE).decode()

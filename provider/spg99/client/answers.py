@@ -7,12 +7,20 @@ a body or the API key.
 from __future__ import annotations
 
 import json
-import ssl
-from datetime import UTC, datetime
+from _ssl import SSLCertVerificationError, SSLError
 from typing import Any, TypeVar
 
-import httpx
-
+from spg99.client.exchanges import (
+    Late,
+    NoAnswer,
+    NoRoom,
+    NotConnected,
+    NotConnectedInTime,
+    NotDecompressed,
+    NotHttp,
+    Response,
+    parsed,
+)
 from spg99.client.retry import retry_after_seconds
 from spg99.errors import BadRequest, Internal, Spg99Error, Unavailable, Unreachable, from_envelope
 
@@ -20,25 +28,20 @@ MAY_BE_DONE = "may_be_done"
 """Among an error's details: a try of this change was sent and not answered."""
 
 
-def address_of(url: httpx.URL) -> str:
-    """Scheme, host and port of a URL: what a user can check, without user information or query."""
-    port = f":{url.port}" if url.port else ""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    return f"{url.scheme}://{host}{port}"
+def value_of(response: Response, address: str, *, request_id: str) -> Any:
+    """The JSON value of a good answer (None when it has no body). Raises the error that a bad one stands for.
 
-
-def value_of(response: httpx.Response, *, request_id: str) -> Any:
-    """The JSON value of a good answer (None when it has no body). Raises the error that a bad one stands for."""
+    `address` as in Address.text.
+    """
     request_id = response.headers.get("x-request-id", request_id)
-    address = address_of(response.url)
-    if response.is_redirect:
+    if 300 <= response.status < 400:
         raise BadRequest(
-            f"{address} redirects to {_target(response)} instead of answering. Set the URL of the Control Plane "
+            f"{address} redirects to {_target(response, address)} instead of answering. Set the URL of the Control Plane "
             "(SPG99_CP_URL) to where it really is: the API key is never sent to another address by itself.",
             request_id=request_id,
         )
     is_json = "json" in response.headers.get("content-type", "")
-    if response.is_success:
+    if 200 <= response.status < 300:
         if not response.content:
             return None
         if not is_json:
@@ -54,8 +57,8 @@ def value_of(response: httpx.Response, *, request_id: str) -> Any:
     raise _error_of(response, address, request_id, is_json=is_json)
 
 
-def _error_of(response: httpx.Response, address: str, request_id: str, *, is_json: bool) -> Spg99Error:
-    after = retry_after_seconds(response.headers.get("retry-after", ""), datetime.now(UTC))
+def _error_of(response: Response, address: str, request_id: str, *, is_json: bool) -> Spg99Error:
+    after = retry_after_seconds(response.headers.get("retry-after", ""))
     seconds = None if after is None else int(after)
     try:
         body = json.loads(response.content) if is_json else None
@@ -63,12 +66,12 @@ def _error_of(response: httpx.Response, address: str, request_id: str, *, is_jso
         body = None
     if isinstance(body, dict) and isinstance(body.get("error"), str):
         theirs = response.headers.get("x-request-id") or body.get("request_id") or request_id
-        return from_envelope(response.status_code, body, retry_after_seconds=seconds, request_id=str(theirs))
+        return from_envelope(response.status, body, retry_after_seconds=seconds, request_id=str(theirs))
     # Not our envelope, so not our Control Plane. A 404 of somebody else must never read as "the object is gone":
     # a bridge would drop it from its state.
-    if response.status_code in {429, 502, 503, 504}:
+    if response.status in {429, 502, 503, 504}:
         return Unavailable(
-            f"Something in front of the Control Plane at {address} answered HTTP {response.status_code}. "
+            f"Something in front of the Control Plane at {address} answered HTTP {response.status}. "
             "Retry in a moment; if it stays, check whether the Control Plane runs.",
             retry_after_seconds=seconds,
             request_id=request_id,
@@ -76,50 +79,55 @@ def _error_of(response: httpx.Response, address: str, request_id: str, *, is_jso
     return _foreign(response, address, request_id)
 
 
-def _foreign(response: httpx.Response, address: str, request_id: str) -> Spg99Error:
+def _foreign(response: Response, address: str, request_id: str) -> Spg99Error:
     kind = response.headers.get("content-type", "").split(";")[0] or "no content type"
     return Unreachable(
-        f"{address} answered HTTP {response.status_code} with {kind}: this is not a Control Plane of SPG99. "
+        f"{address} answered HTTP {response.status} with {kind}: this is not a Control Plane of SPG99. "
         "Check the URL (SPG99_CP_URL, with /v2) and proxies on the way.",
         request_id=request_id,
     )
 
 
-def _target(response: httpx.Response) -> str:
+def _target(response: Response, address: str) -> str:
+    from urllib.parse import urljoin
+
     try:
-        return address_of(response.url.join(response.headers.get("location", "")))
-    except httpx.InvalidURL:
+        return parsed(urljoin(address, response.headers.get("location", ""))).text
+    except ValueError:
         return "another address"
 
 
-def transport_error(error: httpx.TransportError, url: httpx.URL, *, request_id: str, repeatable: bool) -> Spg99Error:
+def transport_error(error: NoAnswer, address: str, *, request_id: str, repeatable: bool) -> Spg99Error:
     """The error for a request that got no whole answer."""
-    address = address_of(url)
-    certificate = _cause(error, ssl.SSLCertVerificationError)
+    if isinstance(error, NotDecompressed):
+        return BadRequest(
+            f"The answer of {address} cannot be decompressed. Check proxies on the way.", request_id=request_id
+        )
+    certificate = _cause(error, SSLCertVerificationError)
     if certificate is not None:
         return Unreachable(
             f"The TLS certificate of {address} is not trusted: {certificate.verify_message}. Use the name that stands in "
             "the certificate, or let SPG99_CA_FILE (or the setting ca_file) name the CA that signed it.",
             request_id=request_id,
         )
-    if _cause(error, ssl.SSLError) is not None:
+    if _cause(error, SSLError) is not None:
         return Unreachable(
             f"{address} does not speak TLS as expected. If the Control Plane listens without TLS, use http:// in its URL.",
             request_id=request_id,
         )
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if isinstance(error, NotConnected):
         return Unreachable(
             f"The Control Plane at {address} cannot be reached: {_reason(error)}. Nothing was changed. Check that it "
             "runs (`spg99 doctor`) and that the URL (SPG99_CP_URL) is right.",
             request_id=request_id,
         )
-    if isinstance(error, httpx.PoolTimeout):
+    if isinstance(error, NoRoom):
         return Unreachable(
             f"Too many requests to {address} wait for a connection. Nothing was changed.", request_id=request_id
         )
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, Late):
         what = "did not answer in time"
-    elif isinstance(error, httpx.RemoteProtocolError):
+    elif isinstance(error, NotHttp):
         what = "broke off the connection or does not speak HTTP"
     else:
         what = "broke off the connection"
@@ -138,13 +146,13 @@ def unsure(error: Spg99Error) -> Spg99Error:
     return error
 
 
-def is_permanent(error: httpx.TransportError) -> bool:
+def is_permanent(error: NoAnswer) -> bool:
     """True when trying again cannot help: a wrong certificate stays wrong."""
-    return _cause(error, ssl.SSLError) is not None or isinstance(error, httpx.UnsupportedProtocol)
+    return _cause(error, SSLError) is not None
 
 
-def _reason(error: httpx.TransportError) -> str:
-    if isinstance(error, httpx.TimeoutException):
+def _reason(error: NotConnected) -> str:
+    if isinstance(error, NotConnectedInTime):
         return "no connection within the time limit"
     refused = _cause(error, ConnectionRefusedError)
     text = str(error)

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, overload
 from urllib.parse import quote, urlsplit
 
-import httpx
-
 from spg99.client import patience
-from spg99.client.events import Event, follow
 from spg99.client.shaped import checked
 from spg99.client.transport import Answer, Transport
 from spg99.declarer import HEADER, Declarer
@@ -25,6 +22,9 @@ from spg99.reach import PAGE_ITEMS_MAX, ClientSettings
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
+    import httpx
+
+    from spg99.client.events import Event
     from spg99.resources import Resource, Spec
 
 R = TypeVar("R", bound="Resource")
@@ -273,6 +273,8 @@ class Client:
         self, *, last_event_id: str | None = None, tenant: str | None = None, types: Sequence[str] | None = None
     ) -> AsyncIterator[Event | None]:
         """Like `events`, with a None each time a connection stands: what happens from then on will be told."""
+        from spg99.client.events import follow  # start time: a plan that only reads follows no events
+
         params = {"tenant": tenant, "type": types}
         return follow(self._transport, "/events", params=params, last_event_id=last_event_id)
 

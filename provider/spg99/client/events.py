@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx_sse
 
-from spg99.client import answers, retry
+from spg99.client import answers, loopless, retry
+from spg99.client.exchanges import NoAnswer
 from spg99.client.transport import Transport, outcome_of
 from spg99.errors import Internal, Spg99Error
 from spg99.ids import new_id
@@ -50,8 +50,7 @@ async def follow(
     A broken connection is opened again after the last event seen (header Last-Event-ID, and `resume_param` where the
     path takes it as a parameter), and so is one that was silent for `silence_seconds`. Raises the Control Plane's error when it refuses, Unreachable when it stays away.
     """
-    import httpx_sse  # start time: a plan that only reads follows no events
-
+    await loopless.into_loop()
     failures = 0
     while True:
         request_id = new_id("req")
@@ -60,12 +59,12 @@ async def follow(
             headers["Last-Event-ID"] = last_event_id
         asked = params | ({resume_param: last_event_id} if resume_param else {})
         try:
-            async with transport.stream(
-                path, params=asked, headers=headers, silence_seconds=silence_seconds
-            ) as response:
-                if response.status_code != 200 or "text/event-stream" not in response.headers.get("content-type", ""):
-                    await response.aread()
-                    answers.value_of(response, request_id=request_id)
+            async with transport.stream(path, params=asked, headers=headers, silence_seconds=silence_seconds) as (
+                head,
+                response,
+            ):
+                if response is None:
+                    answers.value_of(head, transport.address, request_id=request_id)
                     raise Internal("The Control Plane did not answer with a stream of events.", request_id=request_id)
                 yield None
                 async for message in httpx_sse.EventSource(response).aiter_sse():
@@ -76,16 +75,16 @@ async def follow(
                         yield Event(message.id, message.event, _json(message, request_id))
             outcome: retry.Outcome | None = retry.Lost()
             error: Spg99Error = Internal("The stream of events ended.", request_id=request_id)
-        except httpx.TransportError as cause:
+        except NoAnswer as cause:
             outcome = outcome_of(cause)
-            error = answers.transport_error(cause, httpx.URL(transport.address), request_id=request_id, repeatable=True)
+            error = answers.transport_error(cause, transport.address, request_id=request_id, repeatable=True)
         except Spg99Error as refused:
             outcome, error = retry.Answered(refused.http_status), refused
         failures += 1
         pause = None if outcome is None else transport.pause(outcome, is_repeatable=True, attempt=failures)
         if pause is None:
             raise error
-        await asyncio.sleep(pause)
+        await loopless.sleep(pause)
 
 
 def _json(message: Any, request_id: str) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spg99 import log
 from spg99.client.events import follow
@@ -26,6 +24,9 @@ from spg99.protocol.gateway import (
     SlowedLogins,
 )
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
+
+if TYPE_CHECKING:
+    import httpx
 
 M = TypeVar("M", bound=Message)
 

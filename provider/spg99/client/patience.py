@@ -9,11 +9,12 @@ and a tool may be several processes (Terraform's apply has not heard what its pl
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from spg99.client import loopless
 
 FIRST_CONTACT_SECONDS = 10.0
 """For all first requests of a process together: longer than a restart on a busy machine, short enough to find a wrong URL by."""
@@ -48,7 +49,7 @@ class Patience:
         while (left := ends - time.monotonic()) > 0:
             if self._interrupted():
                 return False
-            await asyncio.sleep(min(left, SLICE_SECONDS))
+            await loopless.sleep(min(left, SLICE_SECONDS))
         return not self._interrupted()
 
     def answered(self) -> None:

@@ -16,9 +16,10 @@ processes (internal.py) are POST without a key: each says there by itself whethe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
@@ -28,18 +29,15 @@ LONGEST_RETRY_AFTER_SECONDS = 60.0
 PASSING_STATUSES = frozenset({502, 503, 504})
 
 
-@dataclass(frozen=True)
 class NotSent:
     """The request never left: no connection."""
 
 
-@dataclass(frozen=True)
 class Lost:
     """The request may have been carried out; its answer did not come, or not whole."""
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """A whole answer came."""
 
     status: int
@@ -78,8 +76,8 @@ def decide(
     is_repeatable: bool,
     attempt: int,
     attempts_max: int,
-    now: datetime,
     chance: float,
+    now: datetime | None = None,
     seconds_left: float | None = None,
 ) -> float | None:
     """Seconds to wait before the next attempt, or None to give up.
@@ -93,7 +91,7 @@ def decide(
     return None if pause is None or (seconds_left is not None and pause >= seconds_left) else pause
 
 
-def _pause(outcome: Outcome, attempt: int, now: datetime, chance: float) -> float | None:
+def _pause(outcome: Outcome, attempt: int, now: datetime | None, chance: float) -> float | None:
     backoff = min(FIRST_WAIT_SECONDS * 2.0 ** min(attempt - 1, 30), LONGEST_WAIT_SECONDS) * (0.5 + chance / 2)
     if isinstance(outcome, Answered) and outcome.retry_after is not None:
         asked = retry_after_seconds(outcome.retry_after, now)
@@ -113,12 +111,17 @@ def _worth_it(outcome: Outcome, is_repeatable: bool) -> bool:
             return is_repeatable and status in PASSING_STATUSES
 
 
-def retry_after_seconds(header: str, now: datetime) -> float | None:
+def retry_after_seconds(header: str, now: datetime | None = None) -> float | None:
     """The header Retry-After (RFC 9110: seconds or a date) as seconds from now; None when it is neither."""
     text = header.strip()
     if text.isdigit():
         return float(text)
+    if not text:
+        return None
+    from datetime import UTC, datetime, timedelta  # start time: our Control Plane says seconds
+    from email.utils import parsedate_to_datetime
+
     try:
-        return max(0.0, (parsedate_to_datetime(text) - now) / timedelta(seconds=1))
+        return max(0.0, (parsedate_to_datetime(text) - (now or datetime.now(UTC))) / timedelta(seconds=1))
     except (ValueError, TypeError):
         return None

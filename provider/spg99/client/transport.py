@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import random
-import ssl
+import os
+import sys
 import time
+from _thread import allocate_lock
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import AbstractAsyncContextManager
+from json import dumps
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spg99 import __version__
-from spg99.client import answers, patience, retry
-from spg99.client.lanes import CONNECTIONS_MAX, Lanes
+from spg99.client import answers, exchanges, loopless, patience, retry
+from spg99.client.exchanges import LOOPBACK, Address, Late, NoAnswer, NoRoom, NotConnected, Request
 from spg99.errors import BadRequest, Spg99Error, Unauthorized
 from spg99.ids import new_id
 
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+    from spg99.client.over_httpx import OverHttpx
+    from spg99.client.sockets import Sockets
+
 ATTEMPTS_TO_FIND_MAX = 5
 """A server that never answered is more likely a wrong URL than one that restarts: say so after two seconds."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+CONNECT_SECONDS_MAX = 10.0
 
 
 class Answer(NamedTuple):
@@ -54,44 +61,48 @@ class Transport:
         transport: httpx.AsyncBaseTransport | None = None,
         request_id_of: Callable[[], str | None] | None = None,
     ) -> None:
-        url = _checked_url(base_url)
-        self.address = answers.address_of(url)
+        self._address = _checked(base_url)
+        self.address = self._address.text
         self.attempts_max = attempts_max
         self.timeout_seconds = timeout_seconds
         self._reached = False
         self._missed_at: float | None = None
         """When the first request of this process got no answer, on `time.monotonic()`'s clock."""
         self._request_id_of = request_id_of
-        headers = {"Accept": "application/json", "User-Agent": user_agent or f"spg99/{__version__}"}
-        verify = _trusting(url, ca_file)
-        self._lanes = Lanes(
-            lambda: httpx.AsyncClient(
-                base_url=url,
-                headers=headers,
-                timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10.0)),
-                limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-                follow_redirects=False,  # the API key goes where the user said, nowhere else
-                verify=verify,
-                trust_env=url.host not in LOOPBACK,  # a proxy for the outside world cannot know our localhost
-                transport=transport,
-            )
-        )
-        self._http = self._lanes.first
+        self._headers = {"Accept": "application/json", "User-Agent": user_agent or f"spg99/{__version__}"}
+        self._context = _trusting(self._address, ca_file)
+        self._given = transport
+        self._lock = allocate_lock()
+        self._sockets: Sockets | None = None
+        self._over_httpx: OverHttpx | None = None
         self.authenticate(bearer_token)
+
+    @property
+    def needs_a_loop(self) -> bool:
+        """Whether requests must run in an event loop: through a proxy only httpx knows the way."""
+        return self._given is not None or not self._address.host.isascii() or _may_have_proxy(self._address)
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What must be so that the server is trusted; None without TLS."""
+        return self._context
 
     def authenticate(self, bearer_token: str | None) -> None:
         """Sends this token from now on."""
         if bearer_token is None:
-            self._http.headers.pop("authorization", None)
+            self._headers.pop("Authorization", None)
             return
-        # httpx would put the whole header into its complaint.
+        # A complaint further down might hold the whole header.
         if not bearer_token.isascii() or not bearer_token.isprintable() or " " in bearer_token:
             raise Unauthorized("The API key holds characters that no key has. Was it copied with blanks or quotes?")
-        self._http.headers["authorization"] = f"Bearer {bearer_token}"
+        self._headers["Authorization"] = f"Bearer {bearer_token}"
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        await self._lanes.aclose()
+        if self._sockets is not None:
+            self._sockets.close()
+        if self._over_httpx is not None:
+            await self._over_httpx.aclose()
 
     async def send(self, method: str, path: str, **request: Any) -> Any:
         """The JSON value of the answer; everything else as in `exchange`."""
@@ -112,14 +123,16 @@ class Transport:
 
         `wait_seconds`: how long the server was asked to hold the answer back (long poll).
         """
+        if loopless.current() is not None and self.needs_a_loop:
+            await loopless.into_loop()
         request_id = (self._request_id_of and self._request_id_of()) or new_id("req")
-        request = self._http.build_request(
+        request = self._request(
             method,
-            path.lstrip("/"),
-            json=json,
-            params={name: value for name, value in (params or {}).items() if value is not None},
-            headers={"X-Request-Id": request_id} | (headers or {}),
-            timeout=httpx.Timeout(self.timeout_seconds + wait_seconds, connect=min(self.timeout_seconds, 10.0)),
+            path,
+            params,
+            {"X-Request-Id": request_id} | (headers or {}),
+            self.timeout_seconds + wait_seconds,
+            json,
         )
         again = retry.repeatable(method, request.headers) if is_repeatable is None else is_repeatable
         attempt, may_be_ours, is_lost = 0, False, False
@@ -140,7 +153,7 @@ class Transport:
             if pause is None or outcome is None:
                 raise answers.unsure(result) if is_lost else result
             if waiting is None:
-                await asyncio.sleep(pause)
+                await loopless.sleep(pause)
             elif not await waiting.sleep(pause, f"{retry.in_words(outcome)} the Control Plane at {self.address}"):
                 raise answers.unsure(result) if is_lost else result
 
@@ -162,85 +175,155 @@ class Transport:
             is_repeatable=is_repeatable,
             attempt=attempt,
             attempts_max=min(self.attempts_max, ATTEMPTS_TO_FIND_MAX) if lost_from_the_start else self.attempts_max,
-            now=datetime.now(UTC),
-            chance=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            chance=_chance(),
             seconds_left=left,
         )
 
     async def _attempt(
-        self, request: httpx.Request, request_id: str, again: bool, seconds_max: float
+        self, request: Request, request_id: str, again: bool, seconds_max: float
     ) -> tuple[retry.Outcome | None, Any]:
         """One try: what happened (None = trying again cannot help), and the Answer or the error.
 
-        httpx's own limits are for one read each: an answer that drips byte by byte would never end. `seconds_max` is for all.
+        A request's own limits are for one read each: an answer that drips byte by byte would never end. `seconds_max` is for all.
         """
         try:
-            async with asyncio.timeout(seconds_max), self._lanes.one() as http:
-                response = await http.send(request)
+            async with loopless.TimeLimit(seconds_max):
+                response = await self._carrier().send(request)
         except TimeoutError:
-            late = httpx.ReadTimeout("", request=request)
-            return retry.Lost(), answers.transport_error(late, request.url, request_id=request_id, repeatable=again)
-        except httpx.TransportError as error:
-            failure = answers.transport_error(error, request.url, request_id=request_id, repeatable=again)
+            return retry.Lost(), answers.transport_error(Late(), self.address, request_id=request_id, repeatable=again)
+        except NoAnswer as error:
+            failure = answers.transport_error(error, self.address, request_id=request_id, repeatable=again)
             return outcome_of(error), failure
-        except httpx.DecodingError:
-            return retry.Lost(), BadRequest(
-                f"The answer of {answers.address_of(request.url)} cannot be decompressed. Check proxies on the way.",
-                request_id=request_id,
-            )
         self._reached = True
         try:
-            value = answers.value_of(response, request_id=request_id)
+            value = answers.value_of(response, self.address, request_id=request_id)
             is_kept = response.headers.get("idempotency-replayed") == "true"
             return None, Answer(value, is_kept, is_kept)
         except Spg99Error as error:
-            return retry.Answered(response.status_code, response.headers.get("retry-after")), error
+            return retry.Answered(response.status, response.headers.get("retry-after")), error
 
-    def stream(self, path: str, *, params: dict[str, Any], headers: dict[str, str], silence_seconds: float) -> Any:
-        """An open request for a stream of events; an async context manager that gives the httpx response."""
-        timeout = httpx.Timeout(silence_seconds, connect=min(self.timeout_seconds, 10.0))
-        wanted = {name: value for name, value in params.items() if value is not None}
-        return self._http.stream("GET", path.lstrip("/"), params=wanted, headers=headers, timeout=timeout)
+    def stream(
+        self, path: str, *, params: dict[str, Any], headers: dict[str, str], silence_seconds: float
+    ) -> AbstractAsyncContextManager[tuple[exchanges.Response, Any]]:
+        """An open request for a stream of events; as OverHttpx.stream."""
+        return self._httpx().stream(self._request("GET", path, params, headers, silence_seconds))
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, Any] | None,
+        headers: dict[str, str],
+        answer_seconds: float,
+        json: Any = None,
+    ) -> Request:
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        query = ""
+        if given:
+            from urllib.parse import quote, urlencode
+
+            query = "?" + urlencode(given, doseq=True, quote_via=quote)
+        content = None
+        if json is not None:
+            content = dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            headers = {"Content-Type": "application/json", **headers}
+        return Request(
+            method,
+            f"{self._address.path}/{path.lstrip('/')}{query}",
+            self._headers | headers,
+            content,
+            answer_seconds,
+            min(self.timeout_seconds, CONNECT_SECONDS_MAX),
+        )
+
+    def _carrier(self) -> Sockets | OverHttpx:
+        if loopless.current() is None:
+            return self._httpx()
+        with self._lock:
+            if self._sockets is None:
+                from spg99.client.sockets import Sockets
+
+                self._sockets = Sockets(self._address, self._context)
+            return self._sockets
+
+    def _httpx(self) -> OverHttpx:
+        if self._over_httpx is None:
+            from spg99.client.over_httpx import OverHttpx
+
+            self._over_httpx = OverHttpx(self._address, self._context, self._given)
+        return self._over_httpx
 
 
-def outcome_of(error: httpx.TransportError) -> retry.Outcome | None:
+def outcome_of(error: NoAnswer) -> retry.Outcome | None:
     """What a failed exchange means for a retry; None when trying again cannot help."""
     if answers.is_permanent(error):
         return None
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-        return retry.NotSent()
-    return retry.Lost()
+    return retry.NotSent() if isinstance(error, NotConnected | NoRoom) else retry.Lost()
 
 
-def _trusting(url: httpx.URL, ca_file: str | Path | None) -> ssl.SSLContext:
-    """What must have signed the server's certificate: a CA of `ca_file`, else one that this machine trusts.
+def _chance() -> float:
+    """A number from 0 to 1 that spreads retries; `random` would be one more import of every start."""
+    return int.from_bytes(os.urandom(4)) / 2**32
+
+
+def _may_have_proxy(address: Address) -> bool:
+    if address.host in LOOPBACK:
+        return False
+    if sys.platform in ("darwin", "win32"):  # the system's own settings count there
+        from urllib.request import getproxies
+
+        return bool(getproxies())
+    return any(
+        value and name.lower().endswith("_proxy") and name.lower() != "no_proxy" for name, value in os.environ.items()
+    )
+
+
+def _trusting(address: Address, ca_file: str | Path | None) -> ssl.SSLContext | None:
+    """What must have signed the server's certificate: a CA of `ca_file`, else one that SSL_CERT_FILE or SSL_CERT_DIR names, else
+    one of certifi's. None without TLS.
 
     Raises BadRequest when the file holds no CA.
     """
-    if url.scheme == "http":
-        # Reading the machine's CA certificates takes 20 ms, and plain HTTP has no use for them.
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_file is None:
-        return httpx.create_ssl_context()
+    if address.scheme == "http":
+        return None
+    import ssl
+
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file) if ca_file is not None else _machines()
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        if ca_file is None:
+            raise
         reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in PEM"
         raise BadRequest(
             f"The CA file '{ca_file}' (SPG99_CA_FILE, or the setting ca_file) cannot be used: {reason}. It holds the certificate of "
             "the CA that signed the Control Plane's; leave it out where the machine trusts that CA."
         ) from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-def _checked_url(text: str) -> httpx.URL:
+def _machines() -> ssl.SSLContext:
+    """As httpx.create_ssl_context, without httpx."""
+    import ssl
+
+    if file := os.environ.get("SSL_CERT_FILE"):
+        return ssl.create_default_context(cafile=file)
+    if folder := os.environ.get("SSL_CERT_DIR"):
+        return ssl.create_default_context(capath=folder)
+    import certifi
+
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+def _checked(text: str) -> Address:
     try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        address = exchanges.parsed(text)
+    except ValueError as error:
         raise BadRequest(f"The URL of the Control Plane is not valid: {error}.") from None
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise BadRequest("The URL of the Control Plane must look like http://host:port/v2.")
-    if url.userinfo:
+    if "@" in text.partition("://")[2].partition("/")[0]:
         raise BadRequest(
             "The URL of the Control Plane must not hold a user or a password; the API key goes separately."
         )
-    return url
+    if address.scheme not in exchanges.PORTS or not address.host:
+        raise BadRequest("The URL of the Control Plane must look like http://host:port/v2.")
+    return address

@@ -1,13 +1,12 @@
 """How a command reaches the Control Plane: flags, environment, else the dev that runs on this machine.
 
-Here: choosing, and running one async call. Not here: HTTP (client/), rendering (rendering.py).
+Here: choosing, and running one async call, without an event loop for as long as it needs none. Not here: HTTP (client/), rendering (rendering.py).
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +17,8 @@ from spg99.errors import Unavailable
 from spg99.reach import CA_FILE_VARIABLE, ClientSettings, client_settings, default_data_dir
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from spg99.client import Client
     from spg99.commands.dev_folder import DevFolder
 
@@ -77,7 +78,19 @@ def ask(settings: ClientSettings, work: Callable[[Client], Awaitable[T]], **pati
         async with Client.of(settings, **patience) as client:
             return await work(client)
 
-    return asyncio.run(run())
+    from spg99.client import loopless
+
+    return loopless.run(run(), _go_on)
+
+
+def _go_on(work: Coroutine[Any, Any, T], context: Context) -> T:
+    """What waits for events, or goes through a proxy, does so in an event loop."""
+    import asyncio  # start time: half of what a short command would load
+
+    async def rest() -> T:
+        return await asyncio.create_task(work, context=context)
+
+    return asyncio.run(rest())
 
 
 def with_address(body: Body) -> Body:

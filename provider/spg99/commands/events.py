@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from spg99.client import Client, Event
+from spg99.client import Client, Event, loopless
 from spg99.commands.click_types import Repeated
 from spg99.commands.connection import Connection, with_connection
 from spg99.commands.rendering import show_line
@@ -31,6 +31,7 @@ def watch(
     """Shows events without gap or repeat until it is interrupted."""
 
     async def work(client: Client) -> None:
+        await loopless.into_loop()
         left = count
         async for event in client.events(last_event_id=last_event_id, tenant=tenant, types=list(types) or None):
             show_line(line_of(event, whole=connection.as_json), _COLUMNS, as_json=connection.as_json)

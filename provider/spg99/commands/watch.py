@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from spg99.client import Client
+from spg99.client import Client, loopless
 from spg99.commands.connection import Connection
 from spg99.commands.rendering import columns_of, show_line, values_of
 from spg99.errors import NotFound
@@ -18,6 +18,7 @@ def watch_one(connection: Connection, kind: type[Resource], id_values: dict[str,
     columns = [*columns_of(kind), *(name for name in ("state_reason",) if name in kind.model_fields)]
 
     async def work(client: Client) -> None:
+        await loopless.into_loop()
         last: dict[str, Any] | None = None
         uid: str | None = None
         # None in the stream: it stands, so nothing that happens after the read below can be missed.

@@ -157,6 +157,6 @@ def test_two_declarations_of_one_name_never_share_an_object(real: tuple[Workspac
 
 def test_a_wait_is_told_in_the_log(real: tuple[Workspace, Server]) -> None:
     work, server = real
-    server.settle_seconds = 1.8
+    server.settle_seconds = 3.0
     said = work.write(MANY % 1).run("apply", "-auto-approve", env={"TF_LOG_PROVIDER": "info"})
     assert "gadget top/lamp-0 is creating, waiting until it is settled, 1 s" in said.text

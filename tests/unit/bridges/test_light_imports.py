@@ -45,9 +45,10 @@ def test_nothing_heavy_before_it_must(module: str) -> None:
     assert loaded_by(module).isdisjoint(HEAVY)
 
 
-def test_the_client_brings_http_and_no_classes() -> None:
-    found = loaded_by("spg99.client")
-    assert "httpx" in found and found.isdisjoint({"pydantic", "spg99.resources", "spg99.protocol"})
+def test_a_request_needs_neither_an_event_loop_nor_the_classes() -> None:
+    """Each of these is ten milliseconds and more of every process that asks the Control Plane one thing."""
+    found = loaded_by("spg99.client.sockets", "spg99.client.transport", "spg99.bridges.shared.connecting")
+    assert found.isdisjoint({*HEAVY, "asyncio", "ssl", "socket", "email", "logging", "dataclasses", "random"})
 
 
 def test_the_vocabulary_needs_no_event_loop() -> None:

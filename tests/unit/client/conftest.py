@@ -1,18 +1,23 @@
-"""What the client's tests share: a certificate nobody trusts."""
+"""What the client's tests share: a certificate nobody trusts, and both ways that a request can go."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from spg99.client import loopless
+from spg99.client.transport import Transport
 
 
 @dataclass
@@ -61,3 +66,23 @@ def certified(tmp_path: Path) -> Callable[[str], Certificate]:
 def self_signed(certified: Callable[[str], Certificate]) -> ssl.SSLContext:
     """A server's TLS context with a certificate that nobody trusts."""
     return certified("stranger").context
+
+
+@pytest.fixture(params=["loop", "thread"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each exchange in the test's event loop (httpx), or in a thread that has none (sockets): nobody may see a difference."""
+    if request.param == "thread":
+        whole = Transport.exchange
+
+        async def in_a_thread(self: Transport, *given: Any, **named: Any) -> Any:
+            work = whole(self, *given, **named)
+            if self.needs_a_loop:
+                return await work
+            return await asyncio.to_thread(loopless.run, work, _never)
+
+        monkeypatch.setattr(Transport, "exchange", in_a_thread)
+    return str(request.param)
+
+
+def _never(_work: Any, _context: Any) -> Any:
+    raise AssertionError("one exchange needs no loop")

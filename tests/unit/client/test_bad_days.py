@@ -22,6 +22,8 @@ from spg99.resources import Tenant
 from unit.client.bad_network import REFUSE, Drip, answer, serve
 from unit.client.test_client_network import GOOD, KEY, TENANT, keys_of
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,5 +247,6 @@ async def test_no_error_holds_the_key() -> None:
 
 def test_a_context_without_verification_is_never_made(certified: Callable[..., Any]) -> None:
     client = Client("https://localhost/v2", KEY)
-    context = client._transport._http._transport._pool._ssl_context  # type: ignore[attr-defined]
+    context = client._transport.tls
+    assert context is not None
     assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname

@@ -37,6 +37,8 @@ TENANT = {
 GOOD = answer("201 Created", json.dumps(TENANT).encode())
 BUSY = answer("503 Service Unavailable", b'{"error":"Unavailable","message":"Starting."}')
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from spg99.protocol.gateway import ConnectRequest, LeaseReport
 from spg99.protocol.node import LeaseTasks, TaskResult
 from unit.client.bad_network import answer, serve
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,15 @@
-"""The one event loop of a bridge's process, in a thread of its own: Pulumi's side is threads, ours is async.
+"""The one event loop of a bridge's process, in a thread of its own: the tools' side is threads, ours is async.
 
-Here: the only asyncio.run of the bridges. Not here: what runs in it.
+Here: the only asyncio.run of the bridges, and work that begins without it. Not here: what runs in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,9 +23,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(work, _running_loop()).result()
 
 
-def call(function: Any) -> None:
-    """Calls `function` in the loop, soon, without waiting. Nothing happens when no loop runs."""
-    if _loop is not None:
+def go_on(work: Coroutine[Any, Any, T], context: Context) -> T:
+    """Carries on what was begun in this thread (client/loopless.py), in the loop and in its own context."""
+
+    async def rest() -> T:
+        return await asyncio.create_task(work, context=context)
+
+    return run(rest())
+
+
+def call(function: Callable[[], None]) -> None:
+    """Calls `function` in the loop, soon, without waiting; here, while no loop runs."""
+    if _loop is None:
+        function()
+    else:
         _loop.call_soon_threadsafe(function)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -54,6 +53,8 @@ def idempotency_key(declaration: str | None, noun: Noun, body: Mapping[str, Any]
     """
     if declaration is None:
         return new_id("idem")
+    import hashlib  # start time: who only reads makes no key
+
     secrets = noun.secrets()
     names = noun.id_fields() if noun.has_name() else [name for name in body if name not in secrets]
     what = {name: body[name] for name in names}

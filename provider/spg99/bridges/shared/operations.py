@@ -9,13 +9,11 @@ with the same name and another uid is somebody else's.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spg99.bridges.shared.changes import diff, patch, refused_deletion
 from spg99.bridges.shared.creating import Creating
@@ -38,6 +36,7 @@ from spg99.bridges.shared.settling import Progress as Progress
 from spg99.bridges.shared.settling import Settling, no_progress
 from spg99.bridges.shared.waiting import Waiter
 from spg99.bridges.shared.words import ANY_TOOL, Words
+from spg99.client.loopless import TimeLimit
 from spg99.declarer import Declarer
 from spg99.errors import Conflict, NotFound, Spg99Error, Unavailable
 from spg99.shapes import Noun
@@ -51,8 +50,7 @@ ACKNOWLEDGE_SECONDS_MAX = 2.0
 """Pulumi kills a provider 5 s after it asked it to stop."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """An object as it is now."""
 
     human_id: str
@@ -62,7 +60,7 @@ class Found:
 
 
 class Operations:
-    """What bridges do with one Control Plane. Lives in one event loop; many calls at once."""
+    """What bridges do with one Control Plane. Many calls at once: in one event loop, or begun by threads of their own (client/loopless.py)."""
 
     def __init__(self, client: Client, words: Words = ANY_TOOL) -> None:
         self._client = client
@@ -95,7 +93,7 @@ class Operations:
         """
         keys, self._answered = self._answered, []
         with contextlib.suppress(Spg99Error, TimeoutError):
-            async with asyncio.timeout(ACKNOWLEDGE_SECONDS_MAX):
+            async with TimeLimit(ACKNOWLEDGE_SECONDS_MAX):
                 for first in range(0, len(keys), ACKNOWLEDGED_MAX):
                     await self._client.acknowledge(keys[first : first + ACKNOWLEDGED_MAX])
 
@@ -158,7 +156,7 @@ class Operations:
         limit = seconds_max or noun.seconds.read
         try:
             with self._patient(_deadline(limit), no_progress):
-                async with asyncio.timeout(limit):
+                async with TimeLimit(limit):
                     return await self._read_if_there(noun, human_id, declarer)
         except TimeoutError:
             raise Unavailable(
@@ -179,7 +177,7 @@ class Operations:
         limit = seconds_max or noun.seconds.read
         try:
             with self._patient(_deadline(limit), no_progress):
-                async with asyncio.timeout(limit):
+                async with TimeLimit(limit):
                     found = [item async for item in self._client.list(noun, dict(values), **wanted)]
         except TimeoutError:
             raise Unavailable(

@@ -6,24 +6,22 @@ looks by himself, slower and slower.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from spg99.client import loopless
 from spg99.errors import NotFound, Spg99Error, Unavailable
 
 if TYPE_CHECKING:
+    import asyncio
+
     from spg99.client import Client
 
 T = TypeVar("T")
-
-# Not spg99.log: a bridge runs where only what its archive holds is installed (emit/pulumi_plugin.py, NEEDS).
-_log = logging.getLogger(__name__)
 
 READS_AT_ONCE_MAX = 32
 READ_SECONDS_WITH_STREAM = 15.0
@@ -50,7 +48,8 @@ class Waiter:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._wakes: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._reading = asyncio.Semaphore(READS_AT_ONCE_MAX)
+        self._reading: asyncio.Semaphore | None = None
+        """Of the loop, once there is one."""
         self._stream: asyncio.Task[None] | None = None
         self._stream_stands = False
         self._stream_refused = False
@@ -59,6 +58,8 @@ class Waiter:
     async def aclose(self) -> None:
         """Ends the stream."""
         if self._stream is not None:
+            import asyncio
+
             self._stream.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._stream
@@ -87,6 +88,9 @@ class Waiter:
         Who calls has just looked: the first look here is after the stream stands, or a moment later.
         """
         began = time.monotonic()
+        await loopless.into_loop()
+        import asyncio
+
         wake = asyncio.Event()
         self._wakes[uid].add(wake)
         self._open_stream()
@@ -102,7 +106,7 @@ class Waiter:
                 wake.clear()
                 # A Control Plane that is away for a moment does not end the wait, only the time limit does.
                 with contextlib.suppress(Unavailable):
-                    async with self._reading:
+                    async with self._one_of_few():
                         seen = await read()
                     if done(seen):
                         return seen
@@ -132,7 +136,7 @@ class Waiter:
         if status != "running" or op_id is None or time.monotonic() + OPERATION_SECONDS > deadline:
             return bool(status == "succeeded")
         try:
-            async with self._reading:
+            async with self._one_of_few():
                 if self._interrupted:
                     return False
                 now = await self._client.call(
@@ -142,12 +146,26 @@ class Waiter:
             return False
         return isinstance(now, Mapping) and now.get("status") == "succeeded"
 
+    def _one_of_few(self) -> AbstractAsyncContextManager[Any]:
+        """Inside, few read at once. Who has no loop is a thread of the tool, which makes as many as its user allows."""
+        if loopless.current() is not None:
+            return contextlib.nullcontext()
+        if self._reading is None:
+            import asyncio
+
+            self._reading = asyncio.Semaphore(READS_AT_ONCE_MAX)
+        return self._reading
+
     def _pause(self, alone: float) -> float:
+        import random
+
         chance = 0.75 + random.random() / 2  # noqa: S311 - spreads looks, guards nothing
         return (READ_SECONDS_WITH_STREAM if self._stream_stands else alone) * chance
 
     def _open_stream(self) -> None:
         if not self._stream_refused and (self._stream is None or self._stream.done()):
+            import asyncio
+
             self._stream = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
@@ -168,14 +186,17 @@ class Waiter:
                 self._stream_refused = True
                 return  # not for this key, or not in this Control Plane: everybody looks by himself
             except Exception as error:  # noqa: BLE001 - nobody waits for this task: what breaks the stream is told here
-                _log.warning("the stream of events failed: %s", type(error).__name__)
+                import logging
+
+                # Not spg99.log: a bridge runs where only what its archive holds is installed (emit/pulumi_plugin.py, NEEDS).
+                logging.getLogger(__name__).warning("the stream of events failed: %s", type(error).__name__)
             finally:
                 # However it ended: whoever believes in a stream that is gone looks four times a minute.
                 self._stream_stands = False
                 self._wake_all()
             if not self._wakes:
                 return
-            await asyncio.sleep(STREAM_AGAIN_SECONDS)
+            await loopless.sleep(STREAM_AGAIN_SECONDS)
 
     def _wake_all(self) -> None:
         for wakes in list(self._wakes.values()):

@@ -1,7 +1,8 @@
-"""The connection of this process to one Control Plane, made at the first call that needs it. All threads share one event loop.
+"""The connection of this process to one Control Plane, made at the first call that needs it.
 
 Here: threads to async and back. Not here: which Control Plane (configuration.py), what is asked (bridges/shared/operations.py).
-asyncio and httpx are imported here and nowhere earlier: a process that only plans a new object needs neither.
+A call runs in the thread that asks for it, without asyncio and httpx, until it has to wait for what others tell
+(client/loopless.py): from then on all threads share one event loop. Most calls of most processes never get there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from spg99.bridges.terraform.configuration import Configuration, user_agent
 from spg99.reach import ClientSettings
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from spg99.bridges.shared.operations import Operations
     from spg99.client import Client
 
@@ -33,16 +36,12 @@ class Reach:
         """All waits were ended; a new configuration makes a new connection."""
 
     def run(self, work: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
-        """Carries out `work` in the event loop and waits for it in this thread."""
-        from spg99.bridges.shared import background
-
-        return background.run(work(self._connected()))
+        """Carries out `work` and waits for it in this thread."""
+        return _carried_out(work(self._connected()))
 
     def run_client(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         """The same, for work that needs the client itself."""
-        from spg99.bridges.shared import background
-
-        return background.run(work(self._connected().client))
+        return _carried_out(work(self._connected().client))
 
     def interrupt(self) -> None:
         """Ends all waits, those to come too. Returns at once."""
@@ -53,16 +52,14 @@ class Reach:
             background.call(self._open.interrupt)
 
     def _connected(self) -> Operations:
-        from spg99.bridges.shared import background
-
         with self._lock:
             if self._open is None:
-                self._open = background.run(self._connect())
+                self._open = self._connect()
                 if self.is_interrupted:
-                    background.call(self._open.interrupt)
+                    self._open.interrupt()
             return self._open
 
-    async def _connect(self) -> Operations:
+    def _connect(self) -> Operations:
         from spg99.bridges.shared.connecting import connected
         from spg99.bridges.shared.words import TERRAFORM
 
@@ -72,3 +69,15 @@ class Reach:
             TERRAFORM,
             user_agent=user_agent(self._version, given.terraform_version, os.environ),
         )
+
+
+def _carried_out(work: Coroutine[Any, Any, T]) -> T:
+    from spg99.client import loopless
+
+    return loopless.run(work, _go_on)
+
+
+def _go_on(work: Coroutine[Any, Any, T], context: Context) -> T:
+    from spg99.bridges.shared import background
+
+    return background.go_on(work, context)

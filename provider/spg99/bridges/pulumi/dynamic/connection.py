@@ -34,13 +34,15 @@ def operations(settings: ClientSettings) -> Operations:
     """The operations on this Control Plane; connects at the first call."""
     with _lock:
         if settings not in _open:
-            _open[settings] = background.run(_connect(settings))
+            _open[settings] = _connect(settings)
         return _open[settings]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs an operation and waits for it."""
-    return background.run(work)
+    """Runs an operation and waits for it, in this thread until it has to wait for what others tell (client/loopless.py)."""
+    from spg99.client import loopless  # start time: a preview of new objects asks nobody
+
+    return loopless.run(work, background.go_on)
 
 
 def interrupt() -> None:
@@ -50,10 +52,10 @@ def interrupt() -> None:
             background.call(connection.interrupt)
     for connection in list(_open.values()):
         with contextlib.suppress(RuntimeError):
-            background.run(connection.acknowledge())
+            run(connection.acknowledge())
 
 
-async def _connect(settings: ClientSettings) -> Operations:
+def _connect(settings: ClientSettings) -> Operations:
     from spg99.bridges.shared.connecting import connected
     from spg99.bridges.shared.words import PULUMI_DYNAMIC
 
