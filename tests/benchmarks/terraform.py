@@ -21,7 +21,7 @@ from tests.benchmarks.table import Table, mid, ms, ratio
 from tests.benchmarks.terraform_peers import FRAMEWORKS, PEERS, Missing, Peer, go_floor, ours_small, python_floor
 
 from integration.tfplugin.plugin_driver import certificate
-from proof.server import API_KEY, running
+from proof.server import API_KEY, Server, running
 from spg99 import __version__
 from spg99.bridges.terraform import installation
 from spg99.bridges.terraform.provider import TerraformProvider
@@ -69,7 +69,7 @@ def run(*, quick: bool = False) -> list[Table]:
     with tempfile.TemporaryDirectory(prefix="tfb") as scratch, running(PACKAGE, also=_small().nouns) as server:
         peers, missing = _peers(Path(scratch))
         entrants = [_entrant(peer, Path(scratch), server.url, sizes) for peer in (IN_PROCESS, *peers)]
-        tables = [_handshakes(peers, 3 if quick else HANDSHAKES, Path(scratch)), _commands(entrants, sizes)]
+        tables = [_handshakes(peers, 3 if quick else HANDSHAKES, Path(scratch)), _commands(entrants, sizes, server)]
     tables[0].notes += missing
     tables[1].notes.append(
         f"Load average of the machine before and after: {began:.1f}, {os.getloadavg()[0]:.1f}"
@@ -122,11 +122,12 @@ def _entrant(peer: Peer, scratch: Path, url: str, sizes: dict[int, int]) -> Entr
     return Entrant(peer, workspaces)
 
 
-def _commands(entrants: list[Entrant], sizes: dict[int, int]) -> Table:
+def _commands(entrants: list[Entrant], sizes: dict[int, int], server: Server) -> Table:
     table = Table(
         "Terraform: a whole command with real starts of the provider, in seconds (times the Go floor)",
         ("resources", "provider", *STEPS),
     )
+    asked: dict[str, set[float]] = {}
     for count, rounds in sizes.items():
         took: dict[tuple[str, str], list[float]] = {}
         for turn in range(rounds):
@@ -135,9 +136,11 @@ def _commands(entrants: list[Entrant], sizes: dict[int, int]) -> Table:
                     name = entrant.peer.type_name
                     if not _takes_part(name, step, count, turn):
                         continue
-                    began = time.perf_counter()
+                    before, began = len(server.requests), time.perf_counter()
                     done = entrant.workspaces[count].run(*command, check=False, seconds=300)
                     took.setdefault((name, step), []).append(time.perf_counter() - began)
+                    if name == OURS:
+                        asked.setdefault(step, set()).add(round((len(server.requests) - before) / count, 1))
                     assert done.code == status, f"{name}, {step} of {count}: {done.code}, {done.text[-2000:]}"
         for entrant in entrants:
             cells = (_cell(took, entrant.peer.type_name, step, count) for step in STEPS)
@@ -148,8 +151,9 @@ def _commands(entrants: list[Entrant], sizes: dict[int, int]) -> Table:
         + ", ".join(f"{rounds} rounds of {count:,}" for count, rounds in sizes.items())
         + " (fewer"
         " of what takes long). The peers keep what they are given and talk to nobody; ours talks to a server in"
-        " the benchmark's own process, on the same cores: two requests to create a database, one to read it for a plan, three"
-        " more to destroy it. For a plan of new resources there is nothing to ask."
+        " the benchmark's own process, on the same cores. Requests that it got for each database: "
+        + ", ".join(f"{step} {' or '.join(f'{each:g}' for each in sorted(seen))}" for step, seen in asked.items())
+        + "."
     )
     return table
 
