@@ -12,8 +12,9 @@ from spg99.errors import Conflict, Damaged
 from spg99.images.folder_state import FolderState, Seen, is_wal_left_out, read_state
 from spg99.images.manifest import CHUNK_BYTES
 from spg99.postgres import control_file
-from spg99.postgres.control_file import ClusterState, ControlFile, segment_name
+from spg99.postgres.control_file import ClusterState, ControlFile
 from spg99.postgres.postmaster import PID_FILE
+from spg99.wal.lsn import Segment, segment_name, segment_numbers
 
 _WAL_PAGE: Final = 8192
 
@@ -95,9 +96,9 @@ def _segments(control: ControlFile, lsn: int) -> dict[str, int]:
     Of the last one a page more than was written: PostgreSQL reads on behind the last record until it finds none.
     """
     size = control.segment_bytes
-    first, last = control.redo_lsn // size, (lsn - 1) // size
+    needed = segment_numbers(control.redo_lsn, lsn, size)
     cut = min(size, ((lsn - 1) % size // _WAL_PAGE + 2) * _WAL_PAGE)
-    return {segment_name(control.tli, n * size, size): size if n < last else cut for n in range(first, last + 1)}
+    return {segment_name(Segment(control.tli, n), size): cut if n == needed[-1] else size for n in needed}
 
 
 def _require_no_postmaster(data_dir: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from spg99.errors import BadRequest, Damaged, NotFound
 from spg99.images.keys import TenantKey
 from spg99.objects import ObjectStore
-from spg99.postgres.control_file import lsn_of, lsn_text
+from spg99.wal.lsn import format_lsn, parse_lsn
 
 MANIFEST_FORMAT: Final = 1
 CHUNK_BYTES: Final = 256 * 1024
@@ -120,8 +120,8 @@ class Manifest:
         return {
             "format": MANIFEST_FORMAT,
             **plain,
-            "lsn": lsn_text(self.lsn),
-            "checkpoint_lsn": lsn_text(self.checkpoint_lsn),
+            "lsn": format_lsn(self.lsn),
+            "checkpoint_lsn": format_lsn(self.checkpoint_lsn),
             "created_at": self.created_at.isoformat(),
             "chunk_bytes": CHUNK_BYTES,
             "dirs": self.dirs,
@@ -142,8 +142,8 @@ class Manifest:
             manifest = cls(
                 **plain
                 | {
-                    "lsn": lsn_of(content["lsn"]),
-                    "checkpoint_lsn": lsn_of(content["checkpoint_lsn"]),
+                    "lsn": parse_lsn(content["lsn"]),
+                    "checkpoint_lsn": parse_lsn(content["checkpoint_lsn"]),
                     "created_at": datetime.fromisoformat(content["created_at"]),
                 },
                 dirs=tuple((str(path), int(mode)) for path, mode in content["dirs"]),

@@ -1,7 +1,7 @@
 """The object store: whole objects under keys, one contract. Here: what every implementation promises. Not here: what the objects
 are (images/), who may have them.
 
-    store = FolderStore(path)                              # objects/folder.py: durable files, no server
+    store = open_store("/var/lib/spg99/objects")           # or s3://bucket/path, gs://bucket/path, az://account/container/path
     await require_installation(store, installation_id)     # its id; the first one claims it, another is refused
 
     await store.put(key, content)                -> tag                whatever was there is replaced
@@ -27,5 +27,6 @@ Every write is whole or not there, and lasts through a power cut when it returns
 from spg99.objects.contract import Entry, ObjectStore, Stored, checked_key
 from spg99.objects.folder import FolderStore
 from spg99.objects.installation import require_installation
+from spg99.objects.places import open_store
 
-__all__ = ["Entry", "FolderStore", "ObjectStore", "Stored", "checked_key", "require_installation"]
+__all__ = ["Entry", "FolderStore", "ObjectStore", "Stored", "checked_key", "open_store", "require_installation"]

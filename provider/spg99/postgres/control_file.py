@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from spg99.errors import BadRequest, Damaged
+from spg99.wal.lsn import Segment, format_lsn, segment_name, segment_number
 
 NAME: Final = "global/pg_control"
 FILE_BYTES: Final = 8192
@@ -115,7 +116,7 @@ def end_of_checkpoint(data_dir: Path, control: ControlFile) -> int:
             raise ValueError("its checksum does not fit")
     except (OSError, ValueError) as error:
         raise Damaged(
-            f"The WAL of the last checkpoint of {data_dir} ({lsn_text(control.checkpoint_lsn)}) is missing or damaged: {error}."
+            f"The WAL of the last checkpoint of {data_dir} ({format_lsn(control.checkpoint_lsn)}) is missing or damaged: {error}."
         ) from error
     return (end + 7) // 8 * 8
 
@@ -125,16 +126,20 @@ def _read_wal(data_dir: Path, control: ControlFile, lsn: int, length: int) -> tu
     found = b""
     while len(found) < length:
         page_lsn = lsn // _PAGE_BYTES * _PAGE_BYTES
-        with open(data_dir / "pg_wal" / segment_name(control.tli, page_lsn, control.segment_bytes), "rb") as file:
+        with open(data_dir / "pg_wal" / _segment(control, page_lsn), "rb") as file:
             file.seek(page_lsn % control.segment_bytes)
             page = file.read(_PAGE_BYTES)
         if len(page) < _PAGE_BYTES or struct.unpack_from("<Q", page, 8)[0] != page_lsn:
-            raise ValueError(f"there is no page of {lsn_text(page_lsn)}")
+            raise ValueError(f"there is no page of {format_lsn(page_lsn)}")
         header = _SEGMENT_HEADER_BYTES if page_lsn % control.segment_bytes == 0 else _PAGE_HEADER_BYTES
         begin = max(lsn - page_lsn, header)
         part = page[begin : begin + length - len(found)]
         found, lsn = found + part, page_lsn + begin + len(part)
     return found, lsn
+
+
+def _segment(control: ControlFile, lsn: int) -> str:
+    return segment_name(Segment(control.tli, segment_number(lsn, control.segment_bytes)), control.segment_bytes)
 
 
 def _table() -> tuple[int, ...]:
@@ -155,20 +160,3 @@ def crc32c(content: bytes) -> int:
     for byte in content:
         crc = (crc >> 8) ^ _TABLE[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
-
-
-def lsn_text(lsn: int) -> str:
-    """An LSN as PostgreSQL writes it: `0/16B3748`."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
-def lsn_of(text: str) -> int:
-    """The number of an LSN that is written so. Raises ValueError."""
-    high, _, low = text.partition("/")
-    return int(high, 16) << 32 | int(low, 16)
-
-
-def segment_name(tli: int, lsn: int, segment_bytes: int) -> str:
-    """The file of pg_wal that holds the byte at `lsn`."""
-    number, per_high = lsn // segment_bytes, 0x1_0000_0000 // segment_bytes
-    return f"{tli:08X}{number // per_high:08X}{number % per_high:08X}"

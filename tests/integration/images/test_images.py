@@ -32,7 +32,7 @@ from spg99.images.manifest import chunk_key
 from spg99.node.access import TEMPLATE_SQL, tenant_sql
 from spg99.objects import FolderStore
 from spg99.postgres import Cluster
-from spg99.postgres.control_file import lsn_text
+from spg99.wal.lsn import format_lsn
 
 
 async def laid_out(room: Room, image: Image, name: str) -> Cluster:
@@ -87,7 +87,7 @@ async def test_lsn_is_where_the_next_start_writes_on(room: Room, cluster: Cluste
     second = await laid_out(room, image, "second")
     await statements_on(second, "select 1")
     command = [room.binaries.program("pg_waldump"), "-p", second.data_dir / "pg_wal", "-n", "1"]
-    command += ["-s", lsn_text(image.manifest.lsn)]
+    command += ["-s", format_lsn(image.manifest.lsn)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     high, low = image.manifest.checkpoint_lsn >> 32, image.manifest.checkpoint_lsn & 0xFFFFFFFF
     assert f"prev {high:X}/{low:08X}" in said, said

@@ -13,12 +13,10 @@ from spg99.postgres.control_file import (
     NAME,
     ClusterState,
     end_of_checkpoint,
-    lsn_of,
-    lsn_text,
     parse_control_file,
     read_control_file,
-    segment_name,
 )
+from spg99.wal.lsn import Segment, format_lsn, parse_lsn, segment_name, segment_number
 
 
 @pytest.mark.parametrize("major", [18, pytest.param(16, marks=pytest.mark.slow)])
@@ -42,22 +40,22 @@ async def test_as_pg_controldata_reads_it(data_dir: Path, major: int) -> None:
     assert str(found.catalog_version) == said["Catalog version number"]
     assert str(found.system_identifier) == said["Database system identifier"]
     assert found.state is ClusterState.SHUT_DOWN and said["Database cluster state"] == "shut down"
-    assert found.checkpoint_lsn == lsn_of(said["Latest checkpoint location"])
-    assert found.redo_lsn == lsn_of(said["Latest checkpoint's REDO location"])
+    assert found.checkpoint_lsn == parse_lsn(said["Latest checkpoint location"])
+    assert found.redo_lsn == parse_lsn(said["Latest checkpoint's REDO location"])
     assert str(found.tli) == said["Latest checkpoint's TimeLineID"]
     assert str(found.segment_bytes) == said["Bytes per WAL segment"]
     assert found.checksums == (said["Data page checksum version"] == "1")
-    assert segment_name(found.tli, found.redo_lsn, found.segment_bytes) == said["Latest checkpoint's REDO WAL file"]
+    assert segment_name(Segment(found.tli, segment_number(found.redo_lsn))) == said["Latest checkpoint's REDO WAL file"]
 
     end = end_of_checkpoint(cluster.data_dir, found)
     assert 100 < end - found.checkpoint_lsn < 300
-    segment = cluster.data_dir / "pg_wal" / segment_name(found.tli, found.checkpoint_lsn, found.segment_bytes)
+    segment = cluster.data_dir / "pg_wal" / segment_name(Segment(found.tli, segment_number(found.checkpoint_lsn)))
     whole = segment.read_bytes()
     for place in (found.checkpoint_lsn, found.checkpoint_lsn + 40, end - 8):
         torn = bytearray(whole)
         torn[place % found.segment_bytes] ^= 1
         segment.write_bytes(torn)
-        with pytest.raises(Damaged, match=lsn_text(found.checkpoint_lsn)):
+        with pytest.raises(Damaged, match=format_lsn(found.checkpoint_lsn)):
             end_of_checkpoint(cluster.data_dir, found)
     segment.unlink()
     with pytest.raises(Damaged, match="missing"):
