@@ -48,6 +48,7 @@ enum kind { FOREIGN = 0, OTHER, DATA, ROOM_MAKER };
 
 static struct page *page;
 static unsigned char kinds[FDS];
+static int lock_fd = -1; // one of its lock files is open
 static char root[PATH_MAX];
 static size_t root_bytes;
 static const unsigned *my_database; // MyDatabaseId of the server that we sit in
@@ -63,6 +64,7 @@ static _Thread_local int refused;   // the last ENOSPC of this process was ours
     }
 REAL(int, open, const char *, int, ...)
 REAL(int, close, int)
+REAL(int, fsync, int)
 REAL(ssize_t, write, int, const void *, size_t)
 REAL(ssize_t, pwrite, int, const void *, size_t, off_t)
 REAL(ssize_t, pwritev, int, const struct iovec *, int, off_t)
@@ -121,6 +123,10 @@ static enum kind kind_of(const char *path) {
         return DATA; // catalogs that hold what a user writes
     return number < FIRST_NORMAL_FILE || starts(rest, "_fsm") || starts(rest, "_vm") || starts(rest, "_init") ? ROOM_MAKER
                                                                                                              : DATA;
+}
+static int is_lock_file(const char *path) {
+    const char *name = strrchr(path, '/'), *end = path + strlen(path);
+    return !strcmp(path, "postmaster.pid") || (name && starts(name, "/.s.PGSQL.") && end - name > 5 && !strcmp(end - 5, ".lock"));
 }
 static enum kind kind_at(int fd) { return page && fd >= 0 && fd < FDS ? (enum kind)kinds[fd] : FOREIGN; }
 static int may_be_refused(void) { return my_database && *my_database != 0; }
@@ -199,10 +205,16 @@ int open(const char *path, int flags, ...) {
         shrunk(kind, before.st_size);
     if (fd >= 0 && fd < FDS)
         kinds[fd] = (unsigned char)kind;
+    if (fd >= 0 && page && is_lock_file(path))
+        lock_fd = fd;
     errno = saved;
     return fd;
 }
+// A start syncs its lock files six times, a fifth of it. After a power cut no process holds them: the agent removes what is left of them.
+int fsync(int fd) { return fd >= 0 && fd == lock_fd ? 0 : real_fsync()(fd); }
 int close(int fd) {
+    if (fd >= 0 && fd == lock_fd)
+        lock_fd = -1;
     if (fd >= 0 && fd < FDS)
         kinds[fd] = FOREIGN;
     return real_close()(fd);

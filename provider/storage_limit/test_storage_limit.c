@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 unsigned MyDatabaseId = 1; // the server's: found by name, as in PostgreSQL
@@ -192,6 +193,20 @@ static void a_flood_of_the_log_ends(void) {
     CHECK(length(log) == 4 * PAGE_BYTES); // the one that passed it, and none after
     close(log), unlink("../server.log");
 }
+// Whether a sync of this file reaches the system: there the file is closed, behind the library's back.
+static int is_synced(const char *path) {
+    int fd = made(path);
+    CHECK(fsync(fd) == 0 && !syscall(SYS_close, fd));
+    int synced = fsync(fd) == -1 && errno == EBADF;
+    close(fd);
+    return synced;
+}
+static void all_but_lock_files_is_synced(void) {
+    anew(1 << 20, 0);
+    CHECK(!is_synced("postmaster.pid") && !is_synced("./.s.PGSQL.5432.lock"));
+    CHECK(is_synced("global/pg_control") && is_synced("pg_wal/000000010000000000000001") && is_synced("base/5/16401"));
+    CHECK(is_synced("base/5/postmaster.pid") && is_synced("postmaster.opts") && is_synced("base/.lock"));
+}
 static void counts_what_is_on_the_disk_after_any_history(void) {
     for (unsigned round = 1; round <= 40; round++) {
         unsigned seed = round;
@@ -240,6 +255,7 @@ int main(int count, char **arguments) {
     files_are_counted();
     shared_memory_is_bounded();
     a_flood_of_the_log_ends();
+    all_but_lock_files_is_synced();
     counts_what_is_on_the_disk_after_any_history();
     puts("all right");
     return 0;

@@ -16,7 +16,7 @@ from spg99 import faults, log, spans
 from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, in_use, writer
-from spg99.node.confinement import Confinement, launcher, oom_environment
+from spg99.node.confinement import Confinement, memory_bounds, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.in_use import Use
 from spg99.node.memory import Eater, MemoryWatch
@@ -144,7 +144,7 @@ class Computes:
             port=BACKEND_PORT,
             environment=oom_environment(),
             preload=preload,
-            launcher=launcher(order.profile),
+            data_bytes_max=memory_bounds(order.profile).session_bytes,
         )
         try:
             await fence

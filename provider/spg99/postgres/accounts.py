@@ -4,7 +4,6 @@ not make."""
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import stat
@@ -22,7 +21,6 @@ DEFAULT_ACCOUNT: Final = "spg99"
 SHARED_ACCOUNT: Final = "nobody"
 """Where there is no account of its own and none can be made (a read-only system)."""
 _MAKE_SECONDS_MAX: Final = 30
-_SETPRIV_OPTIONS: Final = "--reuid {uid} --regid {gid} --clear-groups"
 
 _log = log.get("postgres")
 
@@ -38,16 +36,6 @@ class Account:
     def popen_options(self) -> dict[str, Any]:
         """What makes subprocess.Popen run as this account, with none of root's groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
-    def popen(self, command: list[str | Path]) -> tuple[list[str | Path], dict[str, Any]]:
-        """A command and options that make subprocess.Popen run it as this account, in the way that takes the least time.
-
-        To change the user itself, Popen must fork: the copy of an agent's memory map takes 2 to 10 ms of a wake, in which nothing
-        else moves. Where util-linux's setpriv is there, it changes the user, and Popen needs no copy (vfork).
-        """
-        if (setpriv := _setpriv(self.uid, self.gid)) is None:
-            return command, self.popen_options()
-        return [setpriv, *_SETPRIV_OPTIONS.format(uid=self.uid, gid=self.gid).split(), "--", *command], {}
 
 
 def service_account(run_as: str | None) -> Account | None:
@@ -81,20 +69,6 @@ def prepare_account(run_as: str | None) -> Account | None:
     if os.geteuid() == 0 and run_as is None and not account_exists(DEFAULT_ACCOUNT):
         _make_account(DEFAULT_ACCOUNT)
     return service_account(run_as)
-
-
-@functools.cache
-def _setpriv(uid: int, gid: int) -> str | None:
-    """The program, where it does what is wanted of it: busybox has one of that name which knows fewer options."""
-    program = shutil.which("setpriv")
-    if program is None or os.geteuid() != 0:
-        return None
-    command = [program, *_SETPRIV_OPTIONS.format(uid=uid, gid=gid).split(), "--", "true"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_MAKE_SECONDS_MAX, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return program if done.returncode == 0 else None
 
 
 def account_exists(name: str) -> bool:

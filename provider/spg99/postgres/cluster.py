@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,6 +22,8 @@ from spg99.errors import BadRequest, CannotWake, Conflict, Internal
 from spg99.postgres import postmaster
 from spg99.postgres.accounts import Account, make_folder, require_reachable, take_over
 from spg99.postgres.binaries import Binaries
+from spg99.postgres.folder_watch import FolderWatch
+from spg99.postgres.launch import launched
 from spg99.postgres.locks import locked
 from spg99.postgres.logfile import complaint_in, is_disk_full, last_words, read_since
 from spg99.postgres.postmaster import Exit, Running
@@ -36,6 +38,8 @@ StopMode = Literal["fast", "immediate"]
 _STOP_SIGNAL: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 START_SECONDS: Final = 600.0
 """A start may replay a lot of WAL; the process's own end is noticed at once, so this is only for one that hangs."""
+LOOK_SECONDS: Final = 0.01
+"""How often a start is looked at when it writes nothing: it may have ended."""
 
 
 class Cluster:
@@ -120,9 +124,10 @@ class Cluster:
         timeout_seconds: float = START_SECONDS,
         environment: Mapping[str, str] | None = None,
         preload: Preload | None = None,
-        launcher: Sequence[str] = (),
+        data_bytes_max: int | None = None,
     ) -> Running:
-        """Starts PostgreSQL with `settings` on its command line (they beat all files) and waits until it serves.
+        """Starts PostgreSQL with `settings` on its command line (they beat all files) and waits until it serves. `data_bytes_max`
+        bounds the memory of each of its processes.
 
         Raises CannotWake with PostgreSQL's own reason when it does not, Conflict when it runs already.
         """
@@ -137,7 +142,7 @@ class Cluster:
             if self.account is not None and self.data_dir.lstat().st_uid != self.account.uid:
                 await asyncio.to_thread(take_over, self.data_dir, self.account)
             log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
-            child = self._child = self._spawn(settings, port, environment or {}, preload, launcher)
+            child = self._child = self._spawn(settings, port, environment or {}, preload, data_bytes_max)
             spans.mark("postgres.spawned")
             try:
                 running = await self._serving(child.pid, child, timeout_seconds)
@@ -274,7 +279,7 @@ class Cluster:
         port: int,
         environment: Mapping[str, str],
         preload: Preload | None,
-        launcher: Sequence[str],
+        data_bytes_max: int | None,
     ) -> subprocess.Popen[bytes]:
         process = self._process_options()
         process["env"] |= environment
@@ -282,8 +287,11 @@ class Cluster:
             process = preload.start_options(process)
         fixed = {"listen_addresses": "", "unix_socket_directories": _quoted(self.socket_dir), "port": str(port)}
         options = [word for name, value in {**settings, **fixed}.items() for word in ("-c", f"{name}={value}")]
-        command: list[str | Path] = [*launcher, self.binaries.program("postgres"), "-D", self.data_dir, *options]
-        command, as_account = (command, {}) if self.account is None else self.account.popen(command)
+        command, as_account = launched(
+            [self.binaries.program("postgres"), "-D", self.data_dir, *options],
+            self.account,
+            data_bytes_max=data_bytes_max,
+        )
         with _append_only(self.log_file) as log:
             return subprocess.Popen(
                 command,
@@ -294,18 +302,25 @@ class Cluster:
 
     async def _serving(self, pid: int, child: subprocess.Popen[bytes] | None, timeout_seconds: float) -> Running:
         deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline:
-            if child is not None and child.poll() is not None:
-                raise CannotWake(Exit(child.returncode).sentence())
-            seen = postmaster.read_pid_file(self.data_dir)
-            if seen is not None and seen.pid == pid and seen.status == "ready":
-                if (running := postmaster.living(pid, self.data_dir)) is not None:
+        with FolderWatch(self.data_dir) as watch:
+            while time.monotonic() < deadline:
+                if (running := self._found(pid, child)) is not None:
                     return running
-                raise CannotWake("PostgreSQL ended right after its start.")
-            if child is None and postmaster.living(pid, self.data_dir) is None:
-                raise CannotWake("PostgreSQL ended during its start.")
-            await asyncio.sleep(0.001)
+                await watch.wait(LOOK_SECONDS)
         raise CannotWake(f"It was not ready after {timeout_seconds:.0f} s.")
+
+    def _found(self, pid: int, child: subprocess.Popen[bytes] | None) -> Running | None:
+        """The server once it serves; None while it starts. Raises CannotWake when it has ended."""
+        if child is not None and child.poll() is not None:
+            raise CannotWake(Exit(child.returncode).sentence())
+        seen = postmaster.read_pid_file(self.data_dir)
+        if seen is not None and seen.pid == pid and seen.status == "ready":
+            if (running := postmaster.living(pid, self.data_dir)) is not None:
+                return running
+            raise CannotWake("PostgreSQL ended right after its start.")
+        if child is None and postmaster.living(pid, self.data_dir) is None:
+            raise CannotWake("PostgreSQL ended during its start.")
+        return None
 
     def _advice(self, reason: str) -> str:
         if "Permission denied" not in reason:

@@ -32,6 +32,9 @@ CONTROLS = {
     "files have a limit": ("if (files > most && may_be_refused())", "if (0)"),
     "shared memory has a limit": ("most > 0 && now > most && may_be_refused()", "0"),
     "the log has a limit": ("most > 0 && !fstat(fd, &status)", "0 && !fstat(fd, &status)"),
+    "lock files are not synced": ("fd == lock_fd ? 0 :", "0 ? 0 :"),
+    "only while they are open": ("if (fd >= 0 && fd == lock_fd)\n        lock_fd = -1;", ""),
+    "only lock files": ('!strcmp(path, "postmaster.pid") ||', "1 ||"),
     "a removed file gives back": ("    shrunk(kind, status->st_size);\n", "    (void)status;\n"),
 }
 

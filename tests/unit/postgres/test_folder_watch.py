@@ -1,0 +1,57 @@
+"""Waiting for a folder to be written: what is written is never missed, and without inotify it looks often."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from spg99.postgres import folder_watch
+from spg99.postgres.folder_watch import FolderWatch
+
+LONG_SECONDS = 20.0
+
+
+def test_what_was_written_before_the_wait_ends_it_at_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        with FolderWatch(tmp_path) as watch:
+            for text in ("one", "two"):
+                (tmp_path / "file").write_text(text)
+                async with asyncio.timeout(LONG_SECONDS / 2):
+                    await watch.wait(LONG_SECONDS)
+
+    asyncio.run(run())
+
+
+def test_a_wait_ends_by_itself_and_leaves_no_file_open(tmp_path: Path) -> None:
+    async def run() -> None:
+        open_before = len(os.listdir("/proc/self/fd"))
+        with FolderWatch(tmp_path) as watch:
+            await watch.wait(0.001)
+        assert len(os.listdir("/proc/self/fd")) == open_before
+
+    asyncio.run(run())
+
+
+def test_without_inotify_it_only_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> int:
+        raise OSError(24, "Too many open files", str(folder))
+
+    monkeypatch.setattr(folder_watch, "_watching", refuse)
+
+    async def run() -> None:
+        with FolderWatch(tmp_path) as watch:
+            async with asyncio.timeout(LONG_SECONDS / 2):
+                await watch.wait(LONG_SECONDS)
+
+    asyncio.run(run())
+
+
+def test_a_folder_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    async def run() -> None:
+        with FolderWatch(tmp_path / "gone") as watch:
+            await watch.wait(0.001)
+
+    asyncio.run(run())
