@@ -34,8 +34,7 @@ from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 BACKEND_PORT = 5432
 """Part of the socket's name only: each compute has a folder of its own."""
 NOTICE_SECONDS = 0.2
-"""How long a heartbeat waits for the watch of a process that is gone, before it tells the end by itself; and a stop for the end of
-one that does not answer."""
+"""How long a heartbeat, and a stop of one that does not answer, wait for the end of a process that seems to be gone."""
 
 _log = log.get("node")
 
@@ -49,6 +48,7 @@ class Compute:
     cluster: Cluster
     log_begin: int
     watch: asyncio.Task[None] | None = None
+    confines_later: asyncio.TimerHandle | None = None
     confining: asyncio.Task[None] | None = None
 
 
@@ -154,8 +154,6 @@ class Computes:
             raise
         faults.point("compute.start.before_result")
         self._register(compute, running)
-        # Beside the wake, not before it: the kernel takes some 10 ms to move a process into a control group.
-        compute.confining = asyncio.create_task(self._confine(compute, running.pid))
         return _started(compute, running)
 
     async def stop(
@@ -315,6 +313,12 @@ class Computes:
         self._ended.pop(compute.record.compute_id, None)
         self._running[compute.record.compute_id] = compute
         compute.watch = asyncio.create_task(self._watch(compute), name=f"watch-{compute.record.compute_id}")
+        self.confinement.rank(compute.record.compute_id, running.pid)
+        later = asyncio.get_running_loop().call_later
+        compute.confines_later = later(self.confinement.after_seconds, self._begin_confining, compute, running.pid)
+
+    def _begin_confining(self, compute: Compute, pid: int) -> None:
+        compute.confining = asyncio.create_task(self._confine(compute, pid))
 
     async def _watch(self, compute: Compute) -> None:
         end = await retried(
@@ -358,6 +362,8 @@ class Computes:
             _log.error("a compute runs without bounds", exc_info=error, compute_id=record.compute_id)
 
     async def _release(self, compute: Compute) -> None:
+        if compute.confines_later is not None:
+            compute.confines_later.cancel()
         if compute.confining is not None:
             await compute.confining
         self.confinement.release(compute.record.compute_id)

@@ -33,6 +33,9 @@ OOM_SERVER: Final = 600
 """then the servers themselves; catalogue, Control Plane, agent and Gateway keep theirs and are last."""
 NICE: Final = 5
 """Where there are no control groups: behind our own processes, which are what keeps every other tenant alive."""
+AFTER_SECONDS: Final = 1.0
+"""After its start a server goes into its groups: the kernel takes 10 to 30 ms for it, and meanwhile no process of the whole machine is
+made or ends: beside a wake it keeps the client's own session waiting, and nine other starts. Until then each process has its limit."""
 
 _log = log.get("node")
 
@@ -92,18 +95,26 @@ class Confinement:
         self._parents = _parents(root, node_name) if sys.platform == "linux" and os.geteuid() == 0 else {}
         self._v2 = "unified" in self._parents
         groups = "v2" if self._v2 else "v1" if self._parents else "none"
+        self.after_seconds = AFTER_SECONDS
         self.means = Means(session_limit=sys.platform == "linux", groups=groups)
 
-    def confine(self, compute_id: str, size: Size, postmaster_pid: int) -> None:
-        """Bounds a server that has just started; its sessions inherit them. What the system refuses is logged and left."""
+    def rank(self, compute_id: str, postmaster_pid: int) -> None:
+        """Gives a server that has just started its place when memory runs out, and its niceness where there are no control groups.
+        What the system refuses is logged and left."""
         if sys.platform != "linux":
             return
-        within = memory_bounds(size)
         try:
             # Only upwards, which everybody may do: the postmaster's children get theirs by `oom_environment`.
             Path(f"/proc/{postmaster_pid}/oom_score_adj").write_text(str(OOM_SERVER))
             if not self._parents:
                 os.setpriority(os.PRIO_PROCESS, postmaster_pid, NICE)
+        except OSError as error:
+            _log.warning("cannot rank a compute", compute_id=compute_id, reason=str(error))
+
+    def confine(self, compute_id: str, size: Size, postmaster_pid: int) -> None:
+        """Moves a server into its control groups; what it makes from then on is born there. What the system refuses is logged and left."""
+        within = memory_bounds(size)
+        try:
             for kind, parent in self._parents.items():
                 self._join(kind, parent / compute_id, size, within, postmaster_pid)
         except (OSError, psutil.Error) as error:
@@ -134,9 +145,12 @@ class Confinement:
         for name, value in settings.items():
             with contextlib.suppress(FileNotFoundError):
                 (group / name).write_text(str(value))
-        for process in (postmaster_pid, *_children(postmaster_pid)):
+        processes = group / "cgroup.procs"
+        with contextlib.suppress(ProcessLookupError):
+            processes.write_text(str(postmaster_pid))
+        for child in _children(postmaster_pid):  # read after that: what is made since is born in the group
             with contextlib.suppress(ProcessLookupError):
-                (group / "cgroup.procs").write_text(str(process))
+                processes.write_text(str(child))
 
 
 def _children(pid: int) -> list[int]:

@@ -38,8 +38,8 @@ StopMode = Literal["fast", "immediate"]
 _STOP_SIGNAL: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 START_SECONDS: Final = 600.0
 """A start may replay a lot of WAL; the process's own end is noticed at once, so this is only for one that hangs."""
-LOOK_SECONDS: Final = 0.01
-"""How often a start is looked at when it writes nothing: it may have ended."""
+CHECK_SECONDS: Final = 0.01
+"""How often a start that writes nothing is checked: it may have ended."""
 
 
 class Cluster:
@@ -306,7 +306,7 @@ class Cluster:
             while time.monotonic() < deadline:
                 if (running := self._found(pid, child)) is not None:
                     return running
-                await watch.wait(LOOK_SECONDS)
+                await watch.wait(CHECK_SECONDS)
         raise CannotWake(f"It was not ready after {timeout_seconds:.0f} s.")
 
     def _found(self, pid: int, child: subprocess.Popen[bytes] | None) -> Running | None:

@@ -371,3 +371,28 @@ async def test_groups_go_with_their_computes(node: Node) -> None:
     await until(
         "groups are gone", lambda: not any((parent / tenant.started["compute_id"]).exists() for parent in parents)
     )
+
+
+@on_linux
+async def test_a_server_goes_into_its_groups_after_its_wake_and_its_sessions_with_it(node: Node) -> None:
+    if node.computes.confinement.means.groups == "none":
+        pytest.skip("no control groups may be made here")
+    tenant = await Tenant.start(node)
+    compute_id = tenant.started["compute_id"]
+    with tenant.connect() as before, tenant.connect() as after:
+        pids = [tenant.started["pid"], before.info.backend_pid, after.info.backend_pid]
+
+        def all_are_there() -> bool:
+            return all(compute_id in Path(f"/proc/{pid}/cgroup").read_text() for pid in pids)
+
+        await until("all are there", all_are_there)
+
+
+@on_linux
+async def test_a_stop_within_that_time_waits_for_nothing(node: Node) -> None:
+    node.computes.confinement.after_seconds = 3600
+    tenant = await Tenant.start(node)
+    await node.computes.stop(tenant.started["compute_id"], tenant.timeline.timeline_id, "fast")
+    parents = node.computes.confinement._parents.values()
+    assert node.computes.running() == []
+    assert not any((parent / tenant.started["compute_id"]).exists() for parent in parents)

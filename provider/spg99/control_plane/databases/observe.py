@@ -16,7 +16,7 @@ from spg99.control_plane.databases.view import (
     TimelineView,
 )
 from spg99.control_plane.records import policies
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Deferred, Transaction
 from spg99.resources import DatabaseState as State
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,9 +28,10 @@ def leases_end_before(now: datetime, *, trusted: bool) -> datetime:
 
 
 @dataclass(frozen=True)
-class _Surroundings:
+class Surroundings:
     """Everything around one database, and one of its latest orders (None: it has none)."""
 
+    db_id: str
     task_id: int | None
     kind: str | None
     task_compute_id: str | None
@@ -56,23 +57,61 @@ class _Surroundings:
     has_ended_leases: bool
 
 
-async def view_of(
-    tx: Transaction, row: DatabaseRow, now: datetime, *, lease_grace_until: datetime, order_grace_until: datetime
-) -> DatabaseView:
-    """The view of a locked row; looking changes nothing. No lease has ended before `lease_grace_until`: while no Control Plane
-    could hear the Gateways, or the clock has just stepped, a lease that was not renewed says nothing. Nor has an order waited in vain before `order_grace_until`: no agent could have taken it."""
-    trusted = now >= lease_grace_until
-    rows = await tx.many(
-        _Surroundings,
+@dataclass(frozen=True)
+class Graces:
+    """Before these moments silence proves nothing."""
+
+    leases_until: datetime
+    orders_until: datetime
+
+    def leases_end_before(self, now: datetime) -> datetime:
+        """As the function of that name."""
+        return leases_end_before(now, trusted=now >= self.leases_until)
+
+
+async def ask(
+    tx: Transaction,
+    now: datetime,
+    graces: Graces,
+    *,
+    db_id: str | None = None,
+    tenant_id: str | None = None,
+    name: str | None = None,
+) -> Deferred:
+    """Asks, with the next statement, for what surrounds a database as it is saved: by id, or by name the one in use. Its lock goes before."""
+    return await tx.defer(
         "database_surroundings",
-        db_id=row.db_id,
-        compute_id=row.compute_id,
-        leases_before=leases_end_before(now, trusted=trusted),
+        db_id=db_id,
+        tenant_id=tenant_id,
+        name=name,
+        is_saved=True,
+        compute_id=None,
+        leases_before=graces.leases_end_before(now),
     )
-    seen, latest = rows[0], tuple(task for line in rows if (task := _task(line, order_grace_until)) is not None)
+
+
+async def view_of(
+    tx: Transaction, row: DatabaseRow, now: datetime, graces: Graces, asked: Deferred | None = None
+) -> DatabaseView:
+    """The view of a locked row; looking changes nothing. `asked`: what `ask` was answered since it is locked, if nothing of it
+    was changed since. No lease has ended before `graces.leases_until`: while no Control Plane
+    could hear the Gateways, or the clock has just stepped, a lease that was not renewed says nothing. Nor has an order waited in vain before `graces.orders_until`: no agent could have taken it."""
+    lines = await asked.rows(Surroundings) if asked is not None else []
+    if not lines or lines[0].db_id != row.db_id:  # another has had the name meanwhile
+        lines = await tx.many(
+            Surroundings,
+            "database_surroundings",
+            db_id=row.db_id,
+            tenant_id=None,
+            name=None,
+            is_saved=False,
+            compute_id=row.compute_id,
+            leases_before=graces.leases_end_before(now),
+        )
+    seen, latest = lines[0], tuple(task for line in lines if (task := _task(line, graces.orders_until)) is not None)
     leases_end_at = seen.leases_end_at
-    if leases_end_at is not None and not trusted:
-        leases_end_at = max(leases_end_at, lease_grace_until)
+    if leases_end_at is not None and now < graces.leases_until:
+        leases_end_at = max(leases_end_at, graces.leases_until)
     compute = None
     if seen.compute_id is not None and seen.compute_state is not None:
         compute = ComputeView(seen.compute_id, seen.compute_state, seen.started_at, seen.ended_at, seen.exit_reason)
@@ -105,13 +144,13 @@ async def _retry_max(
     return 10
 
 
-def _node(seen: _Surroundings) -> NodeView | None:
+def _node(seen: Surroundings) -> NodeView | None:
     if seen.node_id is None or seen.node_name is None or seen.node_status is None:
         return None
     return NodeView(seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at)
 
 
-async def _candidates(tx: Transaction, row: DatabaseRow, seen: _Surroundings, now: datetime) -> tuple[NodeView, ...]:
+async def _candidates(tx: Transaction, row: DatabaseRow, seen: Surroundings, now: datetime) -> tuple[NodeView, ...]:
     # As long as no start has succeeded, every attempt may go to another node. One that sleeps on needs none.
     if seen.timeline_state != "creating" or row.state not in (State.STOPPED, State.ERROR):
         return ()
@@ -132,7 +171,7 @@ async def _candidates(tx: Transaction, row: DatabaseRow, seen: _Surroundings, no
     )
 
 
-def _task(line: _Surroundings, grace_until: datetime) -> TaskView | None:
+def _task(line: Surroundings, grace_until: datetime) -> TaskView | None:
     if line.task_id is None or line.kind is None or line.status is None or line.expires_at is None:
         return None
     return TaskView(

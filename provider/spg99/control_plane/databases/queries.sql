@@ -214,19 +214,21 @@ delete from computes where compute_id in (
      limit %(limit)s);
 
 -- database_surroundings
--- Everything around one database that a decision looks at, once for each of its latest orders (newest first); its row may hold changes that are not saved yet.
-select k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
+-- Everything around one database, by id or the one in use by name, that a decision looks at, once for each of its latest orders (newest first);
+-- its row may hold changes that are not saved yet.
+select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
        tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
-       (select max(expires_at) from leases where db_id = %(db_id)s and expires_at > %(leases_before)s) as leases_end_at,
-       exists (select from leases where db_id = %(db_id)s and expires_at <= %(leases_before)s) as has_ended_leases
+       (select max(expires_at) from leases where db_id = d.db_id and expires_at > %(leases_before)s) as leases_end_at,
+       exists (select from leases where db_id = d.db_id and expires_at <= %(leases_before)s) as has_ended_leases
   from databases d
   join timelines tl on tl.timeline_id = d.timeline_id
-  left join computes c on c.compute_id = %(compute_id)s
+  left join computes c on c.compute_id = case when %(is_saved)s then d.compute_id else %(compute_id)s end
   left join nodes n on n.node_id = tl.node_id
   left join lateral (select * from node_tasks where db_id = d.db_id order by task_id desc limit 8) k on true
- where d.db_id = %(db_id)s
+ where d.db_id = (select coalesce(%(db_id)s::text, (select i.db_id from databases i where i.tenant_id = %(tenant_id)s
+                                                      and i.name collate "C" = %(name)s and i.state <> 'deleting')))
  order by k.task_id desc;
 
 -- take_lease

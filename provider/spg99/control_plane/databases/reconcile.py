@@ -19,10 +19,10 @@ from spg99.control_plane import fleet
 from spg99.control_plane.databases import leases, rows, schedule
 from spg99.control_plane.databases.carry_out import Means, carry_out
 from spg99.control_plane.databases.decide import decide
-from spg99.control_plane.databases.observe import leases_end_before, view_of
+from spg99.control_plane.databases.observe import Graces, leases_end_before, view_of
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records import kept_answers, policies
-from spg99.control_plane.store import Store, Transaction
+from spg99.control_plane.store import Deferred, Store, Transaction
 from spg99.control_plane.store.wakeups import Wakeups
 from spg99.errors import Unavailable
 from spg99.processes import WatchedClock
@@ -67,20 +67,20 @@ class Reconciler:
         self._hears_since: datetime | None = None
         """Since when Gateways and agents could reach a Control Plane, as far as this one knows; None: not now."""
 
-    async def settle(self, tx: Transaction, row: DatabaseRow) -> DatabaseRow | None:
+    def graces(self, now: datetime) -> Graces:
+        """Since when silence says anything."""
+        return Graces(self._lease_grace_until, (self._hears_since or now) + NODE_SILENT_AFTER)
+
+    async def settle(self, tx: Transaction, row: DatabaseRow, *, asked: Deferred | None = None) -> DatabaseRow | None:
         """Does everything that can be done now for a locked row, saves it, and notes when to look again.
 
-        Answers the row afterwards, None when it is gone.
+        `asked`: what surrounds it, where that was asked for with the row (`observe.ask`), which saves a round trip. Answers the row
+        afterwards, None when it is gone.
         """
         now = self.now()
         for _ in range(STEPS_MAX):
-            view = await view_of(
-                tx,
-                row,
-                now,
-                lease_grace_until=self._lease_grace_until,
-                order_grace_until=(self._hears_since or now) + NODE_SILENT_AFTER,
-            )
+            view = await view_of(tx, row, now, self.graces(now), asked)
+            asked = None
             if view.has_ended_leases:
                 await leases.remove_ended(tx, row.db_id, now)
             decision = decide(view, now)

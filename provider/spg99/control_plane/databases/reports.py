@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from spg99 import faults, log, spans
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import computes, leases, rows, schedule, storage_limits
+from spg99.control_plane.databases import computes, leases, observe, rows, schedule, storage_limits
 from spg99.control_plane.databases.apply import end_compute
 from spg99.control_plane.databases.computes import ComputeRow
 from spg99.control_plane.databases.reconcile import Reconciler
@@ -53,13 +53,22 @@ class Reports:
                 )
             if result.succeeded and (declared := find_declaration(task.kind)) is not None:
                 declared.read_result(task.payload, result.result)
-            row = await rows.lock(tx, task.db_id) if task.db_id is not None else None
-            if not await fleet.finish_task(tx, task_id, node.node_id, result):
+            # The database is locked before its order, as everybody does; all of it in one round trip.
+            row = asked = None
+            if task.db_id is None:
+                finished = await fleet.finish_task(tx, task_id, node.node_id, result)
+            else:
+                await rows.begin_lock(tx, task.db_id)
+                finished = await fleet.finish_task(tx, task_id, node.node_id, result)
+                now = self._clock.now()
+                asked = await observe.ask(tx, now, self._reconciler.graces(now), db_id=task.db_id)
+                row = await rows.by_id(tx, task.db_id)
+            if await finished.count() != 1:
                 _log.info("a result came twice or too late", task_id=task_id, node_id=node.node_id)
                 return
             if not result.succeeded:
                 _log.warning("a task failed", task_id=task_id, kind=task.kind, db_id=task.db_id, reason=result.error)
-            if row is not None and (row := await self._reconciler.settle(tx, row)) is not None:
+            if row is not None and (row := await self._reconciler.settle(tx, row, asked=asked)) is not None:
                 await self._waker.hand_over(tx, row)
             faults.point("task_result.before_commit")
         spans.mark("wake.ready")

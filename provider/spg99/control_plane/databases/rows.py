@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from spg99.control_plane.records import outbox
-from spg99.control_plane.store import Transaction, Window
+from spg99.control_plane.store import Deferred, Transaction, Window
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,14 @@ async def by_id(tx: Transaction, db_id: str) -> DatabaseRow | None:
     return await tx.one_or_none(DatabaseRow, "find_database_by_id", db_id=db_id)
 
 
+async def begin_lock(tx: Transaction, db_id: str) -> None:
+    """Queues the lock of `lock`: what is asked for after it sees what it holds."""
+    await tx.defer("lock_database", db_id=db_id)
+
+
 async def lock(tx: Transaction, db_id: str) -> DatabaseRow | None:
     """One database; nobody else changes it until this transaction ends. The first lock of every change."""
-    await tx.defer("lock_database", db_id=db_id)
+    await begin_lock(tx, db_id)
     return await by_id(tx, db_id)
 
 
@@ -122,9 +127,16 @@ async def lock_unless_busy(tx: Transaction, db_id: str) -> DatabaseRow | None:
     return None if held is None else await by_id(tx, db_id)
 
 
-async def lock_of_name(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:
+async def begin_lock_of_name(tx: Transaction, tenant_id: str, name: str) -> Deferred:
+    """Queues the lock for `lock_of_name`: what is asked for between the two sees what it holds."""
+    return await tx.defer("lock_database_of_name", tenant_id=tenant_id, name=name)
+
+
+async def lock_of_name(
+    tx: Transaction, tenant_id: str, name: str, *, begun: Deferred | None = None
+) -> DatabaseRow | None:
     """As `lock`, for the database of this name in use; None when there is none or its tenant is on its way out."""
-    locked = await tx.defer("lock_database_of_name", tenant_id=tenant_id, name=name)
+    locked = begun or await begin_lock_of_name(tx, tenant_id, name)
     row = await find(tx, tenant_id, name)
     db_id = await locked.value()
     if row is not None and row.db_id != db_id:  # another has had the name meanwhile, or is on its way out

@@ -15,7 +15,7 @@ from functools import partial
 
 from spg99 import faults, spans
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import leases, rows, storage_limits, usage
+from spg99.control_plane.databases import leases, observe, rows, storage_limits, usage
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.policy_cache import PolicyCache
@@ -169,7 +169,10 @@ class Waker:
     async def _status_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Status:
         gateway_id, tenant_id, name, attempt_count = key
         now = self._reconciler.clock.now()
-        row = await rows.lock_of_name(tx, tenant_id, name)
+        # All that the first decision looks at, in one round trip: most who come here find a sleeper.
+        begun = await rows.begin_lock_of_name(tx, tenant_id, name)
+        asked = await observe.ask(tx, now, self._reconciler.graces(now), tenant_id=tenant_id, name=name)
+        row = await rows.lock_of_name(tx, tenant_id, name, begun=begun)
         if row is None:
             raise NotFound(f'database "{name}" does not exist')
         if _is_open(row):
@@ -187,7 +190,7 @@ class Waker:
         noted = row.wanted_until is not None and row.wanted_until > wanted_until - _NOTED_WITHIN
         if row.state in _MOVES_WHEN_WANTED or not noted:
             row = dataclasses.replace(row, wanted_until=max(wanted_until, row.wanted_until or wanted_until))
-            settled = await self._reconciler.settle(tx, row)
+            settled = await self._reconciler.settle(tx, row, asked=asked)
             assert settled is not None, "a wanted database does not vanish"
             row = settled
         return _Status(row.db_id, State(row.state), before, row.attempt_count, row.state_reason or "")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from spg99 import log
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Deferred, Transaction
 from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import TASKS, Order, declaration_of
 
@@ -65,15 +65,14 @@ async def enqueue(
     now: datetime,
     compute_id: str | None = None,
     poll: Poll | None = None,
-) -> int:
-    """Gives an order to a node, for the request of this task; answers the id of the order.
+) -> None:
+    """Gives an order to a node, for the request of this task.
 
     To `poll`, which waits in this process, it is given with the commit, if it still waits by then. In any case the agent's newest
     poll, here or elsewhere, is notified, and takes what the agent does not hold.
     """
     declared = declaration_of(order)
-    row = await tx.one(
-        TaskRow,
+    ordered = await tx.defer(
         "insert_task",
         node_id=node_id,
         kind=declared.kind,
@@ -85,9 +84,14 @@ async def enqueue(
         leased_until=None if poll is None else now + LEASED_FOR,
     )
     await tx.notify("spg99_tasks", node_id)
-    if poll is not None:
+    if poll is None:
+        return
+
+    async def give() -> None:
+        (row,) = await ordered.rows(TaskRow)
         tx.after_commit(partial(poll.give, row))
-    return row.task_id
+
+    tx.when_known(give)
 
 
 async def lease(
@@ -120,9 +124,9 @@ async def find(tx: Transaction, task_id: int) -> TaskRow | None:
     return await tx.one_or_none(TaskRow, "find_task", task_id=task_id)
 
 
-async def finish(tx: Transaction, task_id: int, node_id: str, result: TaskResult) -> bool:
-    """Writes down the outcome; False when there is nothing to write (finished before, or given out again since)."""
-    touched = await tx.execute(
+async def finish(tx: Transaction, task_id: int, node_id: str, result: TaskResult) -> Deferred:
+    """Writes down the outcome; its count is 0 when there is nothing to write (finished before, or given out again since)."""
+    return await tx.defer(
         "finish_task",
         task_id=task_id,
         node_id=node_id,
@@ -132,7 +136,6 @@ async def finish(tx: Transaction, task_id: int, node_id: str, result: TaskResult
         error=None if result.succeeded else (result.error or "The agent gave no reason."),
         retryable=result.retryable,
     )
-    return touched == 1
 
 
 async def cancel(tx: Transaction, task_id: int, reason: str) -> bool:

@@ -37,10 +37,14 @@ async def done(tx: Transaction, kind: str, *, org_id: str | None, tenant_id: str
     await tx.defer("note_operation", op_id=new_id("op"), kind=kind, org_id=org_id, tenant_id=tenant_id, db_id=db_id)
 
 
-async def finish(tx: Transaction, db_id: str, kinds: tuple[str, ...], *, error: dict[str, Any] | None = None) -> int:
-    """Ends all running operations of these kinds on a database, well or with an error envelope; answers how many."""
-    ended = await tx.many(_Id, "finish_database_operations", db_id=db_id, kinds=list(kinds), error=error)
-    return await _notify(tx, ended)
+async def finish(tx: Transaction, db_id: str, kinds: tuple[str, ...], *, error: dict[str, Any] | None = None) -> None:
+    """Ends all running operations of these kinds on a database, well or with an error envelope."""
+    ended = await tx.defer("finish_database_operations", db_id=db_id, kinds=list(kinds), error=error)
+
+    async def notify() -> None:
+        await _notify(tx, await ended.rows(_Id))
+
+    tx.when_known(notify)
 
 
 async def finish_tenant(tx: Transaction, tenant_id: str, kinds: tuple[str, ...]) -> int:

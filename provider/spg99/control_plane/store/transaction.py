@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import select
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -66,6 +66,10 @@ class Deferred:
         """Its rows, each a `kind` (a dataclass)."""
         return (await self._answered()).rows(self._connection, kind)
 
+    async def count(self) -> int:
+        """How many rows it has touched."""
+        return (await self._answered()).touched()
+
     async def _answered(self) -> Statement:
         if not self._statement.is_answered:
             await self._transaction.flush()
@@ -86,6 +90,7 @@ class Transaction:
         self._is_heard_here = is_heard_here
         self._own_work: set[str] = set()
         self.notices: dict[tuple[str, str], None] = {}
+        self._when_known: list[Callable[[], Awaitable[None]]] = []
         self._after_commit: list[Callable[[], None]] = []
 
     async def many(self, kind: type[Row], query: str, /, **values: Any) -> list[Row]:
@@ -118,6 +123,11 @@ class Transaction:
         self._queued.append(queued)
         return Deferred(self, self._connection, queued)
 
+    def when_known(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Calls this once all that is queued by now has been answered, before the commit: for what follows from a deferred answer
+        (a notice, another `after_commit`)."""
+        self._when_known.append(call)
+
     async def notify(self, channel: str, payload: str = "", *, is_own_work: bool = False) -> None:
         """Wakes listeners of `channel` when this transaction commits. `is_own_work`: what follows is done by this process, if it
         listens at all, and the others need not hear of it: they look by themselves from time to time, should it have ended.
@@ -137,6 +147,8 @@ class Transaction:
 
     async def commit(self) -> None:
         """Runs what is still queued, hands all notices to the catalogue, each once, and commits. For `Store.transaction` alone."""
+        if self._when_known:
+            await self.flush()
         if for_others := [notice for notice in self.notices if notice[0] not in self._own_work]:
             channels, payloads = zip(*for_others, strict=True)
             self._queued.append(Statement(_NOTIFY, {"channels": list(channels), "payloads": list(payloads)}))
@@ -161,8 +173,13 @@ class Transaction:
     async def flush(self) -> None:
         """Sends all that is queued, and waits for the last answer. For `Deferred` alone."""
         queued, self._queued = self._queued, []
-        if not queued:
-            return
+        if queued:
+            await self._send(queued)
+        known, self._when_known = self._when_known, []
+        for call in known:
+            await call()
+
+    async def _send(self, queued: list[Statement]) -> None:
         self._has_begun = True
         try:
             await pipeline.run(self._connection, queued)
