@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kit.waits import wait_for
 from spg99.node import computes as computes_module
 from spg99.node.computes import Compute, Computes
 from spg99.node.folder import NodeFolder
@@ -40,6 +42,8 @@ class NodeUnderTest:
             self.folder, Binaries(root, "18.4"), None, extensions_dir=root, failures=loop_failures(self.registry)
         )
         self.process = subprocess.Popen(["sh", "-c", "read line", str(timeline.data_dir)], stdin=subprocess.PIPE)
+        # Between its exec and its first steps the system shows no command line, one time in a hundred.
+        wait_for("its command line", lambda: psutil.Process(self.process.pid).cmdline(), every=0.001)
         record = Writer(
             compute_id="cmp_1",
             db_id="db_1",
