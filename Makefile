@@ -57,7 +57,7 @@ unit conformance integration scenarios: setup ## one kind of tests
 
 faults: setup ## the long fault runs (many minutes)
 	$(PYTEST) -s tests/faults
-	$(PYTEST) -s -m long tests/integration tests/conformance tests/scenarios
+	$(PYTEST) -s -m long tests/unit/wal tests/integration tests/conformance tests/scenarios
 
 bounds: setup ## quick tests and one walk with the lowest versions of the dependencies that pyproject.toml allows (a few minutes)
 	@scripts/bounds lowest

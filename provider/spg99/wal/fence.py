@@ -12,7 +12,7 @@ entry in common hold the same bytes up to where either leaves that entry.
     accept    a safekeeper cuts what it has beyond the new life, then takes WAL of this term alone: `append`
 
 The order on a safekeeper's disk: what these functions return is flushed there before anybody hears of it.
-Proof: tests/unit/wal/test_fence_proof.py.
+Proof: tests/unit/wal/test_fence_proof.py; in words: docs/storage.md.
 """
 
 from __future__ import annotations
