@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "kept_commits.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
@@ -45,8 +46,23 @@ static void check_utility(PlannedStmt *statement, const char *text, bool read_on
                            "Nothing was changed."),
                  errhint("Use \"spg99 tenants rotate-credentials TENANT\" for a new password, or the resource "
                          "TenantCredentials to bring one of your own.")));
-    (next_hook ? next_hook : standard_ProcessUtility)(statement, text, read_only_tree, context, params, environment,
-                                                      receiver, completion);
+    if (!spg99_finishes_prepared(statement->utilityStmt))
+    {
+        (next_hook ? next_hook : standard_ProcessUtility)(statement, text, read_only_tree, context, params, environment,
+                                                          receiver, completion);
+        return;
+    }
+    spg99_begin_commit();
+    PG_TRY();
+    {
+        (next_hook ? next_hook : standard_ProcessUtility)(statement, text, read_only_tree, context, params, environment,
+                                                          receiver, completion);
+    }
+    PG_FINALLY();
+    {
+        spg99_end_commit();
+    }
+    PG_END_TRY();
 }
 
 void _PG_init(void)
@@ -56,6 +72,7 @@ void _PG_init(void)
     DefineCustomStringVariable("spg99.client_addr", "Address of the session's client, as the Gateway knows it.",
                                "client_addr of pg_stat_activity is empty: the server sees only the Gateway.", &client_addr,
                                "", PGC_BACKEND, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+    spg99_keep_commits();
     next_hook = ProcessUtility_hook;
     ProcessUtility_hook = check_utility;
 }
