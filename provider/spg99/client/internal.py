@@ -24,6 +24,7 @@ from spg99.protocol.gateway import (
     SlowedLogins,
 )
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
+from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 
 if TYPE_CHECKING:
     import httpx
@@ -82,6 +83,14 @@ class InternalClient:
     async def enroll_gateway(self, enrolment: Enrolment) -> Identity:
         """Trades a gateway's single-use token for an identity."""
         return await self._post("/gateways/enroll", enrolment, Identity)
+
+    async def enroll_safekeeper(self, enrolment: Enrolment) -> Identity:
+        """Trades a safekeeper's single-use token for an identity."""
+        return await self._post("/safekeepers/enroll", enrolment, Identity)
+
+    async def safekeeper_heartbeat(self, beat: SafekeeperHeartbeat) -> SafekeeperAnswer:
+        """Tells where a safekeeper is and what it keeps; answers what it need not keep."""
+        return await self._post("/safekeepers/heartbeat", beat, SafekeeperAnswer)
 
     async def lease_tasks(self, ask: LeaseTasks) -> LeasedTasks:
         """Tasks for this node; takes up to `ask.wait_seconds`. A lost answer is harmless: leased tasks come again."""

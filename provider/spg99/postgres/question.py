@@ -16,8 +16,6 @@ from spg99.wire.messages import FrameScanner
 from spg99.wire.startup import startup_message
 
 _ANSWER_BYTES_MAX: Final = 1 << 20
-_QUERY: Final = b"Q"
-_DATA_ROW: Final = b"D"
 
 _OURS: Final = {
     # What is loaded at log-in: a library that is not there lets nobody in.
@@ -76,7 +74,7 @@ async def ask(socket: Path, query: str, *, user: str, database: str, timeout_sec
             try:
                 writer.write(startup_message(parameters))
                 await _answer(reader)
-                writer.write(messages.frame(_QUERY, query.encode() + b"\0"))
+                writer.write(messages.frame(messages.QUERY, query.encode() + b"\0"))
                 rows = await _answer(reader)
                 writer.write(messages.TERMINATE)
                 return rows
@@ -104,19 +102,8 @@ async def _answer(reader: asyncio.StreamReader) -> list[Row]:
             if kind == messages.ERROR_RESPONSE:
                 fields = messages.error_fields(body)
                 raise NoAnswer(fields.get("M", "PostgreSQL refused"), fields.get("C"))
-            if kind == _DATA_ROW:
-                rows.append(_row(body))
+            if kind == messages.DATA_ROW:
+                rows.append(messages.data_row(body))
             elif kind == messages.READY_FOR_QUERY:
                 return rows
     raise NoAnswer("PostgreSQL closed the connection")
-
-
-def _row(body: bytes) -> Row:
-    values: list[str | None] = []
-    at = 2
-    for _ in range(int.from_bytes(body[:2])):
-        length = int.from_bytes(body[at : at + 4], signed=True)
-        at += 4
-        values.append(None if length < 0 else body[at : at + length].decode(errors="replace"))
-        at += max(length, 0)
-    return tuple(values)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from spg99.errors import BadRequest
 from spg99.protocol import Message
+from spg99.protocol.safekeeper import Configuration
 from spg99.resources import Size
 
 
@@ -40,6 +41,15 @@ class Done(Message):
     """The result of an order of which there is nothing to tell."""
 
 
+class Kept(Message):
+    """Who keeps the WAL of a timeline beside its compute, and whose its images are."""
+
+    configuration: Configuration
+    addresses: dict[str, str]
+    """Of the safekeepers in it: id -> path of a unix socket."""
+    tenant_id: str
+
+
 class TimelineCreate(Order):
     """Lay down the files of a new timeline. Again: one that is there is a success; half of one is removed and made anew. Only for
     an agent that cannot do it with the first start (Heartbeat.makes_timelines)."""
@@ -51,6 +61,9 @@ class TimelineCreate(Order):
 
 class TimelineDelete(Order):
     """Remove the files of a timeline. Again: one that is not there is a success."""
+
+    kept: Kept | None = None
+    """Its WAL and images are removed, too."""
 
 
 class ComputeStart(Order):
@@ -65,6 +78,9 @@ class ComputeStart(Order):
     pg_user: str
     storage_limit_bytes: int = 0
     """How large the database may be; 0: as large as its node lets it."""
+    kept: Kept | None = None
+    """None: the files on the node are the only copy. Else its commits wait for safekeepers, and the files are a cache: where they are missing
+    or not up to date, they are made anew from an image and WAL."""
     makes_timeline: bool = False
     """No start of this timeline has succeeded yet: its files are laid down first where they are not there. Never true afterwards,
     because files that are lost must not be taken for files that were never made."""

@@ -12,9 +12,11 @@ from spg99.errors import ProtocolViolation
 
 AUTHENTICATION: Final = b"R"
 BACKEND_KEY_DATA: Final = b"K"
+DATA_ROW: Final = b"D"
 ERROR_RESPONSE: Final = b"E"
 PARAMETER_STATUS: Final = b"S"
 PASSWORD: Final = b"p"
+QUERY: Final = b"Q"
 READY_FOR_QUERY: Final = b"Z"
 TERMINATE: Final = b"X\0\0\0\4"
 
@@ -80,6 +82,18 @@ def parameter_status(name: str, value: str) -> bytes:
 def ready_for_query(status: bytes = b"I") -> bytes:
     """The session waits for a query; `status` is I, T or E."""
     return frame(READY_FOR_QUERY, status)
+
+
+def data_row(body: bytes) -> tuple[str | None, ...]:
+    """The values of a DataRow, as text; None for NULL."""
+    values: list[str | None] = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2])):
+        length = int.from_bytes(body[at : at + 4], signed=True)
+        at += 4
+        values.append(None if length < 0 else body[at : at + length].decode(errors="replace"))
+        at += max(length, 0)
+    return tuple(values)
 
 
 def sasl_initial_response(body: bytes) -> tuple[str, bytes]:

@@ -1,0 +1,104 @@
+"""SafekeeperClient: what an agent asks a safekeeper. Here: which call is which message. Not here: their shapes (protocol/safekeeper.py), what
+follows from the answers of several (node/)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from spg99.client.typed import understood
+from spg99.errors import Unavailable, from_envelope
+from spg99.protocol import Message
+from spg99.protocol import safekeeper as said
+
+CALL_SECONDS_MAX: Final = 10.0
+M = TypeVar("M", bound=Message)
+
+
+class SafekeeperClient:
+    """One safekeeper, by the path of its unix socket. Every call may be made again. Raises Unavailable when it does not answer,
+    Conflict when it has promised a higher term, NotFound when it does not know the timeline."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._http = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=address),
+            base_url="http://safekeeper",
+            timeout=CALL_SECONDS_MAX,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._http.aclose()
+
+    async def seen(self, timeline_id: str, *, wait_seconds: float = 0.0) -> said.KeeperSeen:
+        """How it stands with a timeline; `wait_seconds`: until it has caught up, so long at most."""
+        return await self._call("GET", f"/{timeline_id}", said.KeeperSeen, wait_seconds=wait_seconds)
+
+    async def begin(self, timeline_id: str, begin: said.TimelineBegin) -> said.KeeperSeen:
+        """A timeline begins."""
+        return await self._call("PUT", f"/{timeline_id}", said.KeeperSeen, begin)
+
+    async def promise(self, timeline_id: str, ask: said.PromiseAsk) -> said.Vote:
+        """Asks for the promise of a term."""
+        return await self._call("POST", f"/{timeline_id}/promise", said.Vote, ask)
+
+    async def follow(self, timeline_id: str, follow: said.Follow) -> said.KeeperSeen:
+        """Has it take the WAL of a compute."""
+        return await self._call("POST", f"/{timeline_id}/follow", said.KeeperSeen, follow)
+
+    async def rest(self, timeline_id: str, term: int) -> None:
+        """The compute of this term has ended."""
+        await self._call("POST", f"/{timeline_id}/rest", said.KeeperSeen, said.Rest(term=term))
+
+    async def trim(self, timeline_id: str, trim: said.Trim) -> None:
+        """Lets it remove WAL that is not needed any more."""
+        await self._call("POST", f"/{timeline_id}/trim", said.KeeperSeen, trim)
+
+    async def segment(self, timeline_id: str, name: str) -> bytes:
+        """A segment of WAL by PostgreSQL's name for it."""
+        return (await self._send("GET", f"/{timeline_id}/wal/{name}")).content
+
+    async def remove(self, timeline_id: str) -> None:
+        """Removes all that is kept of a timeline."""
+        await self._send("DELETE", f"/{timeline_id}")
+
+    async def _call(
+        self, method: str, path: str, kind: type[M], message: Message | None = None, *, wait_seconds: float = 0.0
+    ) -> M:
+        answer = await self._send(method, path, message, wait_seconds=wait_seconds)
+        return understood(kind, kind.__name__, _json(answer))
+
+    async def _send(
+        self, method: str, path: str, message: Message | None = None, *, wait_seconds: float = 0.0
+    ) -> httpx.Response:
+        try:
+            answer = await self._http.request(
+                method,
+                f"/timelines{path}",
+                content=message.model_dump_json() if message is not None else None,
+                params={"wait_seconds": f"{wait_seconds:.3f}"} if wait_seconds else None,
+                timeout=CALL_SECONDS_MAX + wait_seconds,
+            )
+        except httpx.HTTPError as error:
+            raise Unavailable(f"The safekeeper at {self.address} does not answer ({type(error).__name__}).") from error
+        if answer.is_success:
+            return answer
+        envelope = _json(answer)
+        raise from_envelope(answer.status_code, envelope if isinstance(envelope, dict) else {})
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except (ValueError, ValidationError):
+        return None

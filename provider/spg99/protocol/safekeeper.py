@@ -1,0 +1,215 @@
+"""Agent and safekeeper: who may write a timeline, where its WAL is taken from, what is kept of it. And safekeeper and Control Plane.
+
+A safekeeper serves these on its own address (a unix socket that only our own user can enter):
+
+GET    /timelines/{timeline_id}          -> KeeperSeen | 404    (`wait_seconds`: until `caught_up`, that long at most)
+PUT    /timelines/{timeline_id}          TimelineBegin -> KeeperSeen | 409
+POST   /timelines/{timeline_id}/promise  PromiseAsk    -> Vote | 404 | 409 (a higher term was promised)
+POST   /timelines/{timeline_id}/follow   Follow        -> KeeperSeen | 409 (a higher term was promised)
+POST   /timelines/{timeline_id}/rest     Rest          -> KeeperSeen        (its compute has ended)
+POST   /timelines/{timeline_id}/trim     Trim          -> KeeperSeen
+GET    /timelines/{timeline_id}/wal/{name}  -> bytes of a segment, as PostgreSQL names it | 404
+DELETE /timelines/{timeline_id}          -> 204
+GET    /timelines                        -> KeptTimelines
+
+and says to the Control Plane:
+
+POST /internal/v1/safekeepers/enroll     Enrolment           -> Identity
+POST /internal/v1/safekeepers/heartbeat  SafekeeperHeartbeat -> SafekeeperAnswer
+
+The rules behind them are in wal/fence.py. LSNs are whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import Field
+
+from spg99.protocol import Message
+from spg99.protocol.node import HEARTBEAT_SECONDS
+from spg99.wal import fence, quorum
+
+ROLE: Final = "spg99_safekeeper"
+"""The role of a compute that may stream WAL and nothing else. The Gateway lets tenants in by their own names only, so no client comes
+in as this one."""
+
+
+def standby_name(safekeeper_id: str) -> str:
+    """What a safekeeper is called in a compute's synchronous_standby_names; its slot there is called the same."""
+    return f"spg99_{safekeeper_id}"
+
+
+class TermBegin(Message):
+    """From `begin_lsn` on, WAL was written by the compute of this term, on this PostgreSQL timeline."""
+
+    term: int
+    tli: int
+    begin_lsn: int
+
+
+class Members(Message):
+    """Safekeepers by id, and how many of them make a commit durable."""
+
+    safekeeper_ids: list[str]
+    quorum: int
+
+
+class Configuration(Message):
+    """Who keeps a timeline, see wal/quorum.py."""
+
+    number: int
+    members: Members
+    next_members: Members | None = None
+
+
+class TimelineBegin(Message):
+    """A timeline that has no acknowledged commit yet begins here. Again, and for a later attempt of its first start: what an earlier
+    attempt left is removed. Refused once a higher term was promised."""
+
+    term: int
+    compute_id: str
+    configuration: Configuration
+    system_identifier: int
+    segment_bytes: int
+    tli: int
+    begin_lsn: int
+    """The first byte of a segment."""
+
+
+class PromiseAsk(Message):
+    """Asks never to take WAL of a lower term again. Once it is answered, that lasts."""
+
+    term: int
+    compute_id: str
+    configuration: Configuration
+
+
+class Vote(Message):
+    """The promise, and what this safekeeper has."""
+
+    safekeeper_id: str
+    term: int
+    compute_id: str
+    configuration_number: int
+    history: list[TermBegin]
+    flush_lsn: int
+    first_lsn: int
+    system_identifier: int
+    segment_bytes: int
+
+
+class Follow(Message):
+    """Take the WAL of this compute. Again: a success."""
+
+    term: int
+    compute_id: str
+    configuration: Configuration
+    history: list[TermBegin]
+    """Of the compute: the terms before it, and its own at the end."""
+    backend_addr: str
+    """Folder of its unix socket."""
+    backend_port: int
+
+
+class Rest(Message):
+    """The compute of this term has ended: nothing is taken until the next one begins. Of a term that is over: nothing happens."""
+
+    term: int
+
+
+class Trim(Message):
+    """WAL below this place, of this history, is no longer needed here: an image of it is in the object store."""
+
+    below_lsn: int
+    history: list[TermBegin]
+
+
+class KeeperSeen(Message):
+    """How a safekeeper stands with one timeline."""
+
+    safekeeper_id: str
+    timeline_id: str
+    promised_term: int
+    history: list[TermBegin]
+    flush_lsn: int
+    first_lsn: int
+    following_term: int | None = None
+    """Of the compute whose WAL it takes; None: of none."""
+    caught_up: bool = False
+    """It has all that the compute had flushed when it answered it first."""
+    problem: str | None = None
+    """A sentence: why it takes nothing from the compute it should follow."""
+
+
+class KeptTimelines(Message):
+    """All timelines of a safekeeper."""
+
+    timelines: list[KeeperSeen]
+
+
+class SafekeeperHeartbeat(Message):
+    """What a safekeeper tells of itself."""
+
+    address: str
+    """Where agents reach it: the path of its unix socket."""
+    disk_total_bytes: int = 0
+    disk_free_bytes: int = 0
+    timelines: list[str] = Field(default_factory=list)
+    """All of them, now and then; else empty."""
+
+
+class SafekeeperAnswer(Message):
+    """What it should know in return."""
+
+    forget_timeline_ids: list[str] = Field(default_factory=list)
+    """Timelines that belong to nothing any more: remove them."""
+    heartbeat_seconds: int = HEARTBEAT_SECONDS
+
+
+def history_of(history: Sequence[TermBegin]) -> fence.TermHistory:
+    """The history that a message says."""
+    return tuple(fence.TermBegin(entry.term, entry.tli, entry.begin_lsn) for entry in history)
+
+
+def history_said(history: fence.TermHistory) -> list[TermBegin]:
+    """A history as a message says it."""
+    return [TermBegin(term=entry.term, tli=entry.tli, begin_lsn=entry.begin_lsn) for entry in history]
+
+
+def configuration_of(configuration: Configuration) -> quorum.Configuration:
+    """The configuration that a message says. ValueError for a quorum that its members cannot make."""
+
+    def members(some: Members) -> quorum.Members:
+        return quorum.Members(frozenset(some.safekeeper_ids), some.quorum)
+
+    then = configuration.next_members
+    return quorum.Configuration(configuration.number, members(configuration.members), members(then) if then else None)
+
+
+def configuration_said(configuration: quorum.Configuration) -> Configuration:
+    """A configuration as a message says it."""
+
+    def members(some: quorum.Members) -> Members:
+        return Members(safekeeper_ids=sorted(some.ids), quorum=some.quorum)
+
+    then = configuration.next_members
+    return Configuration(
+        number=configuration.number,
+        members=members(configuration.members),
+        next_members=members(then) if then is not None else None,
+    )
+
+
+def vote_of(vote: Vote) -> fence.Vote:
+    """The vote that a message says."""
+    return fence.Vote(
+        keeper_id=vote.safekeeper_id,
+        term=vote.term,
+        compute_id=vote.compute_id,
+        configuration_number=vote.configuration_number,
+        history=history_of(vote.history),
+        first_lsn=vote.first_lsn,
+        flush_lsn=vote.flush_lsn,
+    )

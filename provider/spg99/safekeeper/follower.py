@@ -1,0 +1,117 @@
+"""Takes the WAL of computes for as long as they run: connects, connects again, ends with their turn. Here: when.
+Not here: one connection (receiver.py), what is kept (kept_timeline.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Counter
+
+from spg99 import log
+from spg99.errors import Conflict, ProtocolViolation
+from spg99.processes import Jobs, retried
+from spg99.protocol.safekeeper import Follow, standby_name
+from spg99.safekeeper.kept_timeline import KeptTimeline
+from spg99.safekeeper.receiver import Closed, Receiver, Source
+
+PAUSE_SECONDS_MIN: Final = 0.004
+"""A compute that is starting answers any moment, and its first commit waits for us."""
+PAUSE_SECONDS_MAX: Final = 1.0
+
+_log = log.get("safekeeper")
+
+
+class Followers:
+    """All connections of one safekeeper to computes."""
+
+    def __init__(self, *, failures: Counter | None = None) -> None:
+        self._failures = failures
+        self._jobs = Jobs(failures=failures)
+        self._at_once: dict[str, asyncio.Event] = {}
+
+    def begin(self, timeline: KeptTimeline) -> None:
+        """Follows the compute that the timeline says, if nobody does yet."""
+        follow = timeline.following
+        if follow is None:
+            return
+        self._at_once.setdefault(timeline.timeline_id, asyncio.Event()).set()
+        self._jobs.begin(
+            f"follow {timeline.timeline_id} {follow.term}",
+            retried("follow", lambda: self._follow(timeline, follow), failures=self._failures),
+        )
+
+    async def end(self) -> None:
+        """Ends all connections."""
+        await self._jobs.finish(within_seconds=0.0)
+
+    async def _follow(self, timeline: KeptTimeline, follow: Follow) -> None:
+        source = Source(
+            Path(follow.backend_addr) / f".s.PGSQL.{follow.backend_port}",
+            application_name=standby_name(timeline.keeper.id),
+            slot=standby_name(timeline.keeper.id),
+        )
+        pause = PAUSE_SECONDS_MIN
+        at_once = self._at_once[timeline.timeline_id]
+        while _is_turn(timeline, follow):
+            sink = _Sink(timeline, follow.term)
+            try:
+                await Receiver(source, sink).run()
+            except Conflict:
+                return  # a higher term was promised
+            except (Closed, OSError, ProtocolViolation) as error:
+                if not _is_turn(timeline, follow):
+                    return
+                reason = str(error)
+                if sink.has_connected:
+                    pause = PAUSE_SECONDS_MIN
+                    _log.info("a compute has gone", timeline_id=timeline.timeline_id, reason=reason)
+                timeline.problem = reason
+                timeline.reopen()
+            at_once.clear()
+            try:
+                await asyncio.wait_for(at_once.wait(), pause)
+                pause = PAUSE_SECONDS_MIN
+            except TimeoutError:
+                pause = min(pause * 1.5, PAUSE_SECONDS_MAX)
+
+
+def _is_turn(timeline: KeptTimeline, follow: Follow) -> bool:
+    return (
+        timeline.following is not None
+        and timeline.following.term == follow.term == timeline.keeper.promised_term
+        and timeline.following.backend_addr == follow.backend_addr
+    )
+
+
+class _Sink:
+    """A timeline as the receiver of one term sees it."""
+
+    def __init__(self, timeline: KeptTimeline, term: int) -> None:
+        self._timeline = timeline
+        self._term = term
+        self.system_identifier = timeline.system_identifier
+        self.has_connected = False
+        self._written_bytes = 0
+
+    @property
+    def flushed_lsn(self) -> int:
+        return self._timeline.keeper.flush_lsn
+
+    def tli_at(self, lsn: int) -> int:
+        return self._timeline.tli_at(lsn)
+
+    def write(self, lsn: int, data: memoryview) -> None:
+        self._timeline.write(self._term, lsn, data)
+        self._written_bytes += len(data)
+        if self._written_bytes > self._timeline.segment_bytes // 2:
+            self._written_bytes = 0
+            asyncio.get_running_loop().run_in_executor(None, self._timeline.prepare)
+
+    def flush(self) -> int:
+        return self._timeline.flush(self._term)
+
+    def connected(self, server_lsn: int) -> None:
+        self.has_connected = True
+        self._timeline.caught_up_lsn, self._timeline.problem = server_lsn, None

@@ -1,0 +1,249 @@
+"""One timeline on one safekeeper: its promise, its history, its WAL, on disk and in step. Here: the rules of wal/fence.py carried out,
+each change flushed before it is answered. Not here: sockets, when to connect (follower.py), bytes in files (wal_files.py).
+
+    <data>/safekeeper/<name>/timelines/<timeline_id>/  keeper.json  wal/
+
+`keeper.json` is written with each promise and each new life; how far WAL is flushed since stands in the segments themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spg99 import faults
+from spg99.atomic_write import make_folders, write_file
+from spg99.errors import Conflict, Internal, NotFound
+from spg99.protocol import safekeeper as said
+from spg99.protocol.safekeeper import configuration_of, configuration_said, history_of, history_said
+from spg99.safekeeper.wal_files import WalFiles
+from spg99.wal import catch_up, fence
+from spg99.wal.fence import Keeper, Log, Refused
+from spg99.wal.lsn import format_lsn, segment_begin
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: int = 1
+    system_identifier: int
+    segment_bytes: int
+    safekeeper_id: str
+    configuration: said.Configuration
+    promised_term: int
+    promised_to: str
+    history: list[said.TermBegin]
+    first_lsn: int
+    flush_lsn: int
+    following: said.Follow | None = None
+
+
+class KeptTimeline:
+    """Its methods block for a sync or two and are called by one thread."""
+
+    def __init__(self, folder: Path, file: _File) -> None:
+        self._folder = folder
+        self._is_of = file
+        self.timeline_id = folder.name
+        self.system_identifier = file.system_identifier
+        self.segment_bytes = file.segment_bytes
+        self.following = file.following
+        """The compute whose WAL it takes, also over a restart."""
+        self.caught_up_lsn: int | None = None
+        """What that compute had flushed when it answered first; None before it has."""
+        self.problem: str | None = None
+        self.keeper = Keeper(
+            id=file.safekeeper_id,
+            configuration=configuration_of(file.configuration),
+            promised_term=file.promised_term,
+            promised_to=file.promised_to,
+            history=history_of(file.history),
+            first_lsn=file.first_lsn,
+            flush_lsn=file.flush_lsn,
+        )
+        self._files = WalFiles(folder / "wal", file.segment_bytes)
+        self._tli = self.tli_at(file.flush_lsn)
+        self.keeper = replace(self.keeper, flush_lsn=self._files.open(self._tli, file.flush_lsn))
+
+    @classmethod
+    def load(cls, folder: Path) -> KeptTimeline:
+        """What is on disk. Raises Internal when it is damaged: then it does not vote."""
+        try:
+            return cls(folder, _File.model_validate_json((folder / "keeper.json").read_bytes()))
+        except (OSError, ValidationError) as error:
+            raise Internal(f"What is kept of timeline {folder.name} in {folder} is damaged: {error}") from error
+
+    @classmethod
+    def create(cls, folder: Path, safekeeper_id: str, begin: said.TimelineBegin) -> KeptTimeline:
+        """A timeline that begins; promised to the compute of its first start."""
+        if begin.begin_lsn != segment_begin(begin.begin_lsn // begin.segment_bytes, begin.segment_bytes):
+            raise Conflict(f"A timeline begins with a segment, not at {format_lsn(begin.begin_lsn)}.")
+        make_folders(folder / "wal", mode=0o700)
+        keeper = fence.created(safekeeper_id, configuration_of(begin.configuration), tli=begin.tli, lsn=begin.begin_lsn)
+        file = _File(
+            system_identifier=begin.system_identifier,
+            segment_bytes=begin.segment_bytes,
+            safekeeper_id=safekeeper_id,
+            configuration=begin.configuration,
+            promised_term=begin.term,
+            promised_to=begin.compute_id,
+            history=history_said(keeper.history),
+            first_lsn=keeper.first_lsn,
+            flush_lsn=keeper.flush_lsn,
+        )
+        write_file(folder / "keeper.json", file.model_dump_json(), mode=0o600)
+        return cls(folder, file)
+
+    def tli_at(self, lsn: int) -> int:
+        """The PostgreSQL timeline of WAL at this place."""
+        return fence.cut(self.keeper.history, lsn)[-1].tli
+
+    def promise(self, ask: said.PromiseAsk) -> said.Vote:
+        """Promises, durably. Raises Conflict when that is not possible any more."""
+        answer = fence.promise(self.keeper, ask.term, ask.compute_id, configuration_of(ask.configuration))
+        if isinstance(answer, Refused):
+            raise _conflict(self.timeline_id, answer)
+        keeper, vote = answer
+        following = self.following if self.following is not None and self.following.term == ask.term else None
+        faults.point("safekeeper.promise.before_write")
+        self._save(keeper, following)
+        faults.point("safekeeper.promise.before_answer")
+        return said.Vote(
+            safekeeper_id=vote.keeper_id,
+            term=vote.term,
+            compute_id=vote.compute_id,
+            configuration_number=vote.configuration_number,
+            history=history_said(vote.history),
+            flush_lsn=vote.flush_lsn,
+            first_lsn=vote.first_lsn,
+            system_identifier=self.system_identifier,
+            segment_bytes=self.segment_bytes,
+        )
+
+    def follow(self, ask: said.Follow) -> None:
+        """Makes room for the WAL of this compute: what is here beyond its life is cut. Raises Conflict when it may not write."""
+        answer = fence.accept(self.keeper, ask.compute_id, configuration_of(ask.configuration), history_of(ask.history))
+        if isinstance(answer, Refused):
+            raise _conflict(self.timeline_id, answer)
+        keeper, lsn = answer
+        if keeper.history == self.keeper.history and self.following is not None:
+            self._save(keeper, ask)
+            return
+        self._files.close()
+        # Under the old history first: what is cut here is in no life that counts, and nobody may think that it is still there.
+        self._save(replace(self.keeper, flush_lsn=lsn), None)
+        faults.point("safekeeper.follow.before_cut")
+        before = [entry.tli for entry in keeper.history if entry.begin_lsn < lsn]
+        self._files.cut(before[-1] if before else keeper.history[0].tli, lsn)
+        self.keeper = keeper
+        self._tli = self.tli_at(lsn)
+        if before and before[-1] != self._tli:
+            self._files.begin_timeline(before[-1], self._tli, lsn)
+        faults.point("safekeeper.follow.before_write")
+        self._save(replace(keeper, flush_lsn=lsn), ask)
+        self._files.open(self._tli, lsn)
+        self.caught_up_lsn, self.problem = None, None
+
+    def rest(self, term: int) -> None:
+        """The compute of this term has ended."""
+        if self.following is not None and self.following.term <= term:
+            self._save(self.keeper, None)
+            self._files.close()
+            self._files.open(self._tli, self.keeper.flush_lsn)
+            self.problem = None
+
+    def write(self, term: int, lsn: int, data: memoryview) -> None:
+        """Takes WAL of a compute. Raises Conflict when its turn is over."""
+        keeper = self.keeper
+        if keeper.promised_term != term or self.following is None or self.following.term != term:
+            raise Conflict(f"WAL of timeline {self.timeline_id} is not taken from the compute of term {term} any more.")
+        if (tli := self.tli_at(lsn)) != self._tli:
+            self.flush(term)
+            self._files.begin_timeline(self._tli, tli, lsn)
+            self._tli = tli
+            self._save(self.keeper, self.following)
+            self._files.open(tli, lsn)
+        self._files.write(tli, lsn, data)
+
+    def flush(self, term: int) -> int:
+        """Makes what was written last; answers up to where. Raises Conflict as `write` does."""
+        begin = self.keeper.flush_lsn
+        end = self._files.flush()
+        if end != begin:
+            after = fence.append(self.keeper, term, begin, end)
+            if isinstance(after, Refused):
+                raise _conflict(self.timeline_id, after)
+            self.keeper = after
+        return end
+
+    def reopen(self) -> None:
+        """After an error of the disk: goes on from what is flushed."""
+        self._files.close()
+        self._files.open(self._tli, self.keeper.flush_lsn)
+
+    def prepare(self) -> None:
+        """Makes the next segment's file, in a thread."""
+        self._files.prepare()
+
+    def segment(self, tli: int, number: int) -> bytes:
+        """A segment, zeros behind what is flushed. Raises NotFound."""
+        begin = segment_begin(number, self.segment_bytes)
+        length = min(max(self.keeper.flush_lsn - begin, 0), self.segment_bytes)
+        try:
+            content = self._files.read_segment(tli, number)
+        except FileNotFoundError:
+            raise NotFound(f"This segment of timeline {self.timeline_id} is not here.") from None
+        return content[:length] + bytes(self.segment_bytes - length) if tli == self._tli else content
+
+    def trim(self, ask: said.Trim) -> None:
+        """Lets go of WAL that is not needed any more: whole segments of it."""
+        stored = Log(history=history_of(ask.history), first_lsn=self.keeper.first_lsn, flush_lsn=ask.below_lsn)
+        keeper = catch_up.trim(self.keeper, stored)
+        first_lsn = segment_begin(keeper.first_lsn // self.segment_bytes, self.segment_bytes)
+        if first_lsn > self.keeper.first_lsn:
+            self._save(replace(keeper, first_lsn=first_lsn), self.following)
+            self._files.remove_before(first_lsn)
+
+    def close(self) -> None:
+        """Lets go of its files."""
+        self._files.close()
+
+    def seen(self) -> said.KeeperSeen:
+        """How it stands."""
+        keeper = self.keeper
+        reached = self.caught_up_lsn is not None and keeper.flush_lsn >= self.caught_up_lsn
+        return said.KeeperSeen(
+            safekeeper_id=keeper.id,
+            timeline_id=self.timeline_id,
+            promised_term=keeper.promised_term,
+            history=history_said(keeper.history),
+            flush_lsn=keeper.flush_lsn,
+            first_lsn=keeper.first_lsn,
+            following_term=self.following.term if self.following is not None else None,
+            caught_up=self.following is not None and reached,
+            problem=self.problem,
+        )
+
+    def _save(self, keeper: Keeper, following: said.Follow | None) -> None:
+        file = self._is_of.model_copy(
+            update={
+                "configuration": configuration_said(keeper.configuration),
+                "promised_term": keeper.promised_term,
+                "promised_to": keeper.promised_to,
+                "history": history_said(keeper.history),
+                "first_lsn": keeper.first_lsn,
+                "flush_lsn": keeper.flush_lsn,
+                "following": following,
+            }
+        )
+        write_file(self._folder / "keeper.json", file.model_dump_json(), mode=0o600)
+        self._is_of, self.keeper, self.following = file, keeper, following
+
+
+def _conflict(timeline_id: str, refused: Refused) -> Conflict:
+    return Conflict(
+        f"Timeline {timeline_id}: {refused.why} (term {refused.promised_term}).",
+        details={"why": refused.why.name.lower(), "promised_term": refused.promised_term},
+    )

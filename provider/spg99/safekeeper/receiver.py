@@ -1,0 +1,188 @@
+"""Takes the WAL of one compute: connects, asks for it from where ours ends, has it kept, says how far it lasts.
+
+Here: one connection from its start to its end. Not here: what may be taken and where it is written (keeper.py), when to connect
+again (follower.py), bytes (wire/replication.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from spg99.errors import ProtocolViolation, Unavailable
+from spg99.protocol.safekeeper import ROLE
+from spg99.wire import messages, replication
+from spg99.wire.messages import FrameScanner
+from spg99.wire.replication import Keepalive, WalData
+from spg99.wire.startup import startup_message
+
+CONNECT_SECONDS_MAX: Final = 10.0
+SILENCE_SECONDS_MAX: Final = 15.0
+"""The compute says something every 2.5 s (half its wal_sender_timeout)."""
+_READ_BYTES: Final = 1 << 18
+
+
+@dataclass(frozen=True)
+class Source:
+    """A compute to take WAL from."""
+
+    socket: Path
+    application_name: str
+    """As it stands in the compute's synchronous_standby_names."""
+    slot: str
+
+
+class Sink(Protocol):
+    """Who keeps what comes."""
+
+    system_identifier: int
+
+    @property
+    def flushed_lsn(self) -> int:
+        """Up to where WAL lasts here: it is asked for from there on."""
+        ...
+
+    def tli_at(self, lsn: int) -> int:
+        """The PostgreSQL timeline that WAL at this place belongs to, in the history of the compute's term."""
+        ...
+
+    def write(self, lsn: int, data: memoryview) -> None:
+        """Takes WAL. Raises Conflict when this compute's turn is over."""
+        ...
+
+    def flush(self) -> int:
+        """Makes it last; answers up to where."""
+        ...
+
+    def connected(self, server_lsn: int) -> None:
+        """The compute has answered; it had flushed up to `server_lsn` by then."""
+        ...
+
+
+class Closed(Unavailable):
+    """The compute has ended the connection."""
+
+
+class Receiver:
+    """One connection to one compute."""
+
+    def __init__(self, source: Source, sink: Sink) -> None:
+        self._source = source
+        self._sink = sink
+        self._scanner = FrameScanner(bytes_max=replication.MESSAGE_BYTES_MAX)
+        self._reported_lsn = -1
+
+    async def run(self) -> None:
+        """Takes WAL until the compute ends. Raises Closed then, OSError when nobody answers, Conflict when another compute's turn has
+        come, ProtocolViolation when it is not the server it should be."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                self._reader, self._writer = await asyncio.open_unix_connection(
+                    str(self._source.socket), limit=_READ_BYTES
+                )
+        except TimeoutError:
+            raise Closed("The compute does not take connections.") from None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                await self._enter()
+            while True:
+                lsn = self._sink.flushed_lsn
+                await self._stream(lsn, self._sink.tli_at(lsn))
+        except TimeoutError:
+            raise Closed("The compute is silent.") from None
+        finally:
+            self._writer.close()
+
+    async def _enter(self) -> None:
+        self._writer.write(
+            startup_message(
+                {
+                    b"user": ROLE.encode(),
+                    b"replication": b"true",
+                    b"application_name": self._source.application_name.encode(),
+                    b"client_encoding": b"UTF8",
+                }
+            )
+        )
+        await self._answer()
+        self._writer.write(replication.query("IDENTIFY_SYSTEM"))
+        rows = await self._answer()
+        system = replication.system_of(rows[0] if rows else ())
+        if system.system_identifier != self._sink.system_identifier:
+            raise ProtocolViolation(
+                f"The compute is of another database: its system identifier is {system.system_identifier}, not "
+                f"{self._sink.system_identifier}."
+            )
+        await self._make_slot()
+        self._sink.connected(system.flush_lsn)
+
+    async def _make_slot(self) -> None:
+        self._writer.write(replication.query(f'READ_REPLICATION_SLOT "{self._source.slot}"'))
+        rows = await self._answer()
+        if not rows or rows[0][0] is None:
+            self._writer.write(replication.query(f'CREATE_REPLICATION_SLOT "{self._source.slot}" PHYSICAL RESERVE_WAL'))
+            await self._answer()
+
+    async def _stream(self, lsn: int, tli: int) -> None:
+        """Takes what there is of one timeline: without end, or up to where the next one begins."""
+        self._writer.write(replication.start_replication(slot=self._source.slot, lsn=lsn, tli=tli))
+        is_streaming = False
+        while True:
+            for kind, body in self._scanner:
+                if kind == replication.COPY_BOTH:
+                    is_streaming = True
+                    self._report(lsn)
+                elif kind == replication.COPY_DATA and is_streaming:
+                    self._take(body)
+                elif kind == replication.COPY_DONE:
+                    self._writer.write(messages.frame(replication.COPY_DONE, b""))
+                elif kind == messages.ERROR_RESPONSE:
+                    raise _refusal(body)
+                elif kind == messages.READY_FOR_QUERY and is_streaming:
+                    return
+            if is_streaming:
+                self._report(self._sink.flush())
+            await self._read()
+
+    def _take(self, body: bytes) -> None:
+        message = replication.read_copy(body)
+        if isinstance(message, WalData):
+            self._sink.write(message.begin_lsn, memoryview(message.data))
+        elif isinstance(message, Keepalive) and message.reply_requested:
+            self._reported_lsn = -1
+
+    def _report(self, flush_lsn: int) -> None:
+        """Says how far it lasts, if that is news."""
+        if flush_lsn == self._reported_lsn:
+            return
+        self._reported_lsn = flush_lsn
+        now = time.time_ns() // 1000
+        self._writer.write(replication.status_update(write_lsn=flush_lsn, flush_lsn=flush_lsn, now_microseconds=now))
+
+    async def _answer(self) -> list[tuple[str | None, ...]]:
+        """The rows that are said until the server waits for the next command."""
+        rows: list[tuple[str | None, ...]] = []
+        while True:
+            for kind, body in self._scanner:
+                if kind == messages.ERROR_RESPONSE:
+                    raise _refusal(body)
+                if kind == messages.DATA_ROW:
+                    rows.append(messages.data_row(body))
+                elif kind == messages.READY_FOR_QUERY:
+                    return rows
+            await self._read()
+
+    async def _read(self) -> None:
+        async with asyncio.timeout(SILENCE_SECONDS_MAX):
+            data = await self._reader.read(_READ_BYTES)
+        if not data:
+            raise Closed("The compute has closed the connection.")
+        self._scanner.feed(data)
+
+
+def _refusal(body: bytes) -> Closed:
+    fields = messages.error_fields(body)
+    return Closed(f"The compute refuses: {fields.get('M', 'without a word')} ({fields.get('C', '?')}).")

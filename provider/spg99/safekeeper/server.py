@@ -1,0 +1,167 @@
+"""The safekeeper's process: its folder, its identity, its address, its loops. Here: putting together. Not here: what it is
+asked (routes.py), what it keeps (kept_timeline.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from spg99 import log
+from spg99.atomic_write import make_folders
+from spg99.client import InternalClient
+from spg99.config import SafekeeperSettings
+from spg99.errors import BadRequest, Unauthorized
+from spg99.postgres import socket_folder
+from spg99.postgres.accounts import make_folder
+from spg99.postgres.locks import locked
+from spg99.processes import Loops, loop_failures, say_ready, serve_probes, stop_ordered
+from spg99.processes.identity import Applicant, introduce
+from spg99.protocol.safekeeper import SafekeeperHeartbeat
+from spg99.safekeeper import routes
+from spg99.safekeeper.follower import Followers
+from spg99.safekeeper.kept_timelines import KeptTimelines
+
+REPORT_ALL_BEATS: Final = 12
+"""All timelines are told with each of so many heartbeats: one that belongs to nothing any more is removed some time."""
+KEEP_ALIVE_SECONDS: Final = 300
+"""An agent's connection outlives the pauses between its databases' starts."""
+
+_log = log.get("safekeeper")
+
+
+def run(settings: SafekeeperSettings) -> None:
+    """Runs the safekeeper until SIGTERM or SIGINT. Prints one line of JSON once the Control Plane has heard of it."""
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: SafekeeperSettings) -> None:
+    stop = stop_ordered()
+    root = settings.data_dir.expanduser().resolve() / "safekeeper" / settings.name
+    try:
+        make_folders(root, mode=0o700)
+    except OSError as error:
+        raise BadRequest(f"The data folder {root} cannot be used: {error.strerror} ({error.filename}).") from error
+    socket = _address(settings)
+    busy = f"Another safekeeper works in {root} already. Give this one another --name or --data-dir."
+    async with (
+        locked(root / "safekeeper.lock", timeout_seconds=10, busy=busy),
+        InternalClient(settings.cp_url, None, ca_file=settings.ca_file) as client,
+    ):
+        await Safekeeper(settings, root, socket, client).run(stop)
+
+
+def _address(settings: SafekeeperSettings) -> Path:
+    """The path of its socket, in a folder that only our own user can enter."""
+    word = hashlib.sha256(settings.name.encode()).hexdigest()[:8]
+    folder = socket_folder.socket_folder(settings.data_dir) / f"sk-{word}"
+    make_folder(folder, mode=0o700, durable=False)
+    return folder / "http"
+
+
+class Safekeeper:
+    """One safekeeper."""
+
+    def __init__(self, settings: SafekeeperSettings, root: Path, socket: Path, client: InternalClient) -> None:
+        self._settings = settings
+        self._root = root
+        self._socket = socket
+        self._client = client
+        self._beats = 0
+        self._timelines: KeptTimelines | None = None
+        self._registry = CollectorRegistry()
+        failures = loop_failures(self._registry)
+        self._followers = Followers(failures=failures)
+        self._loops = Loops(failures=failures, fatal=(Unauthorized,))
+        self._loops.repeat("heartbeat", self._beat)
+        self._applicant = Applicant(
+            kind="safekeeper",
+            name=settings.name,
+            file=root / "identity.json",
+            enrolment_token=settings.enrolment_token,
+            enrol=client.enroll_safekeeper,
+            authenticate=client.authenticate,
+            greet=self._beat,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know it (any more)."""
+        # Who it is stands in what it keeps: it is known first. One that was known before goes on without a Control Plane.
+        stopped = asyncio.ensure_future(stop.wait())
+        introduced = asyncio.ensure_future(introduce(self._applicant, must_be_heard=False))
+        await asyncio.wait({stopped, introduced}, return_when=asyncio.FIRST_COMPLETED)
+        if not introduced.done():
+            introduced.cancel()
+            stopped.cancel()
+            return
+        identity = introduced.result()
+        timelines = self._timelines = await asyncio.to_thread(
+            KeptTimelines, self._root / "timelines", identity.identity_id
+        )
+        server = _Server(uvicorn.Config(
+            routes.app(timelines, self._followers), uds=str(self._socket), lifespan="off", log_config=None,
+            access_log=False, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=1,
+        ))  # fmt: skip
+        serving = asyncio.create_task(server.serve())
+        probes: asyncio.Server | None = None
+        try:
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
+                await asyncio.sleep(0.001)
+            for timeline in timelines.all():
+                self._followers.begin(timeline)
+            await self._beat()
+            facts: dict[str, Any] = {"safekeeper_id": identity.identity_id, "address": str(self._socket)}
+            if (port := self._settings.metrics_port) is not None:
+                probes = await serve_probes("127.0.0.1", port, self._registry, unhealthy=self._loops.unhealthy)
+                facts["metrics_port"] = probes.sockets[0].getsockname()[1]
+            async with self._loops:
+                say_ready("safekeeper", **facts)
+                failing = asyncio.create_task(self._loops.wait())
+                await asyncio.wait({stopped, serving, failing}, return_when=asyncio.FIRST_COMPLETED)
+                if failing.done():
+                    failing.result()
+                failing.cancel()
+        finally:
+            stopped.cancel()
+            if probes is not None:
+                probes.close()
+            server.should_exit = True
+            await asyncio.wait({serving})
+            await self._followers.end()
+            for timeline in timelines.all():
+                timeline.close()
+            shutil.rmtree(self._socket.parent, ignore_errors=True)
+            socket_folder.release(self._settings.data_dir)
+            _log.info("safekeeper ended")
+
+    async def _beat(self) -> float:
+        timelines = self._timelines.all() if self._timelines is not None else []
+        report_all = self._beats % REPORT_ALL_BEATS == 0
+        disk = shutil.disk_usage(self._root)
+        answer = await self._client.safekeeper_heartbeat(
+            SafekeeperHeartbeat(
+                address=str(self._socket),
+                disk_total_bytes=disk.total,
+                disk_free_bytes=disk.free,
+                timelines=[timeline.timeline_id for timeline in timelines] if report_all else [],
+            )
+        )
+        self._beats += 1
+        if self._timelines is not None:
+            for timeline_id in answer.forget_timeline_ids:
+                self._timelines.remove(timeline_id)
+        return float(answer.heartbeat_seconds)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # they are heard by `stop_ordered`
