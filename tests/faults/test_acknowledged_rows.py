@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 import psutil
-import psycopg
 import pytest
 
 from faults.settled import wait_settled
+from faults.writers import Writer, grown, lost_of
 from kit.platform import Platform, wait_for
 
 pytestmark = pytest.mark.slow  # broken
@@ -29,33 +29,6 @@ def test_no_acknowledged_row_is_lost_in_thirty_kills(platform: Platform) -> None
     rows_survive(platform, "rows_long", kills=30)
 
 
-class Writer(threading.Thread):
-    """Inserts numbers and remembers which were acknowledged, reconnecting as often as it takes."""
-
-    def __init__(self, number: int, dsn: str, stop: threading.Event) -> None:
-        super().__init__(name=f"writer-{number}")
-        self.number, self.dsn, self.stop = number, dsn, stop
-        self.acknowledged: set[int] = set()
-        self.sent = 0
-        self.sessions = 0
-        self.surprise: Exception | None = None
-
-    def run(self) -> None:
-        while not self.stop.is_set():
-            try:
-                with psycopg.connect(self.dsn, connect_timeout=20, autocommit=True) as connection:
-                    self.sessions += 1
-                    while not self.stop.is_set():
-                        self.sent += 1
-                        connection.execute("insert into rows values (%s, %s)", (self.number, self.sent))
-                        self.acknowledged.add(self.sent)
-            except psycopg.OperationalError:
-                time.sleep(0.02)
-            except Exception as error:
-                self.surprise = error
-                return
-
-
 def rows_survive(platform: Platform, name: str, *, kills: int) -> None:
     """Kills the compute (postmaster and all its children at once) `kills` times under write load; counts at the end."""
     database = platform.create_database("writers", name, idle_timeout_seconds=300)
@@ -68,7 +41,7 @@ def rows_survive(platform: Platform, name: str, *, kills: int) -> None:
     pauses: list[float] = []
     try:
         for _ in range(kills):
-            wait_for("rows to be acknowledged", _grown(writers, BETWEEN_KILLS), seconds=60)
+            wait_for("rows to be acknowledged", grown(writers, BETWEEN_KILLS), seconds=60)
             (postmaster,) = wait_for("its compute", lambda: _postmasters(platform, database["timeline"]), seconds=30)
             sessions = sum(writer.sessions for writer in writers)
             family = [*postmaster.children(recursive=True), postmaster]
@@ -87,8 +60,7 @@ def rows_survive(platform: Platform, name: str, *, kills: int) -> None:
     assert [writer.surprise for writer in writers] == [None] * WRITERS
     with platform.connect("writers", name) as connection:
         found = set(connection.execute("select writer, n from rows").fetchall())
-    acknowledged = {(writer.number, n) for writer in writers for n in writer.acknowledged}
-    lost = acknowledged - found
+    acknowledged, lost = lost_of(writers, found)
     assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {sorted(lost)[:10]}"
     extra = found - acknowledged  # committed, and the answer was lost: one per broken session at most
     assert len(extra) <= sum(writer.sessions for writer in writers)
@@ -99,17 +71,6 @@ def rows_survive(platform: Platform, name: str, *, kills: int) -> None:
     )
     assert platform.api("DELETE", f"/tenants/writers/dbs/{name}?force=true").status_code == 202
     wait_settled(platform)
-
-
-def _grown(writers: list[Writer], rows: int) -> Callable[[], bool]:
-    """A check: so many more rows were acknowledged since now, by writers of which none has stopped."""
-    before = sum(len(writer.acknowledged) for writer in writers)
-
-    def check() -> bool:
-        assert all(writer.is_alive() for writer in writers), [writer.surprise for writer in writers]
-        return sum(len(writer.acknowledged) for writer in writers) >= before + rows
-
-    return check
 
 
 def _more_sessions(writers: list[Writer], before: int) -> Callable[[], bool]:

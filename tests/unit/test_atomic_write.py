@@ -340,6 +340,7 @@ WRITES_BY_ITSELF = {
     "emit/pulumi_plugin.py": "a plugin folder or archive that the same command makes anew",
     "images/lay_out.py": "a folder that is a cache, where the caller says so",
     "node/confinement.py": "files of the kernel",
+    "node/materialise.py": "a folder that is a cache: after a power cut it is made anew",
     "node/in_use.py": "gives another name to a socket",
     "node/observation.py": "the part of a log that is kept",
     "node/spares.py": "a folder that single_user syncs when a timeline takes it",
@@ -350,6 +351,8 @@ WRITES_BY_ITSELF = {
     "postgres/binaries.py": "a damaged copy, out of the way",
     "postgres/cluster.py": "a copy that single_user syncs",
     "postgres/socket_folder.py": "a link to a folder of sockets",
+    "safekeeper/kept_timelines.py": "folders: into the trash, and out of a draft in which all is synced",
+    "safekeeper/wal_files.py": "one fdatasync for WAL and its mark; tests/unit/safekeeper cuts the power",
     "faults.py": "orders of tests",
 }
 _CALLS = {"write_text", "write_bytes", "fsync", "copyfile", "copytree", "copy2", "mkstemp"}

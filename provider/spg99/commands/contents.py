@@ -36,6 +36,9 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("control-plane", "spg99.commands.servers:control_plane", "The HTTP API and the life of databases."),
             Entry("gateway", "spg99.commands.servers:gateway", "The TLS endpoint that wakes sleeping databases."),
             Entry("agent", "spg99.commands.servers:agent", "Runs the PostgreSQL processes of this node."),
+            Entry(
+                "safekeeper", "spg99.commands.servers:safekeeper", "Keeps the WAL of databases beside their computes."
+            ),
             Entry("migrate", "spg99.commands.migrate:migrate", "The catalogue's schema: up, down, status."),
         ),
     ),

@@ -16,7 +16,7 @@ from spg99 import log
 from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.commands.options import settings_command
 from spg99.commands.preforked import prefork
-from spg99.commands.supervisor import STOP_ORDER, Supervisor
+from spg99.commands.supervisor import STOP_ORDER, Supervisor, runs_safekeeper
 from spg99.config import DevSettings
 from spg99.node.folder import check_path
 from spg99.processes import stop_ordered
@@ -36,7 +36,11 @@ def dev(settings: DevSettings) -> None:
     folder.prepare()
     folder.lock()
     config_file: Path | None = click.get_current_context().params.get("config_file")
-    processes = [name for name in STOP_ORDER if name != "catalogue" or settings.catalogue_url is None]
+    left_out = {
+        "catalogue": settings.catalogue_url is not None,
+        "safekeeper": not runs_safekeeper(settings, folder.data_dir),
+    }
+    processes = [name for name in STOP_ORDER if not left_out.get(name)]
     supervisor = Supervisor(settings, folder, config_file, prefork(len(processes), folder.data_dir))
     try:
         asyncio.run(_run(supervisor))

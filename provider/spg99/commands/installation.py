@@ -35,8 +35,12 @@ class Installation:
         token, is_new = bootstrap.admin_token(self._folder.data_dir)
         await bootstrap.bootstrap(await self._open(), admin_token=token, is_new=is_new)
 
-    async def enrolment_token(self, kind: Literal["node", "gateway"]) -> str:
-        """A single-use token for a node or a gateway."""
+    async def keep_new_databases(self, safekeepers: int) -> None:
+        """How many safekeepers new databases have (policy `storage.safekeepers`)."""
+        await bootstrap.set_policy(await self._open(), "storage.safekeepers", safekeepers)
+
+    async def enrolment_token(self, kind: Literal["node", "gateway", "safekeeper"]) -> str:
+        """A single-use token for who joins."""
         return await bootstrap.new_enrolment_token(await self._open(), kind, SystemClock())
 
     async def _open(self) -> Store:

@@ -29,6 +29,7 @@ MODULES = (
     "spg99.control_plane.server",
     "spg99.gateway.server",
     "spg99.node.agent",
+    "spg99.safekeeper.server",
 )
 """What the processes of dev load; the command `dev` itself needs most of it."""
 LOADED_LATE = ("httpcore", "uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvloop")

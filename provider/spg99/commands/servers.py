@@ -1,4 +1,4 @@
-"""One command a process: control-plane, gateway, agent, catalogue. Here: handing over settings. Not here: the processes.
+"""One command a process: control-plane, gateway, agent, safekeeper, catalogue. Here: handing over settings. Not here: the processes.
 
 Every command that dev starts watches its parent (`end_with_parent`), after its forks: the watch is a thread, and beside a
 thread there is no fork. Without it the process of a dev that was killed would stay for good.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from spg99 import log
 from spg99.commands.options import settings_command
 from spg99.commands.parent import end_with_parent
-from spg99.config import AgentSettings, CatalogueSettings, ControlPlaneSettings, GatewaySettings
+from spg99.config import AgentSettings, CatalogueSettings, ControlPlaneSettings, GatewaySettings, SafekeeperSettings
 
 
 @settings_command(ControlPlaneSettings, "control-plane")
@@ -46,6 +46,19 @@ def agent(settings: AgentSettings) -> None:
     log.configure("agent", level=settings.log_level, json=settings.log_json)
     end_with_parent()
     from spg99.node.agent import run
+
+    run(settings)
+
+
+@settings_command(SafekeeperSettings, "safekeeper")
+def safekeeper(settings: SafekeeperSettings) -> None:
+    """A safekeeper: keeps the WAL of databases, so that a commit outlives the compute that made it and its disk.
+
+    Prints one line of JSON when it is ready. Computes go on when it ends; their commits wait while too few safekeepers are there.
+    """
+    log.configure("safekeeper", level=settings.log_level, json=settings.log_json)
+    end_with_parent()
+    from spg99.safekeeper.server import run
 
     run(settings)
 

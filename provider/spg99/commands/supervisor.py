@@ -1,6 +1,7 @@
 """Starts the processes of `spg99 dev` in order, keeps them, and ends them in order, whenever and however it is told to.
 
-Order: catalogue, Control Plane, agent and Gateway together; ended: Gateway, agent (which stops the databases), Control
+Order: catalogue, Control Plane, a safekeeper where one is wanted, agent and Gateway together; ended: Gateway, agent (which stops the
+databases), safekeeper, Control
 Plane, catalogue. Here: the order. Not here: one process (child.py), files (dev_folder.py), ports (ports.py).
 """
 
@@ -31,7 +32,7 @@ DRAIN_SECONDS = 1
 """At Ctrl-C a person waits, so clients who are connected have less time than in a service."""
 NOTE_SECONDS = 3600.0
 """Nothing to catch up with unless somebody rings."""
-STOP_ORDER = ("gateway", "agent", "control-plane", "catalogue")
+STOP_ORDER = ("gateway", "agent", "safekeeper", "control-plane", "catalogue")
 
 
 class Supervisor:
@@ -95,6 +96,8 @@ class Supervisor:
             ]
         async with Installation(catalogue_url, folder) as installation:
             await installation.prepare()
+            if settings.safekeeper is not None:
+                await installation.keep_new_databases(1 if settings.safekeeper else 0)
         plane_seen = load(ControlPlaneSettings, "control-plane", flags={}, config_file=self._config_file)
         gateway_seen = load(GatewaySettings, "gateway", flags={}, config_file=self._config_file)
         endpoint = api_endpoint(settings, plane_seen, api.port)
@@ -112,6 +115,8 @@ class Supervisor:
         gateway = [*reach, "--host", settings.host, "--port", str(gate.port)]
         gateway += self._names(gateway_seen.tls_names, settings.gateway_host)
         gateway += ["--drain-seconds", str(DRAIN_SECONDS)]
+        if runs_safekeeper(settings, self.folder.data_dir):
+            await self._child(self._enrolled("safekeeper", "safekeeper", list(reach), catalogue_url))
         async with asyncio.TaskGroup() as both:
             both.create_task(self._child(self._enrolled("agent", "node", agent, catalogue_url, stop_seconds=60)))
             both.create_task(self._child(self._enrolled("gateway", "gateway", gateway, catalogue_url, owns_group=True)))
@@ -174,7 +179,7 @@ class Supervisor:
     def _enrolled(
         self,
         name: str,
-        kind: Literal["node", "gateway"],
+        kind: Literal["node", "gateway", "safekeeper"],
         flags: list[str],
         catalogue_url: str,
         *,
@@ -229,6 +234,11 @@ class Supervisor:
         if self.state.api_port is not None:
             self.state = DevState(api_port=self.state.api_port, gateway_port=self.state.gateway_port)
             self._note_change()
+
+
+def runs_safekeeper(settings: DevSettings, data_dir: Path) -> bool:
+    """Whether a safekeeper is wanted, or was once: then there may be databases that need it."""
+    return settings.safekeeper is True or (data_dir / "safekeeper").exists()
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

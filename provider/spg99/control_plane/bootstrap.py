@@ -6,12 +6,11 @@ Here: making them, again and again with the same outcome. Not here: the schema (
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from spg99.clock import Clock
 from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity import keys, organizations
-from spg99.control_plane.records import audit
+from spg99.control_plane.records import audit, policies
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.records.secret_box import read_or_make_secret, write_secret
 from spg99.control_plane.store import Store
@@ -62,7 +61,14 @@ async def bootstrap(store: Store, *, admin_token: str, is_new: bool = False) -> 
         await audit.ensure_partitions(tx)
 
 
-async def new_enrolment_token(store: Store, kind: Literal["node", "gateway"], clock: Clock) -> str:
+async def set_policy(store: Store, key: str, value: int) -> None:
+    """Sets a policy for all; one that is so already stays untouched. Raises BadRequest outside its bounds."""
+    async with store.transaction() as tx:
+        if await policies.value(tx, key) != value:
+            await policies.set_value(tx, key, value, SYSTEM)
+
+
+async def new_enrolment_token(store: Store, kind: tokens.EnrolmentKind, clock: Clock) -> str:
     """A single-use token that lets one node or gateway enrol within 15 minutes."""
     async with store.transaction() as tx:
         return await tokens.new_enrolment(tx, kind, clock.now())

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 
 from spg99.errors import BadRequest, Internal
+from spg99.protocol.safekeeper import ROLE as SAFEKEEPER_ROLE
 
 BLANK_DATABASE = "spg99_blank"
 """The template's database that becomes the tenant's by a new name: faster than CREATE DATABASE at that moment."""
 
-TEMPLATE_REVISION = 2
+TEMPLATE_REVISION = 3
 """Counts changes of `TEMPLATE_SQL`."""
 
 TEMPLATE_SQL = [
+    f"CREATE ROLE {SAFEKEEPER_ROLE} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS REPLICATION",
     f"CREATE DATABASE {BLANK_DATABASE} STRATEGY file_copy",
     "REVOKE ALL ON DATABASE template1 FROM PUBLIC",
     # 300 files and 7.5 MB each, in every database. (pg_upgrade wants template0: create it from template1 before.)
@@ -42,11 +44,18 @@ def tenant_sql(*, database_name: str, pg_user: str) -> list[str]:
     ]
 
 
-def hba_rules(*, database_name: str, pg_user: str) -> str:
+def hba_rules(*, database_name: str, pg_user: str, may_replicate: bool = True) -> str:
     """pg_hba.conf: one role may enter one database. No password: the Gateway has checked it, and only the agent's and the
-    Gateway's own user can enter the socket's folder. Quoted, a name is only a name, also `all` and `replication`."""
+    Gateway's own user can enter the socket's folder. Quoted, a name is only a name, also `all` and `replication`.
+
+    `may_replicate` False: where nothing keeps a tenant from calling itself a safekeeper, whose word makes a commit durable.
+    """
     database, role = quoted(database_name), quoted(pg_user)
-    return f"# Written at every start.\nlocal {database} {role} trust\nlocal replication {role} trust\n"
+    return (
+        f"# Written at every start.\nlocal {database} {role} trust\n"
+        + (f"local replication {role} trust\n" if may_replicate else "")
+        + f"local replication {SAFEKEEPER_ROLE} trust\n"
+    )
 
 
 def allowed_by(hba_text: str) -> tuple[str, str]:

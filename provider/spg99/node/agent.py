@@ -23,6 +23,7 @@ from spg99.errors import Spg99Error, Unauthorized
 from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
 from spg99.node.handlers import Handlers
+from spg99.node.keeping import Keeping
 from spg99.node.metrics import NodeMetrics
 from spg99.node.observation import Observer
 from spg99.node.template import prepare_extensions, prepare_template, require_version
@@ -62,7 +63,15 @@ async def _run(settings: AgentSettings) -> None:
         template = await prepare_template(folder, binaries, account)
         extensions_dir = await asyncio.to_thread(prepare_extensions, folder, binaries)
         timelines = Timelines(folder, template, binaries, account)
-        computes = Computes(folder, binaries, account, extensions_dir=extensions_dir)
+        data_dir = settings.data_dir.expanduser().resolve()
+        keeping = Keeping(
+            folder,
+            account,
+            object_store=settings.object_store or str(data_dir / "objects"),
+            master_key_file=settings.master_key_file or data_dir / "secrets" / "storage.key",
+            template_dir=template,
+        )
+        computes = Computes(folder, binaries, account, extensions_dir=extensions_dir, keeping=keeping)
         await timelines.sweep()
         adopted = await computes.adopt()
         _log.info("agent started", node=settings.name, postgres=binaries.version, adopted=adopted)

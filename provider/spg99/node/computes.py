@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import Counter
@@ -16,9 +15,12 @@ from spg99 import faults, log, spans
 from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, in_use, writer
+from spg99.node.compute import NOTICE_SECONDS, Compute, dies, started
 from spg99.node.confinement import Confinement, memory_bounds, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.in_use import Use
+from spg99.node.keeping import BACKEND_PORT, Keeping, Start
+from spg99.node.kept_files import boot_id
 from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import TENANT_RULES_NAME, compute_settings
 from spg99.node.storage import Storage
@@ -31,25 +33,7 @@ from spg99.processes import Wakeup, retried
 from spg99.protocol.node import ComputeSeen
 from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
 
-BACKEND_PORT = 5432
-"""Part of the socket's name only: each compute has a folder of its own."""
-NOTICE_SECONDS = 0.2
-"""How long a heartbeat, and a stop of one that does not answer, wait for the end of a process that seems to be gone."""
-
 _log = log.get("node")
-
-
-@dataclass
-class Compute:
-    """A compute that runs, or is believed to until its end is noticed."""
-
-    timeline: TimelineFolder
-    record: Writer
-    cluster: Cluster
-    log_begin: int
-    watch: asyncio.Task[None] | None = None
-    confines_later: asyncio.TimerHandle | None = None
-    confining: asyncio.Task[None] | None = None
 
 
 class Computes:
@@ -65,7 +49,9 @@ class Computes:
         storage: Storage | None = None,
         confinement: Confinement | None = None,
         failures: Counter | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
+        self.keeping = keeping
         self._folder = folder
         self._binaries = binaries
         self._account = account
@@ -95,14 +81,23 @@ class Computes:
         timeline = self._folder.timeline(order.timeline_id)
         if (known := self._running.get(order.compute_id)) is not None:
             with contextlib.suppress(CannotWake):
-                return _started(known, await known.cluster.wait_ready())
+                return started(known, await known.cluster.wait_ready())
             self._retire(known)  # it has ended a moment ago, and the watch has not told yet
-        if not timeline.root.is_dir():
+        if not timeline.root.is_dir() and order.kept is None:
             raise CannotWake(f"The files of timeline {order.timeline_id} are not on this node.")
         last = writer.read(timeline)
         writer.admit(last, order)
         if last is not None and last.compute_id != order.compute_id and not last.stopped:
             await self._end(timeline, last, "fast")
+        if order.kept is None:
+            return await self._start_on(order, timeline, None)
+        if self.keeping is None:
+            raise CannotWake("This agent has no object store, and the database's images are in one.")
+        start_on = partial(self._start_on, order, timeline)
+        return await self.keeping.start(order, order.kept, timeline, last, start_on)
+
+    async def _start_on(self, order: ComputeStart, timeline: TimelineFolder, kept: Start | None) -> ComputeStarted:
+        """Starts it on the files that are there."""
         record = Writer(
             compute_id=order.compute_id,
             db_id=order.db_id,
@@ -110,6 +105,8 @@ class Computes:
             profile=order.profile,
             backend_addr=str(self._folder.socket_dir(order.compute_id)),
             backend_port=BACKEND_PORT,
+            kept=order.kept,
+            boot_id=boot_id() if kept is not None else None,
         )
         writer.write_begun(timeline, record)
         # Two syncs, which take as long as half a start of PostgreSQL: beside it. Nobody hears of the compute before they are done.
@@ -117,7 +114,7 @@ class Computes:
         # So is the look at all its files, which nobody changes yet.
         measured = asyncio.create_task(asyncio.to_thread(measure, timeline.data_dir))
         try:
-            return await self._start(order, timeline, record, fence, measured)
+            return await self._start(order, timeline, record, fence, measured, kept)
         finally:
             await asyncio.gather(fence, measured, return_exceptions=True)
 
@@ -128,13 +125,20 @@ class Computes:
         record: Writer,
         fence: asyncio.Task[None],
         measured: asyncio.Task[Footprint],
+        kept: Start | None,
     ) -> ComputeStarted:
-        rules = access.hba_rules(database_name=order.database_name, pg_user=order.pg_user)
+        rules = access.hba_rules(
+            database_name=order.database_name,
+            pg_user=order.pg_user,
+            may_replicate=kept is None or self.tenant_rules_are_held,
+        )
         write_file(timeline.hba_file, rules, mode=0o644, durable=False)
         settings = compute_settings(
             order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir,
             within=self.storage.bounds(order.profile, order.storage_limit_bytes),
         )  # fmt: skip
+        if kept is not None:
+            settings |= kept.settings
         preload = self.storage.prepare(timeline, order.profile, order.storage_limit_bytes)
         faults.point("compute.start.before_process")
         spans.mark("agent.begins")
@@ -145,16 +149,19 @@ class Computes:
             environment=oom_environment(),
             preload=preload,
             data_bytes_max=memory_bounds(order.profile).session_bytes,
+            has_wal_socket=kept is not None,
         )
         try:
             await fence
+            if kept is not None and self.keeping is not None:
+                await self.keeping.serves(kept)
             await self.storage.begin(timeline, order.profile, running.pid, measured=await measured)
         except BaseException:
             await asyncio.shield(compute.cluster.stop("immediate"))  # nobody was let in
             raise
         faults.point("compute.start.before_result")
         self._register(compute, running)
-        return _started(compute, running)
+        return started(compute, running)
 
     async def stop(
         self, compute_id: str, timeline_id: str, mode: StopMode, *, only_if_unused: bool = False
@@ -185,7 +192,7 @@ class Computes:
         with in_use.closed_socket(compute.cluster.socket_dir, last.backend_port) as socket:
             faults.point("compute.stop.door_closed")
             use = await in_use.use_of(socket, running.pid, user=user, database=database)
-            if use is None or (not use.sessions and await _dies(compute, running.pid)):
+            if use is None or (not use.sessions and await dies(compute, running.pid)):
                 await self._end(timeline, last, mode)
                 return None
             return use
@@ -296,6 +303,8 @@ class Computes:
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
+        if self.keeping is not None:
+            await self.keeping.aclose()
 
     # What follows is how.
 
@@ -339,7 +348,9 @@ class Computes:
         try:
             self._retire(compute)
             await self._release(compute)
-            shutil.rmtree(compute.cluster.socket_dir, ignore_errors=True)
+            compute.cluster.remove_sockets()
+            if self.keeping is not None:
+                await self.keeping.ended(compute.timeline, compute.record)
         except Exception as error:  # noqa: BLE001 - what is left behind is no reason to keep the end to ourselves
             _log.error("cannot tidy up after a compute", exc_info=error, compute_id=compute.record.compute_id)
         self._note_end(compute, said or end.sentence())
@@ -380,21 +391,7 @@ class Computes:
         await self._release(compute)
         self._ended.pop(last.compute_id, None)
         writer.write_life(timeline, last.model_copy(update={"stopped": True}))
-
-
-async def _dies(compute: Compute, pid: int) -> bool:
-    """Whether a postmaster that did not answer is ending: then its silence is no sign of use, and nobody is left to be cut off."""
-    with contextlib.suppress(TimeoutError, OSError):
-        await asyncio.wait_for(compute.cluster.wait_end(pid), NOTICE_SECONDS)
-        return True
-    return False
-
-
-def _started(compute: Compute, running: Running) -> ComputeStarted:
-    return ComputeStarted(
-        compute_id=compute.record.compute_id,
-        backend_addr=compute.record.backend_addr,
-        backend_port=compute.record.backend_port,
-        pid=running.pid,
-        started_at=running.started_at,
-    )
+        if self.keeping is not None:
+            await self.keeping.ended(timeline, last)
+            if mode == "fast":
+                self.keeping.build_image(timeline, last)

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spg99.errors import BadRequest
+from spg99.ids import is_id
 from spg99.postgres import Account, require_reachable
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.socket_folder import socket_folder
 
-_ID = re.compile(r"[a-z]{1,8}_[0-9A-Za-z]{1,40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def checked_id(text: str) -> str:
     """The id, if it can stand in a path. Raises BadRequest otherwise."""
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         raise BadRequest(f"'{text[:80]}' is not an id.")
     return text
 

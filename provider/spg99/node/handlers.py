@@ -124,6 +124,8 @@ class Handlers:
     async def timeline_delete(self, order: TimelineDelete) -> Done:
         """`timeline.delete`"""
         await self._computes.end_all_of(order.timeline_id)
+        if order.kept is not None and self._computes.keeping is not None:
+            await self._computes.keeping.delete(order.timeline_id, order.kept)
         await self.timelines.delete(order.timeline_id)
         self._observer.forget(order.timeline_id)
         return Done()
@@ -131,6 +133,10 @@ class Handlers:
     async def compute_start(self, order: ComputeStart) -> ComputeStarted:
         """`compute.start`"""
         if order.makes_timeline:
+            if order.kept is not None and self._computes.timeline_of(order.compute_id) is None:
+                # What an attempt before has left was never anybody's, and safekeepers are told where this one begins.
+                await self._computes.end_all_of(order.timeline_id)
+                await self.timelines.delete(order.timeline_id)
             await self.timelines.create(order)
             self._observer.measure_again(order.timeline_id)
         return await self._computes.start(order)

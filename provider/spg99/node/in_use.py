@@ -33,10 +33,10 @@ _NOT_NOW: Final = "57"
 """SQLSTATE class "operator intervention": starting, stopping, or too slow. Whatever else PostgreSQL refuses us with is an answer:
 its owner has said CONNECTION LIMIT 0 or REVOKE CONNECT, say, and as it lets us in no more than others, the kernel knows all."""
 
-USE: Final = """
+USE: Final = r"""
 select (select count(*) from pg_stat_activity
          where pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')),
-       (select count(*) from pg_replication_slots where active),
+       (select count(*) from pg_replication_slots where active and slot_name not like 'spg99\_sk\_%'),
        (select count(*) from pg_prepared_xacts)
 """
 

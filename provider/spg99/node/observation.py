@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from spg99.node.computes import Compute, Computes
+from spg99.node.compute import Compute
+from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.in_use import SOCKET_TABLE, connections_in, connections_to
 from spg99.node.timelines import size_bytes

@@ -15,6 +15,8 @@ from typing import Final
 
 import psutil
 
+from spg99.protocol.safekeeper import ROLE as SAFEKEEPER_ROLE
+
 WRITTEN_BYTES_MIN: Final = 1 << 16
 """A session that wrote less than this between two looks is no writer."""
 
@@ -24,7 +26,7 @@ def sessions(postmaster_pid: int) -> Iterator[psutil.Process]:
     for child in _children(postmaster_pid):
         with contextlib.suppress(psutil.Error):
             title = " ".join(child.cmdline())
-            if "[local]" in title or "parallel worker" in title:
+            if ("[local]" in title and SAFEKEEPER_ROLE not in title) or "parallel worker" in title:
                 yield child
 
 

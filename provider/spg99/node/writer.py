@@ -12,7 +12,7 @@ from spg99.atomic_write import write_file
 from spg99.errors import Conflict, Internal
 from spg99.node.folder import TimelineFolder
 from spg99.protocol.node import ComputeSeen
-from spg99.protocol.tasks import ComputeStart
+from spg99.protocol.tasks import ComputeStart, Kept
 from spg99.resources import Size
 
 _LIFE = {"compute_id", "pid", "started_at", "stopped"}
@@ -31,6 +31,10 @@ class Writer(BaseModel):
     profile: Size
     backend_addr: str
     backend_port: int
+    kept: Kept | None = None
+    """Who keeps its WAL."""
+    boot_id: str | None = None
+    """The run of the machine in which its files were written, if they may be lost with it."""
     pid: int | None = None
     started_at: datetime | None = None
     stopped: bool = False

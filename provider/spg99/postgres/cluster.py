@@ -34,6 +34,8 @@ ADMIN_ROLE: Final = "spg99_admin"
 """The bootstrap superuser of every cluster of ours."""
 _PARTS: Final = ("PG_VERSION", "global/pg_control")
 """Without these PostgreSQL does not start. initdb writes the first of them first, the other one near its end."""
+WAL_SOCKET: Final = "u"
+"""No id has this letter (ids.py), so it is in the way of no other cluster; and the path is no longer."""
 StopMode = Literal["fast", "immediate"]
 _STOP_SIGNAL: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 START_SECONDS: Final = 600.0
@@ -63,6 +65,11 @@ class Cluster:
         self.account = account
         self.log_file = log_file or self.data_dir.with_name(self.data_dir.name + ".log")
         self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def wal_socket_dir(self) -> Path:
+        """A second door, for who is no client: it is neither counted nor closed with the first."""
+        return wal_socket_of(self.socket_dir)
 
     @property
     def exists(self) -> bool:
@@ -125,9 +132,10 @@ class Cluster:
         environment: Mapping[str, str] | None = None,
         preload: Preload | None = None,
         data_bytes_max: int | None = None,
+        has_wal_socket: bool = False,
     ) -> Running:
         """Starts PostgreSQL with `settings` on its command line (they beat all files) and waits until it serves. `data_bytes_max`
-        bounds the memory of each of its processes.
+        bounds the memory of each of its processes. `has_wal_socket`: its socket stands in `wal_socket_dir`, too.
 
         Raises CannotWake with PostgreSQL's own reason when it does not, Conflict when it runs already.
         """
@@ -142,7 +150,9 @@ class Cluster:
             if self.account is not None and self.data_dir.lstat().st_uid != self.account.uid:
                 await asyncio.to_thread(take_over, self.data_dir, self.account)
             log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
-            child = self._child = self._spawn(settings, port, environment or {}, preload, data_bytes_max)
+            child = self._child = self._spawn(
+                settings, port, environment or {}, preload, data_bytes_max, has_wal_socket
+            )
             spans.mark("postgres.spawned")
             try:
                 running = await self._serving(child.pid, child, timeout_seconds)
@@ -205,7 +215,12 @@ class Cluster:
             await postmaster.kill_all(postmaster.leftovers(self.data_dir))  # its postmaster was killed
         if self._child is not None:
             self._child.poll()
+        self.remove_sockets()
+
+    def remove_sockets(self) -> None:
+        """Removes the folders of its sockets: nobody is behind them any more."""
         shutil.rmtree(self.socket_dir, ignore_errors=True)
+        shutil.rmtree(self.wal_socket_dir, ignore_errors=True)
 
     # What follows is how.
 
@@ -268,8 +283,9 @@ class Cluster:
             # which after a reboot one may well have.
             await postmaster.kill_all(postmaster.leftovers(self.data_dir))
             pid_file.unlink(missing_ok=True)
-        if self.socket_dir.exists():
-            shutil.rmtree(self.socket_dir)
+        for folder in (self.socket_dir, self.wal_socket_dir):
+            if folder.exists():
+                shutil.rmtree(folder)
         make_folder(self.socket_dir, mode=0o700, owner=self.account, durable=False)
         require_reachable(self.socket_dir, self.account)
 
@@ -280,12 +296,16 @@ class Cluster:
         environment: Mapping[str, str],
         preload: Preload | None,
         data_bytes_max: int | None,
+        has_wal_socket: bool,
     ) -> subprocess.Popen[bytes]:
         process = self._process_options()
         process["env"] |= environment
         if preload is not None:
             process = preload.start_options(process)
-        fixed = {"listen_addresses": "", "unix_socket_directories": _quoted(self.socket_dir), "port": str(port)}
+        folders = [self.socket_dir, *([self.wal_socket_dir] if has_wal_socket else [])]
+        make_folder(folders[-1], mode=0o700, owner=self.account, durable=False)
+        folders_text = ", ".join(map(_quoted, folders))
+        fixed = {"listen_addresses": "", "unix_socket_directories": folders_text, "port": str(port)}
         options = [word for name, value in {**settings, **fixed}.items() for word in ("-c", f"{name}={value}")]
         command, as_account = launched(
             [self.binaries.program("postgres"), "-D", self.data_dir, *options],
@@ -333,7 +353,7 @@ class Cluster:
         if child is not None and child.poll() is None:
             await asyncio.shield(postmaster.kill_all(postmaster.family(child.pid)))
             child.poll()
-        shutil.rmtree(self.socket_dir, ignore_errors=True)
+        self.remove_sockets()
 
     async def _run(self, program: str, *arguments: str | Path, stdin: str = "") -> tuple[str, str]:
         def run() -> subprocess.CompletedProcess[str]:
@@ -353,6 +373,11 @@ class Cluster:
         # Nothing of our environment goes along: it may hold keys, and PG* variables would change what runs.
         environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "TMPDIR": tempfile.gettempdir()}
         return {"env": environment, "cwd": "/", "umask": 0o077}
+
+
+def wal_socket_of(socket_dir: Path) -> Path:
+    """The folder of a cluster's second socket."""
+    return socket_dir.with_name(WAL_SOCKET + socket_dir.name[1:])
 
 
 def _quoted(folder: Path) -> str:

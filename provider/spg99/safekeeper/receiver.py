@@ -19,7 +19,7 @@ from spg99.wire.messages import FrameScanner
 from spg99.wire.replication import Keepalive, WalData
 from spg99.wire.startup import startup_message
 
-CONNECT_SECONDS_MAX: Final = 10.0
+ANSWER_SECONDS_MAX: Final = 10.0
 SILENCE_SECONDS_MAX: Final = 15.0
 """The compute says something every 2.5 s (half its wal_sender_timeout)."""
 _READ_BYTES: Final = 1 << 18
@@ -79,14 +79,14 @@ class Receiver:
         """Takes WAL until the compute ends. Raises Closed then, OSError when nobody answers, Conflict when another compute's turn has
         come, ProtocolViolation when it is not the server it should be."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 self._reader, self._writer = await asyncio.open_unix_connection(
                     str(self._source.socket), limit=_READ_BYTES
                 )
         except TimeoutError:
             raise Closed("The compute does not take connections.") from None
         try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await self._enter()
             while True:
                 lsn = self._sink.flushed_lsn

@@ -15,7 +15,7 @@ from spg99.commands.supervisor import STOP_ORDER
 
 SCRIPT = """
 import json, os, sys, threading
-import spg99.commands.catalogue, spg99.control_plane.server, spg99.node.agent
+import spg99.commands.catalogue, spg99.control_plane.server, spg99.node.agent, spg99.safekeeper.server
 from spg99.commands.app import app
 from spg99.gateway import server
 def noted(what):
@@ -24,7 +24,7 @@ def noted(what):
         if what == "runs":
             os._exit(0)
     return note
-for module in (spg99.commands.catalogue, spg99.control_plane.server, spg99.node.agent):
+for module in (spg99.commands.catalogue, spg99.control_plane.server, spg99.node.agent, spg99.safekeeper.server):
     module.run = noted("runs")
 server.prefork, server.run_loop = noted("forks"), noted("runs")
 server._Gateway.run = lambda self: None

@@ -19,10 +19,11 @@ from prometheus_client import CollectorRegistry
 
 from kit.waits import wait_for
 from spg99.node import computes as computes_module
-from spg99.node.computes import Compute, Computes
+from spg99.node.compute import Compute
+from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
 from spg99.node.writer import Writer
-from spg99.postgres import Binaries, Running, postmaster
+from spg99.postgres import Binaries, Cluster, Running, postmaster
 from spg99.processes import loop_failures
 from spg99.protocol.node import ComputeSeen
 from spg99.resources import Size
@@ -96,7 +97,7 @@ STEPS = [
     (postmaster, "wait_end"),
     (computes_module, "read_since"),
     (computes_module, "cause_of_end"),
-    (computes_module.shutil, "rmtree"),
+    (Cluster, "remove_sockets"),
 ]
 ERRORS = [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), PermissionError(errno.EACCES, "no"), RuntimeError("what?")]
 

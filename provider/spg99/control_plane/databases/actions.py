@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.databases.view import NodeView
+from spg99.protocol.safekeeper import Configuration
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class StartCompute:
     attempt_count: int
     first_on: NodeView | None = None
     """The node on which the files are laid down first; None: they are where the timeline says."""
+    configuration: Configuration | None = None
+    """Of a first start: who keeps its WAL; None: nobody but its node."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, Conflict
-from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, Order, TimelineCreate, TimelineDelete
+from spg99.protocol.safekeeper import Configuration
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, Kept, Order, TimelineCreate, TimelineDelete
 from spg99.resources import DatabaseState as State
 from spg99.resources import Size
 
@@ -107,6 +108,7 @@ async def _start_compute(
             size=row.size,
             org_id=row.org_id,
         ),
+        kept=await _kept(tx, row, action.configuration if action.first_on is not None else view.timeline.configuration),
         makes_timeline=action.first_on is not None,
     )
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
@@ -131,11 +133,26 @@ async def _node_of_start(
         return view.timeline.node_id
     node_id = action.first_on.node_id
     await storage.place_timeline(tx, row.timeline_id, node_id)
+    if action.configuration is not None and action.configuration != view.timeline.configuration:
+        await storage.configure_timeline(tx, row.timeline_id, action.configuration)
     if not action.first_on.makes_timelines:
         # Its agent takes orders in their order, and two for one timeline one after the other.
         create = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name, pg_user=row.pg_user)
         await _order(tx, means, create, node_id=node_id, db_id=row.db_id, now=now)
     return node_id
+
+
+async def _kept(tx: Transaction, row: DatabaseRow, configuration: Configuration | None) -> Kept | None:
+    """Who keeps the WAL of a timeline, and where they are."""
+    if configuration is None:
+        return None
+    sets = [configuration.members, *([configuration.next_members] if configuration.next_members is not None else [])]
+    ids = sorted({safekeeper_id for members in sets for safekeeper_id in members.safekeeper_ids})
+    return Kept(
+        configuration=configuration,
+        addresses=await fleet.safekeeper_addresses(tx, ids),
+        tenant_id=row.tenant_id,
+    )
 
 
 async def _mark_ready(
@@ -212,7 +229,8 @@ async def _delete_timeline(
     node_id = view.timeline.node_id
     assert node_id is not None, "there is something to delete"
     await storage.mark_timeline(tx, row.timeline_id, "deleting")
-    order = TimelineDelete(timeline_id=row.timeline_id)
+    kept = await _kept(tx, row, view.timeline.configuration)
+    order = TimelineDelete(timeline_id=row.timeline_id, kept=kept)
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, now=now)
     faults.point("delete.ordered")
     return dataclasses.replace(row, retry_at=None)

@@ -40,6 +40,10 @@ NO_NODE = (
     "No node has room for the database: none has reported within the last "
     f"{NODE_SILENT_AFTER.seconds} seconds. It starts as soon as one does."
 )
+TOO_FEW_SAFEKEEPERS = (
+    "The database is to have {wanted} safekeepers (policy storage.safekeepers), and {there} have reported within the last "
+    f"{NODE_SILENT_AFTER.seconds} seconds. It starts as soon as there are enough."
+)
 NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
 because thousands may wait at once."""
@@ -80,7 +84,13 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
     node = placement.choose(view.candidates, now)
     if node is None:
         return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
-    return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count, first_on=node), why)
+    try:
+        configuration = placement.choose_safekeepers(view.keeping, view.timeline.configuration, now)
+    except placement.TooFew as too_few:
+        reason = TOO_FEW_SAFEKEEPERS.format(wanted=view.keeping.safekeepers, there=too_few.there)
+        return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
+    start = StartCompute(Event.WANTED, attempt_count=view.attempt_count, first_on=node, configuration=configuration)
+    return act(start, why)
 
 
 def _booting(view: DatabaseView, now: datetime) -> Decision:

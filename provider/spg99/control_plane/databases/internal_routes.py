@@ -10,6 +10,7 @@ from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.protocol import INTERNAL_PREFIX
 from spg99.protocol.gateway import Checkout, ConnectRequest, LeaseAnswer, LeaseReport
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, TaskResult
+from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 
 
 def router(life: Lifecycle, identities: fleet.Identities) -> APIRouter:
@@ -24,6 +25,12 @@ def router(life: Lifecycle, identities: fleet.Identities) -> APIRouter:
     @routes.post("/nodes/heartbeat")
     async def heartbeat(beat: Heartbeat, node: fleet.NodeRow = Depends(identities.node)) -> HeartbeatAnswer:
         return await life.reports.heartbeat(node, beat)
+
+    @routes.post("/safekeepers/heartbeat")
+    async def safekeeper_heartbeat(
+        beat: SafekeeperHeartbeat, safekeeper: fleet.SafekeeperRow = Depends(identities.safekeeper)
+    ) -> SafekeeperAnswer:
+        return await life.reports.safekeeper_heartbeat(safekeeper, beat)
 
     @routes.post("/gateways/connect")
     async def connect(

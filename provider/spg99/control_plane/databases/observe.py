@@ -11,12 +11,15 @@ from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.view import (
     ComputeView,
     DatabaseView,
+    Keeping,
     NodeView,
+    SafekeeperView,
     TaskView,
     TimelineView,
 )
 from spg99.control_plane.records import policies
 from spg99.control_plane.store import Deferred, Transaction
+from spg99.protocol.safekeeper import Configuration
 from spg99.resources import DatabaseState as State
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +47,7 @@ class Surroundings:
     timeline_id: str
     timeline_state: str
     timeline_node_id: str | None
+    timeline_configuration: dict[str, Any] | None
     compute_id: str | None
     compute_state: str | None
     started_at: datetime | None
@@ -112,12 +116,13 @@ async def view_of(
     leases_end_at = seen.leases_end_at
     if leases_end_at is not None and now < graces.leases_until:
         leases_end_at = max(leases_end_at, graces.leases_until)
+    candidates = await _candidates(tx, row, seen, now)
     compute = None
     if seen.compute_id is not None and seen.compute_state is not None:
         compute = ComputeView(seen.compute_id, seen.compute_state, seen.started_at, seen.ended_at, seen.exit_reason)
     return DatabaseView(
         state=State(row.state),
-        timeline=TimelineView(seen.timeline_id, seen.timeline_state, seen.timeline_node_id),
+        timeline=TimelineView(seen.timeline_id, seen.timeline_state, seen.timeline_node_id, _configuration(seen)),
         idle_timeout_seconds=row.idle_timeout_seconds,
         target_scale=row.target_scale,
         wanted_until=row.wanted_until,
@@ -130,7 +135,8 @@ async def view_of(
         leases_end_at=leases_end_at,
         tasks=latest,
         node=_node(seen),
-        candidates=await _candidates(tx, row, seen, now),
+        candidates=candidates,
+        keeping=await _keeping(tx, row) if candidates else Keeping(),
         has_ended_leases=seen.has_ended_leases,
     )
 
@@ -169,6 +175,22 @@ async def _candidates(tx: Transaction, row: DatabaseRow, seen: Surroundings, now
         )
         for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
     )
+
+
+async def _keeping(tx: Transaction, row: DatabaseRow) -> Keeping:
+    found = await policies.values(tx, ["storage.safekeepers", "storage.quorum"], org_id=row.org_id)
+    wanted = int(found["storage.safekeepers"])
+    if wanted == 0:
+        return Keeping()
+    there = tuple(
+        SafekeeperView(one.safekeeper_id, one.last_seen_at, one.disk_free_bytes)
+        for one in await fleet.active_safekeepers(tx)
+    )
+    return Keeping(wanted, int(found["storage.quorum"]), there)
+
+
+def _configuration(seen: Surroundings) -> Configuration | None:
+    return Configuration.model_validate(seen.timeline_configuration) if seen.timeline_configuration else None
 
 
 def _task(line: Surroundings, grace_until: datetime) -> TaskView | None:

@@ -217,7 +217,7 @@ delete from computes where compute_id in (
 -- Everything around one database, by id or the one in use by name, that a decision looks at, once for each of its latest orders (newest first);
 -- its row may hold changes that are not saved yet.
 select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
-       tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id,
+       tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id, tl.configuration as timeline_configuration,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
        (select max(expires_at) from leases where db_id = d.db_id and expires_at > %(leases_before)s) as leases_end_at,

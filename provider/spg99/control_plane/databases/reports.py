@@ -15,6 +15,7 @@ from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.errors import Forbidden, NotFound
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
 from spg99.protocol.node import HEARTBEAT_SECONDS, Heartbeat, HeartbeatAnswer, TaskResult, is_silent
+from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 from spg99.protocol.tasks import find_declaration
 
 MISSING_AFTER = timedelta(seconds=10)
@@ -112,6 +113,16 @@ class Reports:
             heartbeat_seconds=HEARTBEAT_SECONDS,
             storage_limits_bytes=limits,
         )
+
+    async def safekeeper_heartbeat(
+        self, safekeeper: fleet.SafekeeperRow, beat: SafekeeperHeartbeat
+    ) -> SafekeeperAnswer:
+        """Notes where a safekeeper is, and tells it what belongs to nothing any more."""
+        observed = beat.model_dump(include={"address", "disk_total_bytes", "disk_free_bytes"})
+        async with self._store.transaction() as tx:
+            await fleet.note_safekeeper_seen(tx, safekeeper.safekeeper_id, observed, self._clock.now())
+            forget = await storage.timelines_to_forget(tx, beat.timelines) if beat.timelines else []
+        return SafekeeperAnswer(forget_timeline_ids=forget)
 
     async def _compute_ended(self, compute: ComputeRow, reason: str) -> None:
         async with self._store.transaction() as tx:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from spg99.protocol.node import is_silent
+from spg99.protocol.safekeeper import Configuration
 from spg99.protocol.tasks import TaskKind
 from spg99.resources import DatabaseState as State
 
@@ -19,6 +20,31 @@ class TimelineView:
     timeline_id: str
     state: str
     node_id: str | None
+    configuration: Configuration | None = None
+    """Who keeps its WAL; None: the files on its node are the only copy."""
+
+
+@dataclass(frozen=True)
+class SafekeeperView:
+    """A safekeeper that a new timeline may have."""
+
+    safekeeper_id: str
+    last_seen_at: datetime | None
+    disk_free_bytes: int = 0
+
+    def silent(self, now: datetime) -> bool:
+        """Whether it is away."""
+        return is_silent(self.last_seen_at, now)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What an account's policies want for a timeline that begins, and who is there for it."""
+
+    safekeepers: int = 0
+    quorum: int = 0
+    """0: most of them."""
+    candidates: tuple[SafekeeperView, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +128,8 @@ class DatabaseView:
     """The node of the timeline, once it is placed."""
     candidates: tuple[NodeView, ...] = field(default=())
     """Nodes that a timeline which was never started may go to, once it is wanted (placement.py chooses)."""
+    keeping: Keeping = field(default_factory=Keeping)
+    """Looked at together with the candidates."""
     has_ended_leases: bool = False
     """Leases that are over and can be written off."""
 

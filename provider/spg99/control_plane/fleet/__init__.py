@@ -1,4 +1,4 @@
-"""Nodes, Gateways and the orders to agents. Here: what other domains may call; a function has its noun in its name outside."""
+"""Nodes, Gateways, safekeepers and the orders to agents. Here: what other domains may call; a function has its noun in its name outside."""
 
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.gateways import note_seen as note_gateway_seen
@@ -10,6 +10,10 @@ from spg99.control_plane.fleet.nodes import note_seen as note_node_seen
 from spg99.control_plane.fleet.nodes import retime as retime_nodes
 from spg99.control_plane.fleet.nodes import with_room as nodes_with_room
 from spg99.control_plane.fleet.polls import Polls
+from spg99.control_plane.fleet.safekeepers import SafekeeperRow
+from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
+from spg99.control_plane.fleet.safekeepers import addresses as safekeeper_addresses
+from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.fleet.tasks import cancel as cancel_task
 from spg99.control_plane.fleet.tasks import enqueue as enqueue_task
@@ -24,7 +28,9 @@ __all__ = [
     "Identities",
     "NodeRow",
     "Polls",
+    "SafekeeperRow",
     "TaskRow",
+    "active_safekeepers",
     "cancel_task",
     "enqueue_task",
     "find_node",
@@ -34,8 +40,10 @@ __all__ = [
     "nodes_with_room",
     "note_gateway_seen",
     "note_node_seen",
+    "note_safekeeper_seen",
     "orders_wait_until",
     "retime_nodes",
     "retime_tasks",
+    "safekeeper_addresses",
     "uncounted_egress",
 ]

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from spg99.control_plane.fleet import changes, gateways, nodes
+from spg99.control_plane.fleet import changes, gateways, nodes, safekeepers
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
@@ -52,6 +52,11 @@ def router(
     async def enroll_gateway(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await gateways.enroll(tx, enrolment, clock)
+
+    @routes.post("/safekeepers/enroll")
+    async def enroll_safekeeper(enrolment: Enrolment) -> Identity:
+        async with store.transaction() as tx:
+            return await safekeepers.enroll(tx, enrolment, clock)
 
     @routes.post("/gateways/cancel", status_code=204)
     async def forward_cancel(forward: CancelForward, _: GatewayRow = Depends(identities.gateway)) -> Response:

@@ -147,3 +147,28 @@ select name, coalesce((observed ->> 'disk_total_bytes')::bigint, 0) as total_byt
 
 -- nodes_heard_of
 select count(*) from nodes where status = 'active' and last_seen_at > %(after)s;
+
+-- lose_safekeeper
+update safekeepers set status = 'lost' where name = %(name)s and status = 'active';
+
+-- enroll_safekeeper
+insert into safekeepers (safekeeper_id, name, hostname, token_sha256)
+values (%(safekeeper_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
+returning *;
+
+-- safekeeper_of_token
+select * from safekeepers where token_sha256 = %(token_sha256)s and status = 'active';
+
+-- active_safekeepers
+select * from safekeepers where status = 'active'
+ order by (observed ->> 'disk_free_bytes')::bigint desc nulls last, safekeeper_id limit 100;
+
+-- safekeepers_of_ids
+select * from safekeepers where safekeeper_id = any(%(safekeeper_ids)s);
+
+-- note_safekeeper_seen
+-- Answers when it was heard of before.
+update safekeepers s set last_seen_at = %(now)s, observed = %(observed)s
+  from (select safekeeper_id, last_seen_at from safekeepers where safekeeper_id = %(safekeeper_id)s) before
+ where s.safekeeper_id = before.safekeeper_id
+returning before.last_seen_at;

@@ -1,4 +1,4 @@
-"""Tokens of nodes and Gateways: one that lets in once, and one that is its identity from then on. Here: making, hashing, using up.
+"""Tokens of nodes, Gateways and safekeepers: one that lets in once, and one that is its identity from then on. Here: making, hashing, using up.
 
 Not here: who has which (nodes.py, gateways.py).
 """
@@ -18,10 +18,11 @@ from spg99.ids import random_word
 from spg99.processes import WatchedClock
 
 ENROLMENT_MINUTES = 15
+EnrolmentKind = Literal["node", "gateway", "safekeeper"]
 
 
-async def new_enrolment(tx: Transaction, kind: Literal["node", "gateway"], now: datetime) -> str:
-    """A single-use token that lets one node or gateway enrol within 15 minutes."""
+async def new_enrolment(tx: Transaction, kind: EnrolmentKind, now: datetime) -> str:
+    """A single-use token that lets one node, gateway or safekeeper enrol within 15 minutes."""
     token = f"spg99_enrol_{random_word(8)}_{random_word(40)}"
     await tx.execute(
         "insert_enrolment_token",
@@ -39,7 +40,7 @@ async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int
     return await tx.execute("forget_enrolment_tokens", moment=moment, limit=limit)
 
 
-async def use(tx: Transaction, token: str, kind: Literal["node", "gateway"], clock: WatchedClock) -> None:
+async def use(tx: Transaction, token: str, kind: EnrolmentKind, clock: WatchedClock) -> None:
     """Uses up an enrolment token. Raises Unauthorized when it is unknown, used, expired or for something else. A step forward
     of the wall clock (a machine that boots and hears of the time) ends none."""
     now = min(clock.now(), clock.unstepped(timedelta(minutes=ENROLMENT_MINUTES)))
@@ -49,7 +50,7 @@ async def use(tx: Transaction, token: str, kind: Literal["node", "gateway"], clo
         )
 
 
-def new_bearer_token(kind: Literal["node", "gateway"]) -> str:
+def new_bearer_token(kind: EnrolmentKind) -> str:
     """A fresh identity token; only its hash is kept."""
     return f"spg99_{kind}_{secrets.token_hex(4)}_{secrets.token_hex(32)}"
 

@@ -6,6 +6,9 @@ insert into timelines (timeline_id, db_id, state) values (%(timeline_id)s, %(db_
 -- place_timeline
 update timelines set node_id = %(node_id)s where timeline_id = %(timeline_id)s;
 
+-- configure_timeline
+update timelines set configuration = %(configuration)s where timeline_id = %(timeline_id)s;
+
 -- mark_timeline
 -- clock_timestamp(): gone is gone now, not when a long transaction began.
 update timelines

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from spg99.control_plane.store import Transaction
+from spg99.protocol.safekeeper import Configuration
 
 TimelineState = Literal["creating", "present", "deleting", "gone"]
 """`creating`: no compute has started on it yet. Without a node nothing of it was ever ordered, with one there may be files.
@@ -21,6 +22,11 @@ async def insert(tx: Transaction, timeline_id: str, db_id: str) -> None:
 async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:
     """Chooses the node of a timeline."""
     await tx.execute("place_timeline", timeline_id=timeline_id, node_id=node_id)
+
+
+async def configure(tx: Transaction, timeline_id: str, configuration: Configuration) -> None:
+    """Notes which safekeepers keep its WAL."""
+    await tx.defer("configure_timeline", timeline_id=timeline_id, configuration=configuration.model_dump(mode="json"))
 
 
 async def mark(tx: Transaction, timeline_id: str, state: TimelineState) -> None:

@@ -25,6 +25,7 @@ OWNER = {
     "gateways": "fleet",
     "node_tasks": "fleet",
     "nodes": "fleet",
+    "safekeepers": "fleet",
     "timelines": "storage",
     "audit_logs": "records",
     "declarations": "records",

@@ -1,0 +1,84 @@
+"""Safekeepers: the processes that keep WAL. Here: enrolment, identity, what was last observed. Not here: which timeline each of them
+keeps (storage/), the rules of a quorum (wal/)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from spg99.control_plane.fleet import tokens
+from spg99.control_plane.records import audit
+from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.store import Transaction
+from spg99.errors import Unauthorized
+from spg99.ids import new_id
+from spg99.processes import WatchedClock
+from spg99.protocol import Enrolment, Identity
+
+
+@dataclass(frozen=True)
+class SafekeeperRow:
+    """One safekeeper."""
+
+    safekeeper_id: str
+    name: str
+    status: str
+    token_sha256: str = field(repr=False)
+    observed: dict[str, Any]
+    last_seen_at: datetime | None
+
+    @property
+    def address(self) -> str:
+        """Where agents reach it; empty before it has said."""
+        return str(self.observed.get("address") or "")
+
+    @property
+    def disk_free_bytes(self) -> int:
+        """As it saw it last."""
+        return int(self.observed.get("disk_free_bytes") or 0)
+
+
+async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
+    """Trades a single-use token for an identity. One of a known name is another: it comes without an identity, so without what the former
+    one kept, and must never vote in its place. The former one counts as lost."""
+    await tokens.use(tx, enrolment.enrolment_token, "safekeeper", clock)
+    bearer_token = tokens.new_bearer_token("safekeeper")
+    await tx.execute("lose_safekeeper", name=enrolment.name)
+    row = await tx.one(
+        SafekeeperRow,
+        "enroll_safekeeper",
+        safekeeper_id=new_id("sk"),
+        name=enrolment.name,
+        hostname=enrolment.hostname,
+        token_sha256=tokens.hash_of(bearer_token),
+    )
+    await audit.record(tx, SYSTEM, "safekeeper.enroll", row.safekeeper_id, name=enrolment.name)
+    return Identity(identity_id=row.safekeeper_id, bearer_token=bearer_token)
+
+
+async def of_token(tx: Transaction, bearer_token: str) -> SafekeeperRow:
+    """The safekeeper whose identity this is. Raises Unauthorized."""
+    row = await tx.one_or_none(SafekeeperRow, "safekeeper_of_token", token_sha256=tokens.hash_of(bearer_token))
+    if row is None:
+        raise Unauthorized("This identity is not known. Enrol the safekeeper again with a fresh token.")
+    return row
+
+
+async def active(tx: Transaction) -> list[SafekeeperRow]:
+    """Those that are not lost, most free disk first."""
+    return await tx.many(SafekeeperRow, "active_safekeepers")
+
+
+async def addresses(tx: Transaction, safekeeper_ids: list[str]) -> dict[str, str]:
+    """Where these are, by id; one that has never said is left out."""
+    rows = await tx.many(SafekeeperRow, "safekeepers_of_ids", safekeeper_ids=safekeeper_ids)
+    return {row.safekeeper_id: row.address for row in rows if row.address}
+
+
+async def note_seen(tx: Transaction, safekeeper_id: str, observed: dict[str, Any], now: datetime) -> datetime | None:
+    """Notes that a safekeeper was heard of and what it said; answers when it was heard of before."""
+    before: datetime | None = await tx.value(
+        "note_safekeeper_seen", safekeeper_id=safekeeper_id, observed=observed, now=now
+    )
+    return before

@@ -1,0 +1,298 @@
+"""What makes a commit outlive its compute and the compute's files: promises before a start, safekeepers beside it, images after it.
+
+The files on a node are a cache then. A start goes on with them where the safekeepers' votes allow it; otherwise they are made anew
+from the last image and the safekeepers' WAL, on a new PostgreSQL timeline.
+
+Here: the order of these steps. Not here: the rules (wal/fence.py), asking several safekeepers (safekeepers.py), images (images/), PostgreSQL's
+process (computes.py), and timelines that only this node has: they have none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from spg99 import faults, images, log
+from spg99.errors import CannotWake, Conflict
+from spg99.images.manifest import images_prefix
+from spg99.node import kept_files
+from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.materialise import Materialiser, newest_history
+from spg99.node.safekeepers import Safekeepers, standby_setting
+from spg99.node.writer import Writer
+from spg99.objects import ObjectStore, open_store
+from spg99.postgres import Account
+from spg99.postgres.cluster import wal_socket_of
+from spg99.postgres.control_file import read_control_file
+from spg99.processes import Jobs
+from spg99.protocol import safekeeper as said
+from spg99.protocol.safekeeper import history_said
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, Kept
+from spg99.wal import fence
+from spg99.wal.fence import Choice, TermBegin, TermHistory
+from spg99.wal.lsn import segment_begin
+
+BACKEND_PORT: Final = 5432
+"""Part of a socket's name only: each compute has folders of its own."""
+IMAGE_PAUSE_SECONDS: Final = 0.5
+"""After a stop: a database that is wanted again at once is not read meanwhile."""
+
+_log = log.get("node")
+
+
+class StaleFiles(Exception):
+    """The files on this node are not what the safekeepers' WAL goes on with: they are made anew."""
+
+
+@dataclass
+class Start:
+    """One start under way: what has been found out before the process is made, and what goes on beside it."""
+
+    order: ComputeStart
+    kept: Kept
+    timeline: TimelineFolder
+    settings: dict[str, str]
+    choice: Choice | None = None
+    """None: the first start, there is nothing to choose; or its files are there, and the votes come while PostgreSQL starts."""
+    history: TermHistory | None = None
+    """Of the new life; None: it is known once PostgreSQL has found the end of the WAL."""
+    is_gated: bool = False
+    """Clients are let in only once the quorum holds all that there is: it may be more than was ever acknowledged."""
+    beside: list[asyncio.Task[None]] = field(default_factory=list)
+    """Clients are let in only when these have ended well."""
+
+
+class Keeping:
+    """The storage of one node's kept timelines. Callers hold the timeline's lock for all but `aclose`."""
+
+    def __init__(
+        self,
+        folder: NodeFolder,
+        account: Account | None,
+        *,
+        object_store: str,
+        master_key_file: Path,
+        template_dir: Path,
+    ) -> None:
+        self._folder = folder
+        self._master_key_file = master_key_file
+        self._template_dir = template_dir
+        self._object_store = object_store
+        self._opened: tuple[ObjectStore, images.TenantKeys] | None = None
+        self._seen_template: images.Seen | None = None
+        self._jobs = Jobs()
+        self.safekeepers = Safekeepers()
+        self._materialiser = Materialiser(folder, account, self.safekeepers)
+
+    async def aclose(self) -> None:
+        """Ends what is under way and closes all connections."""
+        await self._jobs.finish(within_seconds=2.0)
+        await self.safekeepers.aclose()
+        if self._opened is not None:
+            await self._opened[0].close()
+
+    async def start(
+        self,
+        order: ComputeStart,
+        kept: Kept,
+        timeline: TimelineFolder,
+        last: Writer | None,
+        start_on: Callable[[Start], Awaitable[ComputeStarted]],
+    ) -> ComputeStarted:
+        """A whole start: `start_on` makes the process on the files that are there, and waits for `serves`. When they turn out to be stale, they are
+        made anew and it is called again. Raises CannotWake, Conflict, and what `start_on` raises."""
+        for files_are_stale in (False, True):
+            start = await self.prepare(order, kept, timeline, last, files_are_stale=files_are_stale)
+            try:
+                return await start_on(start)
+            except StaleFiles:
+                await self._abandon(start)
+            except BaseException:
+                await asyncio.shield(self._abandon(start))
+                raise
+        raise CannotWake("The files of the database were made anew, and are stale.")
+
+    async def prepare(
+        self,
+        order: ComputeStart,
+        kept: Kept,
+        timeline: TimelineFolder,
+        last: Writer | None,
+        *,
+        files_are_stale: bool = False,
+    ) -> Start:
+        """All that has to be there before the process: files that may be started on. `last`: the record of who wrote those on this node last.
+        Raises CannotWake, Conflict."""
+        settings = {"synchronous_standby_names": standby_setting(kept)}
+        if kept_files.boot_id() is not None:
+            # What counts is on the safekeepers' disks; after a crash of the machine these files are made anew.
+            settings["fsync"] = "off"
+        start = Start(order, kept, timeline, settings)
+        if order.makes_timeline:
+            await self._begin(start)
+            return start
+        lived = None if files_are_stale else await asyncio.to_thread(kept_files.lived, timeline, last)
+        if lived is not None:
+            start.beside.append(
+                asyncio.create_task(self._go_on(start, lived, await asyncio.to_thread(kept_files.end_of, timeline)))
+            )
+            return start
+        choice, votes = await self._promise(start)
+        start.choice = choice
+        objects, keys = await self._store()
+        start.settings |= await self._materialiser.materialise(
+            timeline, kept, choice, votes[choice.donor_id].segment_bytes, objects, await keys.get(kept.tenant_id)
+        )
+        start.is_gated = True
+        return start
+
+    async def serves(self, start: Start) -> None:
+        """PostgreSQL serves; clients may come once this has returned. Raises StaleFiles, CannotWake, Conflict."""
+        if start.history is None and start.choice is not None:
+            begun = await asyncio.to_thread(newest_history, start.timeline.data_dir / "pg_wal")
+            start.history = fence.begin(start.choice, tli=begun.tli, begin_lsn=begun.switches[-1].lsn)
+            await self._follow(start, start.history)
+        await asyncio.gather(*start.beside)
+        if start.is_gated:
+            await self.safekeepers.wait_caught_up(start.timeline.timeline_id, start.kept)
+        faults.point("compute.start.kept")
+
+    async def _abandon(self, start: Start) -> None:
+        """The start has failed: nothing of it goes on."""
+        for task in start.beside:
+            task.cancel()
+        await asyncio.gather(*start.beside, return_exceptions=True)
+        await self.safekeepers.rest(start.timeline.timeline_id, start.kept, start.order.writer_term)
+
+    async def ended(self, timeline: TimelineFolder, record: Writer) -> None:
+        """Its compute has ended. A clean end becomes an image, some time after."""
+        if record.kept is None:
+            return
+        await self.safekeepers.rest(timeline.timeline_id, record.kept, record.writer_term)
+
+    def build_image(self, timeline: TimelineFolder, record: Writer) -> None:
+        """Cuts an image of a folder that was stopped, beside everything else. A start that comes meanwhile does not wait for it: then there is none."""
+        if record.kept is not None:
+            self._jobs.begin(f"image {timeline.timeline_id}", self._build_image(timeline, record, record.kept))
+
+    async def delete(self, timeline_id: str, kept: Kept) -> None:
+        """Removes the WAL of a timeline and its images; chunks that they share with others stay. Raises CannotWake while a safekeeper does not answer."""
+        await self.safekeepers.remove(timeline_id, kept)
+        objects, _ = await self._store()
+        async for entry in objects.entries(images_prefix(kept.tenant_id, timeline_id)):
+            await objects.delete(entry.key)
+
+    # What follows is how.
+
+    async def _store(self) -> tuple[ObjectStore, images.TenantKeys]:
+        """The object store and the keys, opened when they are needed first."""
+        if self._opened is None:
+            objects = await asyncio.to_thread(open_store, self._object_store)
+            master = await asyncio.to_thread(images.MasterKeyFile.at, self._master_key_file)
+            self._opened = (objects, images.TenantKeys(objects, master))
+        return self._opened
+
+    async def _begin(self, start: Start) -> None:
+        """The first start: the files were just made, nobody has written anything. Safekeepers hear where it begins, and what there is by now becomes the
+        first image while PostgreSQL starts."""
+        timeline, order, kept = start.timeline, start.order, start.kept
+        if self._seen_template is None:
+            self._seen_template = await asyncio.to_thread(images.see, self._template_dir)
+        captured = await asyncio.to_thread(images.capture, timeline.data_dir, self._seen_template, is_copy=True)
+        control = captured.control
+        begin_lsn = segment_begin(control.redo_lsn // control.segment_bytes, control.segment_bytes)
+        begin = said.TimelineBegin(
+            term=order.writer_term,
+            compute_id=order.compute_id,
+            configuration=kept.configuration,
+            system_identifier=control.system_identifier,
+            segment_bytes=control.segment_bytes,
+            tli=control.tli,
+            begin_lsn=begin_lsn,
+        )
+        await self.safekeepers.begin(timeline.timeline_id, kept, begin)
+        faults.point("compute.start.after_begin")
+        start.history = (
+            TermBegin(0, control.tli, begin_lsn),
+            TermBegin(order.writer_term, control.tli, begin_lsn),
+        )
+        # Without the first image the WAL has nothing to begin with.
+        start.beside.append(asyncio.create_task(self._store_first(captured, timeline, order, kept)))
+        start.beside.append(asyncio.create_task(self._follow(start, start.history)))
+
+    async def _go_on(self, start: Start, lived: TermHistory, end: kept_files.End) -> None:
+        """While PostgreSQL starts on the files: may it? Raises StaleFiles when not."""
+        choice, _ = await self._promise(start)
+        is_behind = end.clean_end_lsn is not None and end.clean_end_lsn < choice.flush_lsn
+        if not fence.goes_on(lived[-1].term, choice) or is_behind:
+            raise StaleFiles
+        start.history = fence.go_on(lived, choice)
+        # After a clean stop with all of its WAL on the safekeepers there is nothing that they do not have.
+        start.is_gated = end.clean_end_lsn is None or choice.flush_lsn < end.checkpoint_lsn
+        await self._follow(start, start.history)
+
+    async def _promise(self, start: Start) -> tuple[Choice, dict[str, said.Vote]]:
+        order = start.order
+        ask = said.PromiseAsk(
+            term=order.writer_term, compute_id=order.compute_id, configuration=start.kept.configuration
+        )
+        answer = await self.safekeepers.promise(start.timeline.timeline_id, start.kept, ask)
+        faults.point("compute.start.after_promise")
+        return answer
+
+    async def _follow(self, start: Start, terms: TermHistory) -> None:
+        """Notes whose WAL it is, and has it taken from the compute as soon as that answers."""
+        order, timeline = start.order, start.timeline
+        await asyncio.to_thread(kept_files.note_lived, timeline, terms)
+        follow = said.Follow(
+            term=order.writer_term,
+            compute_id=order.compute_id,
+            configuration=start.kept.configuration,
+            history=history_said(terms),
+            backend_addr=str(wal_socket_of(self._folder.socket_dir(order.compute_id))),
+            backend_port=BACKEND_PORT,
+        )
+        await self.safekeepers.follow(timeline.timeline_id, start.kept, follow)
+
+    async def _store_first(
+        self, captured: images.Captured, timeline: TimelineFolder, order: ComputeStart, kept: Kept
+    ) -> None:
+        objects, keys = await self._store()
+        key = await keys.get_or_make(kept.tenant_id)
+        # Each node has made its own: of one version, but another cluster.
+        template_name = f"{self._template_dir.parent.name}-{captured.control.system_identifier}"
+        base = await images.template_manifest(self._template_dir, template_name, objects, key)
+        origin = images.Origin(kept.tenant_id, timeline.timeline_id, order.writer_term)
+        await images.store(captured, origin, objects, key, base=base)
+
+    async def _build_image(self, timeline: TimelineFolder, record: Writer, kept: Kept) -> None:
+        await asyncio.sleep(IMAGE_PAUSE_SECONDS)
+        if not kept_files.is_still(timeline, record):
+            return
+        lived = await asyncio.to_thread(kept_files.lived, timeline, record)
+        if lived is None:
+            return
+        objects, keys = await self._store()
+        key = await keys.get(kept.tenant_id)
+        origin = images.Origin(kept.tenant_id, timeline.timeline_id, record.writer_term)
+        known = await asyncio.to_thread(images.Known.load, kept_files.known_file(timeline))
+        control = await asyncio.to_thread(read_control_file, timeline.data_dir)
+        if not await self.safekeepers.have(timeline.timeline_id, kept, lived, control.checkpoint_lsn):
+            return  # it would hold more than they do, and be no beginning for their WAL
+        try:
+            image = await images.build(timeline.data_dir, origin, objects, key, known=known)
+        except Conflict:
+            return  # not stopped cleanly, or wanted again
+        if not kept_files.is_still(timeline, record):
+            return
+        await asyncio.to_thread(image.known.save, kept_files.known_file(timeline))
+        _log.info(
+            "an image was stored",
+            timeline_id=timeline.timeline_id,
+            image_id=image.manifest.image_id,
+            stored_bytes=image.counts.bytes_stored,
+        )
+        await self.safekeepers.trim(timeline.timeline_id, kept, lived, image.manifest.checkpoint_lsn)

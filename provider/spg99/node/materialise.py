@@ -1,0 +1,125 @@
+"""Makes the files of a kept timeline anew: the last image, the safekeepers' WAL behind it, and what PostgreSQL has to know to replay that.
+
+Here: one folder, whole or not there. Not here: whether it is needed (keeping.py), images (images/), starting on it (computes.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spg99 import faults, images, log
+from spg99.atomic_write import install_folder
+from spg99.errors import CannotWake
+from spg99.node import kept_files
+from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.safekeepers import Safekeepers
+from spg99.objects import ObjectStore
+from spg99.postgres import Account
+from spg99.postgres.accounts import make_folder
+from spg99.protocol.tasks import Kept
+from spg99.wal import fence, history
+from spg99.wal.fence import Choice
+
+_REPLAY: Final = {
+    # Only what is in pg_wal by now is replayed, and that ends the recovery.
+    "restore_command": "false",
+    # The server counts as serving when it writes, not before.
+    "hot_standby": "off",
+}
+
+_log = log.get("node")
+
+
+@dataclass(frozen=True)
+class Materialiser:
+    """Makes files on one node. The caller holds the timeline's lock."""
+
+    folder: NodeFolder
+    account: Account | None
+    safekeepers: Safekeepers
+
+    async def materialise(
+        self,
+        timeline: TimelineFolder,
+        kept: Kept,
+        choice: Choice,
+        segment_bytes: int,
+        objects: ObjectStore,
+        key: images.TenantKey,
+    ) -> dict[str, str]:
+        """Puts the files of this choice in the place of what is there; answers the settings with which PostgreSQL replays its WAL to the end and begins a
+        new timeline. Raises CannotWake, and what images/ raises; then nothing was changed."""
+        manifest = await _image_of(timeline, kept, choice, objects, key)
+        _log.info(
+            "the files of a timeline are made anew",
+            timeline_id=timeline.timeline_id,
+            image_id=manifest.image_id,
+            wal_bytes=choice.flush_lsn - manifest.lsn,
+        )
+        draft = self.folder.draft(timeline.timeline_id)
+        await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
+        make_folder(draft.root, mode=0o755, durable=False)
+        known = await images.lay_out(manifest, objects, key, draft.data_dir, self.account, durable=False)
+        await self.safekeepers.fetch_wal(
+            timeline.timeline_id,
+            kept,
+            choice,
+            from_lsn=manifest.checkpoint_lsn,
+            segment_bytes=segment_bytes,
+            into=draft.data_dir / "pg_wal",
+        )
+        await asyncio.to_thread(self._finish, draft, timeline, known)
+        faults.point("compute.start.rebuilt")
+        return {**_REPLAY, "recovery_target_timeline": str(choice.history[-1].tli)}
+
+    def _finish(self, draft: TimelineFolder, timeline: TimelineFolder, known: images.Known) -> None:
+        pg_wal = draft.data_dir / "pg_wal"
+        (draft.data_dir / "recovery.signal").touch(mode=0o600)
+        for path in (draft.data_dir / "recovery.signal", *pg_wal.iterdir()):
+            if path.is_file():
+                path.chmod(0o600)
+                if self.account is not None:
+                    os.chown(path, self.account.uid, self.account.gid)
+        known.save(kept_files.known_file(draft))
+        if not timeline.root.exists():
+            install_folder(draft.root, timeline.root)
+            return
+        # The record of who wrote last stays what it is until the new one begins.
+        for name in (timeline.writer_file.name, timeline.begun_file.name, timeline.life_file.name):
+            if (timeline.root / name).exists():
+                shutil.copy2(timeline.root / name, draft.root / name)
+        trash = timeline.root.with_name(f".trash-{timeline.timeline_id}-rebuilt")
+        shutil.rmtree(trash, ignore_errors=True)
+        timeline.root.rename(trash)
+        install_folder(draft.root, timeline.root)
+        shutil.rmtree(trash, ignore_errors=True)
+
+
+async def _image_of(
+    timeline: TimelineFolder, kept: Kept, choice: Choice, objects: ObjectStore, key: images.TenantKey
+) -> images.Manifest:
+    """The last image that the WAL of this choice goes on from."""
+    found = await images.latest_image(objects, kept.tenant_id, timeline.timeline_id)
+    if found is None:
+        raise CannotWake(f"The object store holds no image of timeline {timeline.timeline_id}.")
+    manifest = await images.load_manifest(objects, key, found)
+    tli = fence.cut(choice.history, manifest.checkpoint_lsn)[-1].tli
+    if manifest.lsn > choice.flush_lsn or tli != manifest.tli:
+        raise CannotWake(
+            f"The image {manifest.image_id} of timeline {timeline.timeline_id} is of another life than the safekeepers' WAL."
+        )
+    return manifest
+
+
+def newest_history(pg_wal: Path) -> history.TimelineHistory:
+    """The history of the timeline that a server has just begun, in its own words. Raises CannotWake."""
+    names = {history.parse_history_name(path.name): path for path in pg_wal.iterdir() if path.suffix == ".history"}
+    if not names:
+        raise CannotWake("PostgreSQL has begun no new timeline though it has replayed WAL to its end.")
+    tli = max(names)
+    return history.parse_history(tli, names[tli].read_text())

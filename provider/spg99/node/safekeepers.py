@@ -1,0 +1,269 @@
+"""The safekeepers of this node's timelines, asked as a set: promises for a start, following a compute, WAL for a rebuild.
+
+Here: asking several at once, and how many answers are enough (wal/quorum.py says). Not here: one call (client/safekeeper.py), what a start does with
+it (keeping.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from spg99 import log
+from spg99.atomic_write import write_file
+from spg99.client.safekeeper import SafekeeperClient
+from spg99.errors import CannotWake, Conflict, NotFound, Spg99Error
+from spg99.processes import Jobs
+from spg99.protocol import safekeeper as said
+from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
+from spg99.protocol.tasks import Kept
+from spg99.wal import fence, history
+from spg99.wal.fence import Choice, NotEnough, TermHistory
+from spg99.wal.lsn import Segment, segment_begin, segment_name, segment_numbers
+from spg99.wal.quorum import have_promised, standbys
+
+ANSWER_SECONDS_MAX: Final = 20.0
+"""For enough of them to answer: one that is being started again is back by then."""
+CATCH_UP_SECONDS_MAX: Final = 60.0
+_AGAIN_SECONDS: Final = 0.2
+_LATE_AGAIN_SECONDS: Final = 2.0
+_SEGMENTS_AT_ONCE: Final = 8
+
+T = TypeVar("T")
+_log = log.get("node")
+
+
+def standby_setting(kept: Kept) -> str:
+    """`synchronous_standby_names` of a compute: a commit waits until enough of its safekeepers have flushed it."""
+    wanted = standbys(configuration_of(kept.configuration), configuration_of(kept.configuration).ids)
+    names = ", ".join(f'"{said.standby_name(one)}"' for one in sorted(wanted.ids))
+    return f"ANY {wanted.number} ({names})"
+
+
+class Safekeepers:
+    """Those that the timelines of this node are kept by. Connections are kept."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, SafekeeperClient] = {}
+        self._jobs = Jobs()
+        self._followed: dict[str, int] = {}
+        """The term of the compute that runs on a timeline."""
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        await self._jobs.finish(within_seconds=0.0)
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    async def begin(self, timeline_id: str, kept: Kept, begin: said.TimelineBegin) -> None:
+        """A timeline begins: all of its safekeepers know it, before there is anything to lose. Raises CannotWake, Conflict."""
+        answers = await self._ask(kept, lambda one, _: one.begin(timeline_id, begin), enough=_all_of(kept))
+        _require_all(kept, answers)
+
+    async def promise(self, timeline_id: str, kept: Kept, ask: said.PromiseAsk) -> tuple[Choice, dict[str, said.Vote]]:
+        """Promises of enough of them, and what follows from these: where the new life begins. Raises Conflict when one of them has promised a
+        higher term (this start is over), CannotWake when too few answer."""
+        configuration = configuration_of(kept.configuration)
+        votes = await self._ask(
+            kept,
+            lambda one, _: one.promise(timeline_id, ask),
+            enough=lambda answered: have_promised(configuration, answered),
+        )
+        choice = fence.choose([vote_of(vote) for vote in votes.values()], configuration)
+        if isinstance(choice, NotEnough):
+            raise CannotWake(_too_few(kept, votes))
+        return choice, votes
+
+    async def follow(self, timeline_id: str, kept: Kept, follow: said.Follow) -> None:
+        """Has all of them take the WAL of a compute; enough for its commits have answered when this returns, the others are asked on."""
+        self._followed[timeline_id] = follow.term
+        answers = await self._ask(kept, lambda one, _: one.follow(timeline_id, follow), enough=_quorum_of(kept))
+        for safekeeper_id in kept.addresses.keys() - answers.keys():
+            address = kept.addresses[safekeeper_id]
+            self._jobs.begin(
+                f"follow {timeline_id} {safekeeper_id} {follow.term}", self._follow_late(timeline_id, address, follow)
+            )
+
+    async def _follow_late(self, timeline_id: str, address: str, follow: said.Follow) -> None:
+        """Has one that did not answer in time take the WAL as well, once it is back and while the compute runs."""
+        while self._followed.get(timeline_id) == follow.term:
+            try:
+                await self._client(address).follow(timeline_id, follow)
+            except (Conflict, NotFound):
+                return
+            except Spg99Error:
+                await asyncio.sleep(_LATE_AGAIN_SECONDS)
+            else:
+                return
+
+    async def wait_caught_up(self, timeline_id: str, kept: Kept) -> None:
+        """Waits until enough of them have all that the compute had flushed when they reached it. Raises CannotWake."""
+
+        async def caught_up(one: SafekeeperClient, _: str) -> said.KeeperSeen:
+            seen = await one.seen(timeline_id, wait_seconds=ANSWER_SECONDS_MAX)
+            if not seen.caught_up:
+                raise CannotWake(seen.problem or "It has not caught up yet.")
+            return seen
+
+        await self._ask(kept, caught_up, enough=_quorum_of(kept), seconds_max=CATCH_UP_SECONDS_MAX)
+
+    async def rest(self, timeline_id: str, kept: Kept, term: int) -> None:
+        """Says that the compute of a term has ended. Whoever does not hear it finds nobody where it was."""
+        if self._followed.get(timeline_id) == term:
+            del self._followed[timeline_id]
+        await self._try_all(kept, lambda one, _: one.rest(timeline_id, term))
+
+    async def have(self, timeline_id: str, kept: Kept, terms: TermHistory, lsn: int) -> bool:
+        """Whether enough of them hold the WAL of this life up to a place."""
+        term, held = terms[-1].term, set[str]()
+
+        async def ask_one(one: SafekeeperClient, safekeeper_id: str) -> None:
+            seen = await one.seen(timeline_id)
+            if seen.flush_lsn >= lsn and seen.history and seen.history[-1].term == term:
+                held.add(safekeeper_id)
+
+        await self._try_all(kept, ask_one)
+        return _quorum_of(kept)(dict.fromkeys(held))
+
+    async def trim(self, timeline_id: str, kept: Kept, terms: TermHistory, below_lsn: int) -> None:
+        """Lets them remove what an image holds."""
+        trim = said.Trim(below_lsn=below_lsn, history=history_said(terms))
+        await self._try_all(kept, lambda one, _: one.trim(timeline_id, trim))
+
+    async def remove(self, timeline_id: str, kept: Kept) -> None:
+        """Removes a timeline everywhere. Raises CannotWake while one does not answer."""
+        answers = await self._ask(
+            kept, lambda one, _: _answering(one.remove(timeline_id)), enough=_all_of(kept), seconds_max=5.0
+        )
+        _require_all(kept, answers)
+
+    async def fetch_wal(
+        self, timeline_id: str, kept: Kept, choice: Choice, *, from_lsn: int, segment_bytes: int, into: Path
+    ) -> None:
+        """Lays the WAL of a choice into a folder (`pg_wal`), with the history files of its timelines: from the segment of `from_lsn` to its end.
+
+        A segment in which a timeline begins is that timeline's, as PostgreSQL reads it. Raises CannotWake.
+        """
+        donor = self._client(kept.addresses[choice.donor_id])
+        names = []
+        for number in segment_numbers(from_lsn, choice.flush_lsn, segment_bytes):
+            end = min(segment_begin(number + 1, segment_bytes), choice.flush_lsn)
+            tli = [entry.tli for entry in choice.history if entry.begin_lsn < end][-1]
+            names.append(segment_name(Segment(tli, number), segment_bytes))
+        for tli, text in history_files(choice.history).items():
+            write_file(into / history.history_name(tli), text, durable=False)
+        places = asyncio.Semaphore(_SEGMENTS_AT_ONCE)
+
+        async def fetch(name: str) -> None:
+            async with places:
+                content = await donor.segment(timeline_id, name)
+            await asyncio.to_thread((into / name).write_bytes, content)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in names:
+                    group.create_task(fetch(name))
+        except ExceptionGroup as errors:
+            raise CannotWake(f"The WAL of the database cannot be fetched: {errors.exceptions[0]}") from errors
+
+    # What follows is how.
+
+    def _client(self, address: str) -> SafekeeperClient:
+        return self._clients.setdefault(address, SafekeeperClient(address))
+
+    async def _ask(
+        self,
+        kept: Kept,
+        call: Callable[[SafekeeperClient, str], Awaitable[T]],
+        *,
+        enough: Callable[[Mapping[str, T]], bool],
+        seconds_max: float = ANSWER_SECONDS_MAX,
+    ) -> dict[str, T]:
+        """What those answered who did, once they are enough; who has not answered by then is asked no more. A Conflict of any ends it."""
+        deadline = time.monotonic() + seconds_max
+        answers: dict[str, T] = {}
+        reasons: dict[str, str] = {}
+
+        async def ask(safekeeper_id: str, address: str) -> None:
+            while True:
+                try:
+                    answers[safekeeper_id] = await call(self._client(address), safekeeper_id)
+                    return
+                except (Conflict, NotFound):
+                    raise
+                except Spg99Error as error:
+                    reasons[safekeeper_id] = error.message
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+        pending = {asyncio.create_task(ask(*one)) for one in kept.addresses.items()}
+        refusal: Spg99Error | None = None
+        try:
+            while pending and not enough(answers):
+                done, pending = await asyncio.wait(
+                    pending, timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    error = task.exception()
+                    if isinstance(error, NotFound):
+                        refusal = error  # it has lost its disk: no vote, but the others may do
+                    elif error is not None:
+                        raise error
+                if not done:
+                    break
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        if not enough(answers):
+            why = "; ".join([*reasons.values(), *([refusal.message] if refusal is not None else [])])
+            raise CannotWake(f"{_too_few(kept, answers)} {why}".strip())
+        return answers
+
+    async def _try_all(self, kept: Kept, call: Callable[[SafekeeperClient, str], Awaitable[T]]) -> None:
+        async def attempt(safekeeper_id: str, address: str) -> None:
+            try:
+                await call(self._client(address), safekeeper_id)
+            except Spg99Error as error:
+                _log.info("a safekeeper was not told", safekeeper_id=safekeeper_id, reason=error.message)
+
+        await asyncio.gather(*(attempt(*one) for one in kept.addresses.items()))
+
+
+def history_files(terms: TermHistory) -> dict[int, str]:
+    """The files in which PostgreSQL finds on what its timelines stand: number -> text. The first one has none."""
+    files: dict[int, str] = {}
+    switches: list[history.Switch] = []
+    tli = terms[0].tli
+    for entry in terms:
+        if entry.tli != tli:
+            switches.append(history.Switch(tli, entry.begin_lsn))
+            tli = entry.tli
+            files[tli] = history.format_history(history.TimelineHistory(tli, tuple(switches)))
+    return files
+
+
+def _quorum_of(kept: Kept) -> Callable[[Mapping[str, object]], bool]:
+    configuration = configuration_of(kept.configuration)
+    return lambda answered: all(len(members.ids & answered.keys()) >= members.quorum for members in configuration.sets)
+
+
+def _all_of(kept: Kept) -> Callable[[Mapping[str, object]], bool]:
+    return lambda answered: kept.addresses.keys() <= answered.keys()
+
+
+def _require_all(kept: Kept, answers: Mapping[str, object]) -> None:
+    if missing := kept.addresses.keys() - answers.keys():
+        raise CannotWake(f"Safekeepers do not answer: {', '.join(sorted(missing))}.")
+
+
+def _too_few(kept: Kept, answers: Mapping[str, object]) -> str:
+    return f"Too few safekeepers answer: {len(answers)} of {len(kept.addresses)}, and the database's WAL is theirs."
+
+
+async def _answering(call: Awaitable[None]) -> bool:
+    await call
+    return True

@@ -1,0 +1,55 @@
+"""Clients that write numbers through the Gateway and remember which were acknowledged. Not here: what is broken meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import psycopg
+
+Row = tuple[int, int]
+
+
+class Writer(threading.Thread):
+    """Inserts numbers and remembers which were acknowledged, reconnecting as often as it takes."""
+
+    def __init__(self, number: int, dsn: str, stop: threading.Event) -> None:
+        super().__init__(name=f"writer-{number}")
+        self.number, self.dsn, self.stop = number, dsn, stop
+        self.acknowledged: set[int] = set()
+        self.sent = 0
+        self.sessions = 0
+        self.surprise: Exception | None = None
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                with psycopg.connect(self.dsn, connect_timeout=20, autocommit=True) as connection:
+                    self.sessions += 1
+                    while not self.stop.is_set():
+                        self.sent += 1
+                        connection.execute("insert into rows values (%s, %s)", (self.number, self.sent))
+                        self.acknowledged.add(self.sent)
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+            except Exception as error:
+                self.surprise = error
+                return
+
+
+def grown(writers: list[Writer], rows: int) -> Callable[[], bool]:
+    """A check: so many more rows were acknowledged since now, by writers of which none has stopped."""
+    before = sum(len(writer.acknowledged) for writer in writers)
+
+    def check() -> bool:
+        assert all(writer.is_alive() for writer in writers), [writer.surprise for writer in writers]
+        return sum(len(writer.acknowledged) for writer in writers) >= before + rows
+
+    return check
+
+
+def lost_of(writers: list[Writer], found: Iterable[Row]) -> tuple[set[Row], set[Row]]:
+    """All rows that were acknowledged, and those of them that are not there."""
+    acknowledged = {(writer.number, n) for writer in writers for n in writer.acknowledged}
+    return acknowledged, acknowledged - set(found)

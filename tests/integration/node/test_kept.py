@@ -1,0 +1,333 @@
+"""Databases whose commits safekeepers keep, on real nodes: started, stopped, lost and made anew, here and on another node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from integration.node.conftest import Node, dsn
+from kit.safekeepers import ServedSafekeeper, kept_by
+from kit.waits import until
+from spg99.ids import new_id
+from spg99.node.computes import Computes
+from spg99.node.folder import NodeFolder
+from spg99.node.handlers import Handlers
+from spg99.node.keeping import Keeping
+from spg99.node.observation import Observer
+from spg99.postgres import Account, Binaries
+from spg99.protocol.tasks import ComputeStart, ComputeStop, Kept, TimelineCreate
+from spg99.resources import Size
+
+APP = "app"
+USER = "acme_user"
+
+
+class KeepingNode(Node):
+    """A node with an object store."""
+
+    def __init__(self, *parts: Any, objects_dir: Path) -> None:
+        self.objects_dir = objects_dir
+        super().__init__(*parts)
+
+    def fresh_agent(self) -> None:
+        super().fresh_agent()
+        self.keeping = Keeping(
+            self.folder, self.account, object_store=str(self.objects_dir), template_dir=self.template,
+            master_key_file=self.objects_dir.parent / "master.key",
+        )  # fmt: skip
+        self.computes = Computes(
+            self.folder, self.binaries, self.account, extensions_dir=self.extensions, keeping=self.keeping
+        )
+        self.observer = Observer(self.folder, self.computes)
+        self.handlers = Handlers(self.computes, self.timelines, self.observer)
+
+
+class Database:
+    """One database as the Control Plane orders it about."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept, self.timeline_id, self.db_id = kept, new_id("tl"), new_id("db")
+        self.term = 0
+        self.compute_id = ""
+        self.started: dict[str, Any] = {}
+        self.has_started = False
+
+    async def start(self, node: Node, *, error: str | None = None) -> None:
+        self.term += 1
+        self.compute_id = new_id("cmp")
+        order = ComputeStart(
+            compute_id=self.compute_id, timeline_id=self.timeline_id, db_id=self.db_id, writer_term=self.term,
+            profile=Size.L1, database_name=APP, pg_user=USER, kept=self.kept, makes_timeline=not self.has_started,
+        )  # fmt: skip
+        result = await node.do("compute.start", order)
+        if error is not None:
+            assert not result.succeeded and error in (result.error or ""), result
+            return
+        assert result.succeeded, result.error
+        self.started, self.has_started = result.result, True
+
+    async def stop(self, node: Node, mode: str = "fast") -> None:
+        order = ComputeStop(compute_id=self.compute_id, timeline_id=self.timeline_id, mode=mode)
+        assert (await node.do("compute.stop", order)).succeeded
+
+    def connect(self, **options: Any) -> psycopg.Connection[Any]:
+        timeline = TimelineCreate(timeline_id=self.timeline_id, database_name=APP, pg_user=USER)
+        return psycopg.connect(dsn(self.started, timeline), autocommit=True, **options)
+
+    async def run(self, *statements: str) -> list[tuple[Any, ...]]:
+        def run() -> list[tuple[Any, ...]]:
+            with self.connect() as db:
+                for statement in statements[:-1]:
+                    db.execute(statement)
+                cursor = db.execute(statements[-1])
+                return cursor.fetchall() if cursor.description else []
+
+        return await asyncio.wait_for(asyncio.to_thread(run), 30)
+
+    def kill(self) -> None:
+        os.kill(self.started["pid"], signal.SIGKILL)
+
+    async def tli(self) -> int:
+        return int((await self.run("select timeline_id from pg_control_checkpoint()"))[0][0])
+
+
+@pytest_asyncio.fixture
+async def make_node(
+    data_dir: Path, prepared: tuple[Binaries, Account | None, Path, Path]
+) -> AsyncIterator[Callable[[str], KeepingNode]]:
+    nodes: list[KeepingNode] = []
+    binaries, account, template, extensions = prepared
+
+    def make(name: str) -> KeepingNode:
+        folder = NodeFolder.prepare(data_dir, name, account)
+        node = KeepingNode(folder, binaries, account, template, extensions, objects_dir=data_dir / "objects")
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        await node.end()
+
+
+@pytest_asyncio.fixture
+async def safekeepers(data_dir: Path) -> AsyncIterator[list[ServedSafekeeper]]:
+    made = [ServedSafekeeper(data_dir / f"sk{n}", data_dir / f"sk{n}.sock") for n in range(3)]
+    for one in made:
+        await one.start()
+    yield made
+    for one in made:
+        await one.stop()
+
+
+@pytest.fixture
+def node(make_node: Callable[[str], KeepingNode]) -> KeepingNode:
+    return make_node("n1")
+
+
+@pytest.fixture
+def database(safekeepers: list[ServedSafekeeper]) -> Database:
+    return Database(kept_by(safekeepers[0], tenant_id=new_id("ten")))
+
+
+@pytest.fixture
+def of_three(safekeepers: list[ServedSafekeeper]) -> Database:
+    return Database(kept_by(*safekeepers, tenant_id=new_id("ten")))
+
+
+async def test_it_sleeps_and_goes_on_with_its_files(node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    for expected in (1, 2):
+        await database.stop(node)
+        await database.start(node)
+        assert await database.run("select count(*) from t") == [(expected,)]
+        assert await database.tli() == 1  # its own files: no new timeline
+        await database.run("insert into t values (1)")
+
+
+async def test_its_files_are_lost_while_it_runs(node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 10000)")
+    for life in (2, 3, 4):
+        _lose(node, database)
+        await database.start(node)
+        assert await database.run("insert into t values (0)", "select count(*) from t") == [(10000 + life - 1,)]
+        assert await database.run("select max(timeline_id) from pg_control_checkpoint()") == [(life,)]
+
+
+async def test_its_files_are_lost_while_it_sleeps(node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    await database.stop(node)
+    shutil.rmtree(node.folder.timeline(database.timeline_id).root)
+    await database.start(node)
+    assert await database.run("select n from t") == [(1,)]
+
+
+async def test_a_crash_goes_on_with_its_files(node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    database.kill()
+    await until("its end to be told", lambda: node.computes.timeline_of(database.compute_id) is None)
+    await database.start(node)
+    assert await database.run("select n from t") == [(1,)]
+    assert await database.tli() == 1
+
+
+async def test_files_of_another_run_of_the_machine_are_not_trusted(
+    node: KeepingNode, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    await database.stop(node)
+    for module in ("computes", "kept_files"):
+        monkeypatch.setattr(f"spg99.node.{module}.boot_id", lambda: "another")
+    await database.start(node)
+    assert await database.run("select n from t") == [(1,)]
+    assert await database.tli() == 2
+
+
+async def test_it_wakes_on_another_node_and_its_first_one_is_fenced(
+    make_node: Callable[[str], KeepingNode], database: Database
+) -> None:
+    """The first node is cut off and does not know: its compute runs on, and what it is told there is never acknowledged."""
+    first, second = make_node("n1"), make_node("n2")
+    await database.start(first)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    old = database.connect()
+    await database.start(second)
+    assert await database.run("insert into t values (2)", "select n from t order by n") == [(1,), (2,)]
+
+    late = asyncio.create_task(asyncio.to_thread(old.execute, "insert into t values (666)"))
+    await asyncio.sleep(1)  # to see that something does not happen
+    assert not late.done()
+    assert await database.run("select n from t order by n") == [(1,), (2,)]
+
+    await database.start(first)  # it comes back: its files are of a life that is over
+    assert await database.run("select n from t order by n") == [(1,), (2,)]
+    with pytest.raises(psycopg.OperationalError):
+        await late
+
+
+async def test_two_of_three_are_enough_and_one_is_not(
+    node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    await of_three.start(node)
+    await of_three.run("create table t (n int)", "insert into t values (1)")
+    await safekeepers[0].stop()
+    await of_three.run("insert into t values (2)")
+    await safekeepers[1].stop()
+    late = asyncio.create_task(of_three.run("insert into t values (3)"))
+    await asyncio.sleep(0.5)  # to see that something does not happen
+    assert not late.done()
+    await safekeepers[0].start()
+    await late
+    assert await of_three.run("select n from t order by n") == [(1,), (2,), (3,)]
+
+
+async def test_every_one_of_three_may_be_the_one_that_is_gone(
+    node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    await of_three.start(node)
+    await of_three.run("create table t (n int)")
+    for n, gone in enumerate(safekeepers):
+        await gone.stop()
+        await of_three.run(f"insert into t values ({n})")
+        _lose(node, of_three)
+        await of_three.start(node)
+        assert await of_three.run("select count(*) from t") == [(n + 1,)]
+        await gone.start()
+        await of_three.run("insert into t values (-1)", "delete from t where n = -1")
+
+
+async def test_a_start_without_promises_says_so_and_changes_nothing(
+    node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    await database.stop(node)
+    await safekeepers[0].stop()
+    monkeypatch.setattr("spg99.node.safekeepers.ANSWER_SECONDS_MAX", 0.5)
+    await database.start(node, error="Too few safekeepers answer: 0 of 1")
+    await safekeepers[0].start()
+    await database.start(node)
+    assert await database.run("select n from t") == [(1,)]
+
+
+async def test_nobody_is_told_that_a_commit_is_done_which_waits(
+    node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    """A cancel ends PostgreSQL's wait with success; here it is not heard."""
+    await database.start(node)
+    await database.run("create table t (n int)")
+    await safekeepers[0].stop()
+    db = database.connect()
+    waiting = asyncio.create_task(asyncio.to_thread(db.execute, "insert into t values (1)"))
+
+    async def state() -> str:
+        rows = await database.run(f"select wait_event from pg_stat_activity where pid = {db.info.backend_pid}")
+        return str(rows[0][0])
+
+    async def is_waiting() -> bool:
+        return await state() == "SyncRep"
+
+    await until("its commit to wait", is_waiting)
+    for _ in range(20):
+        os.kill(db.info.backend_pid, signal.SIGINT)  # as pg_cancel_backend, statement_timeout and the Gateway do
+        await asyncio.sleep(0.02)
+    assert not waiting.done() and await is_waiting()
+    os.kill(db.info.backend_pid, signal.SIGTERM)
+    with pytest.raises(psycopg.OperationalError):
+        await waiting
+    db = database.connect()
+    running = asyncio.create_task(asyncio.to_thread(db.execute, "select pg_sleep(60)"))
+
+    async def is_asleep() -> bool:
+        rows = await database.run(f"select wait_event from pg_stat_activity where pid = {db.info.backend_pid}")
+        return rows == [("PgSleep",)]
+
+    await until("it to run", is_asleep)
+    os.kill(db.info.backend_pid, signal.SIGINT)
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        await running
+    await safekeepers[0].start()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "set application_name = 'spg99_sk_1'",
+        "set application_name = 'SPG99_SK_1'",
+        "select set_config('application_name', 'spg99_sk_1', false)",
+        f"alter role {USER} set application_name = 'spg99_sk_1'",
+    ],
+)
+async def test_a_tenant_is_not_called_like_a_safekeeper(node: KeepingNode, database: Database, statement: str) -> None:
+    await database.start(node)
+    with pytest.raises(psycopg.Error, match='may not begin with "spg99_sk_"'):
+        await database.run(statement)
+    await database.run("set application_name = 'spg99'")
+
+
+async def test_nor_at_its_log_in(node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    for options in ({"application_name": "spg99_sk_1"}, {"options": "-c application_name=spg99_sk_1"}):
+        with pytest.raises(psycopg.OperationalError, match="may not begin with"):
+            await asyncio.to_thread(lambda options=options: database.connect(**options).close())
+
+
+def _lose(node: KeepingNode, database: Database) -> None:
+    root = node.folder.timeline(database.timeline_id).root
+    aside = root.with_name(".trash-lost")
+    root.rename(aside)
+    database.kill()
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""Safekeepers in the test's own process, really serving and really writing. Not here: their process (integration/safekeeper has it)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from spg99.ids import new_id
+from spg99.protocol.safekeeper import Configuration, Members
+from spg99.protocol.tasks import Kept
+from spg99.safekeeper import routes
+from spg99.safekeeper.follower import Followers
+from spg99.safekeeper.kept_timelines import KeptTimelines
+
+
+class ServedSafekeeper:
+    """One of them. `stop` and `start` are a restart; with another folder it is another safekeeper."""
+
+    def __init__(self, root: Path, socket: Path) -> None:
+        self.id = new_id("sk")
+        self.root, self.socket = root, socket
+        self.timelines: KeptTimelines
+        self._server: uvicorn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.timelines, self.followers = KeptTimelines(self.root, self.id), Followers()
+        app = routes.app(self.timelines, self.followers)
+        self._server = _Server(uvicorn.Config(app, uds=str(self.socket), lifespan="off", log_config=None))
+        self._serving = asyncio.create_task(self._server.serve())
+        async with asyncio.timeout(10):
+            while not self._server.started:
+                await asyncio.sleep(0.002)
+        for timeline in self.timelines.all():
+            self.followers.begin(timeline)
+
+    async def stop(self) -> None:
+        if self._server is None or self._serving is None:
+            return
+        self._server.should_exit = self._server.force_exit = True
+        await self._serving
+        await self.followers.end()
+        for timeline in self.timelines.all():
+            timeline.close()
+        self._server = None
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def kept_by(*safekeepers: ServedSafekeeper, tenant_id: str, quorum: int | None = None) -> Kept:
+    """An order's word for: these keep it."""
+    ids = sorted(one.id for one in safekeepers)
+    members = Members(safekeeper_ids=ids, quorum=quorum or len(ids) // 2 + 1)
+    return Kept(
+        configuration=Configuration(number=1, members=members),
+        addresses={one.id: str(one.socket) for one in safekeepers},
+        tenant_id=tenant_id,
+    )
