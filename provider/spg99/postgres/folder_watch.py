@@ -37,8 +37,10 @@ class FolderWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
-            os.close(self._fd)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._fd)
+            # In a thread: the kernel waits 10 to 20 ms for all who might still look at the watch, longer than a start of PostgreSQL.
+            loop.run_in_executor(None, os.close, self._fd)
             self._fd = -1
 
     async def wait(self, seconds_max: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -27,12 +29,32 @@ def test_what_was_written_before_the_wait_ends_it_at_once(tmp_path: Path) -> Non
 
 def test_a_wait_ends_by_itself_and_leaves_no_file_open(tmp_path: Path) -> None:
     async def run() -> None:
-        open_before = len(os.listdir("/proc/self/fd"))
         with FolderWatch(tmp_path) as watch:
             await watch.wait(0.001)
-        assert len(os.listdir("/proc/self/fd")) == open_before
 
+    open_before = len(os.listdir("/proc/self/fd"))
     asyncio.run(run())
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_its_end_keeps_the_loop_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing = threading.Event()
+    close = os.close
+
+    def close_slowly(fd: int) -> None:
+        closing.wait(LONG_SECONDS)
+        close(fd)
+
+    async def run() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(folder_watch.os, "close", close_slowly)
+            with FolderWatch(tmp_path):
+                pass
+        closing.set()
+
+    began = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - began < LONG_SECONDS / 2
 
 
 def test_without_inotify_it_only_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
