@@ -127,6 +127,7 @@ class Agent:
         self._loops.repeat("sizes", self._measure)
         self._loops.repeat("bounds", self._hold)
         self._loops.repeat("spares", handlers.timelines.prepare)
+        self._loops.repeat("cut off", handlers.end_cut_off)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know this node (any more)."""

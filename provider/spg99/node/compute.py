@@ -7,6 +7,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client import Counter
+
+from spg99 import log
+from spg99.node.confinement import Confinement
 from spg99.node.folder import TimelineFolder
 from spg99.node.writer import Writer
 from spg99.postgres import Cluster, Running
@@ -14,6 +18,8 @@ from spg99.protocol.tasks import ComputeStarted
 
 NOTICE_SECONDS: Final = 0.2
 """How long a heartbeat, and a stop of one that does not answer, wait for the end of a process that seems to be gone."""
+
+_log = log.get("node")
 
 
 @dataclass
@@ -27,6 +33,17 @@ class Compute:
     watch: asyncio.Task[None] | None = None
     confines_later: asyncio.TimerHandle | None = None
     confining: asyncio.Task[None] | None = None
+
+
+async def confine(confinement: Confinement, compute: Compute, pid: int, failures: Counter | None) -> None:
+    """Sets a compute's bounds. What fails is logged and counted: nobody waits for it before the compute has ended."""
+    record = compute.record
+    try:
+        await asyncio.to_thread(confinement.confine, record.compute_id, record.profile, pid)
+    except Exception as error:  # noqa: BLE001 - nobody waits for it before the compute has ended
+        if failures is not None:
+            failures.labels("confine").inc()
+        _log.error("a compute runs without bounds", exc_info=error, compute_id=record.compute_id)
 
 
 async def dies(compute: Compute, pid: int) -> bool:

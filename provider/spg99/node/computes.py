@@ -15,12 +15,12 @@ from spg99 import faults, log, spans
 from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
 from spg99.node import access, in_use, writer
-from spg99.node.compute import NOTICE_SECONDS, Compute, dies, started
+from spg99.node.compute import NOTICE_SECONDS, Compute, confine, dies, started
 from spg99.node.confinement import Confinement, memory_bounds, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.in_use import Use
 from spg99.node.keeping import BACKEND_PORT, Keeping, Start
-from spg99.node.kept_files import boot_id
+from spg99.node.kept_files import boot_id, distrust
 from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import TENANT_RULES_NAME, compute_settings
 from spg99.node.storage import Storage
@@ -288,14 +288,13 @@ class Computes:
 
     async def stop_all(self, reason: str) -> None:
         """Stops everything. It counts as ended by itself, so that the Control Plane hears of it now or at the next start."""
+        await asyncio.gather(*(self._end_by_itself(compute, "fast", reason) for compute in self.running()))
 
-        async def stop(compute: Compute) -> None:
-            self._retire(compute)
-            await compute.cluster.stop("fast", timeout_seconds=20)
-            await self._release(compute)
-            self._note_end(compute, reason)
-
-        await asyncio.gather(*(stop(compute) for compute in self.running()))
+    async def end_stale(self, compute: Compute, reason: str) -> None:
+        """Ends a compute whose files are of no use any more. It counts as ended by itself."""
+        if self._running.get(compute.record.compute_id) is compute:
+            await asyncio.to_thread(distrust, compute.timeline)
+            await self._end_by_itself(compute, "immediate", reason)
 
     async def leave(self) -> None:
         """Stops watching; everything keeps running."""
@@ -327,7 +326,7 @@ class Computes:
         compute.confines_later = later(self.confinement.after_seconds, self._begin_confining, compute, running.pid)
 
     def _begin_confining(self, compute: Compute, pid: int) -> None:
-        compute.confining = asyncio.create_task(self._confine(compute, pid))
+        compute.confining = asyncio.create_task(confine(self.confinement, compute, pid, self.failures))
 
     async def _watch(self, compute: Compute) -> None:
         end = await retried(
@@ -363,14 +362,13 @@ class Computes:
         if compute.watch is not None and compute.watch is not asyncio.current_task():
             compute.watch.cancel()
 
-    async def _confine(self, compute: Compute, pid: int) -> None:
-        record = compute.record
-        try:
-            await asyncio.to_thread(self.confinement.confine, record.compute_id, record.profile, pid)
-        except Exception as error:  # noqa: BLE001 - nobody waits for it before the compute has ended
-            if self.failures is not None:
-                self.failures.labels("confine").inc()
-            _log.error("a compute runs without bounds", exc_info=error, compute_id=record.compute_id)
+    async def _end_by_itself(self, compute: Compute, mode: StopMode, reason: str) -> None:
+        self._retire(compute)
+        await compute.cluster.stop(mode, timeout_seconds=20)
+        await self._release(compute)
+        if self.keeping is not None:
+            await self.keeping.ended(compute.timeline, compute.record)
+        self._note_end(compute, reason)
 
     async def _release(self, compute: Compute) -> None:
         if compute.confines_later is not None:

@@ -39,6 +39,8 @@ from spg99.protocol.tasks import (
     find_declaration,
 )
 
+CUT_OFF_SECONDS: Final = 5.0
+
 _log = log.get("node")
 
 _DISK_SENTENCES: Final = {
@@ -114,6 +116,20 @@ class Handlers:
         """Removes a timeline that belongs to nothing any more."""
         async with self._only_one(timeline_id):
             await self.timeline_delete(TimelineDelete(timeline_id=timeline_id))
+
+    async def end_cut_off(self) -> float:
+        """Ends computes whose commits would wait for ever, because their safekeepers cannot have their WAL any more; they are replaced by ones that begin
+        with what was kept. Answers after how many seconds to look again."""
+        for compute in self._computes.running():
+            record, keeping = compute.record, self._computes.keeping
+            if record.kept is None or keeping is None:
+                continue
+            timeline_id = compute.timeline.timeline_id
+            reason = await keeping.safekeepers.cut_off(timeline_id, record.kept, record.writer_term)
+            if reason is not None:
+                async with self._only_one(timeline_id):
+                    await self._computes.end_stale(compute, f"Its safekeepers cannot keep its WAL: {reason}")
+        return CUT_OFF_SECONDS
 
     async def timeline_create(self, order: TimelineCreate) -> Done:
         """`timeline.create`"""

@@ -21,7 +21,7 @@ from spg99.images.manifest import images_prefix
 from spg99.node import kept_files
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.materialise import Materialiser, newest_history
-from spg99.node.safekeepers import Safekeepers, standby_setting
+from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
 from spg99.node.writer import Writer
 from spg99.objects import ObjectStore, open_store
 from spg99.postgres import Account
@@ -43,10 +43,6 @@ IMAGE_PAUSE_SECONDS: Final = 0.5
 _log = log.get("node")
 
 
-class StaleFiles(Exception):
-    """The files on this node are not what the safekeepers' WAL goes on with: they are made anew."""
-
-
 @dataclass
 class Start:
     """One start under way: what has been found out before the process is made, and what goes on beside it."""
@@ -61,6 +57,10 @@ class Start:
     """Of the new life; None: it is known once PostgreSQL has found the end of the WAL."""
     is_gated: bool = False
     """Clients are let in only once the quorum holds all that there is: it may be more than was ever acknowledged."""
+    is_over: bool = False
+    """PostgreSQL did not start: what goes on beside it need not go further."""
+    has_begun: bool = False
+    """Its life was told to safekeepers: there may be WAL of its term."""
     beside: list[asyncio.Task[None]] = field(default_factory=list)
     """Clients are let in only when these have ended well."""
 
@@ -108,8 +108,17 @@ class Keeping:
             start = await self.prepare(order, kept, timeline, last, files_are_stale=files_are_stale)
             try:
                 return await start_on(start)
-            except StaleFiles:
-                await self._abandon(start)
+            except (StaleFiles, CannotWake) as error:
+                are_at_fault = await asyncio.shield(_are_files_at_fault(start, error))
+                await asyncio.shield(self._abandon(start))
+                if not are_at_fault:
+                    raise
+                _log.warning("files are not started on", timeline_id=timeline.timeline_id, reason=str(error))
+                if start.has_begun:  # a term begins once (wal/fence.py): the next one makes them anew
+                    await asyncio.to_thread(kept_files.distrust, timeline)
+                    raise CannotWake(
+                        "The database's files on its node could not be used. They are a cache, and are made anew at the next try."
+                    ) from error
             except BaseException:
                 await asyncio.shield(self._abandon(start))
                 raise
@@ -134,11 +143,9 @@ class Keeping:
         if order.makes_timeline:
             await self._begin(start)
             return start
-        lived = None if files_are_stale else await asyncio.to_thread(kept_files.lived, timeline, last)
-        if lived is not None:
-            start.beside.append(
-                asyncio.create_task(self._go_on(start, lived, await asyncio.to_thread(kept_files.end_of, timeline)))
-            )
+        usable = None if files_are_stale else await asyncio.to_thread(kept_files.usable, timeline, last)
+        if usable is not None:
+            start.beside.append(asyncio.create_task(self._go_on(start, *usable)))
             return start
         choice, votes = await self._promise(start)
         start.choice = choice
@@ -228,7 +235,9 @@ class Keeping:
         choice, _ = await self._promise(start)
         is_behind = end.clean_end_lsn is not None and end.clean_end_lsn < choice.flush_lsn
         if not fence.goes_on(lived[-1].term, choice) or is_behind:
-            raise StaleFiles
+            raise StaleFiles("The safekeepers have WAL that they do not.")
+        if start.is_over:
+            return
         start.history = fence.go_on(lived, choice)
         # After a clean stop with all of its WAL on the safekeepers there is nothing that they do not have.
         start.is_gated = end.clean_end_lsn is None or choice.flush_lsn < end.checkpoint_lsn
@@ -247,6 +256,7 @@ class Keeping:
         """Notes whose WAL it is, and has it taken from the compute as soon as that answers."""
         order, timeline = start.order, start.timeline
         await asyncio.to_thread(kept_files.note_lived, timeline, terms)
+        start.has_begun = True
         follow = said.Follow(
             term=order.writer_term,
             compute_id=order.compute_id,
@@ -296,3 +306,15 @@ class Keeping:
             stored_bytes=image.counts.bytes_stored,
         )
         await self.safekeepers.trim(timeline.timeline_id, kept, lived, image.manifest.checkpoint_lsn)
+
+
+async def _are_files_at_fault(start: Start, error: Exception) -> bool:
+    """Whether a start failed by the files that were there: they are stale, or the quorum would have this compute write and PostgreSQL cannot start on
+    them. They are a cache: made anew, it can."""
+    if start.order.makes_timeline or start.choice is not None:
+        return False
+    start.is_over = True
+    outcomes = await asyncio.gather(*start.beside, return_exceptions=True)
+    if isinstance(error, StaleFiles) or any(isinstance(outcome, StaleFiles) for outcome in outcomes):
+        return True
+    return not any(isinstance(outcome, BaseException) for outcome in outcomes)

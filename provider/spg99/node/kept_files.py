@@ -61,10 +61,26 @@ def lived(timeline: TimelineFolder, last: Writer | None) -> TermHistory | None:
     return history_of(found.history)
 
 
+def usable(timeline: TimelineFolder, last: Writer | None) -> tuple[TermHistory, End] | None:
+    """Whose WAL is in the files and where it ends; None when a start need not try them."""
+    terms = lived(timeline, last)
+    if terms is None:
+        return None
+    try:
+        return terms, end_of(timeline)
+    except Damaged:
+        return None
+
+
 def note_lived(timeline: TimelineFolder, terms: TermHistory) -> None:
     """Notes whose WAL it is from now on."""
     note = _Lived(history=history_said(terms))
     write_file(_history_file(timeline), note.model_dump_json(), mode=0o600, durable=False)
+
+
+def distrust(timeline: TimelineFolder) -> None:
+    """Its files are made anew at the next start."""
+    _history_file(timeline).unlink(missing_ok=True)
 
 
 def is_still(timeline: TimelineFolder, record: Writer) -> bool:

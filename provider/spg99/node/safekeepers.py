@@ -43,6 +43,10 @@ def standby_setting(kept: Kept) -> str:
     return f"ANY {wanted.number} ({names})"
 
 
+class StaleFiles(Exception):
+    """The files on this node are not what the safekeepers' WAL goes on with: they are made anew."""
+
+
 class Safekeepers:
     """Those that the timelines of this node are kept by. Connections are kept."""
 
@@ -101,15 +105,31 @@ class Safekeepers:
                 return
 
     async def wait_caught_up(self, timeline_id: str, kept: Kept) -> None:
-        """Waits until enough of them have all that the compute had flushed when they reached it. Raises CannotWake."""
+        """Waits until enough of them have all that the compute had flushed when they reached it. Raises StaleFiles when it has no WAL for one of them
+        (it has lost some), CannotWake."""
 
         async def caught_up(one: SafekeeperClient, _: str) -> said.KeeperSeen:
             seen = await one.seen(timeline_id, wait_seconds=ANSWER_SECONDS_MAX)
+            if seen.is_cut_off:
+                raise StaleFiles(seen.problem)
             if not seen.caught_up:
                 raise CannotWake(seen.problem or "It has not caught up yet.")
             return seen
 
         await self._ask(kept, caught_up, enough=_quorum_of(kept), seconds_max=CATCH_UP_SECONDS_MAX)
+
+    async def cut_off(self, timeline_id: str, kept: Kept, term: int) -> str | None:
+        """None while enough of them take the WAL of this compute, or may some time; else a sentence: its commits would wait for ever."""
+        hopeless: dict[str, str] = {}
+
+        async def ask_one(one: SafekeeperClient, safekeeper_id: str) -> None:
+            seen = await one.seen(timeline_id)
+            if seen.is_cut_off and seen.following_term == term:
+                hopeless[safekeeper_id] = seen.problem or "It has no WAL for a safekeeper."
+
+        await self._try_all(kept, ask_one)
+        rest = dict.fromkeys(kept.addresses.keys() - hopeless.keys())
+        return None if _quorum_of(kept)(rest) else next(iter(hopeless.values()))
 
     async def rest(self, timeline_id: str, kept: Kept, term: int) -> None:
         """Says that the compute of a term has ended. Whoever does not hear it finds nobody where it was."""

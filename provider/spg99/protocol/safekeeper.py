@@ -141,6 +141,8 @@ class KeeperSeen(Message):
     """It has all that the compute had flushed when it answered it first."""
     problem: str | None = None
     """A sentence: why it takes nothing from the compute it should follow."""
+    is_cut_off: bool = False
+    """And never will: the compute has removed the WAL that comes next here, or has never had it."""
 
 
 class KeptTimelines(Message):

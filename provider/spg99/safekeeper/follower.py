@@ -14,7 +14,7 @@ from spg99.errors import Conflict, ProtocolViolation
 from spg99.processes import Jobs, retried
 from spg99.protocol.safekeeper import Follow, standby_name
 from spg99.safekeeper.kept_timeline import KeptTimeline
-from spg99.safekeeper.receiver import Closed, Receiver, Source
+from spg99.safekeeper.receiver import Closed, CutOff, Receiver, Source
 
 PAUSE_SECONDS_MIN: Final = 0.004
 """A compute that is starting answers any moment, and its first commit waits for us."""
@@ -55,7 +55,7 @@ class Followers:
         pause = PAUSE_SECONDS_MIN
         at_once = self._at_once[timeline.timeline_id]
         while _is_turn(timeline, follow):
-            sink = _Sink(timeline, follow.term)
+            sink = _Sink(timeline, follow.term, self._jobs)
             try:
                 await Receiver(source, sink).run()
             except Conflict:
@@ -64,10 +64,10 @@ class Followers:
                 if not _is_turn(timeline, follow):
                     return
                 reason = str(error)
-                if sink.has_connected:
+                if sink.has_taken:
                     pause = PAUSE_SECONDS_MIN
                     _log.info("a compute has gone", timeline_id=timeline.timeline_id, reason=reason)
-                timeline.problem = reason
+                timeline.problem, timeline.is_cut_off = reason, isinstance(error, CutOff)
                 timeline.reopen()
             at_once.clear()
             try:
@@ -88,11 +88,12 @@ def _is_turn(timeline: KeptTimeline, follow: Follow) -> bool:
 class _Sink:
     """A timeline as the receiver of one term sees it."""
 
-    def __init__(self, timeline: KeptTimeline, term: int) -> None:
+    def __init__(self, timeline: KeptTimeline, term: int, jobs: Jobs) -> None:
         self._timeline = timeline
+        self._jobs = jobs
         self._term = term
         self.system_identifier = timeline.system_identifier
-        self.has_connected = False
+        self.has_taken = False
         self._written_bytes = 0
 
     @property
@@ -104,14 +105,16 @@ class _Sink:
 
     def write(self, lsn: int, data: memoryview) -> None:
         self._timeline.write(self._term, lsn, data)
+        self.has_taken = True
         self._written_bytes += len(data)
         if self._written_bytes > self._timeline.segment_bytes // 2:
             self._written_bytes = 0
-            asyncio.get_running_loop().run_in_executor(None, self._timeline.prepare)
+            timeline = self._timeline
+            self._jobs.begin(f"prepare {timeline.timeline_id}", asyncio.to_thread(timeline.prepare))
 
     def flush(self) -> int:
+        self._timeline.problem, self._timeline.is_cut_off = None, False
         return self._timeline.flush(self._term)
 
     def connected(self, server_lsn: int) -> None:
-        self.has_connected = True
-        self._timeline.caught_up_lsn, self._timeline.problem = server_lsn, None
+        self._timeline.caught_up_lsn = server_lsn

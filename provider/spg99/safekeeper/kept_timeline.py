@@ -54,6 +54,8 @@ class KeptTimeline:
         self.caught_up_lsn: int | None = None
         """What that compute had flushed when it answered first; None before it has."""
         self.problem: str | None = None
+        self.is_cut_off = False
+        """The compute has no WAL for us, and will have none."""
         self.keeper = Keeper(
             id=file.safekeeper_id,
             configuration=configuration_of(file.configuration),
@@ -144,7 +146,7 @@ class KeptTimeline:
         faults.point("safekeeper.follow.before_write")
         self._save(replace(keeper, flush_lsn=lsn), ask)
         self._files.open(self._tli, lsn)
-        self.caught_up_lsn, self.problem = None, None
+        self.caught_up_lsn, self.problem, self.is_cut_off = None, None, False
 
     def rest(self, term: int) -> None:
         """The compute of this term has ended."""
@@ -152,7 +154,7 @@ class KeptTimeline:
             self._save(self.keeper, None)
             self._files.close()
             self._files.open(self._tli, self.keeper.flush_lsn)
-            self.problem = None
+            self.problem, self.is_cut_off = None, False
 
     def write(self, term: int, lsn: int, data: memoryview) -> None:
         """Takes WAL of a compute. Raises Conflict when its turn is over."""
@@ -224,6 +226,7 @@ class KeptTimeline:
             following_term=self.following.term if self.following is not None else None,
             caught_up=self.following is not None and reached,
             problem=self.problem,
+            is_cut_off=self.following is not None and self.is_cut_off,
         )
 
     def _save(self, keeper: Keeper, following: said.Follow | None) -> None:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from spg99.errors import ProtocolViolation, Unavailable
 from spg99.protocol.safekeeper import ROLE
+from spg99.wal.lsn import format_lsn
 from spg99.wire import messages, replication
 from spg99.wire.messages import FrameScanner
 from spg99.wire.replication import Keepalive, WalData
@@ -23,6 +24,7 @@ ANSWER_SECONDS_MAX: Final = 10.0
 SILENCE_SECONDS_MAX: Final = 15.0
 """The compute says something every 2.5 s (half its wal_sender_timeout)."""
 _READ_BYTES: Final = 1 << 18
+_UNDEFINED_FILE: Final = "58P01"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Closed(Unavailable):
     """The compute has ended the connection."""
 
 
+class CutOff(Closed):
+    """The WAL that comes next here cannot be had from this compute: it has removed it, or has never had it."""
+
+
 class Receiver:
     """One connection to one compute."""
 
@@ -76,7 +82,7 @@ class Receiver:
         self._reported_lsn = -1
 
     async def run(self) -> None:
-        """Takes WAL until the compute ends. Raises Closed then, OSError when nobody answers, Conflict when another compute's turn has
+        """Takes WAL until the compute ends. Raises Closed then, CutOff when it has no WAL for us, OSError when nobody answers, Conflict when another compute's turn has
         come, ProtocolViolation when it is not the server it should be."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
@@ -116,6 +122,11 @@ class Receiver:
                 f"The compute is of another database: its system identifier is {system.system_identifier}, not "
                 f"{self._sink.system_identifier}."
             )
+        lsn = self._sink.flushed_lsn
+        if system.flush_lsn < lsn and system.tli == self._sink.tli_at(lsn):
+            raise CutOff(
+                f"The compute has WAL up to {format_lsn(system.flush_lsn)} only, less than the {format_lsn(lsn)} that are here."
+            )
         await self._make_slot()
         self._sink.connected(system.flush_lsn)
 
@@ -126,8 +137,14 @@ class Receiver:
             self._writer.write(replication.query(f'CREATE_REPLICATION_SLOT "{self._source.slot}" PHYSICAL RESERVE_WAL'))
             await self._answer()
 
+    async def _drop_slot(self) -> None:
+        """A slot that the compute has given up (max_slot_wal_keep_size) is made anew by the next try: the WAL may be there still."""
+        await self._answer()
+        self._writer.write(replication.query(f'DROP_REPLICATION_SLOT "{self._source.slot}"'))
+        await self._answer()
+
     async def _stream(self, lsn: int, tli: int) -> None:
-        """Takes what there is of one timeline: without end, or up to where the next one begins."""
+        """Takes what there is of one timeline: without end, or up to where the next one begins. Raises CutOff."""
         self._writer.write(replication.start_replication(slot=self._source.slot, lsn=lsn, tli=tli))
         is_streaming = False
         while True:
@@ -140,8 +157,13 @@ class Receiver:
                 elif kind == replication.COPY_DONE:
                     self._writer.write(messages.frame(replication.COPY_DONE, b""))
                 elif kind == messages.ERROR_RESPONSE:
-                    raise _refusal(body)
-                elif kind == messages.READY_FOR_QUERY and is_streaming:
+                    refusal = _refusal(body)
+                    if not is_streaming:
+                        await self._drop_slot()
+                    raise refusal if is_streaming and not _is_wal_gone(body) else CutOff(refusal.message)
+                elif kind == messages.READY_FOR_QUERY:
+                    if not is_streaming:
+                        raise CutOff("The compute has nothing of the timeline that comes next.")
                     return
             if is_streaming:
                 self._report(self._sink.flush())
@@ -181,6 +203,11 @@ class Receiver:
         if not data:
             raise Closed("The compute has closed the connection.")
         self._scanner.feed(data)
+
+
+def _is_wal_gone(body: bytes) -> bool:
+    """Whether the server has removed the segment that was asked for: seen only once it streams."""
+    return messages.error_fields(body).get("C") == _UNDEFINED_FILE
 
 
 def _refusal(body: bytes) -> Closed:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,14 @@ class Database:
             return
         assert result.succeeded, result.error
         self.started, self.has_started = result.result, True
+
+    async def is_refused(self, node: Node) -> bool:
+        """Whether a start fails with word of damaged files."""
+        try:
+            await self.start(node)
+        except AssertionError as error:
+            return "made anew at the next try" in str(error)
+        return False
 
     async def stop(self, node: Node, mode: str = "fast") -> None:
         order = ComputeStop(compute_id=self.compute_id, timeline_id=self.timeline_id, mode=mode)
@@ -194,6 +203,63 @@ async def test_files_of_another_run_of_the_machine_are_not_trusted(
     await database.start(node)
     assert await database.run("select n from t") == [(1,)]
     assert await database.tli() == 2
+
+
+async def test_files_that_have_lost_some_of_their_wal_are_made_anew(node: KeepingNode, database: Database) -> None:
+    """Somebody has put back yesterday's folder."""
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    await database.stop(node)
+    folder = node.folder.timeline(database.timeline_id)
+    before = folder.root.with_name("tl_yesterday")
+    subprocess.run(["cp", "-a", folder.data_dir, before], check=True)
+    await database.start(node)
+    await database.run("insert into t values (2)")
+    await database.stop(node)
+    shutil.rmtree(folder.data_dir)
+    before.rename(folder.data_dir)
+    await database.start(node)
+    assert await database.run("select n from t order by n") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("damaged", ["global/pg_control", "PG_VERSION", "global/pg_filenode.map", "pg_wal"])
+async def test_files_that_postgres_cannot_start_on_are_made_anew(
+    node: KeepingNode, database: Database, damaged: str
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    await database.stop(node)
+    path = node.folder.timeline(database.timeline_id).data_dir / damaged
+    shutil.rmtree(path) if path.is_dir() else path.write_bytes(b"")
+    if await database.is_refused(node):  # it was seen after the new life had begun: a term begins once
+        await database.start(node)
+    assert await database.run("select n from t") == [(1,)]
+
+
+async def test_a_compute_without_the_wal_that_its_safekeeper_needs_is_replaced(
+    node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    """Its commits would wait for ever. What was never acknowledged is lost with it."""
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    await safekeepers[0].stop()
+    await database.run("set synchronous_commit = off", "insert into t select generate_series(2, 100000)", "select 1")
+    pg_wal = node.folder.timeline(database.timeline_id).data_dir / "pg_wal"
+    for path in sorted(path for path in pg_wal.iterdir() if len(path.name) == 24)[:3]:
+        path.unlink()
+    assert await node.handlers.end_cut_off() > 0
+    assert node.computes.timeline_of(database.compute_id) is not None  # it may come back
+    await safekeepers[0].start()
+
+    async def is_ended() -> bool:
+        await node.handlers.end_cut_off()
+        return node.computes.timeline_of(database.compute_id) is None
+
+    await until("it to be ended", is_ended, every=0.2)
+    (seen,) = node.computes.seen({})
+    assert "Its safekeepers cannot keep its WAL" in (seen.exit_reason or "")
+    await database.start(node)
+    assert await database.run("select n from t") == [(1,)]
 
 
 async def test_it_wakes_on_another_node_and_its_first_one_is_fenced(

@@ -124,7 +124,7 @@ async def test_bounds_that_cannot_be_set_or_let_go_do_not_hide_an_end(
     for name in ("confine", "release"):
         monkeypatch.setattr(node.computes.confinement, name, fails(error))
     node.begin()
-    node.compute.confining = asyncio.create_task(node.computes._confine(node.compute, node.process.pid))
+    node.computes._begin_confining(node.compute, node.process.pid)
     node.end_process()
     assert (await node.told()).exit_reason
     assert node.registry.get_sample_value("spg99_loop_failures_total", {"loop": "confine"}) == 1
