@@ -135,7 +135,11 @@ class Keeping:
     ) -> Start:
         """All that has to be there before the process: files that may be started on. `last`: the record of who wrote those on this node last.
         Raises CannotWake, Conflict."""
-        settings = {"synchronous_standby_names": standby_setting(kept)}
+        settings = {
+            "synchronous_standby_names": standby_setting(kept),
+            # One transaction may write WAL faster than a safekeeper keeps it. What it has not yet stays, within the database's storage limit.
+            "max_slot_wal_keep_size": "-1",
+        }
         if kept_files.boot_id() is not None:
             # What counts is on the safekeepers' disks; after a crash of the machine these files are made anew.
             settings["fsync"] = "off"

@@ -24,6 +24,8 @@ ANSWER_SECONDS_MAX: Final = 10.0
 SILENCE_SECONDS_MAX: Final = 15.0
 """The compute says something every 2.5 s (half its wal_sender_timeout)."""
 _READ_BYTES: Final = 1 << 18
+_UNFLUSHED_BYTES_MAX: Final = 1 << 22
+"""While more comes than can be read at once, a sync covers this much."""
 _UNDEFINED_FILE: Final = "58P01"
 
 
@@ -146,7 +148,7 @@ class Receiver:
     async def _stream(self, lsn: int, tli: int) -> None:
         """Takes what there is of one timeline: without end, or up to where the next one begins. Raises CutOff."""
         self._writer.write(replication.start_replication(slot=self._source.slot, lsn=lsn, tli=tli))
-        is_streaming = False
+        is_streaming, is_more, unflushed_bytes = False, False, 0
         while True:
             for kind, body in self._scanner:
                 if kind == replication.COPY_BOTH:
@@ -165,9 +167,12 @@ class Receiver:
                     if not is_streaming:
                         raise CutOff("The compute has nothing of the timeline that comes next.")
                     return
-            if is_streaming:
+            if is_streaming and (not is_more or unflushed_bytes >= _UNFLUSHED_BYTES_MAX):
                 self._report(self._sink.flush())
-            await self._read()
+                unflushed_bytes = 0
+            read_bytes = await self._read()
+            unflushed_bytes += read_bytes
+            is_more = read_bytes >= _READ_BYTES
 
     def _take(self, body: bytes) -> None:
         message = replication.read_copy(body)
@@ -197,12 +202,14 @@ class Receiver:
                     return rows
             await self._read()
 
-    async def _read(self) -> None:
+    async def _read(self) -> int:
+        """Takes what has come; answers how many bytes."""
         async with asyncio.timeout(SILENCE_SECONDS_MAX):
             data = await self._reader.read(_READ_BYTES)
         if not data:
             raise Closed("The compute has closed the connection.")
         self._scanner.feed(data)
+        return len(data)
 
 
 def _is_wal_gone(body: bytes) -> bool:

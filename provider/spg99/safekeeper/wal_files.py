@@ -199,7 +199,7 @@ class WalFiles:
             return
         draft = spare.with_suffix(".draft")
         draft.unlink(missing_ok=True)
-        fd = self._create(draft)
+        fd = self._create(draft, zeros=True)
         try:
             os.fsync(fd)
         finally:
@@ -229,13 +229,16 @@ class WalFiles:
                 (self._folder / _SPARE).rename(path)
                 self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
-                self._fd = self._create(path)
+                self._fd = self._create(path, zeros=False)  # a lot is coming, and will fill it
             self._folder_is_dirty = True
         self._at = (tli, segment)
 
-    def _create(self, path: Path) -> int:
+    def _create(self, path: Path, *, zeros: bool) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        _write_all(fd, bytes(self._segment_bytes + _TAIL_BYTES), 0)
+        if zeros:
+            _write_all(fd, bytes(self._segment_bytes + _TAIL_BYTES), 0)
+        else:
+            os.ftruncate(fd, self._segment_bytes + _TAIL_BYTES)
         return fd
 
     def _marks(self, tli: int, segment: int) -> list[_Mark]:

@@ -154,7 +154,7 @@ async def test_two_tenants_share_nothing(node: Node) -> None:
     with psycopg.connect(dsn(started_one, one)) as db:
         roles = {name for (name,) in db.execute("select rolname from pg_roles where rolname !~ '^pg_'")}
         databases = {name for (name,) in db.execute("select datname from pg_database")}
-    assert roles == {"one_user", "spg99_admin"}
+    assert roles == {"one_user", "spg99_admin", "spg99_safekeeper"}
     assert databases == {"app", "template1"}
 
 
