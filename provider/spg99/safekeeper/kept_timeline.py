@@ -130,8 +130,14 @@ class KeptTimeline:
         if isinstance(answer, Refused):
             raise _conflict(self.timeline_id, answer)
         keeper, lsn = answer
-        if keeper.history == self.keeper.history and self.following is not None:
+        is_same_life = keeper.history == self.keeper.history and self.following is not None
+        is_whole = self._files.ends_at(lsn) and lsn == self.keeper.flush_lsn
+        if is_same_life or (is_whole and fence.cut(keeper.history, lsn)[-1].tli == self._tli):
+            # The usual wake: all that is here is in the new life too, which goes on behind it.
             self._save(keeper, ask)
+            if not is_same_life:
+                self._files.go_back()
+                self.caught_up_lsn, self.problem, self.is_cut_off = None, None, False
             return
         self._files.close()
         # Under the old history first: what is cut here is in no life that counts, and nobody may think that it is still there.
@@ -152,8 +158,7 @@ class KeptTimeline:
         """The compute of this term has ended."""
         if self.following is not None and self.following.term <= term:
             self._save(self.keeper, None)
-            self._files.close()
-            self._files.open(self._tli, self.keeper.flush_lsn)
+            self._files.go_back()
             self.problem, self.is_cut_off = None, False
 
     def write(self, term: int, lsn: int, data: memoryview) -> None:
@@ -181,9 +186,8 @@ class KeptTimeline:
         return end
 
     def reopen(self) -> None:
-        """After an error of the disk: goes on from what is flushed."""
-        self._files.close()
-        self._files.open(self._tli, self.keeper.flush_lsn)
+        """After an error, or the end of a connection: goes on from what is flushed."""
+        self._files.go_back()
 
     def prepare(self) -> None:
         """Makes the next segment's file, in a thread."""

@@ -58,7 +58,7 @@ class _Mark:
 class WalFiles:
     """The segments in one folder. One object, one caller at a time; all calls block (a flush takes as long as a sync).
 
-    `write` in rising order without holes, then `flush`. OSError leaves everything as it was at the last flush: call `reopen`.
+    `write` in rising order without holes, then `flush`. OSError leaves everything as it was at the last flush: call `go_back`.
     """
 
     def __init__(self, folder: Path, segment_bytes: int) -> None:
@@ -71,10 +71,9 @@ class WalFiles:
         """Open files of segments that were left behind since the last flush."""
         self._folder_is_dirty = False
         self._number = 0
-        self._crc = 0
-        self._begin = 0
-        self.written_lsn = 0
-        self.flushed_lsn = 0
+        self._has_stray_mark = False
+        """A flush has failed whose mark may be on the disk all the same."""
+        self._crc = self._begin = self.written_lsn = self.flushed_lsn = 0
 
     def open(self, tli: int, lsn_at_least: int) -> int:
         """Begins to write on a timeline; answers how far it is flushed: `lsn_at_least`, or further where a mark says so."""
@@ -89,9 +88,19 @@ class WalFiles:
                 found = max(found, end)
                 break
         self._number = number
-        self.written_lsn = self.flushed_lsn = self._begin = found
-        self._crc = 0
+        self._is_at(found)
+        self._has_stray_mark = False
         return found
+
+    def go_back(self) -> None:
+        """After an error: goes on behind the last flush that succeeded. The mark of the one that failed may be there."""
+        self.close()
+        self._number += 1  # the next mark counts for more than that one
+        self._is_at(self.flushed_lsn)
+
+    def ends_at(self, lsn: int) -> bool:
+        """Whether all that counts here ends at this place, also for who opens it next."""
+        return self.flushed_lsn == lsn and not self._has_stray_mark
 
     def write(self, tli: int, lsn: int, data: bytes | memoryview) -> None:
         """Puts WAL behind what is written. Raises Internal for a hole."""
@@ -114,6 +123,7 @@ class WalFiles:
         if self.written_lsn == self.flushed_lsn:
             return self.flushed_lsn
         mark = _Mark(self._number + 1, self._begin, self.written_lsn, self._crc)
+        self._has_stray_mark = True
         _write_all(self._fd, mark.pack(), self._segment_bytes + mark.number % 2 * _SLOT_BYTES)
         faults.point("safekeeper.flush.before_sync")
         for fd in self._to_sync:
@@ -126,8 +136,8 @@ class WalFiles:
             self._folder_is_dirty = False
         faults.point("safekeeper.flush.after_sync")
         self._number = mark.number
-        self.flushed_lsn = self._begin = self.written_lsn
-        self._crc = 0
+        self._has_stray_mark = False
+        self._is_at(self.written_lsn)
         return self.flushed_lsn
 
     def close(self) -> None:
@@ -207,6 +217,10 @@ class WalFiles:
         draft.rename(spare)
 
     # What follows is how.
+
+    def _is_at(self, lsn: int) -> None:
+        self.written_lsn = self.flushed_lsn = self._begin = lsn
+        self._crc = 0
 
     def _path(self, tli: int, segment: int) -> Path:
         return self._folder / segment_name(Segment(tli, segment), self._segment_bytes)

@@ -170,6 +170,44 @@ def test_killed_at(timeline: KeptTimeline, root: Path, monkeypatch: pytest.Monke
     assert again(root).segment(2, 7)[:610] == b"a" * 600 + b"b" * 9 + b"\0"
 
 
+def test_a_flush_that_fails_is_taken_again(timeline: KeptTimeline, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mark may be on the disk: who goes on must not think that it counts, and a new life must not find it."""
+
+    def refuse(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    timeline.write(1, BEGIN + 1000, memoryview(b"a" * 500))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdatasync", refuse)
+        with pytest.raises(OSError, match="Input"):
+            timeline.flush(1)
+    timeline.reopen()
+    assert timeline.keeper.flush_lsn == BEGIN + 1000
+    assert take(timeline, 1, b"a" * 400) == BEGIN + 1400
+    assert again(root).keeper.flush_lsn == BEGIN + 1400
+    timeline.write(1, BEGIN + 1400, memoryview(b"x" * 500))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdatasync", refuse)
+        with pytest.raises(OSError, match="Input"):
+            timeline.flush(1)
+    timeline.promise(ask(2))
+    timeline.follow(follow(2, history((0, 1, BEGIN), (1, 1, BEGIN), (2, 1, BEGIN + 1400))))
+    found = again(root)
+    assert found.keeper.flush_lsn == BEGIN + 1400
+    assert found.segment(1, 7)[:1401] == b"a" * 1400 + b"\0"
+
+
+def test_a_flush_that_a_promise_overtook_is_not_of_the_new_life(timeline: KeptTimeline, root: Path) -> None:
+    timeline.write(1, BEGIN + 1000, memoryview(b"x" * 500))
+    timeline.promise(ask(2))
+    with pytest.raises(Conflict):
+        timeline.flush(1)  # its sync was done
+    timeline.follow(follow(2, history((0, 1, BEGIN), (1, 1, BEGIN), (2, 1, BEGIN + 1000))))
+    assert again(root).keeper.flush_lsn == BEGIN + 1000
+    assert take(timeline, 2, b"b" * 10) == BEGIN + 1010
+    assert again(root).segment(1, 7)[:1011] == b"a" * 1000 + b"b" * 10 + b"\0"
+
+
 def test_a_first_start_that_is_tried_again_begins_anew(timeline: KeptTimeline, root: Path) -> None:
     timelines = KeptTimelines(root, SK)
     anew = timelines.begin(TL, begin(2, "cmp_2", system_identifier=8))
