@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import pytest_asyncio
+import structlog
 
 from integration.node.conftest import Node, dsn
 from spg99.node.folder import NodeFolder
@@ -153,10 +154,10 @@ async def test_the_clients_address_cannot_be_changed(node: Node) -> None:
 
 
 def test_without_the_library_the_agent_says_so(
-    prepared: tuple[Binaries, Account | None, Path, Path], data_dir: Path, capsys: pytest.CaptureFixture[str]
+    prepared: tuple[Binaries, Account | None, Path, Path], data_dir: Path
 ) -> None:
     folder = NodeFolder.prepare(data_dir, "bare", prepared[1])
-    home = prepare_extensions(folder, prepared[0], tenant_rules=data_dir / "none.so")
+    with structlog.testing.capture_logs() as logged:
+        home = prepare_extensions(folder, prepared[0], tenant_rules=data_dir / "none.so")
     assert not (home / TENANT_RULES.name).exists()
-    said = capsys.readouterr()
-    assert "accepted without effect" in said.out + said.err
+    assert [line for line in logged if "accepted without effect" in line["event"]]

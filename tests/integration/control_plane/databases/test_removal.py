@@ -13,7 +13,7 @@ from spg99.control_plane.records import operations
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.tenants import rows as tenants
 from spg99.errors import Conflict, NotFound
-from spg99.protocol.node import LeaseTasks, TaskResult
+from spg99.protocol.node import LeaseTasks, Task, TaskResult
 from spg99.protocol.tasks import TaskKind
 
 
@@ -45,10 +45,10 @@ async def test_delete_while_the_agent_is_at_it_waits_for_the_outcome(
     agent = await Agent.enroll(platform, makes_timelines=kind is TaskKind.COMPUTE_START)
     begun, may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def slowly(task: object) -> TaskResult | None:
+    async def slowly(task: Task) -> TaskResult | None:
         begun.set()
         await may_go_on.wait()
-        return None if succeeds else TaskResult(succeeded=False, attempt=1, error="No.")
+        return None if succeeds else TaskResult(succeeded=False, attempt=task.attempt, error="No.")
 
     agent.hooks[kind] = slowly
     row = await platform.create()
@@ -117,8 +117,8 @@ async def test_one_whose_first_start_was_handed_out_waits_for_what_became_of_it(
 async def test_delete_in_error(platform: InProcessPlatform) -> None:
     agent = await Agent.enroll(platform)
 
-    async def broken(task: object) -> TaskResult:
-        return TaskResult(succeeded=False, attempt=1, error="No.", retryable=False)
+    async def broken(task: Task) -> TaskResult:
+        return TaskResult(succeeded=False, attempt=task.attempt, error="No.", retryable=False)
 
     agent.hooks[TaskKind.COMPUTE_START] = broken
     row = await platform.create()
@@ -175,7 +175,7 @@ async def test_a_removal_that_fails_is_tried_again(platform: InProcessPlatform) 
     row = await platform.create_used()
     failures = 2
 
-    async def busy(task: object) -> TaskResult | None:
+    async def busy(task: Task) -> TaskResult | None:
         nonlocal failures
         failures -= 1
         return TaskResult(succeeded=False, attempt=9, error="The folder is busy.") if failures >= 0 else None

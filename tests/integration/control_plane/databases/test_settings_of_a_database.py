@@ -12,7 +12,7 @@ from kit.waits import until
 from spg99.control_plane.databases.resource import as_json
 from spg99.control_plane.records import operations
 from spg99.errors import WrongState
-from spg99.protocol.node import TaskResult
+from spg99.protocol.node import Task, TaskResult
 from spg99.protocol.tasks import TaskKind
 
 
@@ -109,8 +109,8 @@ async def test_a_stop_wished_while_booting_comes_to_pass(platform: InProcessPlat
 async def test_a_start_that_fails_fails_its_operation_with_the_reason(platform: InProcessPlatform) -> None:
     agent = await Agent.enroll(platform)
 
-    async def broken(task: object) -> TaskResult:
-        return TaskResult(succeeded=False, attempt=1, error="The port is taken.", retryable=False)
+    async def broken(task: Task) -> TaskResult:
+        return TaskResult(succeeded=False, attempt=task.attempt, error="The port is taken.", retryable=False)
 
     agent.hooks[TaskKind.COMPUTE_START] = broken
     row = await platform.create()
