@@ -214,7 +214,11 @@ class Computes:
             if record is None or record.stopped or record.compute_id in self._running:
                 continue
             compute = self._compute(timeline, record)
-            if (running := compute.cluster.adopt()) is not None:
+            running = compute.cluster.adopt()
+            if running is not None and record.kept is not None and record.pid is None:
+                # Nobody was let in yet, and nobody knows how far its start has come: whether it may write was perhaps not asked.
+                await compute.cluster.stop("immediate")
+            elif running is not None:
                 await self.storage.begin(timeline, record.profile, running.pid)
                 # A former agent may have died while it asked whether somebody is in there.
                 in_use.open_socket(compute.cluster.socket_dir, record.backend_port)

@@ -151,6 +151,7 @@ class Handlers:
         if order.makes_timeline:
             if order.kept is not None and self._computes.timeline_of(order.compute_id) is None:
                 # What an attempt before has left was never anybody's, and safekeepers are told where this one begins.
+                self.timelines.admit(order)
                 await self._computes.end_all_of(order.timeline_id)
                 await self.timelines.delete(order.timeline_id)
             await self.timelines.create(order)

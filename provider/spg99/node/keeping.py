@@ -26,14 +26,14 @@ from spg99.node.writer import Writer
 from spg99.objects import ObjectStore, open_store
 from spg99.postgres import Account
 from spg99.postgres.cluster import wal_socket_of
-from spg99.postgres.control_file import read_control_file
 from spg99.processes import Jobs
 from spg99.protocol import safekeeper as said
-from spg99.protocol.safekeeper import history_said
+from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
 from spg99.protocol.tasks import ComputeStart, ComputeStarted, Kept
 from spg99.wal import fence
 from spg99.wal.fence import Choice, TermBegin, TermHistory
 from spg99.wal.lsn import segment_begin
+from spg99.wal.quorum import acknowledged_lsn
 
 BACKEND_PORT: Final = 5432
 """Part of a socket's name only: each compute has folders of its own."""
@@ -230,13 +230,14 @@ class Keeping:
             TermBegin(0, control.tli, begin_lsn),
             TermBegin(order.writer_term, control.tli, begin_lsn),
         )
-        # Without the first image the WAL has nothing to begin with.
+        # Without the first image the WAL has nothing to begin with, and without WAL up to there the image has nothing to go on with.
+        start.is_gated = True
         start.beside.append(asyncio.create_task(self._store_first(captured, timeline, order, kept)))
         start.beside.append(asyncio.create_task(self._follow(start, start.history)))
 
     async def _go_on(self, start: Start, lived: TermHistory, end: kept_files.End) -> None:
         """While PostgreSQL starts on the files: may it? Raises StaleFiles when not."""
-        choice, _ = await self._promise(start)
+        choice, votes = await self._promise(start)
         is_behind = end.clean_end_lsn is not None and end.clean_end_lsn < choice.flush_lsn
         if not fence.goes_on(lived[-1].term, choice) or is_behind:
             raise StaleFiles("The safekeepers have WAL that they do not.")
@@ -244,7 +245,9 @@ class Keeping:
             return
         start.history = fence.go_on(lived, choice)
         # After a clean stop with all of its WAL on the safekeepers there is nothing that they do not have.
-        start.is_gated = end.clean_end_lsn is None or choice.flush_lsn < end.checkpoint_lsn
+        flush_lsns = {one: vote.flush_lsn for one, vote in votes.items() if vote_of(vote).last_term == choice.last_term}
+        kept_lsn = acknowledged_lsn(configuration_of(start.kept.configuration), flush_lsns)
+        start.is_gated = end.clean_end_lsn is None or kept_lsn is None or kept_lsn < end.checkpoint_lsn
         await self._follow(start, start.history)
 
     async def _promise(self, start: Start) -> tuple[Choice, dict[str, said.Vote]]:
@@ -293,8 +296,8 @@ class Keeping:
         key = await keys.get(kept.tenant_id)
         origin = images.Origin(kept.tenant_id, timeline.timeline_id, record.writer_term)
         known = await asyncio.to_thread(images.Known.load, kept_files.known_file(timeline))
-        control = await asyncio.to_thread(read_control_file, timeline.data_dir)
-        if not await self.safekeepers.have(timeline.timeline_id, kept, lived, control.checkpoint_lsn):
+        end_lsn = (await asyncio.to_thread(kept_files.end_of, timeline)).clean_end_lsn
+        if end_lsn is None or not await self.safekeepers.have(timeline.timeline_id, kept, lived, end_lsn):
             return  # it would hold more than they do, and be no beginning for their WAL
         try:
             image = await images.build(timeline.data_dir, origin, objects, key, known=known)

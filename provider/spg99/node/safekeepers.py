@@ -77,7 +77,12 @@ class Safekeepers:
             lambda one, _: one.promise(timeline_id, ask),
             enough=lambda answered: have_promised(configuration, answered),
         )
-        choice = fence.choose([vote_of(vote) for vote in votes.values()], configuration)
+        try:
+            choice = fence.choose([vote_of(vote) for vote in votes.values()], configuration)
+        except ValueError as error:  # the agent was killed in the middle of this very start
+            raise CannotWake(
+                "This start has begun before and did not come to its end. The next one has a new term."
+            ) from error
         if isinstance(choice, NotEnough):
             raise CannotWake(_too_few(kept, votes))
         return choice, votes
@@ -105,13 +110,17 @@ class Safekeepers:
                 return
 
     async def wait_caught_up(self, timeline_id: str, kept: Kept) -> None:
-        """Waits until enough of them have all that the compute had flushed when they reached it. Raises StaleFiles when it has no WAL for one of them
-        (it has lost some), CannotWake."""
+        """Waits until enough of them have all that the compute had flushed when they reached it. Raises StaleFiles when it has no WAL for so many of
+        them that they are never enough (it has lost some), CannotWake."""
 
-        async def caught_up(one: SafekeeperClient, _: str) -> said.KeeperSeen:
+        hopeless: set[str] = set()
+
+        async def caught_up(one: SafekeeperClient, safekeeper_id: str) -> said.KeeperSeen:
             seen = await one.seen(timeline_id, wait_seconds=ANSWER_SECONDS_MAX)
             if seen.is_cut_off:
-                raise StaleFiles(seen.problem)
+                hopeless.add(safekeeper_id)
+                if not _quorum_of(kept)(dict.fromkeys(kept.addresses.keys() - hopeless)):
+                    raise StaleFiles(seen.problem)
             if not seen.caught_up:
                 raise CannotWake(seen.problem or "It has not caught up yet.")
             return seen

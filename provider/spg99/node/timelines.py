@@ -11,7 +11,7 @@ from pathlib import Path
 from spg99 import faults
 from spg99.atomic_write import sync_folder
 from spg99.errors import Internal
-from spg99.node import access
+from spg99.node import access, writer
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.spares import Spares
 from spg99.node.storage_rules import new_timeline_bytes_min
@@ -54,6 +54,10 @@ class Timelines:
             await asyncio.shield(asyncio.to_thread(_remove, draft.root))
             raise
         faults.point("timeline.create.before_result")
+
+    def admit(self, order: ComputeStart) -> None:
+        """The fence of this node. Raises Conflict for an order that comes too late."""
+        writer.admit(writer.read(self._folder.timeline(order.timeline_id)), order)
 
     async def delete(self, timeline_id: str) -> None:
         """Removes a timeline of which nothing runs. One that is not there is a success."""

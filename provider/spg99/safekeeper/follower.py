@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from spg99 import log
-from spg99.errors import Conflict, ProtocolViolation
+from spg99.errors import Conflict, Internal, ProtocolViolation
 from spg99.processes import Jobs, retried
 from spg99.protocol.safekeeper import Follow, standby_name
 from spg99.safekeeper.kept_timeline import KeptTimeline
@@ -56,11 +56,12 @@ class Followers:
         at_once = self._at_once[timeline.timeline_id]
         while _is_turn(timeline, follow):
             sink = _Sink(timeline, follow.term, self._jobs)
+            timeline.reopen()
             try:
                 await Receiver(source, sink).run()
             except Conflict:
                 return  # a higher term was promised
-            except (Closed, OSError, ProtocolViolation) as error:
+            except (Closed, OSError, ProtocolViolation, Internal) as error:
                 if not _is_turn(timeline, follow):
                     return
                 reason = str(error)
@@ -68,7 +69,6 @@ class Followers:
                     pause = PAUSE_SECONDS_MIN
                     _log.info("a compute has gone", timeline_id=timeline.timeline_id, reason=reason)
                 timeline.problem, timeline.is_cut_off = reason, isinstance(error, CutOff)
-                timeline.reopen()
             at_once.clear()
             try:
                 await asyncio.wait_for(at_once.wait(), pause)
@@ -98,9 +98,11 @@ class _Sink:
 
     @property
     def flushed_lsn(self) -> int:
+        self._timeline.require_turn(self._term)
         return self._timeline.keeper.flush_lsn
 
     def tli_at(self, lsn: int) -> int:
+        self._timeline.require_turn(self._term)
         return self._timeline.tli_at(lsn)
 
     def write(self, lsn: int, data: memoryview) -> None:
@@ -117,4 +119,6 @@ class _Sink:
         return self._timeline.flush(self._term)
 
     def connected(self, server_lsn: int) -> None:
-        self._timeline.caught_up_lsn = server_lsn
+        self._timeline.require_turn(self._term)
+        if server_lsn >= self._timeline.keeper.flush_lsn:  # else it has less than was kept
+            self._timeline.caught_up_lsn = server_lsn

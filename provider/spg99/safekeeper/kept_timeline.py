@@ -98,6 +98,11 @@ class KeptTimeline:
         write_file(folder / "keeper.json", file.model_dump_json(), mode=0o600)
         return cls(folder, file)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a compute has followed on the image: its WAL may be here."""
+        return len(self.keeper.history) > 1
+
     def tli_at(self, lsn: int) -> int:
         """The PostgreSQL timeline of WAL at this place."""
         return fence.cut(self.keeper.history, lsn)[-1].tli
@@ -161,11 +166,14 @@ class KeptTimeline:
             self._files.go_back()
             self.problem, self.is_cut_off = None, False
 
+    def require_turn(self, term: int) -> None:
+        """Raises Conflict when the turn of this term's compute is over: it is told nothing of a life that is not its own."""
+        if self.keeper.promised_term != term or self.following is None or self.following.term != term:
+            raise Conflict(f"WAL of timeline {self.timeline_id} is not taken from the compute of term {term} any more.")
+
     def write(self, term: int, lsn: int, data: memoryview) -> None:
         """Takes WAL of a compute. Raises Conflict when its turn is over."""
-        keeper = self.keeper
-        if keeper.promised_term != term or self.following is None or self.following.term != term:
-            raise Conflict(f"WAL of timeline {self.timeline_id} is not taken from the compute of term {term} any more.")
+        self.require_turn(term)
         if (tli := self.tli_at(lsn)) != self._tli:
             self.flush(term)
             self._files.begin_timeline(self._tli, tli, lsn)

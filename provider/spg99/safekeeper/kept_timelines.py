@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from pathlib import Path
+from typing import Final
 
 from spg99 import faults, log
 from spg99.atomic_write import make_folders, sync_folder
@@ -12,6 +14,9 @@ from spg99.errors import Conflict, Internal, NotFound
 from spg99.ids import is_id
 from spg99.protocol.safekeeper import TimelineBegin
 from spg99.safekeeper.kept_timeline import KeptTimeline
+
+_REPLACED: Final = ".replaced-"
+REPLACED_SECONDS: Final = 7 * 86400.0
 
 _log = log.get("safekeeper")
 
@@ -27,7 +32,8 @@ class KeptTimelines:
         make_folders(root, mode=0o700)
         for folder in root.iterdir():
             if folder.name.startswith("."):
-                shutil.rmtree(folder, ignore_errors=True)  # half made, or half removed
+                if not folder.name.startswith(_REPLACED) or time.time() - folder.stat().st_mtime > REPLACED_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)  # half made, half removed, or long replaced
                 continue
             try:
                 self._timelines[folder.name] = KeptTimeline.load(folder)
@@ -56,9 +62,13 @@ class KeptTimelines:
             promised = before.keeper.promised_term
             if promised > begin.term or (promised == begin.term and before.keeper.promised_to != begin.compute_id):
                 raise Conflict(f"Timeline {timeline_id} was promised to term {promised}.")
-            if promised == begin.term and before.system_identifier == begin.system_identifier:
+            if promised == begin.term:
+                if before.has_begun:
+                    raise Conflict(
+                        f"Term {promised} of timeline {timeline_id} has begun before: the next start has another."
+                    )
                 return before
-            self.remove(timeline_id)
+            self._put_aside(timeline_id)
         draft = self._root / f".draft-{timeline_id}"
         shutil.rmtree(draft, ignore_errors=True)
         KeptTimeline.create(draft, self._safekeeper_id, begin).close()
@@ -67,6 +77,14 @@ class KeptTimelines:
         sync_folder(self._root)
         timeline = self._timelines[timeline_id] = KeptTimeline.load(self._root / timeline_id)
         return timeline
+
+    def _put_aside(self, timeline_id: str) -> None:
+        """What an earlier attempt of a first start has left. It is nobody's by the catalogue's word; should that be of yesterday, it is there for some days."""
+        before = self._timelines.pop(timeline_id)
+        before.following = None
+        before.close()
+        (self._root / timeline_id).rename(self._root / f"{_REPLACED}{timeline_id}-{secrets.token_hex(4)}")
+        sync_folder(self._root)
 
     def remove(self, timeline_id: str) -> None:
         """Removes a timeline. One that is not there is a success."""

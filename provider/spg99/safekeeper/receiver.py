@@ -27,6 +27,7 @@ _READ_BYTES: Final = 1 << 18
 _UNFLUSHED_BYTES_MAX: Final = 1 << 22
 """While more comes than can be read at once, a sync covers this much."""
 _UNDEFINED_FILE: Final = "58P01"
+_SLOT_IS_INVALID: Final = "55000"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Receiver:
                     self._writer.write(messages.frame(replication.COPY_DONE, b""))
                 elif kind == messages.ERROR_RESPONSE:
                     refusal = _refusal(body)
-                    if not is_streaming:
+                    if not is_streaming and _code_of(body) == _SLOT_IS_INVALID:
                         await self._drop_slot()
                     raise refusal if is_streaming and not _is_wal_gone(body) else CutOff(refusal.message)
                 elif kind == messages.READY_FOR_QUERY:
@@ -214,7 +215,11 @@ class Receiver:
 
 def _is_wal_gone(body: bytes) -> bool:
     """Whether the server has removed the segment that was asked for: seen only once it streams."""
-    return messages.error_fields(body).get("C") == _UNDEFINED_FILE
+    return _code_of(body) == _UNDEFINED_FILE
+
+
+def _code_of(body: bytes) -> str | None:
+    return messages.error_fields(body).get("C")
 
 
 def _refusal(body: bytes) -> Closed:

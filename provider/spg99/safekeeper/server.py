@@ -18,7 +18,7 @@ from spg99 import log
 from spg99.atomic_write import make_folders
 from spg99.client import InternalClient
 from spg99.config import SafekeeperSettings
-from spg99.errors import BadRequest, Unauthorized
+from spg99.errors import BadRequest, Unauthorized, Unavailable
 from spg99.postgres import socket_folder
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.locks import locked
@@ -117,7 +117,10 @@ class Safekeeper:
                 await asyncio.sleep(0.001)
             for timeline in timelines.all():
                 self._followers.begin(timeline)
-            await self._beat()
+            try:
+                await self._beat()
+            except Unavailable as error:  # computes go on without a Control Plane, and so does this
+                _log.warning("the Control Plane does not answer yet", reason=error.message)
             facts: dict[str, Any] = {"safekeeper_id": identity.identity_id, "address": str(self._socket)}
             if (port := self._settings.metrics_port) is not None:
                 probes = await serve_probes("127.0.0.1", port, self._registry, unhealthy=self._loops.unhealthy)

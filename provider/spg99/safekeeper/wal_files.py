@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ _SLOT_BYTES: Final = 512
 """A sector: it is written whole or not at all."""
 _TAIL_BYTES: Final = 2 * _SLOT_BYTES
 _SPARE: Final = "spare"
+_SEGMENTS_WITH_MARKS_MAX: Final = 64
+"""A flush is of some megabytes at most (receiver.py), so of no more segments than this."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,21 @@ class WalFiles:
     def open(self, tli: int, lsn_at_least: int) -> int:
         """Begins to write on a timeline; answers how far it is flushed: `lsn_at_least`, or further where a mark says so."""
         self.close()
+        for draft in self._folder.glob("*.draft"):  # of a process that was killed
+            draft.unlink(missing_ok=True)
         found, number = lsn_at_least, 0
-        for segment in reversed(self.segments_of(tli)):
-            marks = self._marks(tli, segment)
-            number = max([number, *(mark.number for mark in marks)])
-            if marks:
-                newest = max(marks, key=lambda mark: mark.number)
-                end = newest.end if self._crc_of(tli, newest.begin, newest.end) == newest.crc else newest.begin
-                found = max(found, end)
-                break
+        # Of a flush that a power cut has torn, files may be there beyond the newest mark that counts; never more than a few.
+        marks = [
+            mark for segment in self.segments_of(tli)[-_SEGMENTS_WITH_MARKS_MAX:] for mark in self._marks(tli, segment)
+        ]
+        if marks:
+            newest = max(marks, key=lambda mark: mark.number)
+            number = newest.number
+            end = newest.end if self._crc_of(tli, newest.begin, newest.end) == newest.crc else newest.begin
+            if end > found:
+                # Whoever wrote it may have been killed before its sync: it is claimed from here on, so it lasts from here on.
+                self._sync(tli, found, end)
+                found = end
         self._number = number
         self._is_at(found)
         self._has_stray_mark = False
@@ -152,7 +161,8 @@ class WalFiles:
         """Removes what lies behind `lsn` on a timeline and all timelines above it, durably: it belongs to a life that is over."""
         self.close()
         segment, offset = divmod(lsn, self._segment_bytes)
-        for path, (its_tli, its_segment) in self._files():
+        # From the newest down: killed in between, what is left has no hole.
+        for path, (its_tli, its_segment) in sorted(self._files(), key=lambda each: each[1], reverse=True):
             if its_tli > tli or (
                 its_tli == tli and (its_segment > segment or (its_segment == segment and offset == 0))
             ):
@@ -207,8 +217,7 @@ class WalFiles:
         spare = self._folder / _SPARE
         if spare.exists():
             return
-        draft = spare.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
+        draft = spare.with_suffix(f".{secrets.token_hex(4)}.draft")
         fd = self._create(draft, zeros=True)
         try:
             os.fsync(fd)
@@ -238,14 +247,28 @@ class WalFiles:
         path = self._path(tli, segment)
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            if (
+                os.fstat(self._fd).st_size < self._segment_bytes + _TAIL_BYTES
+            ):  # somebody has cut it: marks have their place
+                os.ftruncate(self._fd, self._segment_bytes + _TAIL_BYTES)
         except FileNotFoundError:
             try:
                 (self._folder / _SPARE).rename(path)
                 self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
-                self._fd = self._create(path, zeros=False)  # a lot is coming, and will fill it
+                # A lot is coming, and will fill it. Whole under its name, or not there: a short one would hold no marks.
+                draft = path.with_suffix(".draft")
+                draft.unlink(missing_ok=True)
+                self._fd = self._create(draft, zeros=False)
+                draft.rename(path)
             self._folder_is_dirty = True
         self._at = (tli, segment)
+
+    def _sync(self, tli: int, begin: int, end: int) -> None:
+        for segment in range(begin // self._segment_bytes, (end - 1) // self._segment_bytes + 1):
+            with contextlib.suppress(FileNotFoundError), self._path(tli, segment).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(self._folder)
 
     def _create(self, path: Path, *, zeros: bool) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -25,6 +25,7 @@ from spg99.node.handlers import Handlers
 from spg99.node.keeping import Keeping
 from spg99.node.observation import Observer
 from spg99.postgres import Account, Binaries
+from spg99.protocol.node import TaskResult
 from spg99.protocol.tasks import ComputeStart, ComputeStop, Kept, TimelineCreate
 from spg99.resources import Size
 
@@ -62,7 +63,8 @@ class Database:
         self.started: dict[str, Any] = {}
         self.has_started = False
 
-    async def start(self, node: Node, *, error: str | None = None) -> None:
+    async def attempt(self, node: Node) -> TaskResult:
+        """One start, with a term of its own."""
         self.term += 1
         self.compute_id = new_id("cmp")
         order = ComputeStart(
@@ -70,19 +72,16 @@ class Database:
             profile=Size.L1, database_name=APP, pg_user=USER, kept=self.kept, makes_timeline=not self.has_started,
         )  # fmt: skip
         result = await node.do("compute.start", order)
+        if result.succeeded:
+            self.started, self.has_started = result.result, True
+        return result
+
+    async def start(self, node: Node, *, error: str | None = None) -> None:
+        result = await self.attempt(node)
         if error is not None:
             assert not result.succeeded and error in (result.error or ""), result
             return
         assert result.succeeded, result.error
-        self.started, self.has_started = result.result, True
-
-    async def is_refused(self, node: Node) -> bool:
-        """Whether a start fails with word of damaged files."""
-        try:
-            await self.start(node)
-        except AssertionError as error:
-            return "made anew at the next try" in str(error)
-        return False
 
     async def stop(self, node: Node, mode: str = "fast") -> None:
         order = ComputeStop(compute_id=self.compute_id, timeline_id=self.timeline_id, mode=mode)
@@ -231,7 +230,9 @@ async def test_files_that_postgres_cannot_start_on_are_made_anew(
     await database.stop(node)
     path = node.folder.timeline(database.timeline_id).data_dir / damaged
     shutil.rmtree(path) if path.is_dir() else path.write_bytes(b"")
-    if await database.is_refused(node):  # it was seen after the new life had begun: a term begins once
+    first = await database.attempt(node)
+    if not first.succeeded:  # it was seen after the new life had begun, and a term begins once
+        assert "made anew at the next try" in (first.error or "")
         await database.start(node)
     assert await database.run("select n from t") == [(1,)]
 

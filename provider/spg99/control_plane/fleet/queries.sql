@@ -164,7 +164,8 @@ select * from safekeepers where status = 'active'
  order by (observed ->> 'disk_free_bytes')::bigint desc nulls last, safekeeper_id limit 100;
 
 -- safekeepers_of_ids
-select * from safekeepers where safekeeper_id = any(%(safekeeper_ids)s);
+-- One that has lost its disk comes back as another: nobody is to ask for it any more.
+select * from safekeepers where safekeeper_id = any(%(safekeeper_ids)s) and status = 'active';
 
 -- note_safekeeper_seen
 -- Answers when it was heard of before.
