@@ -150,6 +150,7 @@ func main() {
 """
 
 
+@pytest.mark.timeout(600)  # the first build of the SDK compiles two hundred packages
 def test_that_for_go_compiles_with_a_program(tmp_path: Path) -> None:
     theirs = generated("go", tmp_path / "sdk")
     if shutil.which("go") is None:
