@@ -31,6 +31,9 @@ class Followers:
         self._jobs = Jobs(failures=failures)
         self._at_once: dict[str, asyncio.Event] = {}
 
+    def __len__(self) -> int:
+        return len(self._jobs)
+
     def begin(self, timeline: KeptTimeline) -> None:
         """Follows the compute that the timeline says, if nobody does yet."""
         follow = timeline.following
@@ -115,8 +118,9 @@ class _Sink:
             self._jobs.begin(f"prepare {timeline.timeline_id}", asyncio.to_thread(timeline.prepare))
 
     def flush(self) -> int:
+        end = self._timeline.flush(self._term)
         self._timeline.problem, self._timeline.is_cut_off = None, False
-        return self._timeline.flush(self._term)
+        return end
 
     def connected(self, server_lsn: int) -> None:
         self._timeline.require_turn(self._term)

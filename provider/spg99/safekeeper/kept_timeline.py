@@ -183,7 +183,9 @@ class KeptTimeline:
         self._files.write(tli, lsn, data)
 
     def flush(self, term: int) -> int:
-        """Makes what was written last; answers up to where. Raises Conflict as `write` does."""
+        """Makes what was written last; answers up to where. Raises Conflict as `write` does: how far a later life has come is above all that an earlier
+        one's clients wait for."""
+        self.require_turn(term)
         begin = self.keeper.flush_lsn
         end = self._files.flush()
         if end != begin:

@@ -285,6 +285,30 @@ async def test_it_wakes_on_another_node_and_its_first_one_is_fenced(
         await late
 
 
+async def test_an_idle_connection_of_a_life_that_is_over_hears_nothing_of_the_next(
+    make_node: Callable[[str], KeepingNode], database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    """The cut-off compute writes nothing, and asks only whether its safekeeper is there. If the answer said how far the new life has come, its next
+    commit would be below that, and acknowledged at once."""
+    first, second = make_node("n1"), make_node("n2")
+    await database.start(first)
+    await database.run("create table t (n int)")
+    old = database.connect()
+    seen = safekeepers[0]
+    assert len(seen.followers) == 1
+    await database.start(second)
+    await database.run("insert into t select generate_series(1, 20000)")  # far beyond where the first one is
+    # The old connection ends as soon as its compute says anything, and hears nothing before.
+    await until("only the new life's connection is left", lambda: len(seen.followers) == 1, seconds=15)
+    late = asyncio.create_task(asyncio.to_thread(old.execute, "insert into t values (-666)"))
+    await asyncio.sleep(1)  # to see that something does not happen
+    assert not late.done()
+    await database.start(first)
+    with pytest.raises(psycopg.OperationalError):
+        await late
+    assert await database.run("select count(*) from t where n = -666") == [(0,)]
+
+
 async def test_two_of_three_are_enough_and_one_is_not(
     node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:
