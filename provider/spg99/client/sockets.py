@@ -1,6 +1,6 @@
 """Requests over blocking sockets, each in the thread that asks: for processes without an event loop. Not here: bytes (http1.py), proxies (over_httpx.py).
 
-A thread has at most one connection; when it is done another may have it. `_socket` and `_ssl` are what `socket` and `ssl` are made
+A thread has at most one connection, and all threads of a process together no more than `SOCKETS_MAX`; who comes beyond waits for a place. `_socket` and `_ssl` are what `socket` and `ssl` are made
 of: the modules with the nicer names cost a start ten milliseconds each (tfplugin/tls.py does the same).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import select
 import time
+from _queue import Empty, SimpleQueue
 from _socket import (
     AF_INET,
     AF_INET6,
@@ -34,6 +35,7 @@ from spg99.client.exchanges import (
     BrokenOff,
     Late,
     NoAnswer,
+    NoRoom,
     NotConnected,
     NotConnectedInTime,
     Request,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     import ssl
 
 READ_BYTES = 1 << 16
+SOCKETS_MAX = 64
+"""Requests at once: Terraform makes as many calls as its user allows (`-parallelism`), and the server is not only his."""
 IDLE_SECONDS_MAX = 5.0
 """A connection that nobody used for so long is not used again: as many a server closes it about then (httpx does the same)."""
 HEAD_START_SECONDS = 0.25
@@ -59,6 +63,9 @@ class Sockets:
         self._lock = allocate_lock()
         self._idle: list[tuple[Any, float]] = []
         """Connections that were used last stand last."""
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(SOCKETS_MAX):
+            self._places.put(None)
 
     async def send(self, request: Request) -> Response:
         """The whole answer. Raises NoAnswer. Only inside `loopless.run`."""
@@ -66,6 +73,13 @@ class Sockets:
         assert turn is not None, "this would hold up an event loop"
         headers = {"Host": self._address.authority, **request.headers, "Accept-Encoding": ENCODINGS}
         data = request_bytes(request.method, request.target, headers, request.content)
+        self._take_place(request.answer_seconds, turn)
+        try:
+            return self._on_a_connection(request, data, turn)
+        finally:
+            self._places.put(None)
+
+    def _on_a_connection(self, request: Request, data: bytes, turn: loopless.Turn) -> Response:
         connection = self._kept() or self._opened(request.connect_seconds, turn)
         keep = False
         try:
@@ -79,6 +93,15 @@ class Sockets:
                     self._idle.append((connection, time.monotonic() + IDLE_SECONDS_MAX))
             else:
                 connection.close()
+
+    def _take_place(self, seconds: float, turn: loopless.Turn) -> None:
+        pause, limit = turn.within(seconds)
+        try:
+            self._places.get(timeout=pause)
+        except Empty:
+            if limit is not None:
+                raise loopless.TimeIsUp(limit) from None
+            raise NoRoom("all connections are in use") from None
 
     def close(self) -> None:
         """Closes all connections that nobody uses."""

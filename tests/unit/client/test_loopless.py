@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from spg99.client import Client, loopless, patience, retry, sockets
-from spg99.client.exchanges import BrokenOff, Late, NotConnected, NotConnectedInTime, Request, parsed
+from spg99.client.exchanges import BrokenOff, Late, NoRoom, NotConnected, NotConnectedInTime, Request, parsed
 from spg99.client.loopless import TimeLimit
 from spg99.client.sockets import Sockets
 from spg99.errors import Unreachable
@@ -327,3 +327,33 @@ def test_many_threads_share_the_connections() -> None:
             each.join(20)
         assert 1 <= len(numbers) <= 8 and 1 <= len(carrier._idle) <= 8
         carrier.close()
+
+
+def test_one_who_finds_no_place_waits_for_one_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "SOCKETS_MAX", 1)
+    may_answer, asked = threading.Event(), threading.Event()
+
+    def talk(connection: socket.socket, number: int) -> None:
+        while connection.recv(65536):
+            asked.set()
+            may_answer.wait(30)
+            connection.sendall(ANSWER)
+
+    with serving(talk) as url:
+        carrier = Sockets(parsed(url), None)
+        first = threading.Thread(target=send, args=(carrier,))
+        first.start()
+        assert asked.wait(10)
+        with pytest.raises(NoRoom):
+            send(carrier, answer_seconds=0.1)
+        with pytest.raises(TimeoutError):
+            loopless.run(_within(0.1, carrier), never)
+        may_answer.set()
+        first.join(10)
+        assert send(carrier) == b"{}"
+        carrier.close()
+
+
+async def _within(seconds: float, carrier: Sockets) -> None:
+    async with TimeLimit(seconds):
+        await carrier.send(request())
