@@ -4,7 +4,7 @@
 
 #include "nodes/parsenodes.h"
 
-// As protocol/safekeeper.py has them; a test compares.
+// As spg99/protocol/safekeeper.py has them; tests/unit/protocol/test_safekeeper_names.py compares.
 #define SPG99_SAFEKEEPER_ROLE "spg99_safekeeper"
 #define SPG99_SAFEKEEPER_PREFIX "spg99_sk_"
 

@@ -182,11 +182,16 @@ def tenant_rules(data_dir: Path) -> Finding:
     if (copy := damaged_copy(TENANT_RULES, data_dir, f"*/extensions/*/{TENANT_RULES.name}")) is not None:
         return _is_damaged("Tenant rules", copy)
     if TENANT_RULES.is_file():
-        return Finding("ok", "Tenant rules", "ALTER ROLE ... PASSWORD is refused, by a library in each server")
+        return Finding(
+            "ok",
+            "Tenant rules",
+            "ALTER ROLE ... PASSWORD and false words of commits are refused, by a library in each server",
+        )
     return Finding(
         "warn",
         "Tenant rules",
-        "ALTER ROLE ... PASSWORD answers ALTER ROLE and changes nothing at the Gateway (no library was built)",
+        "ALTER ROLE ... PASSWORD answers ALTER ROLE and changes nothing at the Gateway, and a commit that waits for safekeepers "
+        "answers COMMIT when it is cancelled (no library was built)",
         "Install a C compiler and run provider/tenant_rules/build; databases have it from their next start.",
     )
 

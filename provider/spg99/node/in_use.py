@@ -22,6 +22,7 @@ from typing import Final
 
 from spg99.node.sessions import sessions
 from spg99.postgres.question import NoAnswer, ask
+from spg99.protocol.safekeeper import STANDBY_PREFIX
 
 QUESTION_SECONDS_MAX: Final = 5.0
 OWN_SESSION_ENDS_SECONDS: Final = 1.0
@@ -33,12 +34,12 @@ _NOT_NOW: Final = "57"
 """SQLSTATE class "operator intervention": starting, stopping, or too slow. Whatever else PostgreSQL refuses us with is an answer:
 its owner has said CONNECTION LIMIT 0 or REVOKE CONNECT, say, and as it lets us in no more than others, the kernel knows all."""
 
-USE: Final = r"""
+USE: Final = f"""
 select (select count(*) from pg_stat_activity
          where pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')),
-       (select count(*) from pg_replication_slots where active and slot_name not like 'spg99\_sk\_%'),
+       (select count(*) from pg_replication_slots where active and not starts_with(slot_name, '{STANDBY_PREFIX}')),
        (select count(*) from pg_prepared_xacts)
-"""
+"""  # noqa: S608 - a word of ours
 
 
 @dataclass(frozen=True)

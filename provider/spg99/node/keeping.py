@@ -33,7 +33,6 @@ from spg99.protocol.tasks import ComputeStart, ComputeStarted, Kept
 from spg99.wal import fence
 from spg99.wal.fence import Choice, TermBegin, TermHistory
 from spg99.wal.lsn import segment_begin
-from spg99.wal.quorum import acknowledged_lsn
 
 BACKEND_PORT: Final = 5432
 """Part of a socket's name only: each compute has folders of its own."""
@@ -238,16 +237,13 @@ class Keeping:
     async def _go_on(self, start: Start, lived: TermHistory, end: kept_files.End) -> None:
         """While PostgreSQL starts on the files: may it? Raises StaleFiles when not."""
         choice, votes = await self._promise(start)
-        is_behind = end.clean_end_lsn is not None and end.clean_end_lsn < choice.flush_lsn
-        if not fence.goes_on(lived[-1].term, choice) or is_behind:
+        if not fence.goes_on(lived[-1].term, choice) or end.is_before(choice.flush_lsn):
             raise StaleFiles("The safekeepers have WAL that they do not.")
         if start.is_over:
             return
         start.history = fence.go_on(lived, choice)
-        # After a clean stop with all of its WAL on the safekeepers there is nothing that they do not have.
-        flush_lsns = {one: vote.flush_lsn for one, vote in votes.items() if vote_of(vote).last_term == choice.last_term}
-        kept_lsn = acknowledged_lsn(configuration_of(start.kept.configuration), flush_lsns)
-        start.is_gated = end.clean_end_lsn is None or kept_lsn is None or kept_lsn < end.checkpoint_lsn
+        kept_lsn = fence.kept_lsn(map(vote_of, votes.values()), choice, configuration_of(start.kept.configuration))
+        start.is_gated = not end.is_kept(kept_lsn)
         await self._follow(start, start.history)
 
     async def _promise(self, start: Start) -> tuple[Choice, dict[str, said.Vote]]:

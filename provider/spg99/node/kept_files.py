@@ -36,6 +36,14 @@ class End:
     clean_end_lsn: int | None
     """Of all WAL there is; None: it was not stopped cleanly, and only a recovery can tell."""
 
+    def is_before(self, lsn: int) -> bool:
+        """Whether they are known to lack WAL that is kept up to `lsn`."""
+        return self.clean_end_lsn is not None and self.clean_end_lsn < lsn
+
+    def is_kept(self, kept_lsn: int | None) -> bool:
+        """Whether nothing in them is beyond what a quorum holds (up to `kept_lsn`; None: nobody knows). No commit is behind the record of a clean stop."""
+        return self.clean_end_lsn is not None and kept_lsn is not None and kept_lsn >= self.checkpoint_lsn
+
 
 def end_of(timeline: TimelineFolder) -> End:
     """Where the WAL of these files ends. Raises Damaged."""

@@ -58,6 +58,7 @@ class Observer:
             disk_is_short=self._computes.storage.is_short,
             reserve_is_given_up=self._computes.storage.reserve_is_given_up,
             makes_timelines=True,
+            keeps_wal=True,
         )
 
     def connections(self) -> dict[str, int]:

@@ -144,6 +144,8 @@ class Heartbeat(Message):
     makes_timelines: bool = False
     """This agent lays down the files of a timeline with its first start (`ComputeStart.makes_timeline`). An older one, which does
     not say so, is ordered to create the timeline before."""
+    keeps_wal: bool = False
+    """This agent heeds `ComputeStart.kept`. An older one would start such a database without its safekeepers: it gets none."""
 
 
 class HeartbeatAnswer(Message):

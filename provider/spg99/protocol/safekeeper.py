@@ -36,9 +36,13 @@ ROLE: Final = "spg99_safekeeper"
 in as this one."""
 
 
+STANDBY_PREFIX: Final = "spg99_sk_"
+"""So are all safekeepers called in a compute, and nobody else may be (provider/tenant_rules has it again, in C)."""
+
+
 def standby_name(safekeeper_id: str) -> str:
     """What a safekeeper is called in a compute's synchronous_standby_names; its slot there is called the same."""
-    return f"spg99_{safekeeper_id}"
+    return STANDBY_PREFIX + safekeeper_id.removeprefix("sk_")
 
 
 class TermBegin(Message):
@@ -214,4 +218,19 @@ def vote_of(vote: Vote) -> fence.Vote:
         history=history_of(vote.history),
         first_lsn=vote.first_lsn,
         flush_lsn=vote.flush_lsn,
+    )
+
+
+def vote_said(vote: fence.Vote, *, system_identifier: int, segment_bytes: int) -> Vote:
+    """A vote as a message says it."""
+    return Vote(
+        safekeeper_id=vote.keeper_id,
+        term=vote.term,
+        compute_id=vote.compute_id,
+        configuration_number=vote.configuration_number,
+        history=history_said(vote.history),
+        flush_lsn=vote.flush_lsn,
+        first_lsn=vote.first_lsn,
+        system_identifier=system_identifier,
+        segment_bytes=segment_bytes,
     )

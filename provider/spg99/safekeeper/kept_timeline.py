@@ -17,7 +17,7 @@ from spg99 import faults
 from spg99.atomic_write import make_folders, write_file
 from spg99.errors import Conflict, Internal, NotFound
 from spg99.protocol import safekeeper as said
-from spg99.protocol.safekeeper import configuration_of, configuration_said, history_of, history_said
+from spg99.protocol.safekeeper import configuration_of, configuration_said, history_of, history_said, vote_said
 from spg99.safekeeper.wal_files import WalFiles
 from spg99.wal import catch_up, fence
 from spg99.wal.fence import Keeper, Log, Refused
@@ -25,6 +25,8 @@ from spg99.wal.lsn import format_lsn, segment_begin
 
 
 class _File(BaseModel):
+    """A keeper on disk, and what it is of."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     format: int = 1
@@ -39,13 +41,38 @@ class _File(BaseModel):
     flush_lsn: int
     following: said.Follow | None = None
 
+    @classmethod
+    def of(cls, keeper: Keeper, following: said.Follow | None, *, system_identifier: int, segment_bytes: int) -> _File:
+        return cls(
+            system_identifier=system_identifier,
+            segment_bytes=segment_bytes,
+            safekeeper_id=keeper.id,
+            configuration=configuration_said(keeper.configuration),
+            promised_term=keeper.promised_term,
+            promised_to=keeper.promised_to,
+            history=history_said(keeper.history),
+            first_lsn=keeper.first_lsn,
+            flush_lsn=keeper.flush_lsn,
+            following=following,
+        )
+
+    def keeper(self) -> Keeper:
+        return Keeper(
+            id=self.safekeeper_id,
+            configuration=configuration_of(self.configuration),
+            promised_term=self.promised_term,
+            promised_to=self.promised_to,
+            history=history_of(self.history),
+            first_lsn=self.first_lsn,
+            flush_lsn=self.flush_lsn,
+        )
+
 
 class KeptTimeline:
     """Its methods block for a sync or two and are called by one thread."""
 
     def __init__(self, folder: Path, file: _File) -> None:
         self._folder = folder
-        self._is_of = file
         self.timeline_id = folder.name
         self.system_identifier = file.system_identifier
         self.segment_bytes = file.segment_bytes
@@ -56,15 +83,7 @@ class KeptTimeline:
         self.problem: str | None = None
         self.is_cut_off = False
         """The compute has no WAL for us, and will have none."""
-        self.keeper = Keeper(
-            id=file.safekeeper_id,
-            configuration=configuration_of(file.configuration),
-            promised_term=file.promised_term,
-            promised_to=file.promised_to,
-            history=history_of(file.history),
-            first_lsn=file.first_lsn,
-            flush_lsn=file.flush_lsn,
-        )
+        self.keeper = file.keeper()
         self._files = WalFiles(folder / "wal", file.segment_bytes)
         self._tli = self.tli_at(file.flush_lsn)
         self.keeper = replace(self.keeper, flush_lsn=self._files.open(self._tli, file.flush_lsn))
@@ -84,17 +103,8 @@ class KeptTimeline:
             raise Conflict(f"A timeline begins with a segment, not at {format_lsn(begin.begin_lsn)}.")
         make_folders(folder / "wal", mode=0o700)
         keeper = fence.created(safekeeper_id, configuration_of(begin.configuration), tli=begin.tli, lsn=begin.begin_lsn)
-        file = _File(
-            system_identifier=begin.system_identifier,
-            segment_bytes=begin.segment_bytes,
-            safekeeper_id=safekeeper_id,
-            configuration=begin.configuration,
-            promised_term=begin.term,
-            promised_to=begin.compute_id,
-            history=history_said(keeper.history),
-            first_lsn=keeper.first_lsn,
-            flush_lsn=keeper.flush_lsn,
-        )
+        keeper = replace(keeper, promised_term=begin.term, promised_to=begin.compute_id)
+        file = _File.of(keeper, None, system_identifier=begin.system_identifier, segment_bytes=begin.segment_bytes)
         write_file(folder / "keeper.json", file.model_dump_json(), mode=0o600)
         return cls(folder, file)
 
@@ -117,17 +127,7 @@ class KeptTimeline:
         faults.point("safekeeper.promise.before_write")
         self._save(keeper, following)
         faults.point("safekeeper.promise.before_answer")
-        return said.Vote(
-            safekeeper_id=vote.keeper_id,
-            term=vote.term,
-            compute_id=vote.compute_id,
-            configuration_number=vote.configuration_number,
-            history=history_said(vote.history),
-            flush_lsn=vote.flush_lsn,
-            first_lsn=vote.first_lsn,
-            system_identifier=self.system_identifier,
-            segment_bytes=self.segment_bytes,
-        )
+        return vote_said(vote, system_identifier=self.system_identifier, segment_bytes=self.segment_bytes)
 
     def follow(self, ask: said.Follow) -> None:
         """Makes room for the WAL of this compute: what is here beyond its life is cut. Raises Conflict when it may not write."""
@@ -244,19 +244,9 @@ class KeptTimeline:
         )
 
     def _save(self, keeper: Keeper, following: said.Follow | None) -> None:
-        file = self._is_of.model_copy(
-            update={
-                "configuration": configuration_said(keeper.configuration),
-                "promised_term": keeper.promised_term,
-                "promised_to": keeper.promised_to,
-                "history": history_said(keeper.history),
-                "first_lsn": keeper.first_lsn,
-                "flush_lsn": keeper.flush_lsn,
-                "following": following,
-            }
-        )
+        file = _File.of(keeper, following, system_identifier=self.system_identifier, segment_bytes=self.segment_bytes)
         write_file(self._folder / "keeper.json", file.model_dump_json(), mode=0o600)
-        self._is_of, self.keeper, self.following = file, keeper, following
+        self.keeper, self.following = keeper, following
 
 
 def _conflict(timeline_id: str, refused: Refused) -> Conflict:

@@ -1,6 +1,6 @@
 """Takes the WAL of one compute: connects, asks for it from where ours ends, has it kept, says how far it lasts.
 
-Here: one connection from its start to its end. Not here: what may be taken and where it is written (keeper.py), when to connect
+Here: one connection from its start to its end. Not here: what may be taken and where it is written (kept_timeline.py), when to connect
 again (follower.py), bytes (wire/replication.py).
 """
 

@@ -235,6 +235,13 @@ def goes_on(folder_term: int, choice: Choice) -> bool:
     return folder_term >= choice.last_term
 
 
+def kept_lsn(votes: Iterable[Vote], choice: Choice, configuration: Configuration) -> int | None:
+    """Up to where a quorum is known, by its votes, to hold the WAL of the choice's last term: who reads what is before it reads what lasts. None: too few are."""
+    return acknowledged_lsn(
+        configuration, {vote.keeper_id: vote.flush_lsn for vote in votes if vote.last_term == choice.last_term}
+    )
+
+
 def go_on(folder_history: TermHistory, choice: Choice) -> TermHistory:
     """The new life's history where the folder goes on; ValueError where it may not (`goes_on`), or is not what its term says.
 

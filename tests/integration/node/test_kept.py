@@ -354,6 +354,30 @@ async def test_a_start_without_promises_says_so_and_changes_nothing(
     assert await database.run("select n from t") == [(1,)]
 
 
+@pytest.mark.parametrize("files", ["dirty", "made anew", "of the first start"])
+async def test_nobody_is_let_in_before_the_quorum_has_all_that_could_be_read(
+    node: KeepingNode, database: Database, monkeypatch: pytest.MonkeyPatch, files: str
+) -> None:
+    """A commit that was never acknowledged may be in the files. Whoever reads it acts on it, so it must last by then."""
+    if files != "of the first start":
+        await database.start(node)
+        await database.run("create table t (n int)", "insert into t values (1)")
+        if files == "dirty":
+            database.kill()
+            await until("its end to be told", lambda: node.computes.timeline_of(database.compute_id) is None)
+        else:
+            _lose(node, database)
+    monkeypatch.setattr("spg99.safekeeper.follower.Followers.begin", lambda *_: None)  # it promises, and takes nothing
+    monkeypatch.setattr("spg99.node.safekeepers.CATCH_UP_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("spg99.node.safekeepers.ANSWER_SECONDS_MAX", 0.2)
+    await database.start(node, error="")
+    assert node.computes.running() == []
+    monkeypatch.undo()
+    await database.start(node)
+    if files != "of the first start":
+        assert await database.run("select n from t") == [(1,)]
+
+
 async def test_nobody_is_told_that_a_commit_is_done_which_waits(
     node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:

@@ -28,6 +28,7 @@ from spg99.wal.fence import (
     flushed,
     go_on,
     goes_on,
+    kept_lsn,
     promise,
 )
 from spg99.wal.membership import NotYet, abandon_change, begin_change, finish_change, seeded
@@ -153,6 +154,14 @@ def test_a_long_log_of_an_old_term_is_no_argument() -> None:
 def test_a_term_counts_from_its_beginning_on() -> None:
     assert vote("a", TWO, 9).last_term == 1
     assert vote("a", TWO, 10).last_term == 2
+
+
+def test_what_is_kept_is_what_a_quorum_of_the_last_term_has() -> None:
+    """The donor's own end says nothing of the others, and WAL of an older term is other WAL."""
+    votes = [vote("a", TWO, 30), vote("b", TWO, 20)]
+    assert kept_lsn(votes, chosen(*votes), ABC) == 20
+    votes = [vote("a", TWO, 30), vote("b", ONE, 90)]
+    assert kept_lsn(votes, chosen(*votes), ABC) is None
 
 
 def test_a_term_begins_once() -> None:

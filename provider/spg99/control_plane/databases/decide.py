@@ -44,6 +44,7 @@ TOO_FEW_SAFEKEEPERS = (
     "The database is to have {wanted} safekeepers (policy storage.safekeepers), and {there} have reported within the last "
     f"{NODE_SILENT_AFTER.seconds} seconds. It starts as soon as there are enough."
 )
+NO_SAFEKEEPING = "The agent of node {name} is of a version that knows no safekeepers, and the database's commits are theirs. It starts as soon as a newer one has reported."
 NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
 because thousands may wait at once."""
@@ -80,8 +81,11 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
     """Starts a compute where the files are. Before the first start that succeeds there are none that count, so every attempt
     goes to the node that is best then."""
     if view.timeline.state != "creating":
+        if (reason := _lacks_safekeepers(view)) is not None:
+            return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
         return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), why)
-    node = placement.choose(view.candidates, now)
+    fit = [node for node in view.candidates if node.keeps_wal or not view.keeping.safekeepers]
+    node = placement.choose(fit, now)
     if node is None:
         return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)
     try:
@@ -91,6 +95,13 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
         return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
     start = StartCompute(Event.WANTED, attempt_count=view.attempt_count, first_on=node, configuration=configuration)
     return act(start, why)
+
+
+def _lacks_safekeepers(view: DatabaseView) -> str | None:
+    """Why a start on its node would leave its safekeepers out; None when it would not."""
+    if view.timeline.configuration is None or view.node is None or view.node.keeps_wal:
+        return None
+    return NO_SAFEKEEPING.format(name=view.node.name)
 
 
 def _booting(view: DatabaseView, now: datetime) -> Decision:
@@ -140,7 +151,7 @@ def _lost(view: DatabaseView, now: datetime) -> Decision:
         return act(MarkStopped(Event.LOST), "Its compute ended by itself and nobody needs it.")
     lived = (compute.ended_at or now) - (compute.started_at or now)
     attempt_count = 1 if lived >= STABLE_AFTER else view.attempt_count + 1
-    if attempt_count <= QUICK_RESTARTS_MAX:
+    if attempt_count <= QUICK_RESTARTS_MAX and _lacks_safekeepers(view) is None:
         return act(StartCompute(Event.REPLACED, attempt_count=attempt_count), f"Replaced: {reason}")
     retry_at = backoff.retry_at(now, attempt_count, attempts_max=view.retry_max)
     return act(

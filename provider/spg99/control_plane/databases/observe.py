@@ -57,6 +57,7 @@ class Surroundings:
     node_name: str | None
     node_status: str | None
     node_last_seen_at: datetime | None
+    node_keeps_wal: bool | None
     leases_end_at: datetime | None
     has_ended_leases: bool
 
@@ -153,7 +154,9 @@ async def _retry_max(
 def _node(seen: Surroundings) -> NodeView | None:
     if seen.node_id is None or seen.node_name is None or seen.node_status is None:
         return None
-    return NodeView(seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at)
+    return NodeView(
+        seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at, keeps_wal=seen.node_keeps_wal is True
+    )
 
 
 async def _candidates(tx: Transaction, row: DatabaseRow, seen: Surroundings, now: datetime) -> tuple[NodeView, ...]:
@@ -172,6 +175,7 @@ async def _candidates(tx: Transaction, row: DatabaseRow, seen: Surroundings, now
             node.disk_free_bytes,
             node.disk_is_short,
             node.makes_timelines,
+            node.keeps_wal,
         )
         for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
     )

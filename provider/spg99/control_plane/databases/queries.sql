@@ -220,6 +220,7 @@ select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.
        tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id, tl.configuration as timeline_configuration,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
+       (n.observed ->> 'keeps_wal')::boolean as node_keeps_wal,
        (select max(expires_at) from leases where db_id = d.db_id and expires_at > %(leases_before)s) as leases_end_at,
        exists (select from leases where db_id = d.db_id and expires_at <= %(leases_before)s) as has_ended_leases
   from databases d

@@ -164,6 +164,7 @@ class Reconciler:
             if not self._is_retimed:
                 # In the order in which heartbeats and results lock: node, database, order.
                 await fleet.retime_nodes(tx, now)
+                await fleet.retime_safekeepers(tx, now)
                 await schedule.retime(tx, now, lease_seconds=self._lease_seconds)
                 await fleet.retime_tasks(tx, now)
                 await kept_answers.retime(tx, now)

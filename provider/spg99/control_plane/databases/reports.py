@@ -78,7 +78,14 @@ class Reports:
         """Notes what an agent sees, and tells it what should not be there."""
         now = self._clock.now()
         observed = heartbeat.model_dump(
-            include={"disk_total_bytes", "disk_free_bytes", "disk_is_short", "reserve_is_given_up", "makes_timelines"}
+            include={
+                "disk_total_bytes",
+                "disk_free_bytes",
+                "disk_is_short",
+                "reserve_is_given_up",
+                "makes_timelines",
+                "keeps_wal",
+            }
         )
         seen = {compute.compute_id: compute for compute in heartbeat.computes}
         async with self._store.transaction() as tx:

@@ -99,6 +99,8 @@ class NodeView:
     disk_is_short: bool = False
     makes_timelines: bool = False
     """Whether its agent lays down the files of a timeline with the first start (one of an older version does not)."""
+    keeps_wal: bool = False
+    """Whether its agent knows of safekeepers (one of an older version does not)."""
 
     def silent(self, now: datetime) -> bool:
         """Whether its agent is away."""

@@ -14,6 +14,7 @@ from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
 from spg99.control_plane.fleet.safekeepers import addresses as safekeeper_addresses
 from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
+from spg99.control_plane.fleet.safekeepers import retime as retime_safekeepers
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.fleet.tasks import cancel as cancel_task
 from spg99.control_plane.fleet.tasks import enqueue as enqueue_task
@@ -43,6 +44,7 @@ __all__ = [
     "note_safekeeper_seen",
     "orders_wait_until",
     "retime_nodes",
+    "retime_safekeepers",
     "retime_tasks",
     "safekeeper_addresses",
     "uncounted_egress",

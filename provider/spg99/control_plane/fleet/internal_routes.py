@@ -56,7 +56,7 @@ def router(
     @routes.post("/safekeepers/enroll")
     async def enroll_safekeeper(enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
-            return await safekeepers.enroll(tx, enrolment, clock)
+            return await safekeepers.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
 
     @routes.post("/gateways/cancel", status_code=204)
     async def forward_cancel(forward: CancelForward, _: GatewayRow = Depends(identities.gateway)) -> Response:

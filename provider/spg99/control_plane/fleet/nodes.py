@@ -45,6 +45,11 @@ class NodeRow:
         """Whether its agent lays down a timeline with its first start; one of an older version wants an order of its own."""
         return bool(self.observed.get("makes_timelines"))
 
+    @property
+    def keeps_wal(self) -> bool:
+        """Whether its agent knows of safekeepers."""
+        return bool(self.observed.get("keeps_wal"))
+
 
 async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.

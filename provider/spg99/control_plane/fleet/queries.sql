@@ -151,6 +151,12 @@ select count(*) from nodes where status = 'active' and last_seen_at > %(after)s;
 -- lose_safekeeper
 update safekeepers set status = 'lost' where name = %(name)s and status = 'active';
 
+-- safekeeper_of_name
+select * from safekeepers where name = %(name)s and status = 'active' for update;
+
+-- retime_safekeepers
+update safekeepers set last_seen_at = %(now)s where last_seen_at > %(now)s;
+
 -- enroll_safekeeper
 insert into safekeepers (safekeeper_id, name, hostname, token_sha256)
 values (%(safekeeper_id)s, %(name)s, %(hostname)s, %(token_sha256)s)

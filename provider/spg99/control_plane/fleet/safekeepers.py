@@ -11,10 +11,11 @@ from spg99.control_plane.fleet import tokens
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
-from spg99.errors import Unauthorized
+from spg99.errors import Conflict, Unauthorized, Unavailable
 from spg99.ids import new_id
 from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
+from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER, is_silent
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,26 @@ class SafekeeperRow:
         return int(self.observed.get("disk_free_bytes") or 0)
 
 
-async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
+async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
     """Trades a single-use token for an identity. One of a known name is another: it comes without an identity, so without what the former
-    one kept, and must never vote in its place. The former one counts as lost."""
+    one kept, and must never vote in its place. The former one counts as lost.
+
+    Raises Conflict while that is alive (a second machine was given the same name), Unavailable while nobody can tell (as nodes.enroll).
+    """
     await tokens.use(tx, enrolment.enrolment_token, "safekeeper", clock)
+    before = await tx.one_or_none(SafekeeperRow, "safekeeper_of_name", name=enrolment.name)
+    if before is not None and before.last_seen_at is not None:
+        if not is_silent(before.last_seen_at, clock.now()):
+            raise Conflict(
+                f"A safekeeper called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
+                f"{NODE_SILENT_AFTER.seconds} s after the other has stopped."
+            )
+        if not silence_is_known:
+            raise Unavailable(
+                f"A safekeeper called '{enrolment.name}' is known, and this Control Plane has not listened for long enough to tell whether it is "
+                "alive. Retry in a moment, or give this one another name (--name).",
+                retry_after_seconds=HEARTBEAT_SECONDS,
+            )
     bearer_token = tokens.new_bearer_token("safekeeper")
     await tx.execute("lose_safekeeper", name=enrolment.name)
     row = await tx.one(
@@ -63,6 +80,11 @@ async def of_token(tx: Transaction, bearer_token: str) -> SafekeeperRow:
     if row is None:
         raise Unauthorized("This identity is not known. Enrol the safekeeper again with a fresh token.")
     return row
+
+
+async def retime(tx: Transaction, now: datetime) -> None:
+    """After a step of the wall clock: nobody was heard of in the future."""
+    await tx.execute("retime_safekeepers", now=now)
 
 
 async def active(tx: Transaction) -> list[SafekeeperRow]:

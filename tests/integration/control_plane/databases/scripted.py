@@ -30,6 +30,8 @@ class Agent:
         self.timelines: set[str] = set()
         self.makes_timelines = True
         """False: it is of a version that wants an order of its own for them."""
+        self.keeps_wal = True
+        """False: it is of a version that knows no safekeepers."""
         self.running: dict[str, Task] = {}
         self.done: list[Task] = []
         self.refused: list[str] = []
@@ -48,13 +50,14 @@ class Agent:
         *,
         start: bool = True,
         makes_timelines: bool = True,
+        keeps_wal: bool = True,
     ) -> Self:
         client = (plane or platform.plane).client()
         token = await platform.enrolment_token("node")
         identity = await client.enroll_node(Enrolment(enrolment_token=token, name=name))
         client.authenticate(identity.bearer_token)
         agent = cls(platform, identity, client)
-        agent.makes_timelines = makes_timelines
+        agent.makes_timelines, agent.keeps_wal = makes_timelines, keeps_wal
         await agent.heartbeat()
         if start:
             agent.start()
@@ -83,6 +86,7 @@ class Agent:
                 timelines=dict.fromkeys(self.timelines, 8_000_000),
                 disk_free_bytes=free,
                 makes_timelines=self.makes_timelines,
+                keeps_wal=self.keeps_wal,
             )
         )
 

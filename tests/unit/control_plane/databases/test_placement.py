@@ -11,7 +11,14 @@ from spg99.control_plane.databases import actions as a
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.placement import TooFew, choose_safekeepers
 from spg99.control_plane.databases.states import State
-from spg99.control_plane.databases.view import DatabaseView, Keeping, NodeView, SafekeeperView, TimelineView
+from spg99.control_plane.databases.view import (
+    ComputeView,
+    DatabaseView,
+    Keeping,
+    NodeView,
+    SafekeeperView,
+    TimelineView,
+)
 from spg99.protocol.safekeeper import Configuration, Members
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -62,7 +69,7 @@ def test_a_database_waits_until_there_are_enough(there: int) -> None:
         timeline=TimelineView("tl_1", "creating", None),
         idle_timeout_seconds=300,
         target_scale=1,
-        candidates=(NodeView("node_1", "alpha", "active", NOW),),
+        candidates=(NodeView("node_1", "alpha", "active", NOW, keeps_wal=True),),
         keeping=Keeping(3, 0, THERE[:there]),
     )
     waits = decide(view, NOW)
@@ -74,3 +81,43 @@ def test_a_database_waits_until_there_are_enough(there: int) -> None:
     starts = decide(replace(view, keeping=Keeping(3, 0, THERE)), NOW).action
     assert isinstance(starts, a.StartCompute)
     assert ids(starts.configuration) == ["sk_4", "sk_3", "sk_2"]
+
+
+def test_an_agent_that_knows_no_safekeepers_gets_no_database_that_has_some() -> None:
+    """It would start it without them, and what it acknowledges would be on its disk alone."""
+    kept = Configuration(number=1, members=Members(safekeeper_ids=["sk_1"], quorum=1))
+    old = NodeView("node_1", "alpha", "active", NOW)
+    first = DatabaseView(
+        state=State.STOPPED,
+        timeline=TimelineView("tl_1", "creating", None),
+        idle_timeout_seconds=300,
+        target_scale=1,
+        candidates=(old,),
+        keeping=Keeping(1, 0, THERE),
+    )
+    later = replace(first, timeline=TimelineView("tl_1", "present", "node_1", kept), node=old, candidates=())
+    assert decide(first, NOW).action is None
+    waits = decide(later, NOW)
+    assert waits.action is None
+    assert "knows no safekeepers" in (waits.state_reason or "")
+    new = replace(old, keeps_wal=True)
+    assert isinstance(decide(replace(first, candidates=(new,)), NOW).action, a.StartCompute)
+    assert isinstance(decide(replace(later, node=new), NOW).action, a.StartCompute)
+    without = replace(first, keeping=Keeping())
+    assert isinstance(decide(without, NOW).action, a.StartCompute)
+
+
+def test_nor_is_a_compute_that_ended_replaced_by_one_without_them() -> None:
+    kept = Configuration(number=1, members=Members(safekeeper_ids=["sk_1"], quorum=1))
+    ended = ComputeView("cmp_1", "ended", NOW - timedelta(hours=1), NOW, "killed")
+    view = DatabaseView(
+        state=State.READY,
+        timeline=TimelineView("tl_1", "present", "node_1", kept),
+        idle_timeout_seconds=300,
+        target_scale=1,
+        wanted_until=NOW + timedelta(seconds=20),
+        compute=ended,
+        node=NodeView("node_1", "alpha", "active", NOW),
+    )
+    assert isinstance(decide(view, NOW).action, a.Fail)
+    assert isinstance(decide(replace(view, node=replace(view.node, keeps_wal=True)), NOW).action, a.StartCompute)

@@ -1,0 +1,110 @@
+"""Safekeepers as the Control Plane knows them: who they are, which database has which, what they and agents are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from integration.control_plane.databases.in_process_platform import InProcessPlatform
+from integration.control_plane.databases.scripted import Agent, Gateway
+from kit.waits import until
+from spg99.client import InternalClient
+from spg99.errors import Conflict, Unauthorized
+from spg99.protocol import Enrolment
+from spg99.protocol.safekeeper import SafekeeperHeartbeat
+from spg99.protocol.tasks import TaskKind
+
+
+async def enrolled(platform: InProcessPlatform, name: str = "sk-1") -> tuple[str, InternalClient]:
+    """A safekeeper that has said where it is: its id and its client."""
+    client = platform.plane.client()
+    token = await platform.enrolment_token("safekeeper")
+    identity = await client.enroll_safekeeper(Enrolment(enrolment_token=token, name=name))
+    client.authenticate(identity.bearer_token)
+    await client.safekeeper_heartbeat(SafekeeperHeartbeat(address=f"/run/{name}", disk_free_bytes=10**9))
+    return identity.identity_id, client
+
+
+def kept_of(agent: Agent, kind: TaskKind) -> list[dict[str, Any] | None]:
+    return [task.payload["kept"] for task in agent.orders(kind)]
+
+
+async def test_a_database_has_the_same_safekeepers_for_all_its_life(platform: InProcessPlatform) -> None:
+    safekeeper_id, client = await enrolled(platform)
+    await platform.set_policy("storage.safekeepers", 1)
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await gateway.connect()
+    await gateway.report(row.db_id, 0)
+    await platform.want_stopped(row.db_id)
+    await platform.reaches(row.db_id, "stopped")
+    await platform.set_policy("storage.safekeepers", 0)  # for new ones
+    await gateway.connect()
+    first, second = kept_of(agent, TaskKind.COMPUTE_START)
+    assert (
+        first
+        == second
+        == {
+            "configuration": {
+                "number": 1,
+                "members": {"safekeeper_ids": [safekeeper_id], "quorum": 1},
+                "next_members": None,
+            },
+            "addresses": {safekeeper_id: "/run/sk-1"},
+            "tenant_id": row.tenant_id,
+        }
+    )
+    other = await platform.create("other")
+    await gateway.connect("other")
+    assert kept_of(agent, TaskKind.COMPUTE_START)[2] is None
+    # It is removed there, too; and whoever still has it later on is told.
+    await platform.delete(row.db_id, force=True)
+    await platform.is_gone(row.db_id)
+    assert kept_of(agent, TaskKind.TIMELINE_DELETE) == [first]
+    beat = SafekeeperHeartbeat(address="/run/sk-1", timelines=[row.timeline_id, other.timeline_id, "tl_unknown"])
+    assert (await client.safekeeper_heartbeat(beat)).forget_timeline_ids == [row.timeline_id]
+
+
+async def test_a_database_waits_until_there_are_enough_safekeepers(platform: InProcessPlatform) -> None:
+    await platform.set_policy("storage.safekeepers", 2)
+    await enrolled(platform)
+    agent = await Agent.enroll(platform)
+    row = await platform.create()
+    await platform.want_running(row.db_id)
+
+    async def says_why() -> bool:
+        waiting = await platform.row(row.db_id)
+        return waiting is not None and "to have 2 safekeepers" in (waiting.state_reason or "")
+
+    await until("the reason to be told", says_why)
+    assert (await platform.reaches(row.db_id, "stopped")).compute_id is None
+    await enrolled(platform, "sk-2")
+    await platform.advance(11)
+    ready = await platform.reaches(row.db_id, "ready", "idle")
+    assert ready.state_reason is None
+    (kept,) = kept_of(agent, TaskKind.COMPUTE_START)
+    assert kept is not None and len(kept["addresses"]) == kept["configuration"]["members"]["quorum"] == 2
+
+
+async def test_the_name_of_a_living_safekeeper_cannot_be_taken_and_who_lost_its_disk_is_another(
+    platform: InProcessPlatform,
+) -> None:
+    first_id, client = await enrolled(platform)
+    with pytest.raises(Conflict, match=r"is alive\. Give this one another name"):
+        await enrolled(platform)
+    await client.safekeeper_heartbeat(SafekeeperHeartbeat(address="/run/sk-1"))  # its identity still counts
+    platform.clock.advance(seconds=31)
+    second_id, _ = await enrolled(platform)
+    assert second_id != first_id
+    platform.clock.advance(seconds=6)  # an identity is remembered for some seconds
+    states = await platform.sql("select safekeeper_id, status from safekeepers")
+    assert {line["safekeeper_id"]: line["status"] for line in states} == {first_id: "lost", second_id: "active"}
+
+
+async def test_a_token_of_another_kind_opens_nothing(platform: InProcessPlatform) -> None:
+    door = platform.plane.client()
+    for kind in ("node", "gateway"):
+        token = await platform.enrolment_token(kind)
+        with pytest.raises(Unauthorized):
+            await door.enroll_safekeeper(Enrolment(enrolment_token=token, name="sk-1"))
