@@ -16,7 +16,7 @@ help: ## what can be made
 setup: ## .venv with the locked dependencies
 	@scripts/setup
 
-demo: setup ## the whole walk: declare, connect, sleep, wake, change, destroy
+demo: setup ## the whole walk: declare, connect, sleep, wake, lose a compute with its files, change, destroy
 	@$(BIN)/python scripts/demo.py
 
 demo-terraform: setup ## the same walk with Terraform (or OpenTofu)

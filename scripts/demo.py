@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 START_SECONDS = 60
 SLEEP_SECONDS = 60
+LOST_AT_ROWS = 100
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ class Platform:
         self.log = data_dir / "dev.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [BIN / "spg99", "dev", "--data-dir", data_dir, "--ready-file", self.ready_file],
+                [BIN / "spg99", "dev", "--safekeeper", "--data-dir", data_dir, "--ready-file", self.ready_file],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -124,6 +125,22 @@ def answer_of(url: str, key: str) -> tuple[int, dict[str, Any]]:
         return error.code, json.load(error)
 
 
+def lose_compute(data_dir: Path, timeline: str, dsn: str, connect: dict[str, Any]) -> str:
+    """Takes a compute and its folder away between two commits: what was acknowledged is with the safekeeper."""
+    folder = next((data_dir / "node").glob(f"*/timelines/{timeline}"))
+    with psycopg.connect(dsn, **connect, autocommit=True) as connection:
+        for n in range(LOST_AT_ROWS):
+            connection.execute("insert into visits (who) values (%s)", [f"late visitor {n}"])
+        processes = processes_of(data_dir, only=str(folder))
+        lost = folder.rename(
+            data_dir / "lost"
+        )  # at once: the agent makes the files anew as soon as it sees the compute gone
+        for process in processes:
+            process.kill()
+        shutil.rmtree(lost)
+    return f"after {LOST_AT_ROWS} more acknowledged rows"
+
+
 TOOLS = {"pulumi": Pulumi, "terraform": Terraform}
 
 
@@ -171,6 +188,14 @@ def walk(data_dir: Path, tool_name: str) -> None:
             if row is None or row[0] != 1000:
                 raise DemoFailed(f"expected 1000 rows, found {row}")
             saw(f"1000 rows found, connect + query {woke:.0f} ms")
+        with step("kill its PostgreSQL, delete its files") as saw:
+            saw(lose_compute(data_dir, answer_of(database_url, key)[1]["timeline"], verified, connect))
+        with step("connect again: nothing is lost") as saw:
+            with psycopg.connect(verified, **connect) as connection:
+                row = connection.execute("select count(*), max(id) from visits").fetchone()
+            if row is None or row[0] < 1000 + LOST_AT_ROWS:
+                raise DemoFailed(f"expected {1000 + LOST_AT_ROWS} rows at least, found {row}")
+            saw(f"all {1000 + LOST_AT_ROWS} acknowledged rows found")
         with step(f"{tool.apply_title} again") as saw:
             saw(tool.apply_again())
         with step("change idle_timeout_seconds to 60") as saw:

@@ -28,7 +28,7 @@ def test_it_passes_with_the_usual_ports_taken(tmp_path: Path) -> None:
                 taken.enter_context(socket.create_server(("127.0.0.1", port)))
         done = subprocess.run(DEMO, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1000 rows found" in done.stdout
+    assert "1000 rows found" in done.stdout and "all 1100 acknowledged rows found" in done.stdout
     assert "HTTP 404 NotFound" in done.stdout
     assert "nothing is left behind" in done.stdout
 
