@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from spg99 import faults, images, log
+from spg99 import faults, images, log, spans
 from spg99.errors import CannotWake, Conflict
 from spg99.images.manifest import images_prefix
 from spg99.node import kept_files
@@ -169,6 +169,7 @@ class Keeping:
         if start.is_gated:
             await self.safekeepers.wait_caught_up(start.timeline.timeline_id, start.kept)
         faults.point("compute.start.kept")
+        spans.mark("kept.serves" + (".gated" if start.is_gated else ""))
 
     async def _abandon(self, start: Start) -> None:
         """The start has failed: nothing of it goes on."""
@@ -251,7 +252,9 @@ class Keeping:
         ask = said.PromiseAsk(
             term=order.writer_term, compute_id=order.compute_id, configuration=start.kept.configuration
         )
+        spans.mark("kept.asks")
         answer = await self.safekeepers.promise(start.timeline.timeline_id, start.kept, ask)
+        spans.mark("kept.promised")
         faults.point("compute.start.after_promise")
         return answer
 
@@ -268,7 +271,9 @@ class Keeping:
             backend_addr=str(wal_socket_of(self._folder.socket_dir(order.compute_id))),
             backend_port=BACKEND_PORT,
         )
+        spans.mark("kept.noted")
         await self.safekeepers.follow(timeline.timeline_id, start.kept, follow)
+        spans.mark("kept.followed")
 
     async def _store_first(
         self, captured: images.Captured, timeline: TimelineFolder, order: ComputeStart, kept: Kept

@@ -202,7 +202,9 @@ class Safekeepers:
     # What follows is how.
 
     def _client(self, address: str) -> SafekeeperClient:
-        return self._clients.setdefault(address, SafekeeperClient(address))
+        if (client := self._clients.get(address)) is None:
+            client = self._clients[address] = SafekeeperClient(address)
+        return client
 
     async def _ask(
         self,

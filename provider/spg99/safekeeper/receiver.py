@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from spg99 import spans
 from spg99.errors import ProtocolViolation, Unavailable
 from spg99.protocol.safekeeper import ROLE
 from spg99.wal.lsn import format_lsn
@@ -94,6 +95,7 @@ class Receiver:
                 )
         except TimeoutError:
             raise Closed("The compute does not take connections.") from None
+        spans.mark("receiver.connected")
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await self._enter()
@@ -154,6 +156,7 @@ class Receiver:
             for kind, body in self._scanner:
                 if kind == replication.COPY_BOTH:
                     is_streaming = True
+                    spans.mark("receiver.streams")
                     self._report(lsn)
                 elif kind == replication.COPY_DATA and is_streaming:
                     self._take(body)

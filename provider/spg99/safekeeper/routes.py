@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spg99 import log
+from spg99 import log, spans
 from spg99.errors import BadRequest, Internal, NotFound, Spg99Error, Unavailable
 from spg99.protocol import Message
 from spg99.protocol import safekeeper as said
@@ -57,11 +57,18 @@ def app(timelines: KeptTimelines, followers: Followers) -> Starlette:
         )
 
     async def promise(request: Request) -> Response:
-        return _answer(timeline_of(request).promise(await _read(request, said.PromiseAsk)))
+        ask = await _read(request, said.PromiseAsk)
+        spans.mark("safekeeper.asked")
+        answer = timeline_of(request).promise(ask)
+        spans.mark("safekeeper.promised")
+        return _answer(answer)
 
     async def follow(request: Request) -> Response:
         timeline = timeline_of(request)
-        timeline.follow(await _read(request, said.Follow))
+        ask = await _read(request, said.Follow)
+        spans.mark("safekeeper.told")
+        timeline.follow(ask)
+        spans.mark("safekeeper.follows")
         followers.begin(timeline)
         return _answer(timeline.seen())
 
