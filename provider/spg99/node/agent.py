@@ -20,6 +20,8 @@ from spg99.client import InternalClient
 from spg99.clock import Clock, SystemClock
 from spg99.config import AgentSettings
 from spg99.errors import Spg99Error, Unauthorized
+from spg99.node.cache import Cache
+from spg99.node.cache_rules import CacheLimits
 from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
 from spg99.node.handlers import Handlers
@@ -128,6 +130,9 @@ class Agent:
         self._loops.repeat("bounds", self._hold)
         self._loops.repeat("spares", handlers.timelines.prepare)
         self._loops.repeat("cut off", handlers.end_cut_off)
+        limits = CacheLimits(settings.cache_bytes, settings.cache_seconds)
+        cache = Cache(folder, computes, observer, limits, self._clock, handlers.only_one)
+        self._loops.repeat("cache", cache.keep)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know this node (any more)."""

@@ -73,6 +73,11 @@ class TimelineFolder:
         return self.root / "storage.page"
 
     @property
+    def evicted_file(self) -> Path:
+        """How many bytes it took when its files were given up."""
+        return self.root / "evicted"
+
+    @property
     def log_file(self) -> Path:
         """What PostgreSQL says."""
         return self.root / "postgres.log"

@@ -87,7 +87,7 @@ class Handlers:
         kind = declared.kind
         handler: Callable[[Any], Awaitable[Message]] = self.by_kind[kind]
         try:
-            async with self._only_one(order.timeline_id):
+            async with self.only_one(order.timeline_id):
                 answer = await handler(order)
         except Spg99Error as error:
             retryable = not isinstance(error, BadRequest)
@@ -109,12 +109,12 @@ class Handlers:
         """Stops a compute the Control Plane does not want, if it runs here."""
         if (timeline_id := self._computes.timeline_of(compute_id)) is not None:
             order = ComputeStop(compute_id=compute_id, timeline_id=timeline_id)
-            async with self._only_one(timeline_id):
+            async with self.only_one(timeline_id):
                 await self.compute_stop(order)
 
     async def forget(self, timeline_id: str) -> None:
         """Removes a timeline that belongs to nothing any more."""
-        async with self._only_one(timeline_id):
+        async with self.only_one(timeline_id):
             await self.timeline_delete(TimelineDelete(timeline_id=timeline_id))
 
     async def end_cut_off(self) -> float:
@@ -127,7 +127,7 @@ class Handlers:
             timeline_id = compute.timeline.timeline_id
             reason = await keeping.safekeepers.cut_off(timeline_id, record.kept, record.writer_term)
             if reason is not None:
-                async with self._only_one(timeline_id):
+                async with self.only_one(timeline_id):
                     await self._computes.end_stale(compute, f"Its safekeepers cannot keep its WAL: {reason}")
         return CUT_OFF_SECONDS
 
@@ -170,7 +170,8 @@ class Handlers:
         return stopped
 
     @asynccontextmanager
-    async def _only_one(self, timeline_id: str) -> AsyncIterator[None]:
+    async def only_one(self, timeline_id: str) -> AsyncIterator[None]:
+        """The lock of a timeline: whoever holds it works on its files alone."""
         entry = self._locks.setdefault(timeline_id, _Lock())
         entry.users += 1
         try:

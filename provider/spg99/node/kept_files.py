@@ -105,6 +105,11 @@ def known_file(timeline: TimelineFolder) -> Path:
     return timeline.root / "image.json"
 
 
+def note_evicted(timeline: TimelineFolder, size_bytes: int) -> None:
+    """Notes how large a database is whose files are about to be given up."""
+    write_file(timeline.evicted_file, str(size_bytes), mode=0o600, durable=False)
+
+
 @functools.cache
 def boot_id() -> str | None:
     """This run of the machine; None where the system does not say."""

@@ -87,6 +87,10 @@ class Observer:
             if timeline_id in running:
                 await asyncio.to_thread(trim_log, timeline)
 
+    def size_bytes(self, timeline_id: str) -> int | None:
+        """How large it was when it was measured last."""
+        return self._sizes.get(timeline_id)
+
     def measure_again(self, timeline_id: str) -> None:
         """Something has changed there: measure it with the next round."""
         self._measured_at.pop(timeline_id, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -88,8 +89,12 @@ class Timelines:
 
 
 def size_bytes(folder: TimelineFolder) -> int:
-    """Bytes the timeline takes on disk. Files come and go meanwhile."""
+    """Bytes the timeline takes on disk, or took when its files were given up: a database is as large as it is, wherever its files are. Files come
+    and go meanwhile."""
     total = 0
+    if not folder.data_dir.exists():
+        with contextlib.suppress(OSError, ValueError):
+            return int(folder.evicted_file.read_text())
     pending = [str(folder.root)]
     while pending:
         try:
