@@ -9,7 +9,7 @@ WORKERS ?= 2
 BY_FILE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # ruff and mypy get no second chance
-.PHONY: failed-again help setup demo demo-terraform dev check test test-slow test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools lock clean
+.PHONY: failed-again help setup demo demo-terraform dev check test test-slow test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools s3-server lock clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
@@ -74,8 +74,11 @@ generate: setup ## everything that is generated
 dist: setup ## Terraform provider as a registry wants it: zips, checksums, manifest
 	$(BIN)/python scripts/dist.py
 
-cli-tools: ## Pulumi's CLI, OpenTofu and tfplugindocs for the tests that want them, built with Go (10-15 minutes, once)
+cli-tools: ## Pulumi's CLI, OpenTofu, tfplugindocs and an S3 server for the tests that want them, built with Go (10-15 minutes, once)
 	@scripts/cli-tools
+
+s3-server: ## versitygw alone of these: an S3 server that keeps buckets as folders (2 minutes, once)
+	@scripts/cli-tools versitygw
 
 lock: setup ## resolve the dependencies again
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

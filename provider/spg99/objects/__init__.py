@@ -19,7 +19,7 @@ Every write is whole or not there, and lasts through a power cut when it returns
 
     NotFound             nothing is under this key (get, get_range)
     PreconditionFailed   somebody else has written since (put_if_tag)
-    StoreUnavailable     does not answer; retry. Whether a write took place is not known: read, or write again
+    StoreUnavailable     does not answer, for longer than a request is tried again; retry. Whether a write took place is not known: read
     StoreFull            no room; retry when there is
     BadRequest           not a key (`checked_key`)
 """

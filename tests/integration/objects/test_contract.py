@@ -54,11 +54,11 @@ async def test_deleted_twice(store: ObjectStore) -> None:
     assert await store.put_if_absent("a", b"y") is not None
 
 
-async def test_only_one_is_first(store: ObjectStore) -> None:
-    tags = await asyncio.gather(*(store.put_if_absent("head", str(n).encode()) for n in range(8)))
+async def test_only_one_is_first(fenced_store: ObjectStore) -> None:
+    tags = await asyncio.gather(*(fenced_store.put_if_absent("head", str(n).encode()) for n in range(8)))
     winner = next(n for n, tag in enumerate(tags) if tag is not None)
     assert sum(tag is not None for tag in tags) == 1
-    found = await store.get("head")
+    found = await fenced_store.get("head")
     assert (found.content, found.tag) == (str(winner).encode(), tags[winner])
 
 
@@ -81,20 +81,20 @@ async def test_a_tag_of_nothing_and_of_what_is_gone(store: ObjectStore) -> None:
     assert await store.head("head") is None
 
 
-async def test_of_all_who_count_up_each_one_counts(store: ObjectStore) -> None:
-    await store.put("count", b"0")
+async def test_of_all_who_count_up_each_one_counts(fenced_store: ObjectStore) -> None:
+    await fenced_store.put("count", b"0")
 
     async def count_up() -> None:
         while True:
-            found = await store.get("count")
+            found = await fenced_store.get("count")
             try:
-                await store.put_if_tag("count", str(int(found.content) + 1).encode(), found.tag)
+                await fenced_store.put_if_tag("count", str(int(found.content) + 1).encode(), found.tag)
                 return
             except PreconditionFailed:
                 continue
 
     await asyncio.gather(*(count_up() for _ in range(10)))
-    assert (await store.get("count")).content == b"10"
+    assert (await fenced_store.get("count")).content == b"10"
 
 
 async def test_many_contents_at_once(store: ObjectStore) -> None:
@@ -149,8 +149,8 @@ async def test_a_store_of_another_installation_is_refused(store: ObjectStore) ->
     assert await keys(store) == ["installation.json"]
 
 
-async def test_of_two_installations_that_find_it_empty_one_gets_it(store: ObjectStore) -> None:
+async def test_of_two_installations_that_find_it_empty_one_gets_it(fenced_store: ObjectStore) -> None:
     outcomes = await asyncio.gather(
-        *(require_installation(store, f"ins_{n}") for n in range(4)), return_exceptions=True
+        *(require_installation(fenced_store, f"ins_{n}") for n in range(4)), return_exceptions=True
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ForeignStore"] * 3 + ["NoneType"]

@@ -1,4 +1,5 @@
-"""What only a store behind a network has: errors that pass, answers that are lost, answers that end in the middle. Not here: the contract."""
+"""What a store behind a network makes of answers that a real server gives seldom. Not here: the contract (test_contract.py), faults on the way to real
+servers (test_s3_faults.py)."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from kit.s3_servers import S3Server
 from spg99.errors import BadRequest, PreconditionFailed, StoreUnavailable
 from spg99.objects import FolderStore, ObjectStore, open_store, require_installation
 
@@ -76,15 +78,6 @@ async def test_an_answer_that_ends_in_the_middle_is_gone_on_with(has_changed: bo
         assert asked == [0, 4]
 
 
-async def test_a_conditional_write_is_sent_once(answers: Answers) -> None:
-    """Its answer was lost: a second one would be refused because of the first, and its writer would think another was first."""
-    with pytest.raises(StoreUnavailable) as raised:
-        await answers.store().put_if_tag("a", b"x", '"1"')
-    with pytest.raises(StoreUnavailable):
-        await answers.store().put_if_absent("a", b"x")
-    assert raised.value.retryable and answers.seen == ["PUT", "PUT"]
-
-
 async def test_a_wrong_tag_is_no_error_of_the_store(answers: Answers) -> None:
     answers.script = [Response(status=412), Response(status=412)]
     with pytest.raises(PreconditionFailed):
@@ -104,8 +97,8 @@ async def test_a_server_that_is_not_there(unused_tcp_port: int) -> None:
         await store.put_if_absent("a", b"x")
 
 
-async def test_a_bucket_that_is_not_there(s3_endpoint: str) -> None:
-    store = open_store("s3://missing-bucket", {**OPTIONS, "endpoint": s3_endpoint})
+async def test_a_bucket_that_is_not_there(moto: S3Server) -> None:
+    store = open_store("s3://missing-bucket", moto.options)
     with pytest.raises(StoreUnavailable):
         await require_installation(store, "ins_1")
 
