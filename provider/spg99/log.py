@@ -14,8 +14,13 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO, cast
 
-import structlog
-from structlog.typing import ExcInfo
+from spg99.left_out import left_out
+
+# For tracebacks that are never shown here (`_traceback`) it loads rich, and with that what half of all the rest takes to load.
+# In our own processes only: in somebody's program structlog may be his, too.
+with left_out(*(["rich"] if "spg99.commands" in sys.modules else [])):
+    import structlog
+    from structlog.typing import ExcInfo
 
 _SECRET_KEY = re.compile(r"password|token|secret|api_?key|authorization|dsn|connection_string", re.IGNORECASE)
 _SECRET_VALUE = re.compile(

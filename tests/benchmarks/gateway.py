@@ -167,7 +167,7 @@ def run(*, quick: bool = False) -> list[Table]:
     if not shutil.which("pgbench"):
         table.notes.append("Not measured: there is no pgbench on PATH (Debian: postgresql-client).")
         return [table]
-    with a_platform() as platform:
+    with a_platform("--gateway-workers", str(os.cpu_count() or 1)) as platform:
         platform.create_database(name="bench", size="L3", idle_timeout_seconds=0)
         tenant = platform.api("GET", "/tenants/acme").json()
         user, password = tenant["pg_user"], tenant["pg_password"]

@@ -114,7 +114,7 @@ class Supervisor:
         agent = [*reach, "--stop-computes-on-exit", *_postgres_flags(settings)]
         gateway = [*reach, "--host", settings.host, "--port", str(gate.port)]
         gateway += self._names(gateway_seen.tls_names, settings.gateway_host)
-        gateway += ["--drain-seconds", str(DRAIN_SECONDS)]
+        gateway += ["--drain-seconds", str(DRAIN_SECONDS), "--workers", str(gateway_workers(settings, gateway_seen))]
         if runs_safekeeper(settings, self.folder.data_dir):
             await self._child(self._enrolled("safekeeper", "safekeeper", list(reach), catalogue_url))
         async with asyncio.TaskGroup() as both:
@@ -239,6 +239,13 @@ class Supervisor:
 def runs_safekeeper(settings: DevSettings, data_dir: Path) -> bool:
     """Whether a safekeeper is wanted, or was once: then there may be databases that need it."""
     return settings.safekeeper is True or (data_dir / "safekeeper").exists()
+
+
+def gateway_workers(settings: DevSettings, gateway: GatewaySettings) -> int:
+    """Worker processes of the Gateway: one, unless more are asked for. Each is memory, and one serves what a laptop runs."""
+    if settings.gateway_workers is not None:
+        return settings.gateway_workers
+    return gateway.workers if "workers" in gateway.model_fields_set else 1
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
