@@ -21,6 +21,7 @@ from spg99.control_plane.serving import (
     operation_routes,
     problems,
 )
+from spg99.control_plane.serving.internal import Internal
 from spg99.control_plane.tenants import credential_routes
 from spg99.control_plane.tenants import internal_routes as tenants_internal
 from spg99.control_plane.tenants import routes as tenants
@@ -46,15 +47,9 @@ def install(app: FastAPI) -> None:
 def install_internal(app: FastAPI, life: Lifecycle) -> None:
     """Puts the internal API, which is for our own processes, into an app."""
     identities = Identities(life.store)
-    app.include_router(
-        fleet_internal.router(
-            life.store,
-            life.clock,
-            life.wakeups,
-            identities,
-            life.polls,
-            silence_is_known=life.reconciler.knows_silence,
-        )
+    fleets = fleet_internal.routes(
+        *(life.store, life.clock, life.wakeups, identities, life.polls), silence_is_known=life.reconciler.knows_silence
     )
-    app.include_router(tenants_internal.router(life.store, identities))
-    app.include_router(databases_internal.router(life, identities))
+    tenants_ = tenants_internal.routes(life.store, identities)
+    databases_ = databases_internal.routes(life, identities)
+    app.add_middleware(Internal, routes=[*fleets, *tenants_, *databases_])

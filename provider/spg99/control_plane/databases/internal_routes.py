@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request, Response
+from starlette.requests import Request
 
 from spg99 import log
 from spg99.control_plane import fleet
 from spg99.control_plane.databases.lifecycle import Lifecycle
-from spg99.protocol import INTERNAL_PREFIX
+from spg99.control_plane.serving import internal
+from spg99.errors import NotFound
 from spg99.protocol.gateway import Checkout, ConnectRequest, LeaseAnswer, LeaseReport
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, TaskResult
 from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 
 
-def router(life: Lifecycle, identities: fleet.Identities) -> APIRouter:
+def routes(life: Lifecycle, identities: fleet.Identities) -> list[internal.Route]:
     """Databases' routes for agents and Gateways."""
-    routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
+    here = internal.Routes()
 
-    @routes.post("/nodes/tasks/{task_id}/result", status_code=204)
-    async def finish_task(task_id: int, result: TaskResult, node: fleet.NodeRow = Depends(identities.node)) -> Response:
+    @here.post("/nodes/tasks/{task_id}/result", who=identities.node, takes=TaskResult)
+    async def finish_task(request: Request, node: fleet.NodeRow, result: TaskResult) -> None:
+        if (task_id := internal.number(request.path_params["task_id"])) is None:
+            raise NotFound()
         await life.reports.finish_task(node, task_id, result)
-        return Response(status_code=204)
 
-    @routes.post("/nodes/heartbeat")
-    async def heartbeat(beat: Heartbeat, node: fleet.NodeRow = Depends(identities.node)) -> HeartbeatAnswer:
+    @here.post("/nodes/heartbeat", who=identities.node, takes=Heartbeat)
+    async def heartbeat(_: Request, node: fleet.NodeRow, beat: Heartbeat) -> HeartbeatAnswer:
         return await life.reports.heartbeat(node, beat)
 
-    @routes.post("/safekeepers/heartbeat")
+    @here.post("/safekeepers/heartbeat", who=identities.safekeeper, takes=SafekeeperHeartbeat)
     async def safekeeper_heartbeat(
-        beat: SafekeeperHeartbeat, safekeeper: fleet.SafekeeperRow = Depends(identities.safekeeper)
+        _: Request, safekeeper: fleet.SafekeeperRow, beat: SafekeeperHeartbeat
     ) -> SafekeeperAnswer:
         return await life.reports.safekeeper_heartbeat(safekeeper, beat)
 
-    @routes.post("/gateways/connect")
-    async def connect(
-        ask: ConnectRequest, request: Request, gateway: fleet.GatewayRow = Depends(identities.gateway)
-    ) -> Checkout:
+    @here.post("/gateways/connect", who=identities.gateway, takes=ConnectRequest)
+    async def connect(request: Request, gateway: fleet.GatewayRow, ask: ConnectRequest) -> Checkout:
         request.state.waits = True
         if ask.client_addr is not None:
             log.bind_client(ask.client_addr)
         return await life.waker.connect(gateway.gateway_id, ask)
 
-    @routes.post("/gateways/leases")
-    async def report_leases(
-        report: LeaseReport, gateway: fleet.GatewayRow = Depends(identities.gateway)
-    ) -> LeaseAnswer:
+    @here.post("/gateways/leases", who=identities.gateway, takes=LeaseReport)
+    async def report_leases(_: Request, gateway: fleet.GatewayRow, report: LeaseReport) -> LeaseAnswer:
         return await life.reports.leases(gateway, report)
 
-    return routes
+    return here.routes

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from fastapi import Request
+from starlette.requests import Request
 
 from spg99.control_plane.fleet import gateways, nodes, safekeepers
 from spg99.control_plane.fleet.gateways import GatewayRow

@@ -7,9 +7,8 @@ is its own there. Not here: who speaks (identities.py), which call is which mess
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from spg99.control_plane.fleet import changes, gateways, nodes, safekeepers
@@ -17,15 +16,16 @@ from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.polls import Polls
-from spg99.control_plane.serving import sse
+from spg99.control_plane.serving import internal, sse
 from spg99.control_plane.store import Store, Wakeups
+from spg99.errors import BadRequest
 from spg99.processes import WatchedClock
-from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity
+from spg99.protocol import Enrolment, Identity
 from spg99.protocol.gateway import CancelForward
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
 
-def router(
+def routes(
     store: Store,
     clock: WatchedClock,
     wakeups: Wakeups,
@@ -33,45 +33,44 @@ def router(
     polls: Polls,
     *,
     silence_is_known: Callable[[], bool],
-) -> APIRouter:
+) -> list[internal.Route]:
     """The fleet's routes for agents and Gateways. `silence_is_known` answers whether a node that was not heard of is silent, or
     we were away ourselves."""
-    routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
+    here = internal.Routes()
 
-    @routes.post("/nodes/enroll")
-    async def enroll_node(enrolment: Enrolment) -> Identity:
+    @here.post("/nodes/enroll", takes=Enrolment)
+    async def enroll_node(_: Request, enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await nodes.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
 
-    @routes.post("/nodes/tasks/lease")
-    async def lease_tasks(ask: LeaseTasks, request: Request, node: NodeRow = Depends(identities.node)) -> LeasedTasks:
+    @here.post("/nodes/tasks/lease", who=identities.node, takes=LeaseTasks)
+    async def lease_tasks(request: Request, node: NodeRow, ask: LeaseTasks) -> LeasedTasks:
         request.state.waits = True
         return await polls.lease_tasks(node, ask, is_gone=request.is_disconnected)
 
-    @routes.post("/gateways/enroll")
-    async def enroll_gateway(enrolment: Enrolment) -> Identity:
+    @here.post("/gateways/enroll", takes=Enrolment)
+    async def enroll_gateway(_: Request, enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await gateways.enroll(tx, enrolment, clock)
 
-    @routes.post("/safekeepers/enroll")
-    async def enroll_safekeeper(enrolment: Enrolment) -> Identity:
+    @here.post("/safekeepers/enroll", takes=Enrolment)
+    async def enroll_safekeeper(_: Request, enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await safekeepers.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
 
-    @routes.post("/gateways/cancel", status_code=204)
-    async def forward_cancel(forward: CancelForward, _: GatewayRow = Depends(identities.gateway)) -> Response:
+    @here.post("/gateways/cancel", who=identities.gateway, takes=CancelForward)
+    async def forward_cancel(_: Request, __: GatewayRow, forward: CancelForward) -> None:
         async with store.transaction() as tx:
             await changes.forward_cancel(tx, forward.key_hash)
-        return Response(status_code=204)
 
-    @routes.get("/gateways/changes")
-    async def stream_changes(
-        request: Request,
-        after: Annotated[int | None, Query(ge=0)] = None,
-        _: GatewayRow = Depends(identities.gateway),
-    ) -> StreamingResponse:
+    @here.get("/gateways/changes", who=identities.gateway)
+    async def stream_changes(request: Request, _: GatewayRow) -> StreamingResponse:
         request.state.waits = True
+        asked = request.query_params.get("after")
+        after = None if asked is None else internal.number(asked)
+        if asked is not None and after is None:
+            raise BadRequest("A parameter is not valid.", fields={"after": "must be a whole number, 0 or more"})
         begin = await changes.begin(store, after)
         return sse.answer(changes.stream(store, wakeups, begin))
 
-    return routes
+    return here.routes

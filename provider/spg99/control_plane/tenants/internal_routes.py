@@ -3,29 +3,28 @@ verifiers (verifiers.py), the event (rows.py)."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response
+from starlette.requests import Request
 
 from spg99.control_plane import fleet
+from spg99.control_plane.serving import internal
 from spg99.control_plane.store import Store
 from spg99.control_plane.tenants import rows, verifiers
-from spg99.protocol import INTERNAL_PREFIX
 from spg99.protocol.gateway import Credentials, CredentialsQuery, SlowedLogins
 
 
-def router(store: Store, identities: fleet.Identities) -> APIRouter:
+def routes(store: Store, identities: fleet.Identities) -> list[internal.Route]:
     """Tenants' routes for Gateways."""
-    routes = APIRouter(prefix=INTERNAL_PREFIX, include_in_schema=False)
+    here = internal.Routes()
 
-    @routes.post("/gateways/credentials")
-    async def credentials(query: CredentialsQuery, _: fleet.GatewayRow = Depends(identities.gateway)) -> Credentials:
+    @here.post("/gateways/credentials", who=identities.gateway, takes=CredentialsQuery)
+    async def credentials(_: Request, __: fleet.GatewayRow, query: CredentialsQuery) -> Credentials:
         async with store.transaction() as tx:
             return await verifiers.of_user(tx, query.pg_user)
 
-    @routes.post("/gateways/slowed-logins", status_code=204)
-    async def slowed_logins(report: SlowedLogins, _: fleet.GatewayRow = Depends(identities.gateway)) -> Response:
+    @here.post("/gateways/slowed-logins", who=identities.gateway, takes=SlowedLogins)
+    async def slowed_logins(_: Request, __: fleet.GatewayRow, report: SlowedLogins) -> None:
         async with store.transaction() as tx:
             for login in report.logins:
                 await rows.publish_slowed_login(tx, login.pg_user, login.client_addr)
-        return Response(status_code=204)
 
-    return routes
+    return here.routes
