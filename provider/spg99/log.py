@@ -18,7 +18,7 @@ from spg99.left_out import left_out
 
 # For tracebacks that are never shown here (`_traceback`) it loads rich, and with that what half of all the rest takes to load.
 # In our own processes only: in somebody's program structlog may be his, too.
-with left_out(*(["rich"] if "spg99.commands" in sys.modules else [])):
+with left_out(*(["rich", "greenlet"] if "spg99.commands" in sys.modules else [])):
     import structlog
     from structlog.typing import ExcInfo
 
