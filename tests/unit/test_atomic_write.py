@@ -333,6 +333,7 @@ def test_the_same_content_is_not_written_again(tmp_path: Path) -> None:
 
 WRITES_BY_ITSELF = {
     "atomic_write.py": "this is the one",
+    "archive/moments.py": "a folder that is a cache, or a draft",
     "bridges/pulumi/dynamic/import_file.py": "a file that the user named, perhaps a device; the same call writes it again",
     "commands/import_file.py": "the same",
     "commands/orphans/importing.py": "the same",

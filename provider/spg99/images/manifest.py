@@ -26,8 +26,11 @@ from spg99.objects import ObjectStore
 from spg99.wal.lsn import format_lsn, parse_lsn
 
 MANIFEST_FORMAT: Final = 1
+RECOVERED_FORMAT: Final = 2
+"""Of an image that was made by recovery: who knows only the other one would begin its WAL too late."""
 CHUNK_BYTES: Final = 256 * 1024
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+_IMAGE = re.compile(r"tenants/[^/]+/timelines/[^/]+/images/([0-9a-f]{16})-([0-9a-f]{16})-([^/]+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,20 @@ class Manifest:
     packs: tuple[Pack, ...]
     packed: tuple[PackedFile, ...]
     chunked: tuple[ChunkedFile, ...]
+    redo_lsn: int | None = None
+    """Where recovery begins, when that is before the checkpoint's record: only of an image that was made by recovery."""
+    replayed_at: datetime | None = None
+    """Only of one made by recovery: all its WAL had been written then."""
+
+    @property
+    def wal_lsn(self) -> int:
+        """A start on it needs WAL from here on."""
+        return self.checkpoint_lsn if self.redo_lsn is None else self.redo_lsn
+
+    @property
+    def as_of(self) -> datetime:
+        """What was committed after this moment is not in it."""
+        return self.replayed_at or self.created_at
 
     @property
     def size_bytes(self) -> int:
@@ -118,11 +135,13 @@ class Manifest:
         """As it is stored: numbers and texts, files as rows."""
         plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _TABLES}
         return {
-            "format": MANIFEST_FORMAT,
+            "format": MANIFEST_FORMAT if self.redo_lsn is None else RECOVERED_FORMAT,
             **plain,
             "lsn": format_lsn(self.lsn),
             "checkpoint_lsn": format_lsn(self.checkpoint_lsn),
             "created_at": self.created_at.isoformat(),
+            "redo_lsn": None if self.redo_lsn is None else format_lsn(self.redo_lsn),
+            "replayed_at": None if self.replayed_at is None else self.replayed_at.isoformat(),
             "chunk_bytes": CHUNK_BYTES,
             "dirs": self.dirs,
             "packs": [tuple(asdict(pack).values()) for pack in self.packs],
@@ -134,17 +153,22 @@ class Manifest:
     def from_json(cls, content: Any) -> Manifest:
         """Raises BadRequest for a format that is not known here, Damaged for what is no manifest."""
         try:
-            if content["format"] != MANIFEST_FORMAT or content["chunk_bytes"] != CHUNK_BYTES:
+            if content["format"] not in (MANIFEST_FORMAT, RECOVERED_FORMAT) or content["chunk_bytes"] != CHUNK_BYTES:
                 raise BadRequest(
-                    f"The image has the format {content['format']}; this version of spg99 knows {MANIFEST_FORMAT}. Use a newer one."
+                    f"The image has the format {content['format']}; this version of spg99 knows {RECOVERED_FORMAT}. Use a newer one."
                 )
-            plain = {field.name: content[field.name] for field in fields(cls) if field.name not in _TABLES}
+            plain = {
+                field.name: content[field.name] for field in fields(cls) if field.name not in (*_TABLES, *_RECOVERED)
+            }
+            redo, replayed = content.get("redo_lsn"), content.get("replayed_at")
             manifest = cls(
                 **plain
                 | {
                     "lsn": parse_lsn(content["lsn"]),
                     "checkpoint_lsn": parse_lsn(content["checkpoint_lsn"]),
                     "created_at": datetime.fromisoformat(content["created_at"]),
+                    "redo_lsn": None if redo is None else parse_lsn(redo),
+                    "replayed_at": None if replayed is None else datetime.fromisoformat(replayed),
                 },
                 dirs=tuple((str(path), int(mode)) for path, mode in content["dirs"]),
                 packs=tuple(Pack(*row) for row in content["packs"]),
@@ -162,6 +186,7 @@ class Manifest:
 
 
 _TABLES: Final = ("dirs", "packs", "packed", "chunked")
+_RECOVERED: Final = ("redo_lsn", "replayed_at")
 
 
 def _require_inside(path: str) -> None:
@@ -182,15 +207,37 @@ def chunk_key(tenant_id: str, name: str) -> str:
     return f"tenants/{tenant_id}/chunks/{name[:2]}/{name}"
 
 
+def timeline_prefix(tenant_id: str, timeline_id: str) -> str:
+    """Before the keys of all that is kept of a timeline."""
+    return f"tenants/{checked_part(tenant_id)}/timelines/{checked_part(timeline_id)}/"
+
+
 def images_prefix(tenant_id: str, timeline_id: str) -> str:
     """Before the keys of all images of a timeline."""
-    return f"tenants/{checked_part(tenant_id)}/timelines/{checked_part(timeline_id)}/images/"
+    return timeline_prefix(tenant_id, timeline_id) + "images/"
 
 
 def image_key(manifest: Manifest) -> str:
     """Where the manifest lies."""
     prefix = images_prefix(manifest.tenant_id, manifest.timeline_id)
     return f"{prefix}{manifest.writer_term:016x}-{manifest.lsn:016x}-{manifest.image_id}"
+
+
+@dataclass(frozen=True, order=True)
+class ImageRef:
+    """An image as its key says it: in the order of keys."""
+
+    term: int
+    lsn: int
+    image_id: str
+    key: str
+
+
+def parse_image_key(key: str) -> ImageRef:
+    """ValueError for any other key."""
+    if not (found := _IMAGE.fullmatch(key)):
+        raise ValueError(f"not the key of an image: {key!r}")
+    return ImageRef(int(found[1], 16), int(found[2], 16), found[3], key)
 
 
 def template_key(tenant_id: str, name: str) -> str:
@@ -218,6 +265,17 @@ async def load_if_there(objects: ObjectStore, key: TenantKey, object_key: str) -
         return await load_manifest(objects, key, object_key)
     except NotFound:
         return None
+
+
+async def images_of(objects: ObjectStore, tenant_id: str, timeline_id: str) -> list[ImageRef]:
+    """All images of a timeline, in the order of keys: the highest term's highest LSN at the end."""
+    found = []
+    async for entry in objects.entries(images_prefix(tenant_id, timeline_id)):
+        try:
+            found.append(parse_image_key(entry.key))
+        except ValueError:
+            continue
+    return found
 
 
 async def latest_image(objects: ObjectStore, tenant_id: str, timeline_id: str) -> str | None:

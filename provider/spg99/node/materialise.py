@@ -10,11 +10,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from spg99 import faults, images, log
+from spg99.archive.moments import REPLAY
 from spg99.atomic_write import install_folder
 from spg99.errors import CannotWake
+from spg99.images.manifest import images_of
 from spg99.node import kept_files
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.safekeepers import Safekeepers
@@ -22,15 +23,8 @@ from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
 from spg99.protocol.tasks import Kept
-from spg99.wal import fence, history
+from spg99.wal import archived, history
 from spg99.wal.fence import Choice
-
-_REPLAY: Final = {
-    # Only what is in pg_wal by now is replayed, and that ends the recovery.
-    "restore_command": "false",
-    # The server counts as serving when it writes, not before.
-    "hot_standby": "off",
-}
 
 _log = log.get("node")
 
@@ -69,13 +63,13 @@ class Materialiser:
             timeline.timeline_id,
             kept,
             choice,
-            from_lsn=manifest.checkpoint_lsn,
+            from_lsn=manifest.wal_lsn,
             segment_bytes=segment_bytes,
             into=draft.data_dir / "pg_wal",
         )
         await asyncio.to_thread(self._finish, draft, timeline, known)
         faults.point("compute.start.rebuilt")
-        return {**_REPLAY, "recovery_target_timeline": str(choice.history[-1].tli)}
+        return {**REPLAY, "recovery_target_timeline": str(choice.history[-1].tli)}
 
     def _finish(self, draft: TimelineFolder, timeline: TimelineFolder, known: images.Known) -> None:
         pg_wal = draft.data_dir / "pg_wal"
@@ -104,16 +98,16 @@ async def _image_of(
     timeline: TimelineFolder, kept: Kept, choice: Choice, objects: ObjectStore, key: images.TenantKey
 ) -> images.Manifest:
     """The last image that the WAL of this choice goes on from."""
-    found = await images.latest_image(objects, kept.tenant_id, timeline.timeline_id)
-    if found is None:
+    refs = await images_of(objects, kept.tenant_id, timeline.timeline_id)
+    if not refs:
         raise CannotWake(f"The object store holds no image of timeline {timeline.timeline_id}.")
-    manifest = await images.load_manifest(objects, key, found)
-    tli = fence.cut(choice.history, manifest.checkpoint_lsn)[-1].tli
-    if manifest.lsn > choice.flush_lsn or tli != manifest.tli:
+    # Of the same life, not only of the same place: one of a term that came to nothing stays unused.
+    fit = [ref for ref in refs if archived.holds(choice.history, ref.term, ref.lsn) and ref.lsn <= choice.flush_lsn]
+    if not fit:
         raise CannotWake(
-            f"The image {manifest.image_id} of timeline {timeline.timeline_id} is of another life than the safekeepers' WAL."
+            f"The image {refs[-1].image_id} of timeline {timeline.timeline_id} is of another life than the safekeepers' WAL."
         )
-    return manifest
+    return await images.load_manifest(objects, key, max(fit, key=lambda ref: ref.lsn).key)
 
 
 def newest_history(pg_wal: Path) -> history.TimelineHistory:

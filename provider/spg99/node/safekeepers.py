@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from spg99 import log
+from spg99.archive.moments import SEGMENTS_AT_ONCE
 from spg99.atomic_write import write_file
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import CannotWake, Conflict, NotFound, Spg99Error
@@ -30,7 +31,6 @@ ANSWER_SECONDS_MAX: Final = 20.0
 CATCH_UP_SECONDS_MAX: Final = 60.0
 _AGAIN_SECONDS: Final = 0.2
 _LATE_AGAIN_SECONDS: Final = 2.0
-_SEGMENTS_AT_ONCE: Final = 8
 
 T = TypeVar("T")
 _log = log.get("node")
@@ -183,9 +183,9 @@ class Safekeepers:
             end = min(segment_begin(number + 1, segment_bytes), choice.flush_lsn)
             tli = [entry.tli for entry in choice.history if entry.begin_lsn < end][-1]
             names.append(segment_name(Segment(tli, number), segment_bytes))
-        for tli, text in history_files(choice.history).items():
+        for tli, text in history.files_of(choice.history).items():
             write_file(into / history.history_name(tli), text, durable=False)
-        places = asyncio.Semaphore(_SEGMENTS_AT_ONCE)
+        places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
         async def fetch(name: str) -> None:
             async with places:
@@ -262,19 +262,6 @@ class Safekeepers:
                 _log.info("a safekeeper was not told", safekeeper_id=safekeeper_id, reason=error.message)
 
         await asyncio.gather(*(attempt(*one) for one in kept.addresses.items()))
-
-
-def history_files(terms: TermHistory) -> dict[int, str]:
-    """The files in which PostgreSQL finds on what its timelines stand: number -> text. The first one has none."""
-    files: dict[int, str] = {}
-    switches: list[history.Switch] = []
-    tli = terms[0].tli
-    for entry in terms:
-        if entry.tli != tli:
-            switches.append(history.Switch(tli, entry.begin_lsn))
-            tli = entry.tli
-            files[tli] = history.format_history(history.TimelineHistory(tli, tuple(switches)))
-    return files
 
 
 def _quorum_of(kept: Kept) -> Callable[[Mapping[str, object]], bool]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from spg99.errors import BadRequest, Damaged
-from spg99.wal.lsn import Segment, format_lsn, segment_name, segment_number
+from spg99.wal.lsn import PAGE_BYTES, Segment, format_lsn, segment_name, segment_number
 
 NAME: Final = "global/pg_control"
 FILE_BYTES: Final = 8192
@@ -91,7 +91,6 @@ def parse_control_file(content: bytes) -> ControlFile:
     )
 
 
-_PAGE_BYTES: Final = 8192
 _PAGE_HEADER_BYTES, _SEGMENT_HEADER_BYTES = 24, 40
 _RECORD_HEADER: Final = struct.Struct(
     "<IIQBBxxI"
@@ -125,11 +124,11 @@ def _read_wal(data_dir: Path, control: ControlFile, lsn: int, length: int) -> tu
     """`length` bytes of records from `lsn` on, and the LSN behind them; the headers of pages are checked and stepped over."""
     found = b""
     while len(found) < length:
-        page_lsn = lsn // _PAGE_BYTES * _PAGE_BYTES
+        page_lsn = lsn // PAGE_BYTES * PAGE_BYTES
         with open(data_dir / "pg_wal" / _segment(control, page_lsn), "rb") as file:
             file.seek(page_lsn % control.segment_bytes)
-            page = file.read(_PAGE_BYTES)
-        if len(page) < _PAGE_BYTES or struct.unpack_from("<Q", page, 8)[0] != page_lsn:
+            page = file.read(PAGE_BYTES)
+        if len(page) < PAGE_BYTES or struct.unpack_from("<Q", page, 8)[0] != page_lsn:
             raise ValueError(f"there is no page of {format_lsn(page_lsn)}")
         header = _SEGMENT_HEADER_BYTES if page_lsn % control.segment_bytes == 0 else _PAGE_HEADER_BYTES
         begin = max(lsn - page_lsn, header)

@@ -147,6 +147,9 @@ class KeeperSeen(Message):
     """A sentence: why it takes nothing from the compute it should follow."""
     is_cut_off: bool = False
     """And never will: the compute has removed the WAL that comes next here, or has never had it."""
+    system_identifier: int = 0
+    segment_bytes: int = 0
+    """Of the cluster; 0 from a safekeeper of an older version."""
 
 
 class KeptTimelines(Message):

@@ -241,6 +241,8 @@ class KeptTimeline:
             caught_up=self.following is not None and reached,
             problem=self.problem,
             is_cut_off=self.following is not None and self.is_cut_off,
+            system_identifier=self.system_identifier,
+            segment_bytes=self.segment_bytes,
         )
 
     def _save(self, keeper: Keeper, following: said.Follow | None) -> None:

@@ -10,6 +10,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from spg99.wal.fence import TermHistory
 from spg99.wal.lsn import TLI_MAX, format_lsn, parse_lsn
 
 _FILE_NAME = re.compile(r"([0-9A-F]{8})\.history", re.ASCII)
@@ -70,6 +71,19 @@ def parse_history_name(name: str) -> int:
     if not (found := _FILE_NAME.fullmatch(name)):
         raise ValueError(f"not a timeline history file: {name!r}")
     return int(found[1], 16)
+
+
+def files_of(terms: TermHistory) -> dict[int, str]:
+    """The files in which PostgreSQL finds on what its timelines stand: number -> text. The first one has none."""
+    files: dict[int, str] = {}
+    switches: list[Switch] = []
+    tli = terms[0].tli
+    for entry in terms:
+        if entry.tli != tli:
+            switches.append(Switch(tli, entry.begin_lsn))
+            tli = entry.tli
+            files[tli] = format_history(TimelineHistory(tli, tuple(switches)))
+    return files
 
 
 def owner(history: TimelineHistory, lsn: int) -> int:

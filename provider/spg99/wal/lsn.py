@@ -14,6 +14,8 @@ from typing import Final
 MIB: Final = 1 << 20
 SEGMENT_BYTES: Final = MIB
 """Ours: `initdb --wal-segsize 1`."""
+PAGE_BYTES: Final = 8192
+"""Of WAL; each has a header."""
 SEGMENT_BYTES_MAX: Final = 1 << 30
 LSN_MAX: Final = (1 << 64) - 1
 TLI_MAX: Final = (1 << 32) - 1

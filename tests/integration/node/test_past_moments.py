@@ -1,0 +1,223 @@
+"""Any moment of a kept database, laid out from the store and from safekeepers: real nodes write, real PostgreSQL starts on what was laid out."""
+
+# ruff: noqa: F811 - fixtures of the neighbour
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from integration.node.test_kept import (  # noqa: F401
+    APP,
+    Database,
+    KeepingNode,
+    _lose,
+    database,
+    make_node,
+    node,
+    of_three,
+    safekeepers,
+)
+from kit.safekeepers import ServedSafekeeper
+from spg99.archive import Archive, Laid, Live, Point, kept_window, lay_out_at
+from spg99.errors import BadRequest, CannotWake
+from spg99.images import MasterKeyFile, TenantKey, TenantKeys
+from spg99.objects import FolderStore
+from spg99.pageserver.archiving import Archived, archive_turn, trim
+from spg99.postgres import Cluster
+from spg99.protocol.tasks import Kept
+from spg99.wal.lsn import parse_lsn
+
+
+class Past:
+    """A database's past as a restore sees it."""
+
+    def __init__(self, node: KeepingNode, database: Database) -> None:
+        self.node, self.database = node, database
+        self.store = FolderStore(node.objects_dir)
+        self.archived = Archived()
+        self._count = 0
+
+    async def key(self) -> TenantKey:
+        master = MasterKeyFile.at(self.node.objects_dir.parent / "master.key")
+        return await TenantKeys(self.store, master).get(self.database.kept.tenant_id)
+
+    async def archive(self, *, rests: bool = False) -> Archived:
+        """One turn; `rests`: as after a minute in which nothing was written."""
+        key = await self.key()
+        async with Live(self.database.timeline_id, self.database.kept) as live:
+            await live.ask()
+            idle = 0.0 if rests else 60.0
+            archive = Archive(self.store, key, self.database.timeline_id)
+            await archive_turn(self.archived, live, archive, time.monotonic(), idle_seconds=idle)
+        return self.archived
+
+    async def lay_out(self, point: Point, kept: Kept | None = None) -> tuple[Path, Laid]:
+        self._count += 1
+        data_dir = self.node.folder.root / f"past{self._count}" / "pg"
+        data_dir.parent.mkdir(mode=0o755)
+        kept = kept or self.database.kept
+        laid = await lay_out_at(
+            point, self.database.timeline_id, kept, self.store, await self.key(), data_dir, self.node.account
+        )
+        return data_dir, laid
+
+    async def rows(self, point: Point, sql: str, kept: Kept | None = None) -> list[tuple[Any, ...]]:
+        """What a query answers on the files of that moment."""
+        data_dir, laid = await self.lay_out(point, kept)
+        cluster = Cluster(data_dir, self.node.folder.run_dir / f"p{self._count}", self.node.binaries, self.node.account)
+        await cluster.start({"shared_buffers": "16MB", "fsync": "off", "huge_pages": "off", **laid.settings})
+        try:
+            with psycopg.connect(host=str(cluster.socket_dir), user="spg99_admin", dbname=APP) as db:
+                return db.execute(sql).fetchall()
+        finally:
+            await cluster.stop("immediate")
+
+    async def lsn(self) -> int:
+        return parse_lsn((await self.database.run("select pg_current_wal_insert_lsn()::text"))[0][0])
+
+
+@pytest.fixture
+def past(node: KeepingNode, database: Database) -> Past:
+    return Past(node, database)
+
+
+def alone(kept: Kept) -> Kept:
+    """As after the loss of all its safekeepers."""
+    return kept.model_copy(update={"addresses": {}})
+
+
+async def test_any_lsn_and_time_of_a_running_database(past: Past, node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)")
+    moments = []
+    for n in range(6):
+        await database.run(f"insert into t values ({n})", "insert into t select 1000 from generate_series(1, 6000)")
+        moments.append((await past.lsn(), datetime.now(UTC)))
+        await asyncio.sleep(0.02)  # the clock must have moved: a commit at the very moment counts to it
+        if n == 2:
+            await past.archive()
+            assert past.archived.stored_lsn > 0
+    for n, (lsn, at) in enumerate(moments):
+        for point in (Point(lsn=lsn), Point(time=at)):
+            assert await past.rows(point, "select count(*) filter (where n < 1000) from t") == [(n + 1,)], (n, point)
+    assert await past.rows(Point(), "select count(*) filter (where n < 1000) from t") == [(6,)]
+    assert await past.rows(Point(time=datetime.now(UTC) + timedelta(hours=1)), "select count(*) from t") == [(36006,)]
+
+
+async def test_a_past_of_many_lives_from_the_store_alone(
+    past: Past, node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    """The whole history counts: TLI 1 to 5, each with WAL of its own, the safekeepers lost."""
+    await database.start(node)
+    await database.run("create table t (n int)")
+    lsns = []
+    for n in range(5):
+        await database.run(f"insert into t values ({n})")
+        lsns.append(await past.lsn())
+        if n != 2:
+            await past.archive(rests=n != 3)
+        _lose(node, database)
+        await database.start(node)
+    await database.run("insert into t values (5)")
+    await past.archive(rests=True)
+    await safekeepers[0].stop()
+    kept = alone(database.kept)
+    for n, lsn in enumerate(lsns):
+        assert await past.rows(Point(lsn=lsn), "select max(n) from t", kept) == [(n,)]
+    assert await past.rows(Point(), "select max(n) from t", kept) == [(5,)]
+
+
+async def test_wal_that_was_let_go_of_comes_from_the_store(past: Past, node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 60000)")
+    lsn = await past.lsn()
+    await database.run("insert into t select generate_series(1, 60000)")
+    await past.archive()
+    async with Live(database.timeline_id, database.kept) as live:
+        await live.ask()
+        (before,) = live.seen.values()
+        await trim(past.archived, database.timeline_id, live._clients, past.archived.stored_lsn, before.segment_bytes)
+        await live.ask()
+        (after,) = live.seen.values()
+    assert before.first_lsn < after.first_lsn <= past.archived.stored_lsn
+    assert await past.rows(Point(lsn=lsn), "select count(*) from t") == [(60000,)]
+    assert await past.rows(Point(), "select count(*) from t") == [(120000,)]
+
+
+async def test_outside_of_what_is_kept(past: Past, node: KeepingNode, database: Database) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)")
+    key = await past.key()
+    window = await kept_window(database.timeline_id, database.kept, past.store, key)
+    assert window.first_lsn < window.end_lsn
+    for point in (Point(lsn=window.end_lsn + (1 << 30)), Point(lsn=1), Point(time=datetime(2020, 1, 1, tzinfo=UTC))):
+        with pytest.raises(BadRequest, match="outside of what is kept"):
+            await past.lay_out(point)
+
+
+async def test_nobody_guesses_what_silent_safekeepers_have(
+    past: Past, node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t values (1)")
+    lsn, at = await past.lsn(), datetime.now(UTC)
+    await past.archive(rests=True)
+    await database.run("insert into t values (2)")
+    later = await past.lsn()
+    await safekeepers[0].stop()
+    for point in (Point(), Point(lsn=later), Point(time=at)):
+        with pytest.raises(CannotWake):
+            await past.lay_out(point)
+    assert not list(node.folder.root.glob("past*/.draft*"))
+    assert await past.rows(Point(lsn=lsn), "select n from t") == [(1,)]
+
+
+async def test_a_laggard_is_not_taken_for_the_whole(
+    node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    past = Past(node, of_three)
+    await of_three.start(node)
+    await of_three.run("create table t (n int)", "insert into t values (1)")
+    await safekeepers[0].stop()
+    await of_three.run("insert into t values (2)")
+    await safekeepers[0].start()
+    await past.archive(rests=True)
+    assert await past.rows(Point(), "select max(n) from t", alone(of_three.kept)) == [(2,)]
+    for one in safekeepers[1:]:
+        await one.stop()
+    with pytest.raises(CannotWake):
+        await past.lay_out(Point())
+
+
+async def test_a_put_that_is_killed_is_made_good(
+    past: Past, node: KeepingNode, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 60000)")
+    lsn = await past.lsn()
+
+    class Killed(Exception):
+        pass
+
+    count = 0
+
+    def die(name: str) -> None:
+        nonlocal count
+        count += name == "archive.put.after"
+        if count == 3:
+            raise Killed
+
+    monkeypatch.setattr("spg99.faults.point", die)
+    with pytest.raises(Killed):
+        await past.archive()
+    monkeypatch.undo()
+    past.archived = Archived()  # another process
+    await past.archive(rests=True)
+    assert past.archived.stored_lsn >= lsn
+    assert await past.rows(Point(lsn=lsn), "select count(*) from t", alone(database.kept)) == [(60000,)]
