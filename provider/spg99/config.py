@@ -130,7 +130,30 @@ class GatewaySettings(Settings):
         return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
 
 
-class AgentSettings(Settings):
+class StoreSettings(Settings):
+    """Settings of whoever works with the object store; also those of `spg99 storage`."""
+
+    object_store: str | None = None
+    """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
+    master_key_file: Path | None = None
+    """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
+    cache_bytes: int | None = Field(default=None, ge=0)
+    """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
+    cache_seconds: int | None = Field(default=None, ge=0)
+    """After how long without a compute such files are given up in any case. Default: never."""
+
+    @property
+    def object_store_place(self) -> str:
+        """The folder or URL."""
+        return self.object_store or str(self.data_dir.expanduser().resolve() / "objects")
+
+    @property
+    def master_keys_path(self) -> Path:
+        """The file of master keys."""
+        return self.master_key_file or self.data_dir.expanduser().resolve() / "secrets" / "storage.key"
+
+
+class AgentSettings(StoreSettings):
     """Settings of `spg99 agent`."""
 
     cp_url: str = f"http://127.0.0.1:{API_PORT}/v2"
@@ -147,14 +170,6 @@ class AgentSettings(Settings):
     """User that runs PostgreSQL when the agent runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
-    object_store: str | None = None
-    """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
-    master_key_file: Path | None = None
-    """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
-    cache_bytes: int | None = Field(default=None, ge=0)
-    """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
-    cache_seconds: int | None = Field(default=None, ge=0)
-    """After how long without a compute such files are given up in any case. Default: never."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False

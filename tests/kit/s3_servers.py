@@ -50,7 +50,6 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT": self.endpoint,
-            "AWS_ALLOW_HTTP": "true",
         }
 
     def store(self, path: str) -> ObjectStore:

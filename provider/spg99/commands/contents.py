@@ -40,6 +40,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
                 "safekeeper", "spg99.commands.servers:safekeeper", "Keeps the WAL of databases beside their computes."
             ),
             Entry("migrate", "spg99.commands.migrate:migrate", "The catalogue's schema: up, down, status."),
+            Entry("storage", "spg99.commands.storage:storage", "The object store: its master key."),
         ),
     ),
     Section(

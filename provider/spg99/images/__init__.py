@@ -1,7 +1,7 @@
 """What an image is: a timeline's files at one LSN, as a manifest of chunks. Here: cutting one from a stopped folder, storing it, laying it
 out. Not here: when that is done and by whom (node/, pageserver/), where objects lie (objects/).
 
-    keys = TenantKeys(store, MasterKeyFile.at(path))          # a data key a tenant, wrapped by the master key
+    keys = await open_keys(store, path)                       # a data key a tenant, wrapped by the master key in this file
     key = await keys.get_or_make(tenant_id)                   # keys.get(tenant_id): NotFound once it was destroyed
     origin = Origin(tenant_id, timeline_id, writer_term)
 
@@ -31,10 +31,12 @@ tenants twice, and nobody learns from a name what a chunk holds.
 from spg99.images.build import Image, build, store, template_manifest
 from spg99.images.capture import Captured, capture
 from spg99.images.folder_state import Seen, see
-from spg99.images.keys import KeyService, MasterKeyFile, TenantKey, TenantKeys
+from spg99.images.keys import TenantKey, TenantKeys, tenants_in
 from spg99.images.known import Known
 from spg99.images.lay_out import lay_out
 from spg99.images.manifest import Manifest, Origin, latest_image, load_manifest
+from spg99.images.master_keys import KeyService, MasterKeyFile
+from spg99.images.rotation import Rotation, forget_former, open_keys, rotate
 
 __all__ = [
     "Captured",
@@ -44,15 +46,20 @@ __all__ = [
     "Manifest",
     "MasterKeyFile",
     "Origin",
+    "Rotation",
     "Seen",
     "TenantKey",
     "TenantKeys",
     "build",
     "capture",
+    "forget_former",
     "latest_image",
     "lay_out",
     "load_manifest",
+    "open_keys",
+    "rotate",
     "see",
     "store",
     "template_manifest",
+    "tenants_in",
 ]

@@ -65,12 +65,11 @@ async def _run(settings: AgentSettings) -> None:
         template = await prepare_template(folder, binaries, account)
         extensions_dir = await asyncio.to_thread(prepare_extensions, folder, binaries)
         timelines = Timelines(folder, template, binaries, account)
-        data_dir = settings.data_dir.expanduser().resolve()
         keeping = Keeping(
             folder,
             account,
-            object_store=settings.object_store or str(data_dir / "objects"),
-            master_key_file=settings.master_key_file or data_dir / "secrets" / "storage.key",
+            object_store=settings.object_store_place,
+            master_key_file=settings.master_keys_path,
             template_dir=template,
         )
         computes = Computes(folder, binaries, account, extensions_dir=extensions_dir, keeping=keeping)
@@ -245,7 +244,12 @@ class Agent:
     async def _hold(self) -> float:
         """Keeps what runs here within its bounds."""
         pause_seconds = await self._computes.hold(self._observer.connections)
-        self._metrics.show(self._computes.storage, tenant_rules_are_held=self._computes.tenant_rules_are_held)
+        keeping = self._computes.keeping
+        self._metrics.show(
+            self._computes.storage,
+            tenant_rules_are_held=self._computes.tenant_rules_are_held,
+            images_unstored=len(keeping.unstored) if keeping is not None else 0,
+        )
         return pause_seconds
 
     @contextlib.contextmanager

@@ -10,23 +10,25 @@ process (computes.py), and timelines that only this node has: they have none of 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from spg99 import faults, images, log, spans
-from spg99.errors import CannotWake, Conflict
+from spg99.errors import CannotWake, Conflict, StoreUnavailable
 from spg99.images.manifest import images_prefix
 from spg99.node import kept_files
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.materialise import Materialiser, newest_history
 from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
 from spg99.node.writer import Writer
-from spg99.objects import ObjectStore, open_store
+from spg99.objects import ObjectStore, open_store, require_installation
 from spg99.postgres import Account
 from spg99.postgres.cluster import wal_socket_of
 from spg99.processes import Jobs
+from spg99.processes.health import pause_seconds
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
 from spg99.protocol.tasks import ComputeStart, ComputeStarted, Kept
@@ -81,6 +83,11 @@ class Keeping:
         self._template_dir = template_dir
         self._object_store = object_store
         self._opened: tuple[ObjectStore, images.TenantKeys] | None = None
+        self._is_ours = False
+        """Whether the object store has been found to be this installation's."""
+        self._opening = asyncio.Lock()
+        self.unstored: dict[str, str] = {}
+        """Timelines whose image the object store did not take yet: by which compute it was left."""
         self._seen_template: images.Seen | None = None
         self._jobs = Jobs()
         self.safekeepers = Safekeepers()
@@ -152,7 +159,7 @@ class Keeping:
             return start
         choice, votes = await self._promise(start)
         start.choice = choice
-        objects, keys = await self._store()
+        objects, keys = await self._store(kept)
         start.settings |= await self._materialiser.materialise(
             timeline, kept, choice, votes[choice.donor_id].segment_bytes, objects, await keys.get(kept.tenant_id)
         )
@@ -185,26 +192,34 @@ class Keeping:
         await self.safekeepers.rest(timeline.timeline_id, record.kept, record.writer_term)
 
     def build_image(self, timeline: TimelineFolder, record: Writer) -> None:
-        """Cuts an image of a folder that was stopped, beside everything else. A start that comes meanwhile does not wait for it: then there is none."""
+        """Cuts an image of a folder that was stopped, beside everything else. A start that comes meanwhile does not wait for it: then there is none.
+
+        While the object store cannot take it, it is tried again: the database sleeps on, and its WAL waits in the safekeepers.
+        """
         if record.kept is not None:
-            self._jobs.begin(f"image {timeline.timeline_id}", self._build_image(timeline, record, record.kept))
+            job = f"image {timeline.timeline_id} {record.compute_id}"
+            self._jobs.begin(job, self._image_when_stored(timeline, record, record.kept))
 
     async def delete(self, timeline_id: str, kept: Kept) -> None:
         """Removes the WAL of a timeline and its images; chunks that they share with others stay. Raises CannotWake while a safekeeper does not answer."""
         await self.safekeepers.remove(timeline_id, kept)
-        objects, _ = await self._store()
+        objects, _ = await self._store(kept)
         async for entry in objects.entries(images_prefix(kept.tenant_id, timeline_id)):
             await objects.delete(entry.key)
 
     # What follows is how.
 
-    async def _store(self) -> tuple[ObjectStore, images.TenantKeys]:
-        """The object store and the keys, opened when they are needed first."""
-        if self._opened is None:
-            objects = await asyncio.to_thread(open_store, self._object_store)
-            master = await asyncio.to_thread(images.MasterKeyFile.at, self._master_key_file)
-            self._opened = (objects, images.TenantKeys(objects, master))
-        return self._opened
+    async def _store(self, kept: Kept) -> tuple[ObjectStore, images.TenantKeys]:
+        """The object store and the keys, opened when they are needed first. Raises ForeignStore when it is another installation's: then nothing was
+        written to it."""
+        async with self._opening:
+            if self._opened is None or (not self._is_ours and kept.installation_id is not None):
+                objects = self._opened[0] if self._opened else await asyncio.to_thread(open_store, self._object_store)
+                if kept.installation_id is not None:
+                    await require_installation(objects, kept.installation_id)
+                    self._is_ours = True
+                self._opened = (objects, await images.open_keys(objects, self._master_key_file))
+            return self._opened
 
     async def _begin(self, start: Start) -> None:
         """The first start: the files were just made, nobody has written anything. Safekeepers hear where it begins, and what there is by now becomes the
@@ -278,13 +293,34 @@ class Keeping:
     async def _store_first(
         self, captured: images.Captured, timeline: TimelineFolder, order: ComputeStart, kept: Kept
     ) -> None:
-        objects, keys = await self._store()
+        objects, keys = await self._store(kept)
         key = await keys.get_or_make(kept.tenant_id)
         # Each node has made its own: of one version, but another cluster.
         template_name = f"{self._template_dir.parent.name}-{captured.control.system_identifier}"
         base = await images.template_manifest(self._template_dir, template_name, objects, key)
         origin = images.Origin(kept.tenant_id, timeline.timeline_id, order.writer_term)
         await images.store(captured, origin, objects, key, base=base)
+
+    async def _image_when_stored(self, timeline: TimelineFolder, record: Writer, kept: Kept) -> None:
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._build_image(timeline, record, kept)
+                    return
+                except StoreUnavailable as error:
+                    failures += 1
+                    if failures == 1:
+                        self.unstored[timeline.timeline_id] = record.compute_id
+                        _log.warning(
+                            "an image is not stored yet, WAL waits in the safekeepers",
+                            timeline_id=timeline.timeline_id,
+                            reason=str(error),
+                        )
+                await asyncio.sleep(pause_seconds(failures, chance=random.random()))  # noqa: S311  spreads load, guards nothing
+        finally:
+            if self.unstored.get(timeline.timeline_id) == record.compute_id:
+                del self.unstored[timeline.timeline_id]
 
     async def _build_image(self, timeline: TimelineFolder, record: Writer, kept: Kept) -> None:
         await asyncio.sleep(IMAGE_PAUSE_SECONDS)
@@ -293,7 +329,7 @@ class Keeping:
         lived = await asyncio.to_thread(kept_files.lived, timeline, record)
         if lived is None:
             return
-        objects, keys = await self._store()
+        objects, keys = await self._store(kept)
         key = await keys.get(kept.tenant_id)
         origin = images.Origin(kept.tenant_id, timeline.timeline_id, record.writer_term)
         known = await asyncio.to_thread(images.Known.load, kept_files.known_file(timeline))

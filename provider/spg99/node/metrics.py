@@ -35,8 +35,13 @@ class NodeMetrics:
             "1 where servers refuse what rights cannot (ALTER ROLE ... PASSWORD), 0 without the library for it.",
             registry=registry,
         )
+        self._images = Gauge(
+            "spg99_images_unstored",
+            "Sleeping databases whose image the object store did not take yet: their WAL waits in the safekeepers.",
+            registry=registry,
+        )
 
-    def show(self, storage: Storage, *, tenant_rules_are_held: bool) -> None:
+    def show(self, storage: Storage, *, tenant_rules_are_held: bool, images_unstored: int) -> None:
         """Takes over what was seen last."""
         seen: Sequence[StorageSeen] = storage.all_seen()
         for by in StorageHeldBy:
@@ -47,3 +52,4 @@ class NodeMetrics:
         self._free.set(storage.disk.free_bytes)
         self._given_up.set(storage.reserve_is_given_up)
         self._rules.set(tenant_rules_are_held)
+        self._images.set(images_unstored)

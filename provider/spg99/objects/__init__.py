@@ -26,7 +26,16 @@ Every write is whole or not there, and lasts through a power cut when it returns
 
 from spg99.objects.contract import Entry, ObjectStore, Stored, checked_key
 from spg99.objects.folder import FolderStore
-from spg99.objects.installation import require_installation
+from spg99.objects.installation import installation_of, require_installation
 from spg99.objects.places import open_store
 
-__all__ = ["Entry", "FolderStore", "ObjectStore", "Stored", "checked_key", "open_store", "require_installation"]
+__all__ = [
+    "Entry",
+    "FolderStore",
+    "ObjectStore",
+    "Stored",
+    "checked_key",
+    "installation_of",
+    "open_store",
+    "require_installation",
+]

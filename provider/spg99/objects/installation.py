@@ -19,12 +19,23 @@ async def require_installation(store: ObjectStore, installation_id: str) -> None
     objects. Raises Damaged when what stands there cannot be read.
     """
     mine = json.dumps({"format": _INSTALLATION_FORMAT, "installation_id": installation_id}).encode()
+    owner_id = await installation_of(store)
+    if owner_id is None:
+        if await store.put_if_absent(KEY, mine) is not None:
+            return
+        owner_id = await installation_of(store)  # another process was first, perhaps of another installation
+    if owner_id != installation_id:
+        raise ForeignStore(
+            f"The object store belongs to the installation {owner_id}, this one is {installation_id}. Nothing in it was changed."
+        )
+
+
+async def installation_of(store: ObjectStore) -> str | None:
+    """Whose it is; None: nobody's yet. Raises ForeignStore when a newer version has written it, Damaged when it cannot be read."""
     try:
         found = await store.get(KEY)
     except NotFound:
-        if await store.put_if_absent(KEY, mine) is not None:
-            return
-        found = await store.get(KEY)  # another process was first, perhaps of another installation
+        return None
     try:
         owner = json.loads(found.content)
         owner_id, written_format = str(owner["installation_id"]), int(owner["format"])
@@ -35,7 +46,4 @@ async def require_installation(store: ObjectStore, installation_id: str) -> None
             f"The object store was written by a newer version of spg99 (format {written_format}; this one knows {_INSTALLATION_FORMAT}). "
             "Nothing in it was changed."
         )
-    if owner_id != installation_id:
-        raise ForeignStore(
-            f"The object store belongs to the installation {owner_id}, this one is {installation_id}. Nothing in it was changed."
-        )
+    return owner_id

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -46,6 +47,7 @@ BUDGET_SECONDS: Final = 30
 REQUEST_SECONDS: Final = 20
 _PAGE: Final = 1000
 _ONCE: Final[RetryConfig] = {"max_retries": 0, "retry_timeout": timedelta(0)}
+_ENDPOINTS: Final = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _MARK: Final = "spg99write"
 """Under which name an object's metadata have the mark of a conditional write. Azure takes no dash in it."""
 _FULL: Final = ("507 ", "NoSpaceLeftOnDevice", "No space left on device", "QuotaExceeded", "StorageFull")
@@ -56,18 +58,19 @@ class RemoteStore:
     """The contract of `ObjectStore` below a URL. Raises BadRequest when the URL or an option is not understood."""
 
     def __init__(
-        self, url: str, options: Mapping[str, str] | None = None, *, budget_seconds: float = BUDGET_SECONDS
+        self, url: str, options: Mapping[str, str] | None = None, *, budget_seconds: float | None = None
     ) -> None:
         self.url = url
-        self._budget_seconds = budget_seconds
+        self._budget_seconds = budget_seconds if budget_seconds is not None else BUDGET_SECONDS
         if (scheme := urlsplit(url).scheme) not in SCHEMES:
             raise BadRequest(f"'{url}' is not the URL of an object store: {', '.join(SCHEMES)} are known.")
         self._tag_field = "version" if scheme == "gs" else "e_tag"
         client = {"timeout": f"{REQUEST_SECONDS}s", "connect_timeout": "5s"}
-        if (options or {}).get("endpoint", "").startswith("http://"):
+        given = [(options or {}).get("endpoint", ""), *(os.environ.get(name, "") for name in _ENDPOINTS)]
+        if any(endpoint.startswith("http://") for endpoint in given):  # who names one means it
             client["allow_http"] = "true"
         try:
-            self._store: Remote = _opened(url, options, client, _again(budget_seconds))
+            self._store: Remote = _opened(url, options, client, _again(self._budget_seconds))
             self._once: Remote = _opened(url, options, client, _ONCE)
         except (BaseError, ValueError) as error:
             raise BadRequest(f"The object store {url} cannot be used: {_first_line(error)}") from error

@@ -48,6 +48,8 @@ class Kept(Message):
     addresses: dict[str, str]
     """Of the safekeepers in it: id -> path of a unix socket."""
     tenant_id: str
+    installation_id: str | None = None
+    """Whose the object store must be. None: whoever gave the order was of a version that does not say."""
 
 
 class TimelineCreate(Order):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,15 @@ from spg99.images import (
     MasterKeyFile,
     Origin,
     Seen,
+    TenantKey,
     TenantKeys,
     build,
     capture,
+    forget_former,
     latest_image,
     lay_out,
     load_manifest,
+    rotate,
     see,
     store,
     template_manifest,
@@ -216,10 +220,13 @@ async def test_a_wrong_key(room: Room, cluster: Cluster) -> None:
 
 async def test_a_tenant_whose_key_is_destroyed(room: Room, cluster: Cluster) -> None:
     image = await build(cluster.data_dir, room.origin, room.store, room.key)
-    await room.keys.destroy("ten_a")
-    with pytest.raises(NotFound):
-        await room.keys.get("ten_a")
-    room.key = await room.keys.get_or_make("ten_a")
+    await room.keys.destroy("ten_a", datetime.now(UTC))
+    late = TenantKeys(room.store, MasterKeyFile.at(room.root / "keys" / "master.json"))
+    for keys in (room.keys, late):
+        for ask in (keys.get, keys.get_or_make):
+            with pytest.raises(NotFound, match="destroyed with the tenant"):
+                await ask("ten_a")
+    room.key = TenantKey("ten_a", os.urandom(32))
     await refused(room, image, Forbidden, "another key")
 
 
@@ -285,10 +292,13 @@ async def test_nothing_is_laid_out_over_a_folder(room: Room, cluster: Cluster) -
 async def test_the_master_key_is_rotated_and_chunks_stay(room: Room, cluster: Cluster) -> None:
     image = await build(cluster.data_dir, room.origin, room.store, room.key)
     service = MasterKeyFile.at(room.root / "keys" / "master.json")
-    keys = TenantKeys(room.store, service)
-    service.rotate()
-    assert await keys.rewrap("ten_a") and not await keys.rewrap("ten_a")
-    service.forget_former()
+    before = {entry.key: entry.modified_at async for entry in room.store.entries("")}
+    now = datetime.now(UTC)
+    rotation = await rotate(room.store, service, now)
+    assert rotation.rewrapped == 1
+    assert await forget_former(room.store, service, now + timedelta(hours=2)) == list(rotation.former_ids)
+    after = {entry.key: entry.modified_at async for entry in room.store.entries("")}
+    assert {key for key in after if after[key] != before[key]} == {"tenants/ten_a/key.json"}
     fresh = TenantKeys(room.store, MasterKeyFile.at(room.root / "keys" / "master.json"))
     room.key = await fresh.get("ten_a")
     assert room.bad_checksums(await laid_out(room, image, "second")) == ""

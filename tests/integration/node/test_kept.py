@@ -38,12 +38,13 @@ class KeepingNode(Node):
 
     def __init__(self, *parts: Any, objects_dir: Path) -> None:
         self.objects_dir = objects_dir
+        self.object_store = str(objects_dir)
         super().__init__(*parts)
 
     def fresh_agent(self) -> None:
         super().fresh_agent()
         self.keeping = Keeping(
-            self.folder, self.account, object_store=str(self.objects_dir), template_dir=self.template,
+            self.folder, self.account, object_store=self.object_store, template_dir=self.template,
             master_key_file=self.objects_dir.parent / "master.key",
         )  # fmt: skip
         self.computes = Computes(

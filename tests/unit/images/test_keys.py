@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,12 @@ async def test_a_key_is_made_once_and_wrapped_anew(tmp_path: Path) -> None:
     assert (await TenantKeys(store, service).get_or_make("ten_a")).open(sealed, "place") == b"content"
 
     before = json.loads((await store.get(key_of_tenant("ten_a"))).content)
-    service.rotate()
+    service.rotate(datetime.now(UTC))
     assert (await TenantKeys(store, service).get("ten_a")).open(sealed, "place") == b"content"
     assert await keys.rewrap("ten_a")
     after = json.loads((await store.get(key_of_tenant("ten_a"))).content)
     assert before["master_key_id"] != after["master_key_id"] == await service.current_id()
-    service.forget_former()
+    service.forget(datetime.now(UTC) + timedelta(hours=2))
     assert (await TenantKeys(store, service).get("ten_a")).open(sealed, "place") == b"content"
 
     await store.put(key_of_tenant("ten_a"), json.dumps(before).encode())
@@ -109,7 +110,7 @@ async def test_a_key_is_made_once_and_wrapped_anew(tmp_path: Path) -> None:
 async def test_a_key_that_another_has_wrapped_anew_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     store, service = FolderStore(tmp_path / "store"), MasterKeyFile.at(tmp_path / "master.json")
     await TenantKeys(store, service).get_or_make("ten_a")
-    service.rotate()
+    service.rotate(datetime.now(UTC))
 
     class Late(MasterKeyFile):
         async def unwrap(self, wrapped: object, bound_to: str) -> bytes:

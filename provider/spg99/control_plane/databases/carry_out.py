@@ -39,6 +39,7 @@ class Means:
 
     polls: fleet.Polls
     policies: PolicyCache
+    installation: storage.Installation
 
 
 async def carry_out(
@@ -108,7 +109,9 @@ async def _start_compute(
             size=row.size,
             org_id=row.org_id,
         ),
-        kept=await _kept(tx, row, action.configuration if action.first_on is not None else view.timeline.configuration),
+        kept=await _kept(
+            tx, row, action.configuration if action.first_on is not None else view.timeline.configuration, means
+        ),
         makes_timeline=action.first_on is not None,
     )
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
@@ -142,7 +145,7 @@ async def _node_of_start(
     return node_id
 
 
-async def _kept(tx: Transaction, row: DatabaseRow, configuration: Configuration | None) -> Kept | None:
+async def _kept(tx: Transaction, row: DatabaseRow, configuration: Configuration | None, means: Means) -> Kept | None:
     """Who keeps the WAL of a timeline, and where they are."""
     if configuration is None:
         return None
@@ -152,6 +155,7 @@ async def _kept(tx: Transaction, row: DatabaseRow, configuration: Configuration 
         configuration=configuration,
         addresses=await fleet.safekeeper_addresses(tx, ids),
         tenant_id=row.tenant_id,
+        installation_id=await means.installation.id(tx),
     )
 
 
@@ -229,7 +233,7 @@ async def _delete_timeline(
     node_id = view.timeline.node_id
     assert node_id is not None, "there is something to delete"
     await storage.mark_timeline(tx, row.timeline_id, "deleting")
-    kept = await _kept(tx, row, view.timeline.configuration)
+    kept = await _kept(tx, row, view.timeline.configuration, means)
     order = TimelineDelete(timeline_id=row.timeline_id, kept=kept)
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, now=now)
     faults.point("delete.ordered")

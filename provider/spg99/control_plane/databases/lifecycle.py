@@ -40,7 +40,7 @@ class Lifecycle:
         self.wakeups = wakeups
         policies = PolicyCache()
         self.polls = fleet.Polls(store, clock, wakeups)
-        means = Means(self.polls, policies)
+        means = Means(self.polls, policies, storage.Installation())
         self.reconciler = Reconciler(store, clock, settings, wakeups, means, on_failure=on_failure)
         self.waker = Waker(self.reconciler, policies)
         self.reports = Reports(self.reconciler, self.waker, policies)

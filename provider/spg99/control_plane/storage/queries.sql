@@ -1,4 +1,4 @@
--- Queries of timelines: the durable histories of databases, and on which node their files are.
+-- Queries of timelines: the durable histories of databases, and on which node their files are. And the installation's id.
 
 -- insert_timeline
 insert into timelines (timeline_id, db_id, state) values (%(timeline_id)s, %(db_id)s, 'creating');
@@ -31,3 +31,6 @@ delete from timelines where timeline_id in (
 
 -- node_of_timeline
 select node_id from timelines where timeline_id = %(timeline_id)s;
+
+-- installation_id
+select installation_id from installation;

@@ -26,6 +26,7 @@ OWNER = {
     "node_tasks": "fleet",
     "nodes": "fleet",
     "safekeepers": "fleet",
+    "installation": "storage",
     "timelines": "storage",
     "audit_logs": "records",
     "declarations": "records",
