@@ -337,6 +337,7 @@ WRITES_BY_ITSELF = {
     "bridges/pulumi/dynamic/import_file.py": "a file that the user named, perhaps a device; the same call writes it again",
     "commands/import_file.py": "the same",
     "commands/orphans/importing.py": "the same",
+    "commands/dump.py": "a file that the user named: pg_dump writes its draft",
     "bridges/terraform/create_tokens.py": "gives a name to an empty file: there is no content",
     "emit/pulumi_plugin.py": "a plugin folder or archive that the same command makes anew",
     "images/lay_out.py": "a folder that is a cache, where the caller says so",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,18 +21,19 @@ RECOVER_LINE: Final = "Make a new admin key, beside the catalogue: no API key is
 
 
 class _Later(click.Command):
-    """`keys recover`, loaded when it is called or its help is read: only it needs the settings of servers (60 ms of CPU)."""
+    """A command that is loaded when it is called or its help is read: only it needs the settings of servers, or an event loop (60 ms of CPU)."""
 
-    def __init__(self, name: str, line: str) -> None:
+    def __init__(self, name: str, line: str, where: str) -> None:
         super().__init__(name, help=line)
+        self._where = where
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """That of the command itself."""
-        from spg99.commands.recover import recover
-
-        return recover.make_context(info_name, args, parent, **extra)
+        module, _, attribute = self._where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command.make_context(info_name, args, parent, **extra)
 
 
 def _action(
@@ -104,6 +106,12 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
             _action(Database, "start", "/start", "Start the database now rather than at its first connection."),
             _action(Database, "stop", "/stop", "Put the database to sleep now rather than when it is idle."),
             _action(Database, "scale", "/scale", "Set how many writers run.", options=(_SCALE,)),
+            _Later("export", "Write the database into a file, as pg_dump does.", "spg99.commands.dump:export"),
+            _Later(
+                "import",
+                "Fill the database from a file of pg_dump's or from a running PostgreSQL.",
+                "spg99.commands.dump:import_",
+            ),
         ),
         "keys": (
             _action(
@@ -115,6 +123,6 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 secret_once=True,
                 afterwards=_rotated,
             ),
-            _Later("recover", RECOVER_LINE),
+            _Later("recover", RECOVER_LINE, "spg99.commands.recover:recover"),
         ),
     }

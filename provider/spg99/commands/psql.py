@@ -39,7 +39,7 @@ def psql(connection: Connection, human_id: str, arguments: tuple[str, ...], prog
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
     database = connection.call(lambda client: client.read(Database, id_values))
-    environment = os.environ | variables(database.connection_string, ca_file=_ca_file(connection))
+    environment = os.environ | variables(database.connection_string, ca_file=ca_file_of(connection))
     # psql itself would take everything behind a `--` for names of a database and a user.
     given = arguments[1:] if arguments[:1] == ("--",) else arguments
     os.execve(found, [found, *given], environment)  # noqa: S606 -- psql takes over this process and its terminal
@@ -70,7 +70,7 @@ def variables(connection_string: str, *, ca_file: Path | None) -> dict[str, str]
     return found | {"PGSSLMODE": parse_qs(parts.query).get("sslmode", ["require"])[0]}
 
 
-def _ca_file(connection: Connection) -> Path | None:
+def ca_file_of(connection: Connection) -> Path | None:
     """The CA of the dev that runs here, when it is the one that is talked to."""
     folder = connection.folder()
     if not folder.is_locked():

@@ -74,6 +74,11 @@ def find_binaries(pg_bin: Path | None, *, copy_to: Path, account: Account | None
     return _described(prefix / "bin")
 
 
+def wheel_bin_dir(major: int = 18) -> Path:
+    """The folder of the wheel's programs, for who runs them as himself. Raises BadRequest when the wheel is not installed."""
+    return _wheel_package() / _FOLDER_OF_MAJOR[major] / "bin"
+
+
 def _require_runnable(bin_dir: Path, account: Account | None) -> None:
     blocked = blocking_folder(bin_dir, account)
     if blocked is None and _closed_to_others(bin_dir / "postgres", account):
