@@ -128,7 +128,7 @@ class Agent:
         self._loops.repeat("sizes", self._measure)
         self._loops.repeat("bounds", self._hold)
         self._loops.repeat("spares", handlers.timelines.prepare)
-        self._loops.repeat("cut off", handlers.end_cut_off)
+        self._loops.repeat("safekeepers", handlers.reconcile_safekeepers)
         limits = CacheLimits(settings.cache_bytes, settings.cache_seconds)
         cache = Cache(folder, computes, observer, limits, self._clock, handlers.only_one)
         self._loops.repeat("cache", cache.keep)

@@ -353,7 +353,7 @@ class Computes:
             await self._release(compute)
             compute.cluster.remove_sockets()
             if self.keeping is not None:
-                await self.keeping.ended(compute.timeline, compute.record)
+                await self.keeping.ended(compute.timeline, compute.record, end.code)
         except Exception as error:  # noqa: BLE001 - what is left behind is no reason to keep the end to ourselves
             _log.error("cannot tidy up after a compute", exc_info=error, compute_id=compute.record.compute_id)
         self._note_end(compute, said or end.sentence())

@@ -39,7 +39,7 @@ from spg99.protocol.tasks import (
     find_declaration,
 )
 
-CUT_OFF_SECONDS: Final = 5.0
+RECONCILE_SECONDS: Final = 5.0
 
 _log = log.get("node")
 
@@ -117,19 +117,18 @@ class Handlers:
         async with self.only_one(timeline_id):
             await self.timeline_delete(TimelineDelete(timeline_id=timeline_id))
 
-    async def end_cut_off(self) -> float:
-        """Ends computes whose commits would wait for ever, because their safekeepers cannot have their WAL any more; they are replaced by ones that begin
-        with what was kept. Answers after how many seconds to look again."""
-        for compute in self._computes.running():
-            record, keeping = compute.record, self._computes.keeping
-            if record.kept is None or keeping is None:
-                continue
-            timeline_id = compute.timeline.timeline_id
-            reason = await keeping.safekeepers.cut_off(timeline_id, record.kept, record.writer_term)
+    async def reconcile_safekeepers(self) -> float:
+        """Has the WAL of all computes taken by all of their safekeepers, and ends those whose commits would wait for ever, because their safekeepers cannot
+        have it any more: they are replaced by ones that begin with what was kept. Answers after how many seconds to look again."""
+        keeping = self._computes.keeping
+        kept = [compute for compute in self._computes.running() if compute.record.kept is not None]
+        for compute in kept if keeping is not None else []:
+            assert keeping is not None
+            reason = await keeping.reconcile(compute.timeline, compute.record)
             if reason is not None:
-                async with self.only_one(timeline_id):
+                async with self.only_one(compute.timeline.timeline_id):
                     await self._computes.end_stale(compute, f"Its safekeepers cannot keep its WAL: {reason}")
-        return CUT_OFF_SECONDS
+        return RECONCILE_SECONDS
 
     async def timeline_create(self, order: TimelineCreate) -> Done:
         """`timeline.create`"""

@@ -13,6 +13,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -185,10 +186,23 @@ class Keeping:
         await asyncio.gather(*start.beside, return_exceptions=True)
         await self.safekeepers.rest(start.timeline.timeline_id, start.kept, start.order.writer_term)
 
-    async def ended(self, timeline: TimelineFolder, record: Writer) -> None:
-        """Its compute has ended. A clean end becomes an image, some time after."""
+    async def reconcile(self, timeline: TimelineFolder, record: Writer) -> str | None:
+        """Sees to it that the safekeepers of a compute that runs take its WAL, whoever was away when it began. A sentence when they never can: its commits
+        would wait for ever."""
+        terms = await asyncio.to_thread(kept_files.lived, timeline, record) if record.kept is not None else None
+        if record.kept is None or terms is None:
+            return None
+        follow = self._follow_of(record.compute_id, record.writer_term, record.kept, terms)
+        return await self.safekeepers.reconcile(timeline.timeline_id, record.kept, follow)
+
+    async def ended(self, timeline: TimelineFolder, record: Writer, code: int | None = None) -> None:
+        """Its compute has ended, by itself with this exit code. A clean end becomes an image, some time after."""
         if record.kept is None:
             return
+        lived = datetime.now(UTC) - record.started_at if record.started_at is not None else timedelta(0)
+        if kept_files.are_doubtful(code, lived):
+            _log.warning("files are not trusted: a server ended soon on them", timeline_id=timeline.timeline_id)
+            await asyncio.to_thread(kept_files.distrust, timeline)
         await self.safekeepers.rest(timeline.timeline_id, record.kept, record.writer_term)
 
     def build_image(self, timeline: TimelineFolder, record: Writer) -> None:
@@ -274,21 +288,28 @@ class Keeping:
         return answer
 
     async def _follow(self, start: Start, terms: TermHistory) -> None:
-        """Notes whose WAL it is, and has it taken from the compute as soon as that answers."""
+        """Notes whose WAL it is, and has it taken from the compute as soon as that answers. Where there is more than was ever acknowledged, enough have to
+        have heard of it before clients come; else only their commits wait for it."""
         order, timeline = start.order, start.timeline
         await asyncio.to_thread(kept_files.note_lived, timeline, terms)
         start.has_begun = True
-        follow = said.Follow(
-            term=order.writer_term,
-            compute_id=order.compute_id,
-            configuration=start.kept.configuration,
+        spans.mark("kept.noted")
+        follow = self._follow_of(order.compute_id, order.writer_term, start.kept, terms)
+        if start.is_gated:
+            await self.safekeepers.follow(timeline.timeline_id, start.kept, follow)
+        else:
+            self.safekeepers.begin_follow(timeline.timeline_id, start.kept, follow)
+        spans.mark("kept.followed")
+
+    def _follow_of(self, compute_id: str, term: int, kept: Kept, terms: TermHistory) -> said.Follow:
+        return said.Follow(
+            term=term,
+            compute_id=compute_id,
+            configuration=kept.configuration,
             history=history_said(terms),
-            backend_addr=str(wal_socket_of(self._folder.socket_dir(order.compute_id))),
+            backend_addr=str(wal_socket_of(self._folder.socket_dir(compute_id))),
             backend_port=BACKEND_PORT,
         )
-        spans.mark("kept.noted")
-        await self.safekeepers.follow(timeline.timeline_id, start.kept, follow)
-        spans.mark("kept.followed")
 
     async def _store_first(
         self, captured: images.Captured, timeline: TimelineFolder, order: ComputeStart, kept: Kept

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +20,8 @@ from spg99.postgres.control_file import ClusterState, end_of_checkpoint, read_co
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import history_of, history_said
 from spg99.wal.fence import TermHistory
+
+DOUBTFUL_WITHIN: Final = timedelta(seconds=10)
 
 
 class _Lived(BaseModel):
@@ -89,6 +93,12 @@ def note_lived(timeline: TimelineFolder, terms: TermHistory) -> None:
 def distrust(timeline: TimelineFolder) -> None:
     """Its files are made anew at the next start."""
     _history_file(timeline).unlink(missing_ok=True)
+
+
+def are_doubtful(code: int | None, lived: timedelta) -> bool:
+    """Whether a server that ended by itself (exit code; None: nobody knows) after this time did so by its files, for all that is known. Damage that
+    stops no start ends a server with its first sessions, and another start on the same files would end as soon. Being killed is no sign of it."""
+    return code is not None and code > 0 and lived < DOUBTFUL_WITHIN
 
 
 def is_still(timeline: TimelineFolder, record: Writer) -> bool:

@@ -18,7 +18,7 @@ from spg99.errors import CannotWake
 from spg99.images.manifest import images_of
 from spg99.node import kept_files
 from spg99.node.folder import NodeFolder, TimelineFolder
-from spg99.node.safekeepers import Safekeepers
+from spg99.node.safekeepers import Safekeepers, WalIsGone
 from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
@@ -48,25 +48,35 @@ class Materialiser:
     ) -> dict[str, str]:
         """Puts the files of this choice in the place of what is there; answers the settings with which PostgreSQL replays its WAL to the end and begins a
         new timeline. Raises CannotWake, and what images/ raises; then nothing was changed."""
-        manifest = await _image_of(timeline, kept, choice, objects, key)
-        _log.info(
-            "the files of a timeline are made anew",
-            timeline_id=timeline.timeline_id,
-            image_id=manifest.image_id,
-            wal_bytes=choice.flush_lsn - manifest.lsn,
-        )
         draft = self.folder.draft(timeline.timeline_id)
-        await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
-        make_folder(draft.root, mode=0o755, durable=False)
-        known = await images.lay_out(manifest, objects, key, draft.data_dir, self.account, durable=False)
-        await self.safekeepers.fetch_wal(
-            timeline.timeline_id,
-            kept,
-            choice,
-            from_lsn=manifest.wal_lsn,
-            segment_bytes=segment_bytes,
-            into=draft.data_dir / "pg_wal",
-        )
+        tried = ""
+        while True:
+            manifest = await _image_of(timeline, kept, choice, objects, key)
+            _log.info(
+                "the files of a timeline are made anew",
+                timeline_id=timeline.timeline_id,
+                image_id=manifest.image_id,
+                wal_bytes=choice.flush_lsn - manifest.lsn,
+            )
+            await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
+            make_folder(draft.root, mode=0o755, durable=False)
+            known = await images.lay_out(manifest, objects, key, draft.data_dir, self.account, durable=False)
+            try:
+                await self.safekeepers.fetch_wal(
+                    timeline.timeline_id,
+                    kept,
+                    choice,
+                    from_lsn=manifest.wal_lsn,
+                    segment_bytes=segment_bytes,
+                    into=draft.data_dir / "pg_wal",
+                )
+            except WalIsGone:
+                # Its last stop, on another node perhaps, has become an image meanwhile, and the WAL before that was removed.
+                if manifest.image_id == tried:
+                    raise
+                tried = manifest.image_id
+            else:
+                break
         await asyncio.to_thread(self._finish, draft, timeline, known)
         faults.point("compute.start.rebuilt")
         return {**REPLAY, "recovery_target_timeline": str(choice.history[-1].tli)}

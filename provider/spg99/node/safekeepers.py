@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,6 +17,7 @@ from spg99.archive.moments import SEGMENTS_AT_ONCE
 from spg99.atomic_write import write_file
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import CannotWake, Conflict, NotFound, Spg99Error
+from spg99.node.following import Standing, standing
 from spg99.processes import Jobs
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
@@ -30,7 +31,6 @@ ANSWER_SECONDS_MAX: Final = 20.0
 """For enough of them to answer: one that is being started again is back by then."""
 CATCH_UP_SECONDS_MAX: Final = 60.0
 _AGAIN_SECONDS: Final = 0.2
-_LATE_AGAIN_SECONDS: Final = 2.0
 
 T = TypeVar("T")
 _log = log.get("node")
@@ -47,14 +47,18 @@ class StaleFiles(Exception):
     """The files on this node are not what the safekeepers' WAL goes on with: they are made anew."""
 
 
+class WalIsGone(CannotWake):
+    """The donor has no such WAL (any more)."""
+
+
 class Safekeepers:
     """Those that the timelines of this node are kept by. Connections are kept."""
 
     def __init__(self) -> None:
         self._clients: dict[str, SafekeeperClient] = {}
         self._jobs = Jobs()
-        self._followed: dict[str, int] = {}
-        """The term of the compute that runs on a timeline."""
+        self._over: dict[str, int] = {}
+        """The last term of a timeline that has ended."""
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -89,25 +93,49 @@ class Safekeepers:
 
     async def follow(self, timeline_id: str, kept: Kept, follow: said.Follow) -> None:
         """Has all of them take the WAL of a compute; enough for its commits have answered when this returns, the others are asked on."""
-        self._followed[timeline_id] = follow.term
         answers = await self._ask(kept, lambda one, _: one.follow(timeline_id, follow), enough=_quorum_of(kept))
-        for safekeeper_id in kept.addresses.keys() - answers.keys():
-            address = kept.addresses[safekeeper_id]
-            self._jobs.begin(
-                f"follow {timeline_id} {safekeeper_id} {follow.term}", self._follow_late(timeline_id, address, follow)
-            )
+        self.begin_follow(timeline_id, kept, follow, but=answers.keys())
 
-    async def _follow_late(self, timeline_id: str, address: str, follow: said.Follow) -> None:
-        """Has one that did not answer in time take the WAL as well, once it is back and while the compute runs."""
-        while self._followed.get(timeline_id) == follow.term:
+    def begin_follow(
+        self, timeline_id: str, kept: Kept, follow: said.Follow, *, but: Collection[str] = frozenset()
+    ) -> None:
+        """Asks all but these to take the WAL of a compute, beside everything else and for a while. Who does not answer meanwhile is found by `reconcile`."""
+        for safekeeper_id, address in kept.addresses.items():
+            if safekeeper_id not in but:
+                name = f"follow {timeline_id} {safekeeper_id} {follow.term}"
+                self._jobs.begin(name, self._follow_one(timeline_id, address, follow))
+
+    async def _follow_one(self, timeline_id: str, address: str, follow: said.Follow) -> None:
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        while time.monotonic() < deadline and self._is_on(timeline_id, follow.term):
             try:
                 await self._client(address).follow(timeline_id, follow)
             except (Conflict, NotFound):
                 return
             except Spg99Error:
-                await asyncio.sleep(_LATE_AGAIN_SECONDS)
+                await asyncio.sleep(_AGAIN_SECONDS)
             else:
                 return
+
+    async def reconcile(self, timeline_id: str, kept: Kept, follow: said.Follow) -> str | None:
+        """Has every one of them that should take the WAL of this compute and does not take it: it was away when it was asked, or we were.
+
+        None while enough of them do, or may some time; else a sentence: the compute's commits would wait for ever.
+        """
+        hopeless: dict[str, str] = {}
+
+        async def ask_one(one: SafekeeperClient, safekeeper_id: str) -> None:
+            seen = await one.seen(timeline_id)
+            match standing(seen, follow.term):
+                case Standing.IS_TO_FOLLOW if self._is_on(timeline_id, follow.term):
+                    await one.follow(timeline_id, follow)
+                    _log.info("a safekeeper follows again", timeline_id=timeline_id, safekeeper_id=safekeeper_id)
+                case Standing.CUT_OFF:
+                    hopeless[safekeeper_id] = seen.problem or "It has no WAL for a safekeeper."
+
+        await self._try_all(kept, ask_one)
+        rest = dict.fromkeys(kept.addresses.keys() - hopeless.keys())
+        return None if _quorum_of(kept)(rest) else next(iter(hopeless.values()))
 
     async def wait_caught_up(self, timeline_id: str, kept: Kept) -> None:
         """Waits until enough of them have all that the compute had flushed when they reached it. Raises StaleFiles when it has no WAL for so many of
@@ -127,23 +155,9 @@ class Safekeepers:
 
         await self._ask(kept, caught_up, enough=_quorum_of(kept), seconds_max=CATCH_UP_SECONDS_MAX)
 
-    async def cut_off(self, timeline_id: str, kept: Kept, term: int) -> str | None:
-        """None while enough of them take the WAL of this compute, or may some time; else a sentence: its commits would wait for ever."""
-        hopeless: dict[str, str] = {}
-
-        async def ask_one(one: SafekeeperClient, safekeeper_id: str) -> None:
-            seen = await one.seen(timeline_id)
-            if seen.is_cut_off and seen.following_term == term:
-                hopeless[safekeeper_id] = seen.problem or "It has no WAL for a safekeeper."
-
-        await self._try_all(kept, ask_one)
-        rest = dict.fromkeys(kept.addresses.keys() - hopeless.keys())
-        return None if _quorum_of(kept)(rest) else next(iter(hopeless.values()))
-
     async def rest(self, timeline_id: str, kept: Kept, term: int) -> None:
         """Says that the compute of a term has ended. Whoever does not hear it finds nobody where it was."""
-        if self._followed.get(timeline_id) == term:
-            del self._followed[timeline_id]
+        self._over[timeline_id] = max(term, self._over.get(timeline_id, 0))
         await self._try_all(kept, lambda one, _: one.rest(timeline_id, term))
 
     async def have(self, timeline_id: str, kept: Kept, terms: TermHistory, lsn: int) -> bool:
@@ -165,6 +179,7 @@ class Safekeepers:
 
     async def remove(self, timeline_id: str, kept: Kept) -> None:
         """Removes a timeline everywhere. Raises CannotWake while one does not answer."""
+        self._over.pop(timeline_id, None)
         answers = await self._ask(
             kept, lambda one, _: _answering(one.remove(timeline_id)), enough=_all_of(kept), seconds_max=5.0
         )
@@ -175,7 +190,7 @@ class Safekeepers:
     ) -> None:
         """Lays the WAL of a choice into a folder (`pg_wal`), with the history files of its timelines: from the segment of `from_lsn` to its end.
 
-        A segment in which a timeline begins is that timeline's, as PostgreSQL reads it. Raises CannotWake.
+        A segment in which a timeline begins is that timeline's, as PostgreSQL reads it. Raises WalIsGone, CannotWake.
         """
         donor = self._client(kept.addresses[choice.donor_id])
         names = []
@@ -197,9 +212,14 @@ class Safekeepers:
                 for name in names:
                     group.create_task(fetch(name))
         except ExceptionGroup as errors:
-            raise CannotWake(f"The WAL of the database cannot be fetched: {errors.exceptions[0]}") from errors
+            gone = next((error for error in errors.exceptions if isinstance(error, NotFound)), None)
+            kind = CannotWake if gone is None else WalIsGone
+            raise kind(f"The WAL of the database cannot be fetched: {gone or errors.exceptions[0]}") from errors
 
     # What follows is how.
+
+    def _is_on(self, timeline_id: str, term: int) -> bool:
+        return self._over.get(timeline_id, 0) < term
 
     def _client(self, address: str) -> SafekeeperClient:
         if (client := self._clients.get(address)) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -226,16 +227,23 @@ async def test_files_that_have_lost_some_of_their_wal_are_made_anew(node: Keepin
 async def test_files_that_postgres_cannot_start_on_are_made_anew(
     node: KeepingNode, database: Database, damaged: str
 ) -> None:
+    """Damage that is seen by a session only (pg_filenode.map) ends the server after it was let in: the next start had the same files, and so on."""
     await database.start(node)
     await database.run("create table t (n int)", "insert into t values (1)")
     await database.stop(node)
     path = node.folder.timeline(database.timeline_id).data_dir / damaged
     shutil.rmtree(path) if path.is_dir() else path.write_bytes(b"")
-    first = await database.attempt(node)
-    if not first.succeeded:  # it was seen after the new life had begun, and a term begins once
-        assert "made anew at the next try" in (first.error or "")
-        await database.start(node)
-    assert await database.run("select n from t") == [(1,)]
+    answers: list[Any] = []
+    for _ in range(2):
+        attempt = await database.attempt(node)
+        if attempt.succeeded:
+            with contextlib.suppress(psycopg.OperationalError):
+                answers = await database.run("select n from t")
+                break
+            await until("its end to be told", lambda: not all(one.running for one in node.computes.seen({})))
+        else:  # it was seen after the new life had begun, and a term begins once
+            assert "made anew at the next try" in (attempt.error or "")
+    assert answers == [(1,)]
 
 
 async def test_a_compute_without_the_wal_that_its_safekeeper_needs_is_replaced(
@@ -249,12 +257,12 @@ async def test_a_compute_without_the_wal_that_its_safekeeper_needs_is_replaced(
     pg_wal = node.folder.timeline(database.timeline_id).data_dir / "pg_wal"
     for path in sorted(path for path in pg_wal.iterdir() if len(path.name) == 24)[:3]:
         path.unlink()
-    assert await node.handlers.end_cut_off() > 0
+    assert await node.handlers.reconcile_safekeepers() > 0
     assert node.computes.timeline_of(database.compute_id) is not None  # it may come back
     await safekeepers[0].start()
 
     async def is_ended() -> bool:
-        await node.handlers.end_cut_off()
+        await node.handlers.reconcile_safekeepers()
         return node.computes.timeline_of(database.compute_id) is None
 
     await until("it to be ended", is_ended, every=0.2)
@@ -365,7 +373,7 @@ async def test_nobody_is_let_in_before_the_quorum_has_all_that_could_be_read(
         await database.run("create table t (n int)", "insert into t values (1)")
         if files == "dirty":
             database.kill()
-            await until("its end to be told", lambda: node.computes.timeline_of(database.compute_id) is None)
+            await until("its end to be told", lambda: not all(one.running for one in node.computes.seen({})))
         else:
             _lose(node, database)
     monkeypatch.setattr("spg99.safekeeper.follower.Followers.begin", lambda *_: None)  # it promises, and takes nothing

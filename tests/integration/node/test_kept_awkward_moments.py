@@ -188,6 +188,6 @@ async def test_a_bulk_load_does_not_hang_for_ever(
         await asyncio.wait({commit}, timeout=5)
         if commit.done():
             break
-        await node.handlers.end_cut_off()
+        await node.handlers.reconcile_safekeepers()
     assert commit.done(), "it hangs"
     await commit
