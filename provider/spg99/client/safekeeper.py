@@ -3,6 +3,7 @@ follows from the answers of several (node/)."""
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Final, Self, TypeVar
 
 import httpx
@@ -68,6 +69,15 @@ class SafekeeperClient:
     async def segment(self, timeline_id: str, name: str) -> bytes:
         """A segment of WAL by PostgreSQL's name for it."""
         return (await self._send("GET", f"/{timeline_id}/wal/{name}")).content
+
+    async def wal(self, timeline_id: str, ask: said.WalAsk) -> bytes:
+        """WAL of a life by place. Raises Conflict when it is not all there, Unavailable also for an answer that was cut short or altered on its way."""
+        answer = await self._send("POST", f"/{timeline_id}/wal", ask)
+        content = answer.content
+        is_whole = len(content) == ask.end_lsn - ask.begin_lsn
+        if not is_whole or answer.headers.get(said.WAL_CRC_HEADER) != str(zlib.crc32(content)):
+            raise Unavailable(f"The safekeeper at {self.address} has answered with damaged WAL.")
+        return content
 
     async def remove(self, timeline_id: str) -> None:
         """Removes all that is kept of a timeline."""

@@ -309,6 +309,7 @@ class Keeping:
             history=history_said(terms),
             backend_addr=str(wal_socket_of(self._folder.socket_dir(compute_id))),
             backend_port=BACKEND_PORT,
+            peers=kept.addresses,
         )
 
     async def _store_first(

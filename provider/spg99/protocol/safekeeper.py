@@ -9,6 +9,7 @@ POST   /timelines/{timeline_id}/follow   Follow        -> KeeperSeen | 409 (a hi
 POST   /timelines/{timeline_id}/rest     Rest          -> KeeperSeen        (its compute has ended)
 POST   /timelines/{timeline_id}/trim     Trim          -> KeeperSeen
 GET    /timelines/{timeline_id}/wal/{name}  -> bytes of a segment, as PostgreSQL names it | 404
+POST   /timelines/{timeline_id}/wal      WalAsk       -> these bytes, their CRC-32 in WAL_CRC_HEADER | 404 | 409 (it has not all of them, of that life)
 DELETE /timelines/{timeline_id}          -> 204
 GET    /timelines                        -> KeptTimelines
 
@@ -115,6 +116,23 @@ class Follow(Message):
     backend_addr: str
     """Folder of its unix socket."""
     backend_port: int
+    peers: dict[str, str] = Field(default_factory=dict)
+    """Where the timeline's other safekeepers are, by id: one that is behind is filled up by them."""
+
+
+WAL_BYTES_MAX: Final = 1 << 20
+"""Of one WalAsk."""
+WAL_CRC_HEADER: Final = "x-spg99-wal-crc32"
+
+
+class WalAsk(Message):
+    """A peer that is behind asks for WAL of the life that it takes."""
+
+    history: list[TermBegin]
+    """Of that life."""
+    begin_lsn: int
+    end_lsn: int
+    """Without this byte; WAL_BYTES_MAX behind `begin_lsn` at most."""
 
 
 class Rest(Message):

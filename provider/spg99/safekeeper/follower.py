@@ -10,9 +10,10 @@ from typing import Final
 from prometheus_client import Counter
 
 from spg99 import log
-from spg99.errors import Conflict, Internal, ProtocolViolation
+from spg99.errors import Conflict, Internal, ProtocolViolation, Unavailable
 from spg99.processes import Jobs, retried
 from spg99.protocol.safekeeper import Follow, standby_name
+from spg99.safekeeper.filling import FILLING, Outcome, Peers
 from spg99.safekeeper.kept_timeline import KeptTimeline
 from spg99.safekeeper.receiver import Closed, CutOff, Receiver, Source
 
@@ -30,6 +31,7 @@ class Followers:
         self._failures = failures
         self._jobs = Jobs(failures=failures)
         self._at_once: dict[str, asyncio.Event] = {}
+        self._peers = Peers()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -48,6 +50,7 @@ class Followers:
     async def end(self) -> None:
         """Ends all connections."""
         await self._jobs.finish(within_seconds=0.0)
+        await self._peers.aclose()
 
     async def _follow(self, timeline: KeptTimeline, follow: Follow) -> None:
         source = Source(
@@ -67,17 +70,36 @@ class Followers:
             except (Closed, OSError, ProtocolViolation, Internal) as error:
                 if not _is_turn(timeline, follow):
                     return
+                is_cut_off = isinstance(error, CutOff)
+                if isinstance(error, CutOff) and error.may_be_filled:
+                    timeline.problem = FILLING
+                    try:
+                        outcome = await self._fill(timeline, follow)
+                    except Conflict:
+                        return
+                    if outcome is Outcome.FILLED:
+                        pause = PAUSE_SECONDS_MIN
+                        continue
+                    is_cut_off = outcome is Outcome.HOPELESS
                 reason = str(error)
                 if sink.has_taken:
                     pause = PAUSE_SECONDS_MIN
                     _log.info("a compute has gone", timeline_id=timeline.timeline_id, reason=reason)
-                timeline.problem, timeline.is_cut_off = reason, isinstance(error, CutOff)
+                timeline.problem, timeline.is_cut_off = reason, is_cut_off
             at_once.clear()
             try:
                 await asyncio.wait_for(at_once.wait(), pause)
                 pause = PAUSE_SECONDS_MIN
             except TimeoutError:
                 pause = min(pause * 1.5, PAUSE_SECONDS_MAX)
+
+    async def _fill(self, timeline: KeptTimeline, follow: Follow) -> Outcome:
+        timeline.reopen()
+        try:
+            return await self._peers.fill(timeline, follow.term)
+        except (OSError, Internal, Unavailable) as error:  # our own disk
+            _log.warning("cannot be filled up", timeline_id=timeline.timeline_id, reason=str(error))
+            return Outcome.WAITS
 
 
 def _is_turn(timeline: KeptTimeline, follow: Follow) -> bool:

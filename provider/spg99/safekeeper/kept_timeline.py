@@ -8,6 +8,8 @@ each change flushed before it is answered. Not here: sockets, when to connect (f
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, configuration_said, history_of, history_said, vote_said
 from spg99.safekeeper.wal_files import WalFiles
 from spg99.wal import catch_up, fence
-from spg99.wal.fence import Keeper, Log, Refused
+from spg99.wal.fence import Keeper, Log, Refused, TermHistory
 from spg99.wal.lsn import format_lsn, segment_begin
 
 
@@ -213,6 +215,36 @@ class KeptTimeline:
             raise NotFound(f"This segment of timeline {self.timeline_id} is not here.") from None
         return content[:length] + bytes(self.segment_bytes - length) if tli == self._tli else content
 
+    def may_serve(self, ask: said.WalAsk) -> None:
+        """Raises Conflict when this WAL, of that life, is not all here: asked before it is read, and again before it is answered."""
+        if not catch_up.serves(self.keeper, history_of(ask.history), ask.begin_lsn, ask.end_lsn):
+            raise Conflict(f"Timeline {self.timeline_id}: not all of this WAL is here, or it is of another life.")
+
+    def read(self, begin_lsn: int, end_lsn: int, history: TermHistory) -> bytes:
+        """WAL of that life, in a thread. Raises Conflict when a file of it has just been removed."""
+        pieces = []
+        for at, end, tli in parts(history, begin_lsn, end_lsn):
+            try:
+                pieces.append(self._files.read(tli, at, end - at))
+            except FileNotFoundError as error:
+                raise Conflict(f"Timeline {self.timeline_id}: {error}.") from None
+        return b"".join(pieces)
+
+    def skip(self, term: int, source: Log) -> bool:
+        """Begins where a peer's WAL begins, if all that is here is before that. Raises Conflict when the turn of this term's compute is over."""
+        self.require_turn(term)
+        keeper = catch_up.skip(self.keeper, source)
+        if keeper is self.keeper:
+            return False
+        self._files.close()
+        # What is left of the files, should we be killed here, is below the beginning, and nobody reads it.
+        self._save(keeper, self.following)
+        faults.point("safekeeper.skip.before_remove")
+        self._tli = self.tli_at(keeper.flush_lsn)
+        self._files.remove_before(keeper.first_lsn)
+        self._files.open(self._tli, keeper.flush_lsn)
+        return True
+
     def trim(self, ask: said.Trim) -> None:
         """Lets go of WAL that is not needed any more: whole segments of it."""
         stored = Log(history=history_of(ask.history), first_lsn=self.keeper.first_lsn, flush_lsn=ask.below_lsn)
@@ -249,6 +281,14 @@ class KeptTimeline:
         file = _File.of(keeper, following, system_identifier=self.system_identifier, segment_bytes=self.segment_bytes)
         write_file(self._folder / "keeper.json", file.model_dump_json(), mode=0o600)
         self.keeper, self.following = keeper, following
+
+
+def parts(history: TermHistory, begin_lsn: int, end_lsn: int) -> Iterator[tuple[int, int, int]]:
+    """A range of WAL cut where PostgreSQL's timeline changes: begin, end, timeline."""
+    borders = [two.begin_lsn for one, two in itertools.pairwise(history) if one.tli != two.tli]
+    edges = [begin_lsn, *(lsn for lsn in borders if begin_lsn < lsn < end_lsn), end_lsn]
+    for begin, end in itertools.pairwise(edges):
+        yield begin, end, fence.cut(history, begin)[-1].tli
 
 
 def _conflict(timeline_id: str, refused: Refused) -> Conflict:

@@ -75,6 +75,15 @@ class Closed(Unavailable):
 class CutOff(Closed):
     """The WAL that comes next here cannot be had from this compute: it has removed it, or has never had it."""
 
+    may_be_filled = True
+    """Whether others could help: not where the compute itself has lost WAL."""
+
+
+class Behind(CutOff):
+    """The compute has less than is here."""
+
+    may_be_filled = False
+
 
 class Receiver:
     """One connection to one compute."""
@@ -129,7 +138,7 @@ class Receiver:
             )
         lsn = self._sink.flushed_lsn
         if system.flush_lsn < lsn and system.tli == self._sink.tli_at(lsn):
-            raise CutOff(
+            raise Behind(
                 f"The compute has WAL up to {format_lsn(system.flush_lsn)} only, less than the {format_lsn(lsn)} that are here."
             )
         await self._make_slot()

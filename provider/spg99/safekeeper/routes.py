@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import re
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -91,6 +92,17 @@ def app(timelines: KeptTimelines, followers: Followers) -> Starlette:
         content = await asyncio.to_thread(timeline.segment, named.tli, named.number)
         return Response(content, media_type="application/octet-stream")
 
+    async def wal(request: Request) -> Response:
+        timeline = timeline_of(request)
+        ask = await _read(request, said.WalAsk)
+        if not 0 < ask.end_lsn - ask.begin_lsn <= said.WAL_BYTES_MAX:
+            raise BadRequest(f"WAL is asked for by 1 to {said.WAL_BYTES_MAX} bytes.")
+        timeline.may_serve(ask)
+        content = await asyncio.to_thread(timeline.read, ask.begin_lsn, ask.end_lsn, said.history_of(ask.history))
+        timeline.may_serve(ask)  # another life may have cut it while it was read
+        headers = {said.WAL_CRC_HEADER: str(zlib.crc32(content))}
+        return Response(content, media_type="application/octet-stream", headers=headers)
+
     async def remove(request: Request) -> Response:
         timelines.remove(request.path_params["timeline_id"])
         return Response(status_code=204)
@@ -105,6 +117,7 @@ def app(timelines: KeptTimelines, followers: Followers) -> Starlette:
         ("POST", f"{one}/rest", rest),
         ("POST", f"{one}/trim", trim),
         ("GET", f"{one}/wal/{{name}}", segment),
+        ("POST", f"{one}/wal", wal),
         ("DELETE", one, remove),
     ]
     return Starlette(

@@ -199,6 +199,20 @@ class WalFiles:
         with self._path(tli, segment).open("rb") as file:
             return file.read(self._segment_bytes)
 
+    def read(self, tli: int, lsn: int, length: int) -> bytes:
+        """WAL of one timeline as it stands. Raises FileNotFoundError."""
+        pieces = []
+        while length > 0:
+            segment, offset = divmod(lsn, self._segment_bytes)
+            with self._path(tli, segment).open("rb") as file:
+                file.seek(offset)
+                piece = file.read(min(length, self._segment_bytes - offset))
+            if not piece:
+                raise FileNotFoundError(f"segment {segment} of timeline {tli} ends before {format_lsn(lsn)}")
+            pieces.append(piece)
+            lsn, length = lsn + len(piece), length - len(piece)
+        return b"".join(pieces)
+
     def segments_of(self, tli: int) -> list[int]:
         """Numbers of the segments of a timeline that are here, rising."""
         return sorted(segment for _, (its_tli, segment) in self._files() if its_tli == tli)

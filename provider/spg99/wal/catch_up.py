@@ -52,6 +52,21 @@ def ranges(
     return tuple(found)
 
 
+def reach(history: TermHistory, sources: Mapping[str, Log]) -> int:
+    """Up to where any of these has WAL of this life; 0: nobody has any."""
+    return max((common_lsn(log, history, log.flush_lsn) or 0 for log in sources.values()), default=0)
+
+
+def skip(keeper: Keeper, source: Log) -> Keeper:
+    """One that has less than its peers still have begins where `source` does: what is before is in the object store, of the same life, or that would not
+    have trimmed it. `keeper` has accepted the life that is written. Unchanged where this does not help; the caller deletes all WAL that is here.
+    """
+    common = common_lsn(source, keeper.history, source.flush_lsn)
+    if common is None or common < source.first_lsn or source.first_lsn <= keeper.flush_lsn:
+        return keeper
+    return replace(keeper, first_lsn=source.first_lsn, flush_lsn=source.first_lsn)
+
+
 def trim(keeper: Keeper, stored: Log) -> Keeper:
     """Without the WAL that the object store has: of the same life, not only of the same LSN. The caller deletes whole segments below `first_lsn`."""
     common = common_lsn(keeper, stored.history, stored.flush_lsn)

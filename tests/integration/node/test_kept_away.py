@@ -3,11 +3,16 @@
 # ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from integration.node.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
+    _lose,
     database,
     make_node,
     node,
@@ -16,6 +21,7 @@ from integration.node.test_kept import (  # noqa: F401
 )
 from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
+from spg99.safekeeper.kept_timeline import KeptTimeline
 
 
 def follows(safekeeper: ServedSafekeeper, database: Database) -> Callable[[], bool]:
@@ -26,6 +32,10 @@ def follows(safekeeper: ServedSafekeeper, database: Database) -> Callable[[], bo
         return seen.following_term == database.term and seen.caught_up
 
     return check
+
+
+def images_of(node: KeepingNode, database: Database) -> list[Path]:
+    return list(node.objects_dir.glob(f"tenants/*/timelines/{database.timeline_id}/images/*"))
 
 
 async def test_one_that_was_away_at_the_start_follows_though_the_agent_was_started_again(
@@ -60,3 +70,46 @@ async def test_one_that_is_back_is_not_asked_for_a_compute_that_has_ended(
     await safekeepers[2].start()
     await node.handlers.reconcile_safekeepers()
     assert safekeepers[0].timelines.get(of_three.timeline_id).seen().following_term is None
+
+
+@pytest.mark.parametrize("is_trimmed", [True, False])
+async def test_one_that_was_away_for_too_long_is_filled_up_by_a_peer(
+    node: KeepingNode,
+    of_three: Database,
+    safekeepers: list[ServedSafekeeper],
+    monkeypatch: pytest.MonkeyPatch,
+    is_trimmed: bool,
+) -> None:
+    """The compute was made anew behind an image, and has no WAL for it. It stayed out for ever, and with the others' WAL on one more disk only the database did
+    not start."""
+    if not is_trimmed:
+        monkeypatch.setattr(KeptTimeline, "trim", lambda *_: None)
+    await of_three.start(node)
+    await of_three.run("create table t (n int)", "insert into t values (1)")
+    first, second, away = safekeepers
+    await away.stop()
+    for n in (2, 3):
+        _lose(node, of_three)  # a new PostgreSQL timeline each
+        await of_three.start(node)
+        await of_three.run(f"insert into t values ({n})")
+    await of_three.stop(node)
+    await until("its image", lambda: len(images_of(node, of_three)) > 1, seconds=30)
+    if is_trimmed:
+        await until("WAL to be removed", lambda: _is_trimmed(first, of_three))
+    shutil.rmtree(node.folder.timeline(of_three.timeline_id).root)
+    await second.stop()
+    await away.start()
+    await of_three.start(node)  # a quorum is what one has and one has not
+    assert await of_three.run("insert into t values (4)", "select n from t order by n") == [(1,), (2,), (3,), (4,)]
+    await second.start()
+    await node.handlers.reconcile_safekeepers()
+    await until("it to follow", follows(second, of_three))
+    await first.stop()  # the one that it was filled from
+    _lose(node, of_three)
+    await of_three.start(node)
+    assert await of_three.run("select n from t order by n") == [(1,), (2,), (3,), (4,)]
+
+
+def _is_trimmed(safekeeper: ServedSafekeeper, database: Database) -> bool:
+    keeper = safekeeper.timelines.get(database.timeline_id).keeper
+    return keeper.first_lsn > keeper.history[0].begin_lsn

@@ -63,6 +63,7 @@ class Rules:
     acknowledged: Callable[[Configuration, TermHistory, Iterable[Flushed]], int | None] = fence.acknowledged
     serves: Callable[[Log, TermHistory, int, int], bool] = catch_up.serves
     trim: Callable[[Keeper, Log], Keeper] = catch_up.trim
+    skip: Callable[[Keeper, Log], Keeper] = catch_up.skip
     begin_change: Callable[[Configuration, Members], Configuration] = membership.begin_change
     finish_change: Callable[[Configuration, Iterable[Keeper]], Configuration | NotYet] = membership.finish_change
     restarted: Callable[[Keeper], Keeper] = lambda keeper: keeper
@@ -281,10 +282,14 @@ class World:
         self.arrives(lambda: self.append(compute, keeper_id, begin, units), late=late)
 
     def fill(self, compute: Compute, keeper_id: str, disk: Disk) -> bool:
-        """What the compute has recycled comes from peers and the store."""
+        """What the compute has recycled comes from peers, and what they have trimmed from the store, or not at all: then it begins where a peer does."""
         others = {one: other for one, other in self.disks.items() if other is not None and one != keeper_id}
         sources: dict[str, Log] = {one: other.keeper for one, other in others.items()}
-        sources |= {f"store {number}": log for number, log in enumerate(self.stored)}
+        if len(self.stored) % 2:
+            for other in others.values():
+                self.skip(disk, other)
+        else:
+            sources |= {f"store {number}": log for number, log in enumerate(self.stored)}
         found = catch_up.ranges(compute.history, disk.keeper.flush_lsn, compute.oldest_lsn, sources)
         if isinstance(found, catch_up.Missing):
             return False
@@ -297,6 +302,14 @@ class World:
                 units = self.from_store(compute.history, begin, end)
             self.append(compute, keeper_id, begin, units)
         return True
+
+    def skip(self, disk: Disk, source: Disk) -> None:
+        before = disk.keeper
+        disk.keeper = self.rules.skip(before, source.keeper)
+        if disk.keeper is not before:
+            units = self.from_store(source.keeper.history, before.flush_lsn, disk.keeper.flush_lsn)
+            self.writes(disk.keeper.history, before.flush_lsn, units)
+            disk.wal += units
 
     def append(self, compute: Compute, keeper_id: str, begin: int, units: Sequence[Unit]) -> None:
         """WAL arrives. What is refused changes nothing."""

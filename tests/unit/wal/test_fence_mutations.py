@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from spg99.wal import fence, membership
-from spg99.wal.fence import Choice, Flushed, Keeper, NotEnough, Refused, TermHistory, Vote
+from spg99.wal.fence import Choice, Flushed, Keeper, Log, NotEnough, Refused, TermHistory, Vote
 from spg99.wal.membership import NotYet
 from spg99.wal.quorum import Configuration, Members, acknowledged_lsn
 from unit.wal.fence_machine import explore
@@ -111,6 +111,12 @@ def any_term_counts(configuration: Configuration, history: TermHistory, reports:
     return acknowledged_lsn(configuration, {report.keeper_id: report.flush_lsn for report in reports})
 
 
+def skips_by_place_alone(keeper: Keeper, source: Log) -> Keeper:
+    """To where a peer begins, whatever life its WAL is of."""
+    begin = source.first_lsn
+    return replace(keeper, first_lsn=begin, flush_lsn=begin) if begin > keeper.flush_lsn else keeper
+
+
 def votes_without_a_disk(keeper_id: str, configuration: Configuration) -> Keeper | None:
     return fence.created(keeper_id, configuration, tli=1, lsn=0)
 
@@ -189,16 +195,59 @@ def changed_without_the_promise(rules: Rules) -> None:
     writes(world, before, "k0", "k3")
 
 
+def skipped_to_a_life_that_is_over(rules: Rules) -> None:
+    """k0 has WAL that nobody acknowledged, and has trimmed it; k2, who was away, is filled in the next life, which has nothing of it."""
+    world = World(rules, keepers=3, quorum=2)
+    before = lives(world, "k0", "k1", "k2")
+    for _ in range(3):
+        writes(world, before, "k0")
+    world.upload("k0")
+    world.trim("k0", world.stored[-1])
+    after = world.start()
+    for keeper in ("k1", "k2"):
+        world.ask(after, keeper)
+    world.begin(after)
+    for _ in range(5):
+        writes(world, after, "k1")
+    after.oldest_lsn = len(after.wal)
+    writes(world, after, "k1", "k2")
+    filled = world.disks["k2"]
+    assert filled is not None and filled.keeper.flush_lsn == len(after.wal)
+
+
+def skipped_to_where_its_peers_begin(rules: Rules) -> None:
+    """k2 was away; the others have trimmed what it lacks, and its compute has recycled it."""
+    world = World(rules, keepers=3, quorum=2)
+    compute = lives(world, "k0", "k1", "k2")
+    for _ in range(4):
+        writes(world, compute, "k0", "k1")
+    world.upload("k0")
+    for keeper in ("k0", "k1"):
+        world.trim(keeper, world.stored[-1])
+    compute.oldest_lsn = len(compute.wal)
+    writes(world, compute, "k0", "k1", "k2")
+    filled = world.disks["k2"]
+    assert filled is not None and filled.keeper.flush_lsn == len(compute.wal)
+    assert filled.keeper.first_lsn == compute.oldest_lsn
+
+
+def test_a_laggard_begins_where_its_peers_do() -> None:
+    skipped_to_where_its_peers_begin(Rules())
+    with pytest.raises(AssertionError):
+        skipped_to_where_its_peers_begin(Rules(skip=lambda keeper, source: keeper))
+
+
 @pytest.mark.parametrize(
     ("history", "broken"),
     [
+        (skipped_to_a_life_that_is_over, Rules(skip=skips_by_place_alone)),
         (changed_without_the_wal, Rules(finish_change=finishes_at_once)),
         (changed_without_the_wal, Rules(finish_change=finishes_without_the_wal)),
         (changed_without_the_promise, Rules(finish_change=finishes_at_once)),
         (changed_without_the_promise, Rules(finish_change=finishes_without_the_promise)),
     ],
 )
-def test_a_change_that_does_not_wait_loses(history: Callable[[Rules], None], broken: Rules) -> None:
+def test_what_is_done_too_early_or_unchecked_loses(history: Callable[[Rules], None], broken: Rules) -> None:
     """The exploration takes long to come upon these: they are played as they are."""
     history(Rules())
     with pytest.raises(Lost):
