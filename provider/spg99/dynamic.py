@@ -146,6 +146,10 @@ class _DatabaseArgs:
     max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = pulumi.property("maxSize", default=None)
     storage_limit_bytes: Optional[pulumi.Input[int]] = pulumi.property("storageLimitBytes", default=None)
     deletion_protection: Optional[pulumi.Input[bool]] = pulumi.property("deletionProtection", default=None)
+    source_database: Optional[pulumi.Input[str]] = pulumi.property("sourceDatabase", default=None)
+    source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime", default=None)
+    source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn", default=None)
+    expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt", default=None)
     allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
 
 
@@ -153,7 +157,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "db_id", "state", "status", "state_reason", "timeline", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "expires_at", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -172,6 +176,14 @@ class Database(DynamicResource):
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: pulumi.Output[bool] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
+    source_database: pulumi.Output[Optional[str]] = pulumi.property("sourceDatabase")
+    """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
+    source_time: pulumi.Output[Optional[str]] = pulumi.property("sourceTime")
+    """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    source_lsn: pulumi.Output[Optional[str]] = pulumi.property("sourceLsn")
+    """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
+    """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
     """Id of the database."""
     state: pulumi.Output[str] = pulumi.property("state")
@@ -182,6 +194,8 @@ class Database(DynamicResource):
     """Why the database is in state `error`, in a sentence."""
     timeline: pulumi.Output[str] = pulumi.property("timeline")
     """Id of the durable history of the database."""
+    branch_lsn: pulumi.Output[Optional[str]] = pulumi.property("branchLsn")
+    """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: pulumi.Output[str] = pulumi.property("connectionString")
     """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: pulumi.Output[int] = pulumi.property("currentScale")
@@ -252,6 +266,10 @@ class Database(DynamicResource):
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         storage_limit_bytes: Optional[pulumi.Input[int]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
+        source_database: Optional[pulumi.Input[str]] = None,
+        source_time: Optional[pulumi.Input[str]] = None,
+        source_lsn: Optional[pulumi.Input[str]] = None,
+        expires_at: Optional[pulumi.Input[str]] = None,
         allow_replacement: Optional[bool] = None,
     ) -> None:
         """
@@ -265,9 +283,13 @@ class Database(DynamicResource):
         :param max_size: Largest size the autoscaler may choose. Equal to `size` unless set.
         :param storage_limit_bytes: How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.
         :param deletion_protection: While true, the database cannot be deleted. Default: False.
+        :param source_database: Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Cannot be changed in place.
+        :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
+        :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Cannot be changed in place.
+        :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "expires_at": expires_at, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Database":
@@ -297,6 +319,14 @@ class GetDatabaseResult:
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: bool
     """While true, the database cannot be deleted."""
+    source_database: Optional[str]
+    """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
+    source_time: Optional[str]
+    """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    source_lsn: Optional[str]
+    """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    expires_at: Optional[str]
+    """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     db_id: str
     """Id of the database."""
     state: str
@@ -307,6 +337,8 @@ class GetDatabaseResult:
     """Why the database is in state `error`, in a sentence."""
     timeline: str
     """Id of the durable history of the database."""
+    branch_lsn: Optional[str]
+    """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: pulumi.Output[str]
     """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: int

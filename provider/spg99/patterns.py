@@ -13,11 +13,13 @@ from typing import Final
 NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_$]{0,62}$"
 """Names of tenants and databases (contract, section 2): what PostgreSQL takes as an identifier of at most 63 bytes."""
 PROJECT_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+LSN_PATTERN: Final = r"^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$"
 PASSWORD_PATTERN: Final = r"^[^\x00-\x1f\x7f]*$"
 
 _WORDS: Final = {
     NAME_PATTERN: "must be a letter or _, then letters, digits, _ and $, at most 63 in all",
     PROJECT_PATTERN: "must be a letter or a digit, then letters, digits, _ and -",
+    LSN_PATTERN: "must be a place in the WAL, two hexadecimal numbers such as 0/1A2B3C8",
     PASSWORD_PATTERN: "must hold no control characters, such as tabs and line breaks",
 }
 

@@ -32,6 +32,19 @@ def sizes_in_order(values: Mapping[str, Any]) -> str | None:
     return f"size: must lie between min_size ({low}) and max_size ({high})"
 
 
+def source_is_one_point(values: Mapping[str, Any]) -> str | None:
+    """A branch begins in another database, at one point of it at most."""
+    source, given = values["source_database"], [name for name in _POINTS if values[name] is not None]
+    if len(given) > 1:
+        return f"{given[1]}: a branch begins at one point, and {given[0]} is given too"
+    if source is None:
+        return f"{given[0]}: is a point of source_database, which is not given" if given else None
+    return "source_database: a database cannot begin in itself" if source == values["name"] else None
+
+
+_POINTS = ("source_time", "source_lsn")
+
+
 def tenant_fits_scope(values: Mapping[str, Any]) -> str | None:
     """A key of scope `tenant` names its tenant, and no other key does."""
     if (values["scope"] == "tenant") == (values["tenant"] is not None):

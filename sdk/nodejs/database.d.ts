@@ -194,9 +194,29 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly storageLimitBytes: pulumi.Output<number | undefined>;
     /**
+     * Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request.
+     */
+    readonly sourceDatabase: pulumi.Output<string | undefined>;
+    /**
+     * The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then.
+     */
+    readonly sourceTime: pulumi.Output<string | undefined>;
+    /**
+     * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.
+     */
+    readonly sourceLsn: pulumi.Output<string | undefined>;
+    /**
+     * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
+     */
+    readonly expiresAt: pulumi.Output<string | undefined>;
+    /**
      * Why the database is in state `error`, in a sentence.
      */
     readonly stateReason: pulumi.Output<string | undefined>;
+    /**
+     * Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know.
+     */
+    readonly branchLsn: pulumi.Output<string | undefined>;
     /**
      * Profile the writer runs on; null while none runs. One of:
      *
@@ -303,6 +323,22 @@ export interface DatabaseArgs {
      * While true, the database cannot be deleted. Default: `false`.
      */
     deletionProtection?: pulumi.Input<boolean>;
+    /**
+     * Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
+     */
+    sourceDatabase?: pulumi.Input<string>;
+    /**
+     * The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
+     */
+    sourceTime?: pulumi.Input<string>;
+    /**
+     * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.
+     */
+    sourceLsn?: pulumi.Input<string>;
+    /**
+     * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
+     */
+    expiresAt?: pulumi.Input<string>;
     /**
      * Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
      */

@@ -215,9 +215,29 @@ export interface DatabaseItem {
      */
     readonly storageLimitBytes?: number;
     /**
+     * Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request.
+     */
+    readonly sourceDatabase?: string;
+    /**
+     * The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then.
+     */
+    readonly sourceTime?: string;
+    /**
+     * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.
+     */
+    readonly sourceLsn?: string;
+    /**
+     * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
+     */
+    readonly expiresAt?: string;
+    /**
      * Why the database is in state `error`, in a sentence.
      */
     readonly stateReason?: string;
+    /**
+     * Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know.
+     */
+    readonly branchLsn?: string;
     /**
      * Profile the writer runs on; null while none runs. One of:
      *

@@ -86,7 +86,7 @@ def _of(type_: Type) -> Iterator[Any]:
         yield from ("2031-01-01T00:00:00Z", "2032-02-02T12:30:00Z")
     elif type_.kind == "text":
         length = max(type_.min_length or 1, 1)
-        for letter in ("a", "b"):
+        for letter in ("a", "b", "0/1A2B3C8", "0/2B3C4D8"):  # the last two: places in the WAL
             text = (letter * length)[: type_.max_length]
             if type_.pattern is None or re.search(type_.pattern, text):
                 yield text

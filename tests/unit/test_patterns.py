@@ -19,6 +19,7 @@ BAD = {
     patterns.NAME_PATTERN: "my-db",
     patterns.PROJECT_PATTERN: "-x",
     patterns.PASSWORD_PATTERN: "twelve chars\tand a tab",
+    patterns.LSN_PATTERN: "12",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from spg99.commands.branches import branch_command
 from spg99.commands.connection import Connection, ask, with_connection
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
@@ -105,6 +106,7 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
         "dbs": (
             _action(Database, "start", "/start", "Start the database now rather than at its first connection."),
             _action(Database, "stop", "/stop", "Put the database to sleep now rather than when it is idle."),
+            branch_command(),
             _action(Database, "scale", "/scale", "Set how many writers run.", options=(_SCALE,)),
             _Later("export", "Write the database into a file, as pg_dump does.", "spg99.commands.dump:export"),
             _Later(

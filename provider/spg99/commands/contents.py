@@ -65,6 +65,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
         (
             Entry("tenants", _NOUNS + "[tenants]", "Tenants and their credentials."),
             Entry("dbs", _NOUNS + "[dbs]", "Databases: settings, state, start, stop, scale."),
+            Entry("branches", "spg99.commands.branches:branches", "Databases that begin in others."),
             Entry("keys", _NOUNS + "[keys]", "API keys."),
             Entry("credentials", _NOUNS + "[credentials]", "Tenants' passwords, managed: rotate, bring one."),
             Entry("account", "spg99.commands.account:account", "The account this API key belongs to."),

@@ -73,6 +73,7 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     loops.repeat("event-feed", follow_events, wakeup=wakeups.waiter(("spg99_published", None)))
     loops.repeat("last-used", write_last_used)
     loops.repeat("ended-tenants", remove_ended_tenants, wakeup=wakeups.waiter(("spg99_tenant", None)))
+    loops.repeat("expiry", life.expiry.turn)
     loops.repeat("janitor", delete_old_records)
     loops.repeat("databases-janitor", delete_old_databases_records)
 

@@ -149,6 +149,7 @@ class Session:
                 failed_compute_id=failed_compute_id,
             )
             checkout = Checkout.model_validate(answer)
+            parameters[b"database"] = checkout.database.encode()  # in its files it may have another name
             spans.mark("gateway.knows_compute")
             try:
                 async with asyncio.timeout_at(deadline):

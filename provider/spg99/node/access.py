@@ -44,6 +44,12 @@ def tenant_sql(*, database_name: str, pg_user: str) -> list[str]:
     ]
 
 
+def renamed_sql(before: str, after: str) -> list[str]:
+    """Gives the database of a branch its own name, and its WAL a segment of its own to begin with."""
+    rename = f"ALTER DATABASE {quoted(before)} RENAME TO {quoted(after)}"
+    return [*([rename] if before != after else []), "SELECT pg_switch_wal()"]
+
+
 def hba_rules(*, database_name: str, pg_user: str, may_replicate: bool = True) -> str:
     """pg_hba.conf: one role may enter one database. No password: the Gateway has checked it, and only the agent's and the
     Gateway's own user can enter the socket's folder. Quoted, a name is only a name, also `all` and `replication`.

@@ -36,6 +36,8 @@ from spg99.protocol.tasks import (
     TaskKind,
     TimelineCreate,
     TimelineDelete,
+    TimelineLocate,
+    TimelineLocated,
     find_declaration,
 )
 
@@ -70,6 +72,7 @@ class Handlers:
         self.by_kind: dict[TaskKind, Callable[[Any], Awaitable[Message]]] = {
             TaskKind.TIMELINE_CREATE: self.timeline_create,
             TaskKind.TIMELINE_DELETE: self.timeline_delete,
+            TaskKind.TIMELINE_LOCATE: self.timeline_locate,
             TaskKind.COMPUTE_START: self.compute_start,
             TaskKind.COMPUTE_STOP: self.compute_stop,
         }
@@ -153,9 +156,28 @@ class Handlers:
                 self.timelines.admit(order)
                 await self._computes.end_all_of(order.timeline_id)
                 await self.timelines.delete(order.timeline_id)
-            await self.timelines.create(order)
+            await self._make_timeline(order)
             self._observer.measure_again(order.timeline_id)
-        return await self._computes.start(order)
+        answer = await self._computes.start(order)
+        if order.origin is None or self._computes.keeping is None:
+            return answer
+        return answer.model_copy(update={"branch_lsn": self._computes.keeping.brancher.made.get(order.timeline_id)})
+
+    async def _make_timeline(self, order: ComputeStart) -> None:
+        keeping = self._computes.keeping
+        if order.origin is None:
+            await self.timelines.create(order)
+        elif order.kept is None or order.origin.kept is None or keeping is None:
+            raise BadRequest("A branch begins in a timeline that safekeepers keep, and has some itself.")
+        elif not self.timelines.has(order.timeline_id):
+            binaries, opened = self.timelines.binaries, await keeping.opened(order.kept)
+            await keeping.brancher.make(order, order.origin, binaries, *opened)
+
+    async def timeline_locate(self, order: TimelineLocate) -> TimelineLocated:
+        """`timeline.locate`"""
+        if (keeping := self._computes.keeping) is None:
+            raise BadRequest("This agent has no object store, and the timeline's images are in one.")
+        return await keeping.brancher.locate(order.timeline_id, order.kept, *await keeping.opened(order.kept))
 
     async def compute_stop(self, order: ComputeStop) -> ComputeStopped:
         """`compute.stop`"""

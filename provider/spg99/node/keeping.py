@@ -21,6 +21,7 @@ from spg99 import faults, images, log, spans
 from spg99.errors import CannotWake, Conflict, StoreUnavailable
 from spg99.images.manifest import images_prefix
 from spg99.node import kept_files
+from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.materialise import Materialiser, newest_history
 from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
@@ -93,6 +94,7 @@ class Keeping:
         self._jobs = Jobs()
         self.safekeepers = Safekeepers()
         self._materialiser = Materialiser(folder, account, self.safekeepers)
+        self.brancher = Brancher(folder, account)
 
     async def aclose(self) -> None:
         """Ends what is under way and closes all connections."""
@@ -167,6 +169,11 @@ class Keeping:
         start.is_gated = True
         return start
 
+    async def opened(self, kept: Kept) -> tuple[ObjectStore, images.TenantKey]:
+        """The object store, and the key of a timeline's tenant. Raises as `_store` does, and NotFound."""
+        objects, keys = await self._store(kept)
+        return objects, await keys.get(kept.tenant_id)
+
     async def serves(self, start: Start) -> None:
         """PostgreSQL serves; clients may come once this has returned. Raises StaleFiles, CannotWake, Conflict."""
         if start.history is None and start.choice is not None:
@@ -239,10 +246,14 @@ class Keeping:
         """The first start: the files were just made, nobody has written anything. Safekeepers hear where it begins, and what there is by now becomes the
         first image while PostgreSQL starts."""
         timeline, order, kept = start.timeline, start.order, start.kept
-        if self._seen_template is None:
-            self._seen_template = await asyncio.to_thread(images.see, self._template_dir)
-        captured = await asyncio.to_thread(images.capture, timeline.data_dir, self._seen_template, is_copy=True)
-        control = captured.control
+        captured: images.Captured | None = None
+        if order.origin is not None:
+            control = await store_first(timeline, order, kept, *await self.opened(kept))
+        else:
+            if self._seen_template is None:
+                self._seen_template = await asyncio.to_thread(images.see, self._template_dir)
+            captured = await asyncio.to_thread(images.capture, timeline.data_dir, self._seen_template, is_copy=True)
+            control = captured.control
         begin_lsn = segment_begin(control.redo_lsn // control.segment_bytes, control.segment_bytes)
         begin = said.TimelineBegin(
             term=order.writer_term,
@@ -261,7 +272,8 @@ class Keeping:
         )
         # Without the first image the WAL has nothing to begin with, and without WAL up to there the image has nothing to go on with.
         start.is_gated = True
-        start.beside.append(asyncio.create_task(self._store_first(captured, timeline, order, kept)))
+        if captured is not None:
+            start.beside.append(asyncio.create_task(self._store_first(captured, timeline, order, kept)))
         start.beside.append(asyncio.create_task(self._follow(start, start.history)))
 
     async def _go_on(self, start: Start, lived: TermHistory, end: kept_files.End) -> None:

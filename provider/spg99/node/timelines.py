@@ -28,7 +28,7 @@ class Timelines:
     def __init__(self, folder: NodeFolder, template: Path, binaries: Binaries, account: Account | None) -> None:
         self._folder = folder
         self._template = template
-        self._binaries = binaries
+        self.binaries = binaries
         self._account = account
         self._spares = Spares(folder, self._copy)
 
@@ -56,6 +56,10 @@ class Timelines:
             raise
         faults.point("timeline.create.before_result")
 
+    def has(self, timeline_id: str) -> bool:
+        """Whether its files are here."""
+        return self._folder.timeline(timeline_id).root.exists()
+
     def admit(self, order: ComputeStart) -> None:
         """The fence of this node. Raises Conflict for an order that comes too late."""
         writer.admit(writer.read(self._folder.timeline(order.timeline_id)), order)
@@ -81,7 +85,7 @@ class Timelines:
         return await self._spares.fill()
 
     def _cluster(self, root: Path) -> Cluster:
-        return Cluster(TimelineFolder(root).data_dir, self._folder.run_dir / "never", self._binaries, self._account)
+        return Cluster(TimelineFolder(root).data_dir, self._folder.run_dir / "never", self.binaries, self._account)
 
     async def _copy(self, root: Path) -> None:
         make_folder(root, mode=0o755, durable=False)

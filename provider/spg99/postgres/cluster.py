@@ -106,17 +106,16 @@ class Cluster:
             await asyncio.to_thread(self._copy, template, draft)
             draft.rename(self.data_dir)
 
-    async def single_user(self, statements: list[str]) -> None:
-        """Runs SQL as superuser on the stopped cluster without opening it to anyone, and makes the whole of it durable.
-
-        Raises Internal at the first error; the cluster may be half changed then.
-        """
+    async def single_user(self, statements: list[str], *, settings: Mapping[str, str] | None = None) -> None:
+        """Runs SQL as superuser on the stopped cluster without opening it to anyone, and makes the whole of it durable. With a recovery.signal it
+        is recovered first; `settings` beat ours. Raises Internal at the first error; the cluster may be half changed then."""
         script = "".join(" ".join(statement.split("\n")) + "\n" for statement in statements)
         _, complaints = await self._run(
             "postgres", "--single", "-D", self.data_dir, "-c", "log_min_messages=error", "-c", "exit_on_error=on",
             "-c", "fsync=off",  # one syncfs at the end takes 20 ms, 700 fsyncs on a busy disk take seconds
             # Nobody else comes: shared memory for all who could takes longer to lay out than the statements do (38 -> 22 ms).
             "-c", "shared_buffers=1MB", "-c", "max_connections=5", "-c", "max_worker_processes=0",
+            *(word for name, value in (settings or {}).items() for word in ("-c", f"{name}={value}")),
             "template1", stdin=script,
         )  # fmt: skip
         if (complaint := complaint_in(complaints, levels=("ERROR", "FATAL", "PANIC"))) is not None:

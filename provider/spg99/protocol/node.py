@@ -146,6 +146,8 @@ class Heartbeat(Message):
     not say so, is ordered to create the timeline before."""
     keeps_wal: bool = False
     """This agent heeds `ComputeStart.kept`. An older one would start such a database without its safekeepers: it gets none."""
+    makes_branches: bool = False
+    """This agent heeds `ComputeStart.origin`. An older one would make an empty database in place of a branch: it gets none."""
 
 
 class HeartbeatAnswer(Message):

@@ -27,6 +27,7 @@ class TaskKind(StrEnum):
 
     TIMELINE_CREATE = "timeline.create"
     TIMELINE_DELETE = "timeline.delete"
+    TIMELINE_LOCATE = "timeline.locate"
     COMPUTE_START = "compute.start"
     COMPUTE_STOP = "compute.stop"
 
@@ -52,6 +53,28 @@ class Kept(Message):
     """Whose the object store must be. None: whoever gave the order was of a version that does not say."""
 
 
+class Point(Message):
+    """A moment of a timeline's history: one of these."""
+
+    lsn: int | None = None
+    """All records that end here or before."""
+    time: datetime | None = None
+    """All that was committed by then, by the clock of the compute that committed it."""
+    end_of_term: int | None = None
+    """All that computes of this term and of lower ones have ever written."""
+
+
+class Origin(Message):
+    """Where a branch begins."""
+
+    timeline_id: str
+    point: Point
+    database_name: str
+    """What the database is called there."""
+    kept: Kept | None = None
+    """Who keeps the WAL of that timeline. Given with an order, never None there."""
+
+
 class TimelineCreate(Order):
     """Lay down the files of a new timeline. Again: one that is there is a success; half of one is removed and made anew. Only for
     an agent that cannot do it with the first start (Heartbeat.makes_timelines)."""
@@ -66,6 +89,22 @@ class TimelineDelete(Order):
 
     kept: Kept | None = None
     """Its WAL and images are removed, too."""
+
+
+class TimelineLocate(Order):
+    """Say where a kept timeline ends by now, and from where on it can be gone back to. Nothing is changed, its compute notices nothing. Again: it
+    is looked up anew."""
+
+    kept: Kept
+
+
+class TimelineLocated(Message):
+    """Any place from the first to the last of these can be gone back to. Whatever was acknowledged before the order is before the last."""
+
+    timeline_id: str
+    from_lsn: int
+    from_time: datetime
+    end_lsn: int
 
 
 class ComputeStart(Order):
@@ -86,6 +125,8 @@ class ComputeStart(Order):
     makes_timeline: bool = False
     """No start of this timeline has succeeded yet: its files are laid down first where they are not there. Never true afterwards,
     because files that are lost must not be taken for files that were never made."""
+    origin: Origin | None = None
+    """Of a branch, as long as it makes a timeline: what is laid down then is the content of another timeline at one moment."""
 
 
 class ComputeStarted(Message):
@@ -97,6 +138,8 @@ class ComputeStarted(Message):
     backend_port: int
     pid: int
     started_at: datetime
+    branch_lsn: int | None = None
+    """Of a branch that was made with this start: where in its source's WAL it begins."""
 
 
 class ComputeStop(Order):
@@ -153,6 +196,8 @@ class TaskDeclaration:
         return parsed
 
 
+_AT_ONCE: Final = timedelta(seconds=10)
+"""Somebody waits for the answer."""
 _SOON: Final = timedelta(seconds=60)
 _LATE_IS_STILL_RIGHT: Final = timedelta(days=1)
 """What these remove is named by an id that is never used again."""
@@ -171,6 +216,12 @@ TASKS: Final[Mapping[TaskKind, TaskDeclaration]] = {
             TimelineDelete,
             Done,
             waits_for=_LATE_IS_STILL_RIGHT,
+        ),
+        TaskDeclaration(
+            TaskKind.TIMELINE_LOCATE,
+            TimelineLocate,
+            TimelineLocated,
+            waits_for=_AT_ONCE,
         ),
         TaskDeclaration(
             TaskKind.COMPUTE_START,

@@ -6,12 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from spg99.patterns import NAME_PATTERN
+from spg99.patterns import LSN_PATTERN, NAME_PATTERN
 from spg99.resources.fields import Immutable, Secret, Volatile
 from spg99.resources.noun import Resource, Spec
-from spg99.rules import Rule, database_name_is_free, sizes_in_order
+from spg99.rules import Rule, database_name_is_free, sizes_in_order, source_is_one_point
 
 
 class Size(StrEnum):
@@ -96,7 +96,7 @@ class ScaleState(StrEnum):
 class DatabaseSpec(Spec):
     """A database as a user declares it."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (database_name_is_free, sizes_in_order)
+    RULES: ClassVar[tuple[Rule, ...]] = (database_name_is_free, sizes_in_order, source_is_one_point)
 
     tenant: Immutable[str] = Field(pattern=NAME_PATTERN, examples=["acme"])
     """Name of the tenant that owns the database."""
@@ -118,6 +118,16 @@ class DatabaseSpec(Spec):
     128 GiB (L5), unless the operator has set another."""
     deletion_protection: bool = False
     """While true, the database cannot be deleted."""
+    source_database: Immutable[str | None] = Field(default=None, pattern=NAME_PATTERN)
+    """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and
+    goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source
+    needs safekeepers. Without a point below: all that was committed in the source before the request."""
+    source_time: Immutable[AwareDatetime | None] = None
+    """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    source_lsn: Immutable[str | None] = Field(default=None, pattern=LSN_PATTERN)
+    """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    expires_at: AwareDatetime | None = None
+    """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
 
 
 class Database(DatabaseSpec, Resource):
@@ -151,6 +161,8 @@ class Database(DatabaseSpec, Resource):
     """Why the database is in state `error`, in a sentence."""
     timeline: str
     """Id of the durable history of the database."""
+    branch_lsn: Volatile[str | None] = None
+    """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: Secret[str]
     """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys
     that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run

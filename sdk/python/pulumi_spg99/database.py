@@ -32,6 +32,14 @@ class DatabaseArgs:
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664."""
     deletion_protection: Optional[pulumi.Input[bool]] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted. Default: `false`."""
+    source_database: Optional[pulumi.Input[str]] = pulumi.property("sourceDatabase")
+    """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place."""
+    source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime")
+    """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place."""
+    source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn")
+    """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place."""
+    expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt")
+    """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     allow_replacement: Optional[pulumi.Input[bool]] = pulumi.property("allowReplacement")
     """Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`."""
 
@@ -46,6 +54,10 @@ class DatabaseArgs:
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         storage_limit_bytes: Optional[pulumi.Input[float]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
+        source_database: Optional[pulumi.Input[str]] = None,
+        source_time: Optional[pulumi.Input[str]] = None,
+        source_lsn: Optional[pulumi.Input[str]] = None,
+        expires_at: Optional[pulumi.Input[str]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
         pulumi.set(self, "tenant", tenant)
@@ -63,6 +75,14 @@ class DatabaseArgs:
             pulumi.set(self, "storage_limit_bytes", storage_limit_bytes)
         if deletion_protection is not None:
             pulumi.set(self, "deletion_protection", deletion_protection)
+        if source_database is not None:
+            pulumi.set(self, "source_database", source_database)
+        if source_time is not None:
+            pulumi.set(self, "source_time", source_time)
+        if source_lsn is not None:
+            pulumi.set(self, "source_lsn", source_lsn)
+        if expires_at is not None:
+            pulumi.set(self, "expires_at", expires_at)
         if allow_replacement is not None:
             pulumi.set(self, "allow_replacement", allow_replacement)
 
@@ -82,7 +102,7 @@ class Database(_package.Resource):
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "state_reason", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "expires_at", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -125,6 +145,14 @@ class Database(_package.Resource):
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: pulumi.Output[bool] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
+    source_database: pulumi.Output[Optional[str]] = pulumi.property("sourceDatabase")
+    """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
+    source_time: pulumi.Output[Optional[str]] = pulumi.property("sourceTime")
+    """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    source_lsn: pulumi.Output[Optional[str]] = pulumi.property("sourceLsn")
+    """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
+    """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
     """Id of the database."""
     state: pulumi.Output[str] = pulumi.property("state")
@@ -155,6 +183,8 @@ class Database(_package.Resource):
     """Why the database is in state `error`, in a sentence."""
     timeline: pulumi.Output[str] = pulumi.property("timeline")
     """Id of the durable history of the database."""
+    branch_lsn: pulumi.Output[Optional[str]] = pulumi.property("branchLsn")
+    """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: pulumi.Output[str] = pulumi.property("connectionString")
     """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: pulumi.Output[int] = pulumi.property("currentScale")
@@ -267,6 +297,10 @@ class Database(_package.Resource):
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         storage_limit_bytes: Optional[pulumi.Input[float]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
+        source_database: Optional[pulumi.Input[str]] = None,
+        source_time: Optional[pulumi.Input[str]] = None,
+        source_lsn: Optional[pulumi.Input[str]] = None,
+        expires_at: Optional[pulumi.Input[str]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
         """
@@ -278,6 +312,10 @@ class Database(_package.Resource):
         :param max_size: Largest size the autoscaler may choose. Equal to `size` unless set.
         :param storage_limit_bytes: How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664.
         :param deletion_protection: While true, the database cannot be deleted. Default: `false`.
+        :param source_database: Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
+        :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
+        :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.
+        :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
         """
 

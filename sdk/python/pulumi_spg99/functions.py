@@ -216,8 +216,18 @@ class GetDatabaseResult:
     """
     storage_limit_bytes: Optional[float] = pulumi.property("storageLimitBytes")
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
+    source_database: Optional[str] = pulumi.property("sourceDatabase")
+    """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
+    source_time: Optional[str] = pulumi.property("sourceTime")
+    """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    source_lsn: Optional[str] = pulumi.property("sourceLsn")
+    """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    expires_at: Optional[str] = pulumi.property("expiresAt")
+    """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     state_reason: Optional[str] = pulumi.property("stateReason")
     """Why the database is in state `error`, in a sentence."""
+    branch_lsn: Optional[str] = pulumi.property("branchLsn")
+    """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     current_profile: Optional[str] = pulumi.property("currentProfile")
     """Profile the writer runs on; null while none runs. One of:
 

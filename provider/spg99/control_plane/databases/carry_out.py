@@ -15,6 +15,7 @@ from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import actions as a
 from spg99.control_plane.databases import computes, storage_limits
 from spg99.control_plane.databases.apply import apply, end_compute
+from spg99.control_plane.databases.kept import kept_by
 from spg99.control_plane.databases.removal import remove
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import Event
@@ -24,8 +25,15 @@ from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.errors import CannotWake, Conflict
-from spg99.protocol.safekeeper import Configuration
-from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStop, Kept, Order, TimelineCreate, TimelineDelete
+from spg99.protocol.tasks import (
+    ComputeStart,
+    ComputeStarted,
+    ComputeStop,
+    Order,
+    Origin,
+    TimelineCreate,
+    TimelineDelete,
+)
 from spg99.resources import DatabaseState as State
 from spg99.resources import Size
 
@@ -101,7 +109,7 @@ async def _start_compute(
         db_id=row.db_id,
         writer_term=writer_term,
         profile=Size(row.target_profile),
-        database_name=row.name,
+        database_name=row.name_in_files,
         pg_user=row.pg_user,
         storage_limit_bytes=await storage_limits.limit_bytes(
             lambda key, org_id: means.policies.value(tx, key, org_id=org_id),
@@ -109,10 +117,14 @@ async def _start_compute(
             size=row.size,
             org_id=row.org_id,
         ),
-        kept=await _kept(
-            tx, row, action.configuration if action.first_on is not None else view.timeline.configuration, means
+        kept=await kept_by(
+            tx,
+            row.tenant_id,
+            action.configuration if action.first_on is not None else view.timeline.configuration,
+            means.installation,
         ),
         makes_timeline=action.first_on is not None,
+        origin=await _origin(tx, row, view, means),
     )
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)
     row = await apply(
@@ -140,23 +152,18 @@ async def _node_of_start(
         await storage.configure_timeline(tx, row.timeline_id, action.configuration)
     if not action.first_on.makes_timelines:
         # Its agent takes orders in their order, and two for one timeline one after the other.
-        create = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name, pg_user=row.pg_user)
+        create = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name_in_files, pg_user=row.pg_user)
         await _order(tx, means, create, node_id=node_id, db_id=row.db_id, now=now)
     return node_id
 
 
-async def _kept(tx: Transaction, row: DatabaseRow, configuration: Configuration | None, means: Means) -> Kept | None:
-    """Who keeps the WAL of a timeline, and where they are."""
-    if configuration is None:
+async def _origin(tx: Transaction, row: DatabaseRow, view: DatabaseView, means: Means) -> Origin | None:
+    """Where a branch that starts for the first time begins, with who keeps that."""
+    if view.timeline.state != "creating" or (origin := view.timeline.origin) is None:
         return None
-    sets = [configuration.members, *([configuration.next_members] if configuration.next_members is not None else [])]
-    ids = sorted({safekeeper_id for members in sets for safekeeper_id in members.safekeeper_ids})
-    return Kept(
-        configuration=configuration,
-        addresses=await fleet.safekeeper_addresses(tx, ids),
-        tenant_id=row.tenant_id,
-        installation_id=await means.installation.id(tx),
-    )
+    source = await storage.find_timeline(tx, origin.timeline_id)
+    assert source is not None, "a timeline that somebody needs stays"
+    return origin.model_copy(update={"kept": await kept_by(tx, row.tenant_id, source.keepers, means.installation)})
 
 
 async def _mark_ready(
@@ -168,6 +175,7 @@ async def _mark_ready(
     await computes.mark_running(tx, started, now)
     if view.timeline.state == "creating":
         await storage.mark_timeline(tx, row.timeline_id, "present")
+        await storage.delete_pins_of_owner(tx, row.db_id)  # its first image holds all that it had from its source
     row = await apply(
         tx,
         row,
@@ -176,6 +184,7 @@ async def _mark_ready(
         current_profile=row.target_profile,
         backend_addr=started.backend_addr,
         backend_port=started.backend_port,
+        branch_lsn=row.branch_lsn if started.branch_lsn is None else started.branch_lsn,
     )
     faults.point("wake.ready")
     return row
@@ -233,7 +242,7 @@ async def _delete_timeline(
     node_id = view.timeline.node_id
     assert node_id is not None, "there is something to delete"
     await storage.mark_timeline(tx, row.timeline_id, "deleting")
-    kept = await _kept(tx, row, view.timeline.configuration, means)
+    kept = await kept_by(tx, row.tenant_id, view.timeline.configuration, means.installation)
     order = TimelineDelete(timeline_id=row.timeline_id, kept=kept)
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, now=now)
     faults.point("delete.ordered")

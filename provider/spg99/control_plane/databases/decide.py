@@ -44,6 +44,10 @@ TOO_FEW_SAFEKEEPERS = (
     "The database is to have {wanted} safekeepers (policy storage.safekeepers), and {there} have reported within the last "
     f"{NODE_SILENT_AFTER.seconds} seconds. It starts as soon as there are enough."
 )
+NO_KEEPING_OF_BRANCH = (
+    "The database begins in another one, and without safekeepers there is no history to begin in: the policy "
+    "storage.safekeepers of its account says 0. It starts as soon as that says how many it is to have."
+)
 NO_SAFEKEEPING = "The agent of node {name} is of a version that knows no safekeepers, and the database's commits are theirs. It starts as soon as a newer one has reported."
 NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
@@ -85,6 +89,10 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
             return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
         return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), why)
     fit = [node for node in view.candidates if node.keeps_wal or not view.keeping.safekeepers]
+    if view.timeline.origin is not None:
+        if not view.keeping.safekeepers and fit:
+            return wait(NO_KEEPING_OF_BRANCH, until=now + NO_NODE_AGAIN, state_reason=NO_KEEPING_OF_BRANCH)
+        fit = [node for node in fit if node.makes_branches]
     node = placement.choose(fit, now)
     if node is None:
         return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)

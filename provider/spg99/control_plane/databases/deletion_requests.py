@@ -18,6 +18,7 @@ from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import rows
 from spg99.control_plane.databases.apply import apply
+from spg99.control_plane.databases.branching import check_unneeded
 from spg99.control_plane.databases.removal import remove
 from spg99.control_plane.databases.requests import in_use, want_stopped
 from spg99.control_plane.databases.rows import DatabaseRow, save, wake_reconciler
@@ -48,6 +49,7 @@ class Questions:
         live = [row for row in found if row.state != State.DELETING]
         for row in live:
             check(row, force=force)
+            await check_unneeded(tx, row, leaving=_ids(found))
         if force:
             return ()
         running = [row for row in live if row.has_writer]
@@ -93,18 +95,25 @@ def check(row: DatabaseRow, *, force: bool) -> None:
         raise in_use(row, "Close them first, or delete with force=true.")
 
 
-async def begin_delete(tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor) -> str:
-    """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked.
+def _ids(found: Sequence[DatabaseRow]) -> frozenset[str]:
+    return frozenset(row.db_id for row in found)
+
+
+async def begin_delete(
+    tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor, leaving: frozenset[str] = frozenset()
+) -> str:
+    """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked. `leaving`: databases that are deleted with it.
 
     One that was never started is gone with this transaction. Deleting twice is one deletion: the second call answers the
     operation of the first. Raises Conflict as `check` does, and unless `force` for a database whose compute was not asked to
-    stop: this is the one door, and it does not guess.
+    stop: this is the one door, and it does not guess. Also with `force` while a branch that was never started begins in it.
     """
     if row.state == State.DELETING:
         under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
         assert under_way is not None, "state and operation are written together"
         return under_way.op_id
     check(row, force=force)
+    await check_unneeded(tx, row, leaving=leaving)
     if row.has_writer and not force:
         raise Conflict(
             f"Database '{row.name}' is running. Stop it first, or delete with force=true.", details={"db_id": row.db_id}
@@ -149,7 +158,7 @@ class OfTenants:
         asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now)
         if not asked:
             for row in found:
-                await begin_delete(tx, row, force=force, actor=actor)
+                await begin_delete(tx, row, force=force, actor=actor, leaving=_ids(found))
         return asked
 
     async def refusal(self, asked: Sequence[str], *, until: float) -> Spg99Error | None:

@@ -20,6 +20,7 @@ from spg99.control_plane.databases.view import (
 from spg99.control_plane.records import policies
 from spg99.control_plane.store import Deferred, Transaction
 from spg99.protocol.safekeeper import Configuration
+from spg99.protocol.tasks import Origin
 from spg99.resources import DatabaseState as State
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,6 +49,7 @@ class Surroundings:
     timeline_state: str
     timeline_node_id: str | None
     timeline_configuration: dict[str, Any] | None
+    timeline_origin: dict[str, Any] | None
     compute_id: str | None
     compute_state: str | None
     started_at: datetime | None
@@ -123,7 +125,9 @@ async def view_of(
         compute = ComputeView(seen.compute_id, seen.compute_state, seen.started_at, seen.ended_at, seen.exit_reason)
     return DatabaseView(
         state=State(row.state),
-        timeline=TimelineView(seen.timeline_id, seen.timeline_state, seen.timeline_node_id, _configuration(seen)),
+        timeline=TimelineView(
+            seen.timeline_id, seen.timeline_state, seen.timeline_node_id, _configuration(seen), _origin(seen)
+        ),
         idle_timeout_seconds=row.idle_timeout_seconds,
         target_scale=row.target_scale,
         wanted_until=row.wanted_until,
@@ -176,6 +180,7 @@ async def _candidates(tx: Transaction, row: DatabaseRow, seen: Surroundings, now
             node.disk_is_short,
             node.makes_timelines,
             node.keeps_wal,
+            node.makes_branches,
         )
         for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
     )
@@ -195,6 +200,10 @@ async def _keeping(tx: Transaction, row: DatabaseRow) -> Keeping:
 
 def _configuration(seen: Surroundings) -> Configuration | None:
     return Configuration.model_validate(seen.timeline_configuration) if seen.timeline_configuration else None
+
+
+def _origin(seen: Surroundings) -> Origin | None:
+    return Origin.model_validate(seen.timeline_origin) if seen.timeline_origin else None
 
 
 def _task(line: Surroundings, grace_until: datetime) -> TaskView | None:

@@ -11,9 +11,11 @@ select count(*) from databases d join tenants t using (tenant_id) where t.org_id
 -- insert_database
 -- Answers it as find_database_by_id does: nobody has used it yet.
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
-                       deletion_protection, state, timeline_id, target_profile)
+                       deletion_protection, source_database, source_time, source_lsn, branch_lsn, expires_at,
+                       state, timeline_id, target_profile)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, %(state)s, %(timeline_id)s, %(size)s)
+        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s, %(state)s,
+        %(timeline_id)s, %(size)s)
 returning *, %(org_id)s::text as org_id, %(tenant)s::text as tenant, %(pg_user)s::text as pg_user,
           null::text as backend_addr, null::integer as backend_port, null::timestamptz as compute_started_at,
           0 as compute_connections, 0 as active_connections;
@@ -68,7 +70,8 @@ select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
 -- Everything the life of a database may change. The row is locked by this transaction.
 update databases
    set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
-       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, state = %(state)s, state_reason = %(state_reason)s,
+       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, expires_at = %(expires_at)s,
+       branch_lsn = %(branch_lsn)s, state = %(state)s, state_reason = %(state_reason)s,
        compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
        target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
        lease_control_epoch = %(lease_control_epoch)s, wanted_until = %(wanted_until)s, last_used_at = %(last_used_at)s,
@@ -165,6 +168,11 @@ update databases set storage_held_by = %(storage_held_by)s
 -- count_databases_by_storage_state
 select storage_state as state, count(*)::integer as databases from databases where storage_state <> 'ok' group by 1;
 
+-- expired_databases
+-- Whose time is over, longest first. Those that are protected or on their way out are not looked at.
+select db_id from databases
+ where expires_at <= %(now)s and state <> 'deleting' and not deletion_protection order by expires_at limit %(limit)s;
+
 -- delete_database
 delete from databases where db_id = %(db_id)s;
 
@@ -218,6 +226,7 @@ delete from computes where compute_id in (
 -- its row may hold changes that are not saved yet.
 select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.expires_at, k.finished_at, k.result, k.error, k.retryable,
        tl.timeline_id, tl.state as timeline_state, tl.node_id as timeline_node_id, tl.configuration as timeline_configuration,
+       tl.origin as timeline_origin,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
        (n.observed ->> 'keeps_wal')::boolean as node_keeps_wal,

@@ -17,6 +17,7 @@ async def remove(tx: Transaction, row: DatabaseRow) -> None:
     row = await end_compute(tx, row, "The database was deleted.")
     await usage.keep(tx, row.db_id, row.compute_milliseconds)
     await storage.mark_timeline(tx, row.timeline_id, "gone")
+    await storage.delete_pins_of_owner(tx, row.db_id)
     await rows.remove(tx, row)
     await operations.finish(tx, row.db_id, ("database.delete",))
     await audit.record(tx, SYSTEM, "database.removed", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)

@@ -69,6 +69,8 @@ class Reports:
                 return
             if not result.succeeded:
                 _log.warning("a task failed", task_id=task_id, kind=task.kind, db_id=task.db_id, reason=result.error)
+            if task.db_id is None:
+                await tx.notify("spg99_task", str(task_id))
             if row is not None and (row := await self._reconciler.settle(tx, row, asked=asked)) is not None:
                 await self._waker.hand_over(tx, row)
             faults.point("task_result.before_commit")
@@ -85,6 +87,7 @@ class Reports:
                 "reserve_is_given_up",
                 "makes_timelines",
                 "keeps_wal",
+                "makes_branches",
             }
         )
         seen = {compute.compute_id: compute for compute in heartbeat.computes}

@@ -12,7 +12,8 @@ from typing import Any
 
 from spg99 import faults
 from spg99.control_plane import storage, tenants
-from spg99.control_plane.databases import limits
+from spg99.control_plane.databases import branching, limits
+from spg99.control_plane.databases.branch_points import Beginning, Source
 from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
 from spg99.control_plane.databases.states import Event, move
 from spg99.control_plane.records import audit, declarations, operations, policies
@@ -24,7 +25,7 @@ from spg99.resources import DatabaseSpec, TenantState
 from spg99.resources import DatabaseState as State
 
 CHANGEABLE = frozenset(
-    {"size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection"}
+    {"size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "expires_at"}
 )
 """Fields that may change in place."""
 TRIED_AGAIN_WITHIN = timedelta(seconds=10)
@@ -48,13 +49,22 @@ async def ask_for_create(tx: Transaction, tenant: tenants.AskedTenant, *, org_id
     return AskedForCreate(tenant, await policies.ask(tx, _POLICIES_OF_CREATE, org_id=org_id))
 
 
+@dataclass(frozen=True)
+class BranchOf:
+    """What a branch begins in, and where (branching.py)."""
+
+    source: Source
+    beginning: Beginning
+    at: datetime
+
+
 async def create(
-    tx: Transaction, asked: AskedForCreate, spec: DatabaseSpec, actor: Actor
+    tx: Transaction, asked: AskedForCreate, spec: DatabaseSpec, actor: Actor, *, branch: BranchOf | None = None
 ) -> tuple[tenants.TenantRow, DatabaseRow]:
     """Writes a new database: a row and a timeline, at once asleep; its operation is `database.create`. No node has a part in it:
-    the files are made with the first start. Answers its tenant too.
+    the files are made with the first start, of a branch too. Answers its tenant too.
 
-    Raises Conflict when the tenant has one of this name, NotFound when the tenant is on its way out, LimitExceeded when the
+    Raises Conflict when the tenant has one of this name or the branch's source has changed, NotFound when the tenant is on its way out, LimitExceeded when the
     account may have no further one.
     """
     tenant, found = await asked.tenant.row(), await asked.policies.values()
@@ -65,7 +75,9 @@ async def create(
     if "idle_timeout_seconds" not in spec.model_fields_set:
         idle_timeout_seconds = int(found[_IDLE_TIMEOUT])
     db_id, timeline_id = new_id("db"), new_id("tl")
-    await storage.insert_timeline(tx, timeline_id, db_id)
+    if branch is not None:
+        await branching.hold(tx, branch.source)
+    await storage.insert_timeline(tx, timeline_id, db_id, branch.beginning.origin if branch is not None else None)
     try:
         row = await tx.one(
             DatabaseRow,
@@ -82,6 +94,11 @@ async def create(
             idle_timeout_seconds=idle_timeout_seconds,
             storage_limit_bytes=spec.storage_limit_bytes,
             deletion_protection=spec.deletion_protection,
+            source_database=spec.source_database,
+            source_time=spec.source_time,
+            source_lsn=spec.source_lsn,
+            branch_lsn=branch.beginning.lsn if branch is not None else None,
+            expires_at=spec.expires_at,
             state=move(State.CREATING, Event.CREATED).to,
             timeline_id=timeline_id,
         )
@@ -89,6 +106,8 @@ async def create(
         raise Conflict(
             f"Tenant '{tenant.name}' has a database called '{spec.name}' already.", details={"name": spec.name}
         ) from error
+    if branch is not None:
+        await branching.pin(tx, db_id, branch.beginning, at=branch.at)
     # Nobody can wait for what had no id before: no notice is needed, and a commit with one waits for all others that have one.
     await operations.done(tx, "database.create", org_id=row.org_id, tenant_id=row.tenant_id, db_id=db_id)
     await audit.record(

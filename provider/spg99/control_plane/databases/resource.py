@@ -11,6 +11,7 @@ from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.serving import rendering
 from spg99.resources import Database
 from spg99.resources import DatabaseState as State
+from spg99.wal.lsn import format_lsn
 
 _RUNS = frozenset({State.READY.value, State.IDLE.value, State.BOOTING.value, State.STOPPING.value})
 
@@ -33,6 +34,7 @@ def as_json(
                 "status": row.state,
                 "timeline": row.timeline_id,
                 "worker_id": row.compute_id if row.state in _RUNS else None,
+                "branch_lsn": format_lsn(row.branch_lsn) if row.branch_lsn is not None else None,
                 "connection_string": dsn_of(row.name),
                 "compute_seconds": milliseconds // 1000,
             },

@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from spg99.control_plane import tenants
 from spg99.control_plane.databases import deletion_requests, limits, requests, resource, rows
+from spg99.control_plane.databases.branch_points import Wanted
+from spg99.control_plane.databases.branching import Branching
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
@@ -19,7 +21,7 @@ from spg99.control_plane.serving.call import Call, Caller, is_id, is_name
 from spg99.control_plane.serving.idempotency import once
 from spg99.control_plane.serving.openapi import changes, creates, documented, takes
 from spg99.control_plane.store import Transaction
-from spg99.errors import NotFound, Spg99Error
+from spg99.errors import BadRequest, NotFound, Spg99Error
 from spg99.resources import Database, DatabaseSpec, DatabaseState, Page, Permission
 
 router = APIRouter(prefix="/v2", tags=["databases"])
@@ -79,6 +81,7 @@ async def create(call: Caller, tenant: str) -> Response:
     spec = bodies.spec_of(Database, rest, {"tenant": tenant if is_name(tenant) else "_"})
     assert isinstance(spec, DatabaseSpec)
 
+    branch = await _branch(call, tenant, spec) if spec.source_database is not None else None
     asked: requests.AskedForCreate
 
     async def ahead(tx: Transaction) -> None:
@@ -87,7 +90,7 @@ async def create(call: Caller, tenant: str) -> Response:
         asked = await requests.ask_for_create(tx, held, org_id=call.org_id)
 
     async def change(tx: Transaction) -> Answer:
-        owner, row = await requests.create(tx, asked, spec, call.actor)
+        owner, row = await requests.create(tx, asked, spec, call.actor, branch=branch)
         if start.start_immediately or start.initial_scale:
             await _check_start(tx, call, owner.org_id)
             locked = await _locked(tx, row)
@@ -97,6 +100,26 @@ async def create(call: Caller, tenant: str) -> Response:
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{owner.name}/dbs/{row.name}"})
 
     return await once(call, body, change, ahead=ahead)
+
+
+async def _branch(call: Call, tenant: str, spec: DatabaseSpec) -> requests.BranchOf:
+    """Where in its source a branch begins, found out before anything is written."""
+    name = spec.source_database or ""
+
+    async def source_of(tx: Transaction) -> DatabaseRow:
+        owner = await tenants.visible_tenant(tx, call, tenant)
+        row = await rows.find(tx, owner.tenant_id, name)
+        if row is None:
+            raise BadRequest(
+                "A field has a value that is not allowed.",
+                fields={"source_database": f"tenant '{owner.name}' has no database '{name}'"},
+            )
+        return row
+
+    at = call.plane.clock.now()
+    moments = Branching(call.plane.store, call.plane.wakeups, call.plane.clock)
+    source, found = await moments.find(source_of, Wanted.of(spec.source_time, spec.source_lsn))
+    return requests.BranchOf(source, found, at)
 
 
 @router.get(

@@ -25,6 +25,13 @@ class DatabaseRow:
     idle_timeout_seconds: int
     storage_limit_bytes: int | None
     deletion_protection: bool
+    source_database: str | None
+    source_time: datetime | None
+    source_lsn: str | None
+    branch_lsn: int | None
+    expires_at: datetime | None
+    database_name: str | None
+    """What it is called inside of its files, if that is another name."""
     state: str
     state_reason: str | None
     timeline_id: str
@@ -67,6 +74,11 @@ class DatabaseRow:
     """As the node of its compute last counted: no more than a hint, it may have been long ago."""
 
     @property
+    def name_in_files(self) -> str:
+        """What the database is called in its own cluster."""
+        return self.database_name or self.name
+
+    @property
     def has_writer(self) -> bool:
         """Whether a compute that was opened to clients is not known to have ended."""
         return self.backend_addr is not None
@@ -80,6 +92,8 @@ _SAVED = [
     "idle_timeout_seconds",
     "storage_limit_bytes",
     "deletion_protection",
+    "expires_at",
+    "branch_lsn",
     "state",
     "state_reason",
     "compute_id",

@@ -9,7 +9,7 @@ from typing import Any
 
 from spg99.protocol.node import is_silent
 from spg99.protocol.safekeeper import Configuration
-from spg99.protocol.tasks import TaskKind
+from spg99.protocol.tasks import Origin, TaskKind
 from spg99.resources import DatabaseState as State
 
 
@@ -22,6 +22,8 @@ class TimelineView:
     node_id: str | None
     configuration: Configuration | None = None
     """Who keeps its WAL; None: the files on its node are the only copy."""
+    origin: Origin | None = None
+    """Of a branch: where it begins. It counts until the branch was started."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class NodeView:
     """Whether its agent lays down the files of a timeline with the first start (one of an older version does not)."""
     keeps_wal: bool = False
     """Whether its agent knows of safekeepers (one of an older version does not)."""
+    makes_branches: bool = False
+    """Whether its agent knows of branches (one of an older version does not)."""
 
     def silent(self, now: datetime) -> bool:
         """Whether its agent is away."""

@@ -212,7 +212,7 @@ class Waker:
         return Checkout(
             db_id=row.db_id,
             tenant_id=row.tenant_id,
-            database=row.name,
+            database=row.name_in_files,
             pg_user=row.pg_user,
             compute_id=row.compute_id or "",
             backend_addr=row.backend_addr or "",

@@ -50,6 +50,11 @@ class NodeRow:
         """Whether its agent knows of safekeepers."""
         return bool(self.observed.get("keeps_wal"))
 
+    @property
+    def makes_branches(self) -> bool:
+        """Whether its agent knows that a database may begin in another."""
+        return bool(self.observed.get("makes_branches"))
+
 
 async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
     """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.

@@ -61,12 +61,13 @@ async def enqueue(
     order: Order,
     *,
     node_id: str,
-    db_id: str,
+    db_id: str | None,
     now: datetime,
     compute_id: str | None = None,
     poll: Poll | None = None,
-) -> None:
-    """Gives an order to a node, for the request of this task.
+) -> Deferred:
+    """Gives an order to a node, for the request of this task; answers its row. `db_id` None: no database changes by its outcome, and who
+    waits for that is notified of `spg99_task`.
 
     To `poll`, which waits in this process, it is given with the commit, if it still waits by then. In any case the agent's newest
     poll, here or elsewhere, is notified, and takes what the agent does not hold.
@@ -85,13 +86,14 @@ async def enqueue(
     )
     await tx.notify("spg99_tasks", node_id)
     if poll is None:
-        return
+        return ordered
 
     async def give() -> None:
         (row,) = await ordered.rows(TaskRow)
         tx.after_commit(partial(poll.give, row))
 
     tx.when_known(give)
+    return ordered
 
 
 async def lease(

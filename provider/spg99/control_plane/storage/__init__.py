@@ -1,7 +1,13 @@
 """Where the durable history of a database is: timelines; and whose the object store is. Here: what other domains may call. Not here: the files (node/)."""
 
 from spg99.control_plane.storage.installation import Installation
+from spg99.control_plane.storage.pins import PinRow
+from spg99.control_plane.storage.pins import delete_of_owner as delete_pins_of_owner
+from spg99.control_plane.storage.pins import insert as insert_pin
+from spg99.control_plane.storage.pins import of_timeline as pins_of_timeline
+from spg99.control_plane.storage.timelines import TimelineRow
 from spg99.control_plane.storage.timelines import configure as configure_timeline
+from spg99.control_plane.storage.timelines import find as find_timeline
 from spg99.control_plane.storage.timelines import forget_before as forget_timelines_before
 from spg99.control_plane.storage.timelines import insert as insert_timeline
 from spg99.control_plane.storage.timelines import mark as mark_timeline
@@ -11,11 +17,17 @@ from spg99.control_plane.storage.timelines import to_forget as timelines_to_forg
 
 __all__ = [
     "Installation",
+    "PinRow",
+    "TimelineRow",
     "configure_timeline",
+    "delete_pins_of_owner",
+    "find_timeline",
     "forget_timelines_before",
+    "insert_pin",
     "insert_timeline",
     "mark_timeline",
     "node_of_timeline",
+    "pins_of_timeline",
     "place_timeline",
     "timelines_to_forget",
 ]

@@ -1,7 +1,22 @@
 -- Queries of timelines: the durable histories of databases, and on which node their files are. And the installation's id.
 
 -- insert_timeline
-insert into timelines (timeline_id, db_id, state) values (%(timeline_id)s, %(db_id)s, 'creating');
+insert into timelines (timeline_id, db_id, state, parent_id, origin)
+values (%(timeline_id)s, %(db_id)s, 'creating', %(parent_id)s, %(origin)s);
+
+-- find_timeline
+select * from timelines where timeline_id = %(timeline_id)s;
+
+-- insert_pin
+insert into timeline_pins (timeline_id, owner_id, reason, lsn, at, until)
+values (%(timeline_id)s, %(owner_id)s, %(reason)s, %(lsn)s, %(at)s, %(until)s);
+
+-- delete_pins_of_owner
+delete from timeline_pins where owner_id = %(owner_id)s;
+
+-- pins_of_timeline
+select * from timeline_pins where timeline_id = %(timeline_id)s order by owner_id;
+
 
 -- place_timeline
 update timelines set node_id = %(node_id)s where timeline_id = %(timeline_id)s;

@@ -4,19 +4,54 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from spg99.control_plane.store import Transaction
 from spg99.protocol.safekeeper import Configuration
+from spg99.protocol.tasks import Origin
 
 TimelineState = Literal["creating", "present", "deleting", "gone"]
 """`creating`: no compute has started on it yet. Without a node nothing of it was ever ordered, with one there may be files.
 `present`: a compute has started on it, so its node has files that count."""
 
 
-async def insert(tx: Transaction, timeline_id: str, db_id: str) -> None:
-    """Writes a timeline that has no node yet."""
-    await tx.defer("insert_timeline", timeline_id=timeline_id, db_id=db_id)
+@dataclass(frozen=True)
+class TimelineRow:
+    """One timeline."""
+
+    timeline_id: str
+    db_id: str
+    node_id: str | None
+    state: TimelineState
+    configuration: dict[str, Any] | None
+    origin: dict[str, Any] | None
+    created_at: datetime
+
+    @property
+    def keepers(self) -> Configuration | None:
+        """Who keeps its WAL; None: its files are the only copy."""
+        return Configuration.model_validate(self.configuration) if self.configuration else None
+
+    @property
+    def begins_in(self) -> Origin | None:
+        """Of a branch: where it begins."""
+        return Origin.model_validate(self.origin) if self.origin else None
+
+
+async def insert(tx: Transaction, timeline_id: str, db_id: str, origin: Origin | None = None) -> None:
+    """Writes a timeline that has no node yet; of a branch with where it begins."""
+    await tx.defer(
+        "insert_timeline",
+        timeline_id=timeline_id,
+        db_id=db_id,
+        parent_id=origin.timeline_id if origin is not None else None,
+        origin=origin.model_dump(mode="json", exclude={"kept"}) if origin is not None else None,
+    )
+
+
+async def find(tx: Transaction, timeline_id: str) -> TimelineRow | None:
+    """One of them."""
+    return await tx.one_or_none(TimelineRow, "find_timeline", timeline_id=timeline_id)
 
 
 async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:

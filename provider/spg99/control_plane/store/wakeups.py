@@ -29,6 +29,7 @@ CHANNELS = (
     "spg99_outbox",
     "spg99_published",
     "spg99_reconcile",
+    "spg99_task",
     "spg99_tasks",
     "spg99_tenant",
 )

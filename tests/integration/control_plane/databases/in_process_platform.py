@@ -20,6 +20,8 @@ from spg99.client import InternalClient
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import bootstrap, routes
 from spg99.control_plane.databases import deletion_requests, requests, rows
+from spg99.control_plane.databases.branch_points import Wanted
+from spg99.control_plane.databases.branching import Branching
 from spg99.control_plane.databases.deletion_requests import OfTenants, Questions
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.databases.rows import DatabaseRow
@@ -170,13 +172,28 @@ class InProcessPlatform:
     async def enrolment_token(self, kind: Any) -> str:
         return await bootstrap.new_enrolment_token(self.store, kind, self.clock)
 
-    async def create(self, name: str = "app", **spec: Any) -> DatabaseRow:
+    async def create(self, name: str = "app", *, branch: requests.BranchOf | None = None, **spec: Any) -> DatabaseRow:
         async with self.store.transaction() as tx:
             held = await tenants.ask_held(tx, self.tenant.org_id, self.tenant.name)
             tenant = AskedTenant(self.tenant.name, held, lambda _: True)
             asked = await requests.ask_for_create(tx, tenant, org_id=self.tenant.org_id)
-            _, row = await requests.create(tx, asked, DatabaseSpec(tenant=self.tenant.name, name=name, **spec), SYSTEM)
+            declared = DatabaseSpec(tenant=self.tenant.name, name=name, **spec)
+            _, row = await requests.create(tx, asked, declared, SYSTEM, branch=branch)
             return row
+
+    async def branch(self, name: str, source: str, **spec: Any) -> DatabaseRow:
+        """As `POST /tenants/{tenant}/dbs` with a source."""
+        wanted = DatabaseSpec(tenant=self.tenant.name, name=name, source_database=source, **spec)
+
+        async def source_of(tx: Transaction) -> DatabaseRow:
+            row = await rows.find(tx, self.tenant.tenant_id, source)
+            assert row is not None
+            return row
+
+        branching = Branching(self.plane.store, self.plane.wakeups, self.clock)
+        found = await branching.find(source_of, Wanted.of(wanted.source_time, wanted.source_lsn))
+        branch = requests.BranchOf(*found, self.clock.now())
+        return await self.create(name, branch=branch, source_database=source, **spec)
 
     async def create_used(self, name: str = "app", **spec: Any) -> DatabaseRow:
         """A database that was started once and sleeps: its files lie on a node. Some agent works."""

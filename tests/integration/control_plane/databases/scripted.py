@@ -32,6 +32,8 @@ class Agent:
         """False: it is of a version that wants an order of its own for them."""
         self.keeps_wal = True
         """False: it is of a version that knows no safekeepers."""
+        self.makes_branches = True
+        """False: it is of a version that knows no branches."""
         self.running: dict[str, Task] = {}
         self.done: list[Task] = []
         self.refused: list[str] = []
@@ -87,6 +89,7 @@ class Agent:
                 disk_free_bytes=free,
                 makes_timelines=self.makes_timelines,
                 keeps_wal=self.keeps_wal,
+                makes_branches=self.makes_branches,
             )
         )
 

@@ -53,6 +53,7 @@ async def test_a_database_has_the_same_safekeepers_for_all_its_life(platform: In
             },
             "addresses": {safekeeper_id: "/run/sk-1"},
             "tenant_id": row.tenant_id,
+            "installation_id": (await platform.sql("select installation_id from installation"))[0]["installation_id"],
         }
     )
     other = await platform.create("other")

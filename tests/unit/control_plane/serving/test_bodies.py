@@ -17,6 +17,10 @@ CURRENT = {
     "max_size": None,
     "storage_limit_bytes": None,
     "deletion_protection": False,
+    "source_database": None,
+    "source_time": None,
+    "source_lsn": None,
+    "expires_at": None,
 }
 
 
@@ -125,4 +129,6 @@ def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
 def test_what_may_change_derives_from_the_marks() -> None:
     assert bodies.changeable(Tenant) == frozenset()
     assert bodies.changeable(ApiKey) == {"name"}
-    assert bodies.changeable(Database) == set(CURRENT) - {"tenant", "name"}
+    assert bodies.changeable(Database) == {
+        name for name in CURRENT if name not in ("tenant", "name") and not name.startswith("source_")
+    }

@@ -28,6 +28,7 @@ OWNER = {
     "safekeepers": "fleet",
     "installation": "storage",
     "timelines": "storage",
+    "timeline_pins": "storage",
     "audit_logs": "records",
     "declarations": "records",
     "idempotency_keys": "records",

@@ -1,0 +1,124 @@
+"""A branch's files: the content of another timeline at one moment, as a stopped cluster that goes its own way from there.
+
+Whoever writes that timeline is asked nothing and notices nothing. Its WAL up to the moment is replayed by PostgreSQL in single-user mode, which opens the
+cluster to nobody, and there the database gets its own name.
+
+Here: these steps, and where a timeline ends. Not here: laying out a moment (archive/), what begins with the files (keeping.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass, field
+from typing import Final
+
+from spg99 import archive, faults, images, log
+from spg99.archive.live import Live, log_of
+from spg99.atomic_write import sync_folder
+from spg99.errors import CannotWake, Internal
+from spg99.node import access, kept_files
+from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.storage_rules import new_timeline_bytes_min
+from spg99.objects import ObjectStore
+from spg99.postgres import Account, Binaries, Cluster
+from spg99.postgres.accounts import make_folder
+from spg99.postgres.control_file import ControlFile, read_control_file
+from spg99.postgres.reserve import disk_of
+from spg99.protocol.tasks import ComputeStart, Kept, Origin, TimelineLocated
+from spg99.wal import past
+from spg99.wal.fence import Log
+
+_SHARED_BUFFERS: Final = "32MB"
+"""Single-user mode has few, for statements: here all of the WAL goes through them."""
+
+_log = log.get("node")
+
+
+@dataclass
+class Brancher:
+    """Makes the files of branches on one node. The caller holds the lock of the branch's timeline."""
+
+    folder: NodeFolder
+    account: Account | None
+    made: dict[str, int] = field(default_factory=dict)
+    """Branches that this agent has made, and where in their sources they begin."""
+
+    async def locate(
+        self, timeline_id: str, kept: Kept, objects: ObjectStore, key: images.TenantKey
+    ) -> TimelineLocated:
+        """Where a timeline ends, and from where on it can be gone back to. Raises CannotWake."""
+        its = await _log_of(timeline_id, kept)
+        window = await archive.kept_window(timeline_id, kept, objects, key)
+        return TimelineLocated(
+            timeline_id=timeline_id, from_lsn=window.first_lsn, from_time=window.first_time, end_lsn=its.flush_lsn
+        )
+
+    async def make(
+        self, order: ComputeStart, origin: Origin, binaries: Binaries, objects: ObjectStore, key: images.TenantKey
+    ) -> None:
+        """Lays down the files of a branch, whole or not there. Raises CannotWake, BadRequest for a
+        moment that is not kept (any more), and what images/ raises."""
+        assert origin.kept is not None, "an order says who keeps it"
+        home, draft = self.folder.timeline(order.timeline_id), self.folder.draft(order.timeline_id)
+        disk = disk_of(self.folder.timelines_dir)
+        if disk.free_bytes < new_timeline_bytes_min(disk.total_bytes):
+            raise Internal("The disk of the node is full: there is no room for a branch. Free some, or add a node.")
+        await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
+        make_folder(draft.root, mode=0o755, durable=False)
+        try:
+            point = await _point(origin, origin.kept)
+            laid = await archive.lay_out_at(
+                point, origin.timeline_id, origin.kept, objects, key, draft.data_dir, self.account
+            )
+            _log.info(
+                "the files of a branch are made",
+                timeline_id=order.timeline_id,
+                origin=origin.timeline_id,
+                image_id=laid.image.image_id,
+                wal_bytes=laid.end_lsn - laid.image.lsn,
+            )
+            cluster = Cluster(draft.data_dir, self.folder.run_dir / "never", binaries, self.account)
+            await cluster.single_user(
+                access.renamed_sql(origin.database_name, order.database_name),
+                settings=laid.settings | {"shared_buffers": _SHARED_BUFFERS},
+            )
+            await asyncio.to_thread(laid.known.save, kept_files.known_file(draft))
+            faults.point("branch.before_rename")
+            draft.root.rename(home.root)  # its content lasts since single_user
+            sync_folder(home.root.parent)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True))
+            raise
+        self.made[order.timeline_id] = laid.end_lsn
+
+
+async def store_first(
+    timeline: TimelineFolder, order: ComputeStart, kept: Kept, objects: ObjectStore, key: images.TenantKey
+) -> ControlFile:
+    """Stores the first image of a branch that is about to start: its source's, and what its files have beyond that. That may be any amount, so it is not
+    done in memory beside the start, as with a copy of the template."""
+    known = await asyncio.to_thread(images.Known.load, kept_files.known_file(timeline))
+    origin = images.Origin(kept.tenant_id, timeline.timeline_id, order.writer_term)
+    image = await images.build(timeline.data_dir, origin, objects, key, known=known)
+    await asyncio.to_thread(image.known.save, kept_files.known_file(timeline))
+    return await asyncio.to_thread(read_control_file, timeline.data_dir)
+
+
+async def _point(origin: Origin, kept: Kept) -> archive.Point:
+    point = origin.point
+    if point.end_of_term is None:
+        return archive.Point(lsn=point.lsn, time=point.time)
+    return archive.Point(lsn=past.end_of_term(await _log_of(origin.timeline_id, kept), point.end_of_term))
+
+
+async def _log_of(timeline_id: str, kept: Kept) -> Log:
+    """A log that holds all that was acknowledged on a timeline before this call, by the argument of `fence.choose`: each set that acknowledged has one
+    of those in it who answer here, and of those the most advanced has all of it. Nothing is promised for it. Raises CannotWake."""
+    async with Live(timeline_id, kept) as live:
+        await live.ask()
+        if (best := live.best) is None or not live.are_enough:
+            raise CannotWake(
+                f"Too few safekeepers of timeline {timeline_id} answer to tell where it ends: {len(live.seen)} of {len(kept.addresses)}."
+            )
+        return log_of(best)

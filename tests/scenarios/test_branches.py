@@ -1,0 +1,72 @@
+"""Previews and second thoughts on a whole platform with a safekeeper: branch, write on both sides, and see what is where."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from kit.platform import Platform
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Platform]:
+    """A platform whose databases have a safekeeper."""
+    folder = Path(tempfile.mkdtemp(prefix="spg99-"))
+    folder.chmod(0o711)
+    platform = Platform(folder, arguments=("--safekeeper",)).start()
+    yield platform
+    platform.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def rows(platform: Platform, name: str, *statements: str) -> list[Any]:
+    """What the last statement answers, in a connection of its own."""
+    dsn = platform.database(name=name)["connection_string"]
+    with psycopg.connect(dsn, autocommit=True, connect_timeout=60) as db:
+        for statement in statements[:-1]:
+            db.execute(statement)
+        cursor = db.execute(statements[-1])
+        return [row[0] for row in cursor.fetchall()] if cursor.description else []
+
+
+def test_a_preview_has_what_was_there_and_both_sides_go_their_own_way(kept: Platform) -> None:
+    kept.create_database()
+    rows(kept, "app", "create table t (n int)", "insert into t select generate_series(1, 1000)")
+    begin = time.monotonic()
+    answer = kept.api("POST", "/tenants/acme/dbs", json={"name": "preview", "source_database": "app"})
+    seconds = time.monotonic() - begin
+    assert answer.status_code == 201, answer.text
+    branch = answer.json()
+    assert (branch["state"], branch["source_database"]) == ("stopped", "app") and branch["branch_lsn"]
+    rows(kept, "app", "insert into t values (1001)")
+    begin = time.monotonic()
+    assert rows(kept, "preview", "select count(*) from t") == [1000]
+    print(f"answered after {seconds * 1000:.0f} ms, first query after {(time.monotonic() - begin) * 1000:.0f} ms")
+    rows(kept, "preview", "delete from t where n > 10")
+    assert rows(kept, "app", "select count(*) from t") == [1001]
+    assert rows(kept, "preview", "select current_database() || count(*) from t") == ["preview10"]
+    assert kept.api("DELETE", "/tenants/acme/dbs/preview?force=true").status_code == 202
+
+
+def test_a_branch_of_what_has_no_safekeepers_or_no_such_moment_is_refused_at_its_field(kept: Platform) -> None:
+    if kept.api("GET", "/tenants/acme/dbs/app").status_code == 404:
+        kept.create_database()
+        rows(kept, "app", "select 1")
+    for wrong, field in (
+        ({"source_time": "2020-01-01T00:00:00Z"}, "source_time"),
+        ({"source_lsn": "FFFF/0"}, "source_lsn"),
+        ({"source_database": "nothing"}, "source_database"),
+        ({"source_database": "late"}, "source_database"),
+        ({"source_time": "2020-01-01T00:00:00Z", "source_lsn": "0/1"}, "source_lsn"),
+    ):
+        body = {"name": "late", "source_database": "app", **wrong}
+        answer = kept.api("POST", "/tenants/acme/dbs", json=body)
+        assert answer.status_code == 400 and field in answer.json()["details"]["fields"], answer.text
+    assert kept.api("GET", "/tenants/acme/dbs/late").status_code == 404
