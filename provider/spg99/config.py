@@ -170,6 +170,10 @@ class AgentSettings(StoreSettings):
     """User that runs PostgreSQL when the agent runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
+    lazy_pages: bool = False
+    """Start a database whose files are not on this node before they are: parts of them are fetched when they are touched. Needs the library provider/lazy_pages (`spg99 doctor` says whether it is there)."""
+    chunk_cache_bytes: int = Field(default=1 << 30, ge=0)
+    """How much this node keeps of the parts of images that it has fetched, for other databases of the same tenant; an object store in a folder needs none. 0: nothing."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False

@@ -23,8 +23,9 @@ from spg99.commands.dev_folder import DevFolder, DevState
 from spg99.control_plane.records.secret_box import read_or_make_secret, write_secret
 from spg99.engine.backend import Backend
 from spg99.engine.project import Project, StackSettings, select_stack
-from spg99.node import storage, template, writer
+from spg99.node import template, writer
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.libraries import shared_library
 from spg99.node.writer import Writer
 from spg99.postgres import Binaries, binaries
 from spg99.processes import identity
@@ -186,7 +187,7 @@ def the_library_of_tenant_rules(root: Path) -> list[Path]:
 
 def the_library_of_storage_limits(root: Path) -> list[Path]:
     (root / "limit.so").write_bytes(b"\x7fELF limit")
-    copied = storage._shared(root / "limit.so", NodeFolder(root / "node", root / "run"))
+    copied = shared_library(root / "limit.so", NodeFolder(root / "node", root / "run"), "storage_limit")
     assert copied is not None
     return [copied]
 
@@ -342,6 +343,7 @@ WRITES_BY_ITSELF = {
     "emit/pulumi_plugin.py": "a plugin folder or archive that the same command makes anew",
     "images/lay_out.py": "a folder that is a cache, where the caller says so",
     "node/confinement.py": "files of the kernel",
+    "node/lazy_folder.py": "gives a file of such a folder its usual name",
     "node/materialise.py": "a folder that is a cache: after a power cut it is made anew",
     "node/in_use.py": "gives another name to a socket",
     "node/observation.py": "the part of a log that is kept",

@@ -7,6 +7,7 @@ Order: chunks and packs, then the manifest. A manifest that is there is complete
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +36,22 @@ class Image:
 
 
 async def build(
-    data_dir: Path, origin: Origin, objects: ObjectStore, key: TenantKey, *, known: Known | None = None
+    data_dir: Path,
+    origin: Origin,
+    objects: ObjectStore,
+    key: TenantKey,
+    *,
+    known: Known | None = None,
+    states: Mapping[str, bytes] | None = None,
 ) -> Image:
     """An image of the folder of a cleanly stopped cluster, in the store when this returns.
 
-    `known`: from `lay_out`, or from the last image of this very folder; what has not changed since then is not read. Raises Conflict when the
-    cluster runs, was not stopped cleanly, or is started meanwhile; BadRequest for what no image can hold; Damaged.
+    `known`: from `lay_out`, or from the last image of this very folder; what has not changed since then is not read. `states`: of a folder whose
+    chunks are not all here, by path (chunking.py). Raises Conflict when the cluster runs, was not stopped cleanly, or is started meanwhile; BadRequest for what no image can hold; Damaged.
     """
     captured = await asyncio.to_thread(examine, data_dir, known.seen if known else None, is_copy=False)
-    return await store(captured, origin, objects, key, base=known.manifest if known else None)
+    base = known.manifest if known else None
+    return await _store(captured, origin, objects, key, base, object_key=None, states=states)
 
 
 async def store(
@@ -77,10 +85,11 @@ async def _store(
     base: Manifest | None,
     *,
     object_key: str | None,
+    states: Mapping[str, bytes] | None = None,
 ) -> Image:
     if origin.tenant_id != key.tenant_id or (base is not None and base.tenant_id != key.tenant_id):
         raise Internal(f"The key of {key.tenant_id} is not for an image of {origin.tenant_id}.")
-    cutter = Cutter(captured, key, base)
+    cutter = Cutter(captured, key, base, states)
     batches = cutter.batches()
     writing: asyncio.Task[None] | None = None
     try:

@@ -3,8 +3,11 @@ and stays so, reading its files. Not here: chunks and packs (chunking.py), names
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +63,7 @@ def capture(data_dir: Path, seen: Seen | None = None, *, is_copy: bool = False) 
 def examine(data_dir: Path, seen: Seen | None, *, is_copy: bool) -> Captured:
     """What `capture` answers without the contents. Raises as it does."""
     _require_no_postmaster(data_dir)
-    control_bytes = _control_bytes(data_dir)
+    control_bytes = control_file.read_control_bytes(data_dir)
     control = control_file.parse_control_file(control_bytes)
     if control.state is not ClusterState.SHUT_DOWN:
         raise Conflict(
@@ -111,35 +114,36 @@ def _require_no_postmaster(data_dir: Path) -> None:
 def require_still(captured: Captured) -> None:
     """Raises Conflict when somebody has started the cluster: a start writes its pid file first, and a stop leaves another control file."""
     _require_no_postmaster(captured.data_dir)
-    if _control_bytes(captured.data_dir) != captured.control_bytes:
+    if control_file.read_control_bytes(captured.data_dir) != captured.control_bytes:
         raise Conflict(
             f"The cluster in {captured.data_dir} was started while its image was made. Stop it, then make one."
         )
 
 
-def _control_bytes(data_dir: Path) -> bytes:
-    try:
-        return (data_dir / control_file.NAME).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Damaged(f"{data_dir} holds no whole cluster: {control_file.NAME} is missing.") from error
-
-
 def read(data_dir: Path, path: str, length: int) -> bytes:
     """The file's first bytes. Raises Conflict when it is not what it was."""
-    return b"".join(read_chunks(data_dir, path, length, length or 1))
+    with _unchanging(data_dir / path), open(control_file.place_of(data_dir, path), "rb", buffering=0) as file:
+        return _read_at(file, 0, length)
 
 
-def read_chunks(data_dir: Path, path: str, length: int, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """The same in chunks."""
+def read_chunks(data_dir: Path, path: str, length: int, wanted: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Number and content of these chunks of its first bytes. Raises as `read` does."""
+    with _unchanging(data_dir / path), open(data_dir / path, "rb", buffering=0) as file:
+        for number in wanted:
+            offset = number * CHUNK_BYTES
+            yield number, _read_at(file, offset, min(CHUNK_BYTES, length - offset))
+
+
+def _read_at(file: FileIO, offset: int, length: int) -> bytes:
+    content = os.pread(file.fileno(), length, offset)
+    if len(content) != length:
+        raise FileNotFoundError
+    return content
+
+
+@contextlib.contextmanager
+def _unchanging(path: Path) -> Iterator[None]:
     try:
-        with open(data_dir / path, "rb", buffering=0) as file:
-            for offset in range(0, length, chunk_bytes):
-                wanted = min(chunk_bytes, length - offset)
-                content = file.read(wanted)
-                if content is None or len(content) != wanted:
-                    raise FileNotFoundError
-                yield content
+        yield
     except FileNotFoundError:
-        raise Conflict(
-            f"{data_dir / path} changed while an image was made of it. Stop the cluster, then make one."
-        ) from None
+        raise Conflict(f"{path} changed while an image was made of it. Stop the cluster, then make one.") from None

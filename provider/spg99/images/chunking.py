@@ -1,5 +1,9 @@
 """Makes chunks and packs of what was captured. Here: which contents are new, and where each file's content lies. Not here: reading a folder
-(capture.py), storing (build.py)."""
+(capture.py), storing (build.py).
+
+Of a folder whose chunks are not all here (node/lazy_map.py) each large file has a state a chunk: 0 it is absent, 1 it is what the base has, 2 it was
+written. What is absent is zeros to whoever reads it, so it is never read: its name is the base's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from spg99.errors import Internal
+from spg99.errors import Damaged, Internal
 from spg99.ids import new_id
 from spg99.images.capture import Captured, read, read_chunks
 from spg99.images.keys import TenantKey
@@ -18,6 +22,7 @@ PACKED_BYTES_MAX: Final = 64 * 1024
 """A file up to this size lies in a pack: most files of a small database are of a page or two."""
 PACK_BYTES: Final = 4 * CHUNK_BYTES
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+ABSENT, CLEAN, DIRTY = 0, 1, 2
 
 
 @dataclass
@@ -48,8 +53,10 @@ class _Places:
 class Cutter:
     """Makes chunks and packs of what was captured, and then the manifest. Equal folders and bases give equal names."""
 
-    def __init__(self, captured: Captured, key: TenantKey, base: Manifest | None) -> None:
-        self._captured, self._key, self._base = captured, key, base
+    def __init__(
+        self, captured: Captured, key: TenantKey, base: Manifest | None, states: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._captured, self._key, self._base, self._states = captured, key, base, states or {}
         self.counts = Counts()
         self._packed: dict[str, PackedFile] = {}
         self._chunked: list[ChunkedFile] = []
@@ -128,14 +135,32 @@ class Cutter:
         if path in self._captured.unchanged and before is not None and before.stored_bytes == length:
             self._add_chunked(path, length, before.chunks)
             return
-        names = []
-        for raw in self._chunks(path, length):
+        names: list[str] = []
+        same = self._same_chunks(path, length, before)
+        for number, raw in self._chunks(path, length, without=same):
+            names += [same[n] for n in range(len(names), number)]
             name = self._key.name(raw)
             names.append(name)
             if name not in self._in_store:
                 self._in_store.add(name)
                 yield name, raw
+        names += [same[n] for n in range(len(names), -(-length // CHUNK_BYTES))]
         self._add_chunked(path, length, tuple(names))
+
+    def _same_chunks(self, path: str, length: int, before: ChunkedFile | None) -> dict[int, str]:
+        """Names of the chunks that are the base's, by number. Raises Damaged when one is absent that the base does not have."""
+        same = {}
+        for number, state in enumerate(self._states.get(path, b"")):
+            at = number * CHUNK_BYTES
+            if state == DIRTY or at >= length:
+                continue
+            if before is not None and _bytes_of(before.stored_bytes, at) == _bytes_of(length, at):
+                same[number] = before.chunks[number]
+            elif state == ABSENT:
+                raise Damaged(
+                    f"Chunk {number} of {path} is not here, and the image it should come from does not have it."
+                )
+        return same
 
     def _add_chunked(self, path: str, length: int, names: tuple[str, ...]) -> None:
         state = self._captured.state
@@ -186,24 +211,34 @@ class Cutter:
         )
 
     def _content(self, path: str, length: int) -> bytes:
+        if length and ABSENT in self._states.get(path, b"")[:1]:
+            raise Damaged(f"The content of {path} is not here, and it is too small to be fetched by chunks.")
         contents = self._captured.contents
         content = read(self._captured.data_dir, path, length) if contents is None else _of(contents, path)
         self._count(length)
         return content
 
-    def _chunks(self, path: str, length: int) -> Iterator[bytes]:
+    def _chunks(self, path: str, length: int, *, without: Mapping[int, str]) -> Iterator[tuple[int, bytes]]:
+        """Number and content of all chunks but those."""
         contents = self._captured.contents
-        self._count(length)
+        wanted = [number for number in range(-(-length // CHUNK_BYTES)) if number not in without]
+        self.counts.files_read += 1
+        self.counts.bytes_read += sum(_bytes_of(length, number * CHUNK_BYTES) for number in wanted)
         if contents is None:
-            yield from read_chunks(self._captured.data_dir, path, length)
-        else:
-            content = _of(contents, path)
-            for offset in range(0, length, CHUNK_BYTES):
-                yield content[offset : offset + CHUNK_BYTES]
+            yield from read_chunks(self._captured.data_dir, path, length, wanted)
+            return
+        content = _of(contents, path)
+        for number in wanted:
+            yield number, content[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
 
     def _count(self, length: int) -> None:
         self.counts.files_read += 1
         self.counts.bytes_read += length
+
+
+def _bytes_of(length: int, at: int) -> int:
+    """How much of a chunk that begins at `at` a file of this length has."""
+    return max(0, min(CHUNK_BYTES, length - at))
 
 
 def _of(contents: Mapping[str, bytes], path: str) -> bytes:

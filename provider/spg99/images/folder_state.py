@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from spg99.errors import BadRequest
+from spg99.postgres.control_file import LAZY_NAME, NAME
 
 _RACY_NS: Final = 50_000_000
 """Longer than the longest tick of a kernel's clock (10 ms)."""
@@ -104,6 +105,8 @@ def _walk(root: str, above: str) -> Iterator[tuple[str, os.stat_result]]:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         path = above + entry.name
+        if path == LAZY_NAME:
+            path = NAME
         if _LEFT_OUT_ANYWHERE.fullmatch(entry.name) or path in _LEFT_OUT:
             continue
         status = entry.stat(follow_symlinks=False)

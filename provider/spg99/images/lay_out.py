@@ -22,7 +22,7 @@ from spg99.images.manifest import CHUNK_BYTES, Manifest, chunk_key
 from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
-from spg99.postgres.control_file import read_control_file
+from spg99.postgres.control_file import LAZY_NAME, NAME, read_control_file
 
 FETCHES: Final = 16
 """At once: a store answers in tens of milliseconds, whoever asks."""
@@ -46,17 +46,21 @@ async def lay_out(
     account: Account | None,
     *,
     durable: bool = True,
+    absent: frozenset[str] = frozenset(),
 ) -> Known:
     """Makes `data_dir`, owned by `account` (None = ourselves), with all files of the image; answers what is known of it for `build`.
 
-    Whole or not there: files are written into a draft beside it. `durable`: also after a power cut; a cache need not be. Raises BadRequest when the
+    Whole or not there: files are written into a draft beside it. `durable`: also after a power cut; a cache need not be. `absent`: large files whose content
+    is left out; where there are some, the control file has the name that only a server finds which knows of that. Raises BadRequest when the
     folder is there, Damaged when a chunk is missing or not what was stored, Forbidden when the key is another one.
     """
     draft = data_dir.with_name(f".draft-{data_dir.name}")
     await asyncio.to_thread(_clear_the_way, data_dir, draft)
     try:
-        await asyncio.to_thread(_make, manifest, draft, account)
-        await _fill(manifest, objects, key, draft)
+        await asyncio.to_thread(_make, manifest, draft, account, absent)
+        await _fill(manifest, objects, key, draft, absent)
+        if absent:
+            (draft / NAME).rename(draft / LAZY_NAME)
         known = Known(manifest, await asyncio.to_thread(_checked, manifest, draft))
         faults.point("images.lay_out.before_rename")
         if durable:
@@ -69,8 +73,8 @@ async def lay_out(
     return known
 
 
-async def _fill(manifest: Manifest, objects: ObjectStore, key: TenantKey, draft: Path) -> None:
-    todo = iter(_pieces(manifest).items())
+async def _fill(manifest: Manifest, objects: ObjectStore, key: TenantKey, draft: Path, absent: frozenset[str]) -> None:
+    todo = iter(_pieces(manifest, absent).items())
     goes_on = True
 
     async def fetch() -> None:
@@ -95,13 +99,15 @@ async def _fill(manifest: Manifest, objects: ObjectStore, key: TenantKey, draft:
         await asyncio.wait(tasks)  # nobody writes into the draft any more
 
 
-def _pieces(manifest: Manifest) -> Mapping[str, list[_Piece]]:
+def _pieces(manifest: Manifest, absent: frozenset[str]) -> Mapping[str, list[_Piece]]:
     """Where each object's content goes. A chunk that is in many files, or many times in one, is fetched once."""
     found: dict[str, list[_Piece]] = defaultdict(list)
     for file in manifest.packed:
         if file.stored_bytes:
             found[manifest.packs[file.pack].name].append(_Piece(file.path, 0, file.offset, file.stored_bytes))
     for chunked in manifest.chunked:
+        if chunked.path in absent:
+            continue
         for number, name in enumerate(chunked.chunks):
             at = number * CHUNK_BYTES
             found[name].append(_Piece(chunked.path, at, 0, min(CHUNK_BYTES, chunked.stored_bytes - at)))
@@ -117,7 +123,7 @@ def _clear_the_way(data_dir: Path, draft: Path) -> None:
     _remove(draft)
 
 
-def _make(manifest: Manifest, draft: Path, account: Account | None) -> None:
+def _make(manifest: Manifest, draft: Path, account: Account | None, absent: frozenset[str]) -> None:
     """Folders, and files of their full length that hold zeros."""
     make_folder(draft, mode=0o700, owner=account, durable=False)
     for path, mode in manifest.dirs:
@@ -133,7 +139,7 @@ def _make(manifest: Manifest, draft: Path, account: Account | None) -> None:
                 os.fchmod(fd, file.mode)
             if account is not None:
                 os.fchown(fd, account.uid, account.gid)
-            if file.size_bytes != file.stored_bytes:
+            if file.size_bytes != file.stored_bytes or file.path in absent:
                 os.ftruncate(fd, file.size_bytes)
         finally:
             os.close(fd)

@@ -3,6 +3,7 @@
 
     tenants/<tenant_id>/chunks/<ab>/<name>                                            a chunk or pack, sealed
     tenants/<tenant_id>/timelines/<timeline_id>/images/<term>-<lsn>-<image_id>        a manifest, sealed; the last in the order of keys counts
+    tenants/<tenant_id>/timelines/<timeline_id>/wake_set                              a guess of what its next start will read (node/wake_set.py), sealed
     tenants/<tenant_id>/templates/<name>                                              that of a template
 
 Term before LSN: what an old writer stores late comes before what a newer one has stored, and overwrites nothing.
@@ -215,6 +216,11 @@ def timeline_prefix(tenant_id: str, timeline_id: str) -> str:
 def images_prefix(tenant_id: str, timeline_id: str) -> str:
     """Before the keys of all images of a timeline."""
     return timeline_prefix(tenant_id, timeline_id) + "images/"
+
+
+def wake_set_key(tenant_id: str, timeline_id: str) -> str:
+    """Where it is noted what a timeline's last wakes used."""
+    return f"tenants/{checked_part(tenant_id)}/timelines/{checked_part(timeline_id)}/wake_set"
 
 
 def image_key(manifest: Manifest) -> str:

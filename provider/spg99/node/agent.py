@@ -28,6 +28,7 @@ from spg99.node.handlers import Handlers
 from spg99.node.keeping import Keeping
 from spg99.node.metrics import NodeMetrics
 from spg99.node.observation import Observer
+from spg99.node.page_fetcher import LIBRARY, PageFetcher
 from spg99.node.template import prepare_extensions, prepare_template, require_version
 from spg99.node.timelines import Timelines
 from spg99.postgres import find_binaries, prepare_account, socket_folder
@@ -71,6 +72,12 @@ async def _run(settings: AgentSettings) -> None:
             object_store=settings.object_store_place,
             master_key_file=settings.master_keys_path,
             template_dir=template,
+            pages=PageFetcher(
+                folder,
+                account,
+                library=LIBRARY if settings.lazy_pages else None,
+                cache_bytes=settings.chunk_cache_bytes,
+            ),
         )
         computes = Computes(folder, binaries, account, extensions_dir=extensions_dir, keeping=keeping)
         await timelines.sweep()

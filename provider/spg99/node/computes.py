@@ -93,8 +93,7 @@ class Computes:
             return await self._start_on(order, timeline, None)
         if self.keeping is None:
             raise CannotWake("This agent has no object store, and the database's images are in one.")
-        start_on = partial(self._start_on, order, timeline)
-        return await self.keeping.start(order, order.kept, timeline, last, start_on)
+        return await self.keeping.start(order, order.kept, timeline, last, partial(self._start_on, order, timeline))
 
     async def _start_on(self, order: ComputeStart, timeline: TimelineFolder, kept: Start | None) -> ComputeStarted:
         """Starts it on the files that are there."""
@@ -137,9 +136,9 @@ class Computes:
             order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir,
             within=self.storage.bounds(order.profile, order.storage_limit_bytes),
         )  # fmt: skip
-        if kept is not None:
-            settings |= kept.settings
         preload = self.storage.prepare(timeline, order.profile, order.storage_limit_bytes)
+        if kept is not None:
+            settings, preload = settings | kept.settings, kept.preload_after(preload)
         faults.point("compute.start.before_process")
         spans.mark("agent.begins")
         compute = self._compute(timeline, record)
@@ -223,6 +222,8 @@ class Computes:
                 # A former agent may have died while it asked whether somebody is in there.
                 in_use.open_socket(compute.cluster.socket_dir, record.backend_port)
                 self._register(compute, running)
+                if self.keeping is not None:
+                    self.keeping.pages.adopt(timeline, record)
             elif record.pid is not None:
                 reason = cause_of_end(read_since(timeline.log_file, 0)) or "PostgreSQL ended while no agent was there."
                 self._note_end(compute, reason)

@@ -2,6 +2,7 @@
 
     <data>/node/<name>/  identity.json  pg/  template/  extensions/
                          spares/  copies of the template that no timeline has yet
+                         chunks/  parts of images that were fetched
                          timelines/<timeline_id>/  pgdata/  writer.json  begun.json  life.json  pg_hba.conf  postgres.log
     <data>/run/<id>/     sockets of one compute (elsewhere when the path is too long: postgres/socket_folder.py)
 
@@ -78,6 +79,16 @@ class TimelineFolder:
         return self.root / "evicted"
 
     @property
+    def map_file(self) -> Path:
+        """Which chunks of its large files are here; not there when all are (node/lazy_map.py)."""
+        return self.root / "pages.map"
+
+    @property
+    def wake_set_file(self) -> Path:
+        """Which chunks its last wakes used (node/wake_set.py)."""
+        return self.root / "wake_set.json"
+
+    @property
     def log_file(self) -> Path:
         """What PostgreSQL says."""
         return self.root / "postgres.log"
@@ -134,6 +145,11 @@ class NodeFolder:
     def pg_dir(self) -> Path:
         """Copies of PostgreSQL's programs."""
         return self.root / "pg"
+
+    @property
+    def chunks_dir(self) -> Path:
+        """Chunks of images that were fetched, shared by the databases of a tenant."""
+        return self.root / "chunks"
 
     @property
     def lib_dir(self) -> Path:

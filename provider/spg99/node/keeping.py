@@ -12,18 +12,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from spg99 import faults, images, log, spans
 from spg99.errors import CannotWake, Conflict, StoreUnavailable
-from spg99.images.manifest import images_prefix
-from spg99.node import kept_files
+from spg99.images.manifest import images_prefix, wake_set_key
+from spg99.node import kept_files, lazy_folder
 from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.kept_start import Start, are_files_at_fault
+from spg99.node.lazy_pages import LazyPages
 from spg99.node.materialise import Materialiser, newest_history
+from spg99.node.page_fetcher import PageFetcher
 from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
 from spg99.node.writer import Writer
 from spg99.objects import ObjectStore, open_store, require_installation
@@ -43,29 +45,9 @@ BACKEND_PORT: Final = 5432
 IMAGE_PAUSE_SECONDS: Final = 0.5
 """After a stop: a database that is wanted again at once is not read meanwhile."""
 
+__all__ = ["BACKEND_PORT", "IMAGE_PAUSE_SECONDS", "Keeping", "Start"]
+
 _log = log.get("node")
-
-
-@dataclass
-class Start:
-    """One start under way: what has been found out before the process is made, and what goes on beside it."""
-
-    order: ComputeStart
-    kept: Kept
-    timeline: TimelineFolder
-    settings: dict[str, str]
-    choice: Choice | None = None
-    """None: the first start, there is nothing to choose; or its files are there, and the votes come while PostgreSQL starts."""
-    history: TermHistory | None = None
-    """Of the new life; None: it is known once PostgreSQL has found the end of the WAL."""
-    is_gated: bool = False
-    """Clients are let in only once the quorum holds all that there is: it may be more than was ever acknowledged."""
-    is_over: bool = False
-    """PostgreSQL did not start: what goes on beside it need not go further."""
-    has_begun: bool = False
-    """Its life was told to safekeepers: there may be WAL of its term."""
-    beside: list[asyncio.Task[None]] = field(default_factory=list)
-    """Clients are let in only when these have ended well."""
 
 
 class Keeping:
@@ -79,6 +61,7 @@ class Keeping:
         object_store: str,
         master_key_file: Path,
         template_dir: Path,
+        pages: PageFetcher | None = None,
     ) -> None:
         self._folder = folder
         self._master_key_file = master_key_file
@@ -93,13 +76,15 @@ class Keeping:
         self._seen_template: images.Seen | None = None
         self._jobs = Jobs()
         self.safekeepers = Safekeepers()
-        self._materialiser = Materialiser(folder, account, self.safekeepers)
+        self.pages = LazyPages(pages or PageFetcher(folder, account, library=None), self._store)
+        self._materialiser = Materialiser(folder, account, self.safekeepers, self.pages.fetcher)
         self.brancher = Brancher(folder, account)
 
     async def aclose(self) -> None:
         """Ends what is under way and closes all connections."""
         await self._jobs.finish(within_seconds=2.0)
         await self.safekeepers.aclose()
+        await self.pages.aclose()
         if self._opened is not None:
             await self._opened[0].close()
 
@@ -118,7 +103,7 @@ class Keeping:
             try:
                 return await start_on(start)
             except (StaleFiles, CannotWake) as error:
-                are_at_fault = await asyncio.shield(_are_files_at_fault(start, error))
+                are_at_fault = await asyncio.shield(are_files_at_fault(start, error))
                 await asyncio.shield(self._abandon(start))
                 if not are_at_fault:
                     raise
@@ -156,10 +141,21 @@ class Keeping:
         if order.makes_timeline:
             await self._begin(start)
             return start
+        try:
+            await self._prepare_files(start, last, files_are_stale=files_are_stale)
+            start.preload = await self.pages.fetcher.listen(timeline, order.compute_id)
+        except BaseException:
+            await asyncio.shield(self.pages.fetcher.end(timeline.timeline_id))
+            raise
+        return start
+
+    async def _prepare_files(self, start: Start, last: Writer | None, *, files_are_stale: bool) -> None:
+        """Those that are there, or others in their place."""
+        timeline, kept = start.timeline, start.kept
         usable = None if files_are_stale else await asyncio.to_thread(kept_files.usable, timeline, last)
-        if usable is not None:
+        if usable is not None and await self.pages.serve(timeline, kept):
             start.beside.append(asyncio.create_task(self._go_on(start, *usable)))
-            return start
+            return
         choice, votes = await self._promise(start)
         start.choice = choice
         objects, keys = await self._store(kept)
@@ -167,7 +163,6 @@ class Keeping:
             timeline, kept, choice, votes[choice.donor_id].segment_bytes, objects, await keys.get(kept.tenant_id)
         )
         start.is_gated = True
-        return start
 
     async def opened(self, kept: Kept) -> tuple[ObjectStore, images.TenantKey]:
         """The object store, and the key of a timeline's tenant. Raises as `_store` does, and NotFound."""
@@ -191,6 +186,7 @@ class Keeping:
         for task in start.beside:
             task.cancel()
         await asyncio.gather(*start.beside, return_exceptions=True)
+        await self.pages.fetcher.end(start.timeline.timeline_id)
         await self.safekeepers.rest(start.timeline.timeline_id, start.kept, start.order.writer_term)
 
     async def reconcile(self, timeline: TimelineFolder, record: Writer) -> str | None:
@@ -206,6 +202,7 @@ class Keeping:
         """Its compute has ended, by itself with this exit code. A clean end becomes an image, some time after."""
         if record.kept is None:
             return
+        await self.pages.ended(timeline, record)
         lived = datetime.now(UTC) - record.started_at if record.started_at is not None else timedelta(0)
         if kept_files.are_doubtful(code, lived):
             _log.warning("files are not trusted: a server ended soon on them", timeline_id=timeline.timeline_id)
@@ -227,6 +224,7 @@ class Keeping:
         objects, _ = await self._store(kept)
         async for entry in objects.entries(images_prefix(kept.tenant_id, timeline_id)):
             await objects.delete(entry.key)
+        await objects.delete(wake_set_key(kept.tenant_id, timeline_id))
 
     # What follows is how.
 
@@ -371,7 +369,8 @@ class Keeping:
         if end_lsn is None or not await self.safekeepers.have(timeline.timeline_id, kept, lived, end_lsn):
             return  # it would hold more than they do, and be no beginning for their WAL
         try:
-            image = await images.build(timeline.data_dir, origin, objects, key, known=known)
+            states = await asyncio.to_thread(lazy_folder.states_of, timeline)
+            image = await images.build(timeline.data_dir, origin, objects, key, known=known, states=states)
         except Conflict:
             return  # not stopped cleanly, or wanted again
         if not kept_files.is_still(timeline, record):
@@ -384,15 +383,4 @@ class Keeping:
             stored_bytes=image.counts.bytes_stored,
         )
         await self.safekeepers.trim(timeline.timeline_id, kept, lived, image.manifest.checkpoint_lsn)
-
-
-async def _are_files_at_fault(start: Start, error: Exception) -> bool:
-    """Whether a start failed by the files that were there: they are stale, or the quorum would have this compute write and PostgreSQL cannot start on
-    them. They are a cache: made anew, it can."""
-    if start.order.makes_timeline or start.choice is not None:
-        return False
-    start.is_over = True
-    outcomes = await asyncio.gather(*start.beside, return_exceptions=True)
-    if isinstance(error, StaleFiles) or any(isinstance(outcome, StaleFiles) for outcome in outcomes):
-        return True
-    return not any(isinstance(outcome, BaseException) for outcome in outcomes)
+        await self.pages.store_wake_set(timeline, kept, objects, key)

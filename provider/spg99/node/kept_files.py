@@ -15,6 +15,7 @@ from spg99.atomic_write import write_file
 from spg99.errors import Damaged, Spg99Error
 from spg99.node import writer
 from spg99.node.folder import TimelineFolder
+from spg99.node.wake_set import NOTHING, WakeSet
 from spg99.node.writer import Writer
 from spg99.postgres.control_file import ClusterState, end_of_checkpoint, read_control_file
 from spg99.protocol import safekeeper as said
@@ -118,6 +119,19 @@ def known_file(timeline: TimelineFolder) -> Path:
 def note_evicted(timeline: TimelineFolder, size_bytes: int) -> None:
     """Notes how large a database is whose files are about to be given up."""
     write_file(timeline.evicted_file, str(size_bytes), mode=0o600, durable=False)
+
+
+def past_wakes(timeline: TimelineFolder) -> WakeSet:
+    """What its last wakes used."""
+    try:
+        return WakeSet.from_bytes(timeline.wake_set_file.read_bytes())
+    except OSError:
+        return NOTHING
+
+
+def note_wake(timeline: TimelineFolder, used: WakeSet) -> None:
+    """The next one has them before it asks."""
+    write_file(timeline.wake_set_file, used.to_bytes(), mode=0o600, durable=False)
 
 
 @functools.cache

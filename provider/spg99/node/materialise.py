@@ -14,11 +14,15 @@ from pathlib import Path
 from spg99 import faults, images, log
 from spg99.archive.moments import REPLAY
 from spg99.atomic_write import install_folder
-from spg99.errors import CannotWake
-from spg99.images.manifest import images_of
-from spg99.node import kept_files
+from spg99.errors import CannotWake, Spg99Error
+from spg99.images.manifest import images_of, wake_set_key
+from spg99.node import kept_files, wake_set
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.lazy_folder import LazyFolder, lazy_files
+from spg99.node.lazy_map import LazyMap, has_birth_times
+from spg99.node.page_fetcher import PageFetcher
 from spg99.node.safekeepers import Safekeepers, WalIsGone
+from spg99.node.wake_set import NOTHING, WakeSet
 from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
@@ -36,6 +40,7 @@ class Materialiser:
     folder: NodeFolder
     account: Account | None
     safekeepers: Safekeepers
+    pages: PageFetcher
 
     async def materialise(
         self,
@@ -60,7 +65,7 @@ class Materialiser:
             )
             await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
             make_folder(draft.root, mode=0o755, durable=False)
-            known = await images.lay_out(manifest, objects, key, draft.data_dir, self.account, durable=False)
+            known = await self._lay_out(manifest, objects, key, draft, timeline.timeline_id)
             try:
                 await self.safekeepers.fetch_wal(
                     timeline.timeline_id,
@@ -71,6 +76,7 @@ class Materialiser:
                     into=draft.data_dir / "pg_wal",
                 )
             except WalIsGone:
+                await self.pages.end(timeline.timeline_id)
                 # Its last stop, on another node perhaps, has become an image meanwhile, and the WAL before that was removed.
                 if manifest.image_id == tried:
                     raise
@@ -80,6 +86,33 @@ class Materialiser:
         await asyncio.to_thread(self._finish, draft, timeline, known)
         faults.point("compute.start.rebuilt")
         return {**REPLAY, "recovery_target_timeline": str(choice.history[-1].tli)}
+
+    async def _lay_out(
+        self,
+        manifest: images.Manifest,
+        objects: ObjectStore,
+        key: images.TenantKey,
+        draft: TimelineFolder,
+        timeline_id: str,
+    ) -> images.Known:
+        """Large files are left out where servers can fetch their chunks when they touch them; those that the last wakes used are on their way at once."""
+        left_out = lazy_files(manifest) if self.pages.can_serve and has_birth_times(draft.root) else []
+        past = asyncio.ensure_future(_wake_set(manifest, objects, key)) if left_out else None
+        try:
+            absent = frozenset(file.path for file in left_out)
+            known = await images.lay_out(
+                manifest, objects, key, draft.data_dir, self.account, durable=False, absent=absent
+            )
+            if past is not None:
+                await asyncio.to_thread(LazyMap.create, draft.map_file, draft.data_dir, left_out, self.account)
+                if (found := LazyMap.open(draft.map_file)) is None:
+                    raise CannotWake(f"The map of the files of timeline {timeline_id} cannot be read.")
+                folder = LazyFolder(draft.data_dir, found, manifest)
+                await self.pages.begin(timeline_id, folder, objects, key, await past)
+            return known
+        finally:
+            if past is not None:
+                past.cancel()
 
     def _finish(self, draft: TimelineFolder, timeline: TimelineFolder, known: images.Known) -> None:
         pg_wal = draft.data_dir / "pg_wal"
@@ -118,6 +151,16 @@ async def _image_of(
             f"The image {refs[-1].image_id} of timeline {timeline.timeline_id} is of another life than the safekeepers' WAL."
         )
     return await images.load_manifest(objects, key, max(fit, key=lambda ref: ref.lsn).key)
+
+
+async def _wake_set(manifest: images.Manifest, objects: ObjectStore, key: images.TenantKey) -> WakeSet:
+    """What the last wakes used, on whatever node; what nobody has noted is the catalogues."""
+    place = wake_set_key(manifest.tenant_id, manifest.timeline_id)
+    try:
+        found = WakeSet.from_bytes(key.open((await objects.get(place)).content, place))
+    except Spg99Error:
+        found = NOTHING
+    return found if found.misses else wake_set.catalogues(lazy_files(manifest))
 
 
 def newest_history(pg_wal: Path) -> history.TimelineHistory:

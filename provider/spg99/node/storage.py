@@ -7,7 +7,6 @@ runs without the library. Not here: the rules (storage_rules.py), the page (stor
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from spg99 import log
-from spg99.atomic_write import write_file, write_if_changed
+from spg99.atomic_write import write_file
 from spg99.node import sessions
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.libraries import shared_library
 from spg99.node.profiles import PROFILES
 from spg99.node.storage_page import UNLIMITED, Footprint, StoragePage, measure
 from spg99.node.storage_rules import (
@@ -32,7 +32,6 @@ from spg99.node.storage_rules import (
     taken,
 )
 from spg99.postgres import Account
-from spg99.postgres.accounts import make_folder
 from spg99.postgres.preload import Preload
 from spg99.postgres.reserve import Disk, Reserve, disk_of
 from spg99.protocol.node import StorageSeen
@@ -94,7 +93,7 @@ class Storage:
     ) -> None:
         self._folder = folder
         self._account = account
-        self._library = _shared(library, folder) if library is not None else None
+        self._library = shared_library(library, folder, "storage_limit") if library is not None else None
         self._disk_of = disk
         self._now = monotonic
         self._held: dict[str, _Held] = {}
@@ -136,7 +135,7 @@ class Storage:
             "SPG99_STORAGE_PAGE": str(timeline.storage_page_file),
             "SPG99_STORAGE_ROOT": str(timeline.data_dir.resolve()),
         }
-        return Preload(self._library, environment)
+        return Preload((self._library,), environment)
 
     async def begin(
         self, timeline: TimelineFolder, size: Size, postmaster_pid: int, *, measured: Footprint | None = None
@@ -289,17 +288,3 @@ def _watch_seconds(held: _Held) -> float:
     """How often a server without the library is walked through: always while it grows or is near its limit."""
     near = held.grant is not None and held.used.bytes > held.grant.limit_bytes * 9 // 10
     return 0.0 if near or held.grown_bytes > 0 else WATCH_SECONDS
-
-
-def _shared(library: Path, folder: NodeFolder) -> Path | None:
-    """The library where the account that runs PostgreSQL can read it; None when none was built. A copy in use stays as it is,
-    and one that is not what was built is replaced."""
-    try:
-        text = library.read_bytes()
-    except OSError:
-        return None
-    target = folder.lib_dir / f"storage_limit-{hashlib.sha256(text).hexdigest()[:12]}.so"
-    make_folder(folder.lib_dir, mode=0o755)
-    # Never by its name alone: an empty library is loaded without a word, and then no limit holds.
-    write_if_changed(target, text, mode=0o755)
-    return target

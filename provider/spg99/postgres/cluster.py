@@ -22,6 +22,7 @@ from spg99.errors import BadRequest, CannotWake, Conflict, Internal
 from spg99.postgres import postmaster
 from spg99.postgres.accounts import Account, make_folder, require_reachable, take_over
 from spg99.postgres.binaries import Binaries
+from spg99.postgres.control_file import place_of
 from spg99.postgres.folder_watch import FolderWatch
 from spg99.postgres.launch import launched
 from spg99.postgres.locks import locked
@@ -233,11 +234,9 @@ class Cluster:
         """Those of the files that no cluster can do without that are not there, or empty."""
         missing = []
         for name in _PARTS:
-            try:
-                if (self.data_dir / name).stat().st_size > 0:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if place_of(self.data_dir, name).stat().st_size > 0:
                     continue
-            except (FileNotFoundError, NotADirectoryError):
-                pass
             missing.append(name)
         return missing
 

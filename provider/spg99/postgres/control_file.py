@@ -17,6 +17,8 @@ from spg99.errors import BadRequest, Damaged
 from spg99.wal.lsn import PAGE_BYTES, Segment, format_lsn, segment_name, segment_number
 
 NAME: Final = "global/pg_control"
+LAZY_NAME: Final = "global/pg_control.lazy"
+"""Of a folder whose files are not all here: only a server with the library provider/lazy_pages finds it."""
 FILE_BYTES: Final = 8192
 _CRC_OFFSETS: Final = {1300: 288, 1800: 292}
 """By pg_control_version: that of PostgreSQL 13 to 17, that of 18. The checksum is of all that stands before it."""
@@ -59,11 +61,23 @@ class ControlFile:
 
 def read_control_file(data_dir: Path) -> ControlFile:
     """Of a cluster's folder. Raises Damaged when it is not whole, BadRequest when it is of a version that is not known here."""
-    try:
-        content = (data_dir / NAME).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Damaged(f"{data_dir} holds no whole cluster: {NAME} is missing.") from error
-    return parse_control_file(content)
+    return parse_control_file(read_control_bytes(data_dir))
+
+
+def read_control_bytes(data_dir: Path) -> bytes:
+    """The file as it is. Raises Damaged when it is not there."""
+    for name in (NAME, LAZY_NAME):
+        try:
+            return (data_dir / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    raise Damaged(f"{data_dir} holds no whole cluster: {NAME} is missing.")
+
+
+def place_of(data_dir: Path, name: str) -> Path:
+    """Where a file of the cluster lies: in its folder by its name, but for the control file of a lazy one."""
+    path = data_dir / name
+    return data_dir / LAZY_NAME if name == NAME and not path.exists() else path
 
 
 def parse_control_file(content: bytes) -> ControlFile:

@@ -1,4 +1,4 @@
-"""A library that a server loads at its start, and what it is told. Here: the environment of such a start. Not here: which."""
+"""Libraries that a server loads at its start, and what they are told. Here: the environment of such a start. Not here: which."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preload:
-    """One library and its settings. The loader goes on without a library that it cannot load."""
+    """Libraries of one folder, in their order: a call goes through the first one to the next. The loader goes on without one that it
+    cannot load."""
 
-    library: Path
+    libraries: tuple[Path, ...]
     environment: Mapping[str, str]
 
-    def start_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of subprocess.Popen with the library in them.
+    def before(self, other: Preload | None) -> Preload:
+        """This one's libraries, and behind them the other's."""
+        if other is None:
+            return self
+        return Preload((*self.libraries, *other.libraries), {**self.environment, **other.environment})
 
-        The name is relative to the working folder, because LD_PRELOAD splits at blanks and colons, which a path may hold.
+    def start_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of subprocess.Popen with the libraries in them.
+
+        Their names are relative to the working folder, because LD_PRELOAD splits at blanks and colons, which a path may hold.
         """
         if sys.platform != "linux":
             return dict(options)
-        environment = {**options["env"], **self.environment, "LD_PRELOAD": f"./{self.library.name}"}
-        return {**options, "env": environment, "cwd": self.library.parent}
+        names = ":".join(f"./{library.name}" for library in self.libraries)
+        environment = {**options["env"], **self.environment, "LD_PRELOAD": names}
+        return {**options, "env": environment, "cwd": self.libraries[0].parent}

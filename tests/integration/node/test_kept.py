@@ -25,6 +25,7 @@ from spg99.node.folder import NodeFolder
 from spg99.node.handlers import Handlers
 from spg99.node.keeping import Keeping
 from spg99.node.observation import Observer
+from spg99.node.page_fetcher import PageFetcher
 from spg99.postgres import Account, Binaries
 from spg99.protocol.node import TaskResult
 from spg99.protocol.tasks import ComputeStart, ComputeStop, Kept, TimelineCreate
@@ -42,11 +43,14 @@ class KeepingNode(Node):
         self.object_store = str(objects_dir)
         super().__init__(*parts)
 
+    def page_fetcher(self) -> PageFetcher:
+        return PageFetcher(self.folder, self.account, library=None)
+
     def fresh_agent(self) -> None:
         super().fresh_agent()
         self.keeping = Keeping(
             self.folder, self.account, object_store=self.object_store, template_dir=self.template,
-            master_key_file=self.objects_dir.parent / "master.key",
+            master_key_file=self.objects_dir.parent / "master.key", pages=self.page_fetcher(),
         )  # fmt: skip
         self.computes = Computes(
             self.folder, self.binaries, self.account, extensions_dir=self.extensions, keeping=self.keeping
@@ -113,13 +117,13 @@ class Database:
 @pytest_asyncio.fixture
 async def make_node(
     data_dir: Path, prepared: tuple[Binaries, Account | None, Path, Path]
-) -> AsyncIterator[Callable[[str], KeepingNode]]:
+) -> AsyncIterator[Callable[..., KeepingNode]]:
     nodes: list[KeepingNode] = []
     binaries, account, template, extensions = prepared
 
-    def make(name: str) -> KeepingNode:
+    def make(name: str, kind: type[KeepingNode] = KeepingNode) -> KeepingNode:
         folder = NodeFolder.prepare(data_dir, name, account)
-        node = KeepingNode(folder, binaries, account, template, extensions, objects_dir=data_dir / "objects")
+        node = kind(folder, binaries, account, template, extensions, objects_dir=data_dir / "objects")
         nodes.append(node)
         return node
 
@@ -139,7 +143,7 @@ async def safekeepers(data_dir: Path) -> AsyncIterator[list[ServedSafekeeper]]:
 
 
 @pytest.fixture
-def node(make_node: Callable[[str], KeepingNode]) -> KeepingNode:
+def node(make_node: Callable[..., KeepingNode]) -> KeepingNode:
     return make_node("n1")
 
 
@@ -273,7 +277,7 @@ async def test_a_compute_without_the_wal_that_its_safekeeper_needs_is_replaced(
 
 
 async def test_it_wakes_on_another_node_and_its_first_one_is_fenced(
-    make_node: Callable[[str], KeepingNode], database: Database
+    make_node: Callable[..., KeepingNode], database: Database
 ) -> None:
     """The first node is cut off and does not know: its compute runs on, and what it is told there is never acknowledged."""
     first, second = make_node("n1"), make_node("n2")
@@ -295,7 +299,7 @@ async def test_it_wakes_on_another_node_and_its_first_one_is_fenced(
 
 
 async def test_an_idle_connection_of_a_life_that_is_over_hears_nothing_of_the_next(
-    make_node: Callable[[str], KeepingNode], database: Database, safekeepers: list[ServedSafekeeper]
+    make_node: Callable[..., KeepingNode], database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:
     """The cut-off compute writes nothing, and asks only whether its safekeeper is there. If the answer said how far the new life has come, its next
     commit would be below that, and acknowledged at once."""

@@ -1,0 +1,52 @@
+"""One start of a kept database under way. Here: what is known of it, and whose fault it was when it fails. Not here: the order of its steps (keeping.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from spg99.node.folder import TimelineFolder
+from spg99.node.safekeepers import StaleFiles
+from spg99.postgres.preload import Preload
+from spg99.protocol.tasks import ComputeStart, Kept
+from spg99.wal.fence import Choice, TermHistory
+
+
+@dataclass
+class Start:
+    """One start under way: what has been found out before the process is made, and what goes on beside it."""
+
+    order: ComputeStart
+    kept: Kept
+    timeline: TimelineFolder
+    settings: dict[str, str]
+    preload: Preload | None = None
+    """What the process has to load to run on files that are not here yet."""
+    choice: Choice | None = None
+    """None: the first start, there is nothing to choose; or its files are there, and the votes come while PostgreSQL starts."""
+    history: TermHistory | None = None
+    """Of the new life; None: it is known once PostgreSQL has found the end of the WAL."""
+    is_gated: bool = False
+    """Clients are let in only once the quorum holds all that there is: it may be more than was ever acknowledged."""
+    is_over: bool = False
+    """PostgreSQL did not start: what goes on beside it need not go further."""
+    has_begun: bool = False
+    """Its life was told to safekeepers: there may be WAL of its term."""
+    beside: list[asyncio.Task[None]] = field(default_factory=list)
+    """Clients are let in only when these have ended well."""
+
+    def preload_after(self, first: Preload | None) -> Preload | None:
+        """What the process has to load in all."""
+        return first.before(self.preload) if first is not None else self.preload
+
+
+async def are_files_at_fault(start: Start, error: Exception) -> bool:
+    """Whether a start failed by the files that were there: they are stale, or the quorum would have this compute write and PostgreSQL cannot start on
+    them. They are a cache: made anew, it can."""
+    if start.order.makes_timeline or start.choice is not None:
+        return False
+    start.is_over = True
+    outcomes = await asyncio.gather(*start.beside, return_exceptions=True)
+    if isinstance(error, StaleFiles) or any(isinstance(outcome, StaleFiles) for outcome in outcomes):
+        return True
+    return not any(isinstance(outcome, BaseException) for outcome in outcomes)

@@ -1,0 +1,243 @@
+"""Databases that wake on files that are not here yet, on real nodes: what is fetched, what is not, and what comes of it. Not here: the library by
+itself (tests/unit/lazy_pages), random histories (test_lazy_histories.py)."""
+
+# ruff: noqa: F811 - fixtures of the neighbour
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from integration.node.test_kept import Database, KeepingNode, database, make_node, safekeepers  # noqa: F401
+from kit.waits import until
+from spg99.images.manifest import CHUNK_BYTES, images_prefix
+from spg99.node.folder import TimelineFolder
+from spg99.node.lazy_map import ABSENT, DIRTY, LazyMap
+from spg99.node.page_fetcher import LIBRARY, PageFetcher
+
+pytestmark = pytest.mark.skipif(not LIBRARY.is_file(), reason="no library was built")
+
+ROWS = 20000
+TABLE = [
+    "create table t (n int primary key, filler text)",
+    f"insert into t select n, repeat(md5(n::text), 16) from generate_series(1, {ROWS}) n",
+    "create table other as select * from t",
+]
+ALL = (ROWS, ROWS * (ROWS + 1) // 2)
+
+
+class LazyNode(KeepingNode):
+    """A node whose servers start on files that are not here."""
+
+    def page_fetcher(self) -> PageFetcher:
+        return PageFetcher(self.folder, self.account)
+
+
+@pytest.fixture
+def node(make_node: Callable[..., KeepingNode]) -> LazyNode:
+    made = make_node("n1", LazyNode)
+    assert isinstance(made, LazyNode)
+    return made
+
+
+def home(node: KeepingNode, database: Database) -> TimelineFolder:
+    return node.folder.timeline(database.timeline_id)
+
+
+async def image_after_stop(node: KeepingNode, database: Database) -> None:
+    """Stops it, and waits until its image is in the store."""
+    place = node.objects_dir / images_prefix(database.kept.tenant_id, database.timeline_id)
+    before = set(place.iterdir())
+    await database.stop(node)
+    await until("an image", lambda: set(place.iterdir()) - before)
+    await until("all that follows it", lambda: len(node.keeping._jobs) == 0)
+
+
+async def evicted(node: KeepingNode, database: Database) -> None:
+    """A database with some rows, none of whose files are on the node."""
+    await database.start(node)
+    await database.run(*TABLE)
+    await image_after_stop(node, database)
+    shutil.rmtree(home(node, database).root)
+
+
+def map_of(node: KeepingNode, database: Database) -> LazyMap:
+    found = LazyMap.open(home(node, database).map_file)
+    assert found is not None
+    return found
+
+
+def states(node: KeepingNode, database: Database) -> dict[str, bytes]:
+    found = map_of(node, database)
+    try:
+        return found.states_by_path(home(node, database).data_dir)
+    finally:
+        found.close()
+
+
+async def path_of(database: Database, table: str) -> str:
+    return str((await database.run(f"select pg_relation_filepath('{table}')"))[0][0])
+
+
+async def test_it_wakes_without_its_files_and_has_all_rows(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    assert await database.run("select n from t where n = 7") == [(7,)]
+    other, table = await path_of(database, "other"), await path_of(database, "t")
+    assert set(states(node, database)[other]) == {ABSENT}
+    assert states(node, database)[table].count(ABSENT) >= ROWS * 500 // CHUNK_BYTES - 2
+    assert map_of(node, database).counters.loaded
+    assert not (home(node, database).data_dir / "global" / "pg_control").exists()
+    assert await database.run("select count(*), sum(n) from t") == [ALL]
+    assert set(states(node, database)[other]) == {ABSENT}
+
+
+async def test_an_image_of_it_reads_only_what_was_written(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("update t set filler = 'new' where n = 7")
+    other = await path_of(database, "other")
+    await image_after_stop(node, database)
+    assert set(states(node, database)[other]) == {ABSENT}  # it was made without them
+    for _ in range(2):  # the same folder, then what the image gives
+        await database.start(node)
+        assert await database.run("select filler from t where n = 7") == [("new",)]
+        assert await database.run("select count(*), sum(n) from other") == [ALL]
+        assert await database.run("select count(*), sum(n) from t") == [ALL]
+        await database.stop(node)
+        await until("its image", lambda: len(node.keeping._jobs) == 0)
+        shutil.rmtree(home(node, database).root)
+
+
+async def test_it_sleeps_and_goes_on_with_the_files_that_are_here(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("update t set filler = 'new' where n = 7")
+    await database.stop(node)
+    await database.start(node)
+    other, life = await path_of(database, "other"), await database.tli()
+    assert life == 2 and set(states(node, database)[other]) == {ABSENT}
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+    assert await database.run("select filler from t where n = 7") == [("new",)]
+
+
+async def test_a_killed_server_goes_on_with_the_files_that_are_here(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("update t set filler = 'new' where n % 1000 = 7")
+    database.kill()
+    await until("its end to be noticed", lambda: node.computes.timeline_of(database.compute_id) is None)
+    await database.start(node)
+    assert await database.run("select count(*) from t where filler = 'new'") == [(ROWS // 1000,)]
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+
+
+async def test_what_is_all_here_is_a_folder_like_others(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    for path, found in states(node, database).items():
+        for number in range(len(found)):
+            with (home(node, database).data_dir / path).open("rb") as file:
+                file.seek(number * CHUNK_BYTES)
+            await node.keeping.pages.fetcher._bring(
+                node.keeping.pages.fetcher._served[database.timeline_id],
+                node.keeping.pages.fetcher._served[database.timeline_id].folder.chunk_numbers[path, number],
+            )
+    await image_after_stop(node, database)
+    await database.start(node)
+    folder = home(node, database)
+    assert not folder.map_file.exists() and (folder.data_dir / "global" / "pg_control").exists()
+    assert await database.run("select count(*), sum(n) from t") == [ALL]
+
+
+async def test_an_agent_that_comes_back_is_waited_for(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await node.computes.leave()
+    reading = asyncio.create_task(database.run("select count(*), sum(n) from other"))
+    found = map_of(node, database)
+    await until("somebody to wait", lambda: found.counters.waited > 0)
+    assert not reading.done()
+    node.fresh_agent()
+    await node.computes.adopt()
+    assert await reading == [ALL]
+    assert found.counters.failed == 0
+
+
+async def test_a_cancel_ends_the_wait(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("select 1")
+    await node.computes.leave()
+    with pytest.raises(psycopg.Error) as failed:
+        await asyncio.wait_for(database.run("set statement_timeout = '1s'", "select count(*) from other"), 5)
+    assert failed.value.sqlstate in ("58030", "57014")
+    assert await database.run("select 1") == [(1,)]
+    node.fresh_agent()
+    await node.computes.adopt()
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+
+
+async def test_a_copy_of_such_a_folder_is_not_started_on(node: LazyNode, database: Database) -> None:
+    """Its files are others, and none of them would be fetched."""
+    await evicted(node, database)
+    await database.start(node)
+    await database.stop(node)
+    folder = home(node, database)
+    copy = folder.root.with_name("tl_copy")
+    subprocess.run(["cp", "-a", folder.root, copy], check=True)
+    shutil.rmtree(folder.root)
+    copy.rename(folder.root)
+    await database.start(node)
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+
+
+@pytest.mark.parametrize("lost", ["map", "known", "library"])
+async def test_without_what_it_needs_the_files_are_made_anew(
+    node: LazyNode,
+    database: Database,
+    lost: str,
+    make_node: Callable[..., KeepingNode],
+) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("update t set filler = 'new' where n = 7")
+    await database.stop(node)
+    folder = home(node, database)
+    if lost == "map":
+        folder.map_file.unlink()
+    if lost == "known":
+        (folder.root / "image.json").write_text("{")
+    after: KeepingNode = make_node("n1") if lost == "library" else node
+    await database.start(after)
+    assert await database.run("select filler from t where n = 7") == [("new",)]
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+    assert folder.map_file.exists() == (lost != "library")
+
+
+async def test_nothing_reads_such_a_folder_past_the_library(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.stop(node)
+    folder: Path = home(node, database).data_dir
+    for program in (["pg_checksums", "--check", "-D"], ["pg_controldata"], ["postgres", "--single", "-D"]):
+        command = [node.binaries.program(program[0]), *program[1:], str(folder)]
+        account = node.account.popen_options() if node.account is not None else {}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, input="", **account)
+        assert done.returncode != 0, done.stdout
+        assert "pg_control" in done.stderr or "could not find the database system" in done.stderr
+
+
+async def test_dirty_marks_are_what_was_written(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    table = await path_of(database, "t")
+    assert DIRTY not in states(node, database)[table]
+    await database.run("update t set filler = 'new' where n = 7")
+    await database.stop(node)
+    assert DIRTY in states(node, database)[table]
