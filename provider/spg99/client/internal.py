@@ -24,6 +24,7 @@ from spg99.protocol.gateway import (
     SlowedLogins,
 )
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
+from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
 from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ class InternalClient:
     async def safekeeper_heartbeat(self, beat: SafekeeperHeartbeat) -> SafekeeperAnswer:
         """Tells where a safekeeper is and what it keeps; answers what it need not keep."""
         return await self._post("/safekeepers/heartbeat", beat, SafekeeperAnswer)
+
+    async def enroll_pageserver(self, enrolment: Enrolment) -> Identity:
+        """Trades a pageserver's single-use token for an identity."""
+        return await self._post("/pageservers/enroll", enrolment, Identity)
+
+    async def pageserver_heartbeat(self, beat: PageserverHeartbeat) -> PageserverAnswer:
+        """Tells what the store has of timelines; answers which to care for."""
+        return await self._post("/pageservers/heartbeat", beat, PageserverAnswer)
 
     async def lease_tasks(self, ask: LeaseTasks) -> LeasedTasks:
         """Tasks for this node; takes up to `ask.wait_seconds`. A lost answer is harmless: leased tasks come again."""

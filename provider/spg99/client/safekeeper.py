@@ -46,6 +46,10 @@ class SafekeeperClient:
         """How it stands with a timeline; `wait_seconds`: until it has caught up, so long at most."""
         return await self._call("GET", f"/{timeline_id}", said.KeeperSeen, wait_seconds=wait_seconds)
 
+    async def all(self) -> said.KeptTimelines:
+        """How it stands with all its timelines."""
+        return await self._call("GET", "", said.KeptTimelines)
+
     async def begin(self, timeline_id: str, begin: said.TimelineBegin) -> said.KeeperSeen:
         """A timeline begins."""
         return await self._call("PUT", f"/{timeline_id}", said.KeeperSeen, begin)

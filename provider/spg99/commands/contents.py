@@ -39,6 +39,9 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry(
                 "safekeeper", "spg99.commands.servers:safekeeper", "Keeps the WAL of databases beside their computes."
             ),
+            Entry(
+                "pageserver", "spg99.commands.servers:pageserver", "Keeps the history of databases in the object store."
+            ),
             Entry("migrate", "spg99.commands.migrate:migrate", "The catalogue's schema: up, down, status."),
             Entry("storage", "spg99.commands.storage:storage", "The object store: its master key."),
         ),

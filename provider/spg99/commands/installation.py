@@ -39,7 +39,7 @@ class Installation:
         """How many safekeepers new databases have (policy `storage.safekeepers`)."""
         await bootstrap.set_policy(await self._open(), "storage.safekeepers", safekeepers)
 
-    async def enrolment_token(self, kind: Literal["node", "gateway", "safekeeper"]) -> str:
+    async def enrolment_token(self, kind: Literal["node", "gateway", "safekeeper", "pageserver"]) -> str:
         """A single-use token for who joins."""
         return await bootstrap.new_enrolment_token(await self._open(), kind, SystemClock())
 

@@ -31,6 +31,7 @@ MODULES = (
     "spg99.gateway.server",
     "spg99.node.agent",
     "spg99.safekeeper.server",
+    "spg99.pageserver.server",
 )
 """What the processes of dev load; the command `dev` itself needs most of it."""
 LOADED_LATE = (

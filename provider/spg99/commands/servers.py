@@ -1,4 +1,4 @@
-"""One command a process: control-plane, gateway, agent, safekeeper, catalogue. Here: handing over settings. Not here: the processes.
+"""One command a process: control-plane, gateway, agent, safekeeper, pageserver, catalogue. Here: handing over settings. Not here: the processes.
 
 Every command that dev starts watches its parent (`end_with_parent`), after its forks: the watch is a thread, and beside a
 thread there is no fork. Without it the process of a dev that was killed would stay for good.
@@ -6,10 +6,22 @@ thread there is no fork. Without it the process of a dev that was killed would s
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import click
+
 from spg99 import log
 from spg99.commands.options import settings_command
 from spg99.commands.parent import end_with_parent
-from spg99.config import AgentSettings, CatalogueSettings, ControlPlaneSettings, GatewaySettings, SafekeeperSettings
+from spg99.config import (
+    AgentSettings,
+    CatalogueSettings,
+    ControlPlaneSettings,
+    GatewaySettings,
+    PageserverSettings,
+    SafekeeperSettings,
+    load,
+)
 
 
 @settings_command(ControlPlaneSettings, "control-plane")
@@ -59,6 +71,27 @@ def safekeeper(settings: SafekeeperSettings) -> None:
     log.configure("safekeeper", level=settings.log_level, json=settings.log_json)
     end_with_parent()
     from spg99.safekeeper.server import run
+
+    if not settings.pageserver:
+        run(settings)
+        return
+    from spg99.pageserver.server import beside
+
+    config_file: Path | None = click.get_current_context().params.get("config_file")
+    reach = {name: getattr(settings, name) for name in ("data_dir", "cp_url", "ca_file")}
+    pageserver = load(PageserverSettings, "pageserver", flags=reach, config_file=config_file)
+    run(settings, beside=lambda stop: beside(pageserver, stop))
+
+
+@settings_command(PageserverSettings, "pageserver")
+def pageserver(settings: PageserverSettings) -> None:
+    """The pageserver: keeps the history of databases in the object store, so that any moment of it can come back.
+
+    Prints one line of JSON when it is ready. Nothing waits for it: while it is away safekeepers keep their WAL.
+    """
+    log.configure("pageserver", level=settings.log_level, json=settings.log_json)
+    end_with_parent()
+    from spg99.pageserver.server import run
 
     run(settings)
 

@@ -116,7 +116,8 @@ class Supervisor:
         gateway += self._names(gateway_seen.tls_names, settings.gateway_host)
         gateway += ["--drain-seconds", str(DRAIN_SECONDS), "--workers", str(gateway_workers(settings, gateway_seen))]
         if runs_safekeeper(settings, self.folder.data_dir):
-            await self._child(self._enrolled("safekeeper", "safekeeper", list(reach), catalogue_url))
+            keeper = self._enrolled("safekeeper", "safekeeper", [*reach, "--pageserver"], catalogue_url)
+            await self._child(self._with_pageserver(keeper, catalogue_url))
         async with asyncio.TaskGroup() as both:
             both.create_task(self._child(self._enrolled("agent", "node", agent, catalogue_url, stop_seconds=60)))
             both.create_task(self._child(self._enrolled("gateway", "gateway", gateway, catalogue_url, owns_group=True)))
@@ -195,6 +196,20 @@ class Supervisor:
                 return await plan.environment() | {"SPG99_ENROLMENT_TOKEN": await installation.enrolment_token(kind)}
 
         return dataclasses.replace(plan, environment=with_token)
+
+    def _with_pageserver(self, plan: Plan, catalogue_url: str) -> Plan:
+        """Two roles in one process: it is let in as both."""
+
+        async def with_both() -> dict[str, str]:
+            async with Installation(catalogue_url, self.folder) as installation:
+                token = await installation.enrolment_token("pageserver")
+            return await plan.environment() | {"SPG99_PAGESERVER_ENROLMENT_TOKEN": token} | self._postgres_variables()
+
+        return dataclasses.replace(plan, environment=with_both)
+
+    def _postgres_variables(self) -> dict[str, str]:
+        found = {"SPG99_PG_BIN": self._settings.pg_bin, "SPG99_RUN_AS": self._settings.run_as}
+        return {name: str(value) for name, value in found.items() if value is not None}
 
     def _names(self, listed: str, known_as: str | None) -> list[str]:
         names = certificate_names(listed, host=self._settings.host, known_as=[known_as])

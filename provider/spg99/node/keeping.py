@@ -221,6 +221,8 @@ class Keeping:
     async def delete(self, timeline_id: str, kept: Kept) -> None:
         """Removes the WAL of a timeline and its images; chunks that they share with others stay. Raises CannotWake while a safekeeper does not answer."""
         await self.safekeepers.remove(timeline_id, kept)
+        if kept.is_archived:
+            return  # others may begin in it: the pageserver knows
         objects, _ = await self._store(kept)
         async for entry in objects.entries(images_prefix(kept.tenant_id, timeline_id)):
             await objects.delete(entry.key)
@@ -382,5 +384,6 @@ class Keeping:
             image_id=image.manifest.image_id,
             stored_bytes=image.counts.bytes_stored,
         )
-        await self.safekeepers.trim(timeline.timeline_id, kept, lived, image.manifest.checkpoint_lsn)
+        if not kept.is_archived:
+            await self.safekeepers.trim(timeline.timeline_id, kept, lived, image.manifest.checkpoint_lsn)
         await self.pages.store_wake_set(timeline, kept, objects, key)

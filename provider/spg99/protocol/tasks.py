@@ -51,6 +51,9 @@ class Kept(Message):
     tenant_id: str
     installation_id: str | None = None
     """Whose the object store must be. None: whoever gave the order was of a version that does not say."""
+    is_archived: bool = False
+    """A pageserver takes the WAL into the object store: safekeepers are let go of it by that one, once it is there, and images of a
+    timeline that is deleted are removed by it."""
 
 
 class Point(Message):

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,15 +34,23 @@ REPORT_ALL_BEATS: Final = 12
 KEEP_ALIVE_SECONDS: Final = 300
 """An agent's connection outlives the pauses between its databases' starts."""
 
+BESIDE_SECONDS: Final = 5.0
+"""For what runs in the same process to come to its end."""
+
 _log = log.get("safekeeper")
 
 
-def run(settings: SafekeeperSettings) -> None:
-    """Runs the safekeeper until SIGTERM or SIGINT. Prints one line of JSON once the Control Plane has heard of it."""
-    asyncio.run(_run(settings))
+def run(
+    settings: SafekeeperSettings, *, beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Runs the safekeeper until SIGTERM or SIGINT. Prints one line of JSON once the Control Plane has heard of it. `beside`: what runs in the same
+    process until the event that it is given."""
+    asyncio.run(_run(settings, beside))
 
 
-async def _run(settings: SafekeeperSettings) -> None:
+async def _run(
+    settings: SafekeeperSettings, beside: Callable[[asyncio.Event], Coroutine[Any, Any, None]] | None
+) -> None:
     stop = stop_ordered()
     root = settings.data_dir.expanduser().resolve() / "safekeeper" / settings.name
     try:
@@ -55,7 +63,15 @@ async def _run(settings: SafekeeperSettings) -> None:
         locked(root / "safekeeper.lock", timeout_seconds=10, busy=busy),
         InternalClient(settings.cp_url, None, ca_file=settings.ca_file) as client,
     ):
-        await Safekeeper(settings, root, socket, client).run(stop)
+        other = asyncio.create_task(beside(stop)) if beside is not None else None
+        try:
+            await Safekeeper(settings, root, socket, client).run(stop)
+        finally:
+            if other is not None:
+                stop.set()
+                await asyncio.wait({other}, timeout=BESIDE_SECONDS)
+                other.cancel()
+                await asyncio.gather(other, return_exceptions=True)
 
 
 def _address(settings: SafekeeperSettings) -> Path:

@@ -149,7 +149,7 @@ async def _node_of_start(
     node_id = action.first_on.node_id
     await storage.place_timeline(tx, row.timeline_id, node_id)
     if action.configuration is not None and action.configuration != view.timeline.configuration:
-        await storage.configure_timeline(tx, row.timeline_id, action.configuration)
+        await storage.configure_timeline(tx, row.timeline_id, action.configuration, tenant_id=row.tenant_id)
     if not action.first_on.makes_timelines:
         # Its agent takes orders in their order, and two for one timeline one after the other.
         create = TimelineCreate(timeline_id=row.timeline_id, database_name=row.name_in_files, pg_user=row.pg_user)

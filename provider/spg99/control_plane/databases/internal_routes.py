@@ -11,6 +11,7 @@ from spg99.control_plane.serving import internal
 from spg99.errors import NotFound
 from spg99.protocol.gateway import Checkout, ConnectRequest, LeaseAnswer, LeaseReport
 from spg99.protocol.node import Heartbeat, HeartbeatAnswer, TaskResult
+from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
 from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 
 
@@ -33,6 +34,12 @@ def routes(life: Lifecycle, identities: fleet.Identities) -> list[internal.Route
         _: Request, safekeeper: fleet.SafekeeperRow, beat: SafekeeperHeartbeat
     ) -> SafekeeperAnswer:
         return await life.reports.safekeeper_heartbeat(safekeeper, beat)
+
+    @here.post("/pageservers/heartbeat", who=identities.pageserver, takes=PageserverHeartbeat)
+    async def pageserver_heartbeat(
+        _: Request, pageserver: fleet.PageserverRow, beat: PageserverHeartbeat
+    ) -> PageserverAnswer:
+        return await life.reports.pageserver_heartbeat(pageserver, beat)
 
     @here.post("/gateways/connect", who=identities.gateway, takes=ConnectRequest)
     async def connect(request: Request, gateway: fleet.GatewayRow, ask: ConnectRequest) -> Checkout:

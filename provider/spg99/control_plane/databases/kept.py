@@ -21,4 +21,5 @@ async def kept_by(
         addresses=await fleet.safekeeper_addresses(tx, ids),
         tenant_id=tenant_id,
         installation_id=await installation.id(tx),
+        is_archived=await fleet.pageservers_exist(tx),
     )

@@ -41,11 +41,11 @@ class Lifecycle:
         self.wakeups = wakeups
         policies = PolicyCache()
         self.polls = fleet.Polls(store, clock, wakeups)
-        means = Means(self.polls, policies, storage.Installation())
+        means = Means(self.polls, policies, installation := storage.Installation())
         self.reconciler = Reconciler(store, clock, settings, wakeups, means, on_failure=on_failure)
         self.waker = Waker(self.reconciler, policies)
         self.expiry = Expiry(store, wakeups, clock)
-        self.reports = Reports(self.reconciler, self.waker, policies)
+        self.reports = Reports(self.reconciler, self.waker, policies, installation)
 
     async def delete_old(self) -> None:
         """Deletes records nobody asks for any more, a little at a time."""

@@ -323,3 +323,8 @@ on conflict (org_id) do update
 
 -- count_databases_by_state
 select state, count(*) as databases from databases group by state;
+
+-- databases_of_timelines
+select d.timeline_id, d.history_seconds, t.org_id
+  from databases d join tenants t using (tenant_id)
+ where d.timeline_id = any(%(timeline_ids)s);

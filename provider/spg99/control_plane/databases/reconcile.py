@@ -165,6 +165,7 @@ class Reconciler:
                 # In the order in which heartbeats and results lock: node, database, order.
                 await fleet.retime_nodes(tx, now)
                 await fleet.retime_safekeepers(tx, now)
+                await fleet.retime_pageservers(tx, now)
                 await schedule.retime(tx, now, lease_seconds=self._lease_seconds)
                 await fleet.retime_tasks(tx, now)
                 await kept_answers.retime(tx, now)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from spg99 import faults, log, spans
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import computes, leases, observe, rows, schedule, storage_limits
+from spg99.control_plane.databases import computes, histories, leases, observe, rows, schedule, storage_limits
 from spg99.control_plane.databases.apply import end_compute
 from spg99.control_plane.databases.computes import ComputeRow
 from spg99.control_plane.databases.reconcile import Reconciler
@@ -15,6 +15,7 @@ from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.errors import Forbidden, NotFound
 from spg99.protocol.gateway import LeaseAnswer, LeaseReport
 from spg99.protocol.node import HEARTBEAT_SECONDS, Heartbeat, HeartbeatAnswer, TaskResult, is_silent
+from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
 from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 from spg99.protocol.tasks import find_declaration
 
@@ -27,12 +28,15 @@ _log = log.get("databases")
 class Reports:
     """Takes reports in."""
 
-    def __init__(self, reconciler: Reconciler, waker: Waker, policies: PolicyCache) -> None:
+    def __init__(
+        self, reconciler: Reconciler, waker: Waker, policies: PolicyCache, installation: storage.Installation
+    ) -> None:
         self._reconciler = reconciler
         self._waker = waker
         self._store = reconciler.store
         self._clock = reconciler.clock
         self._policies = policies
+        self._installation = installation
 
     async def finish_task(self, node: fleet.NodeRow, task_id: int, result: TaskResult) -> None:
         """Writes down what became of a task and does what follows, in one transaction. A repeated result changes nothing.
@@ -133,6 +137,15 @@ class Reports:
             await fleet.note_safekeeper_seen(tx, safekeeper.safekeeper_id, observed, self._clock.now())
             forget = await storage.timelines_to_forget(tx, beat.timelines) if beat.timelines else []
         return SafekeeperAnswer(forget_timeline_ids=forget)
+
+    async def pageserver_heartbeat(
+        self, pageserver: fleet.PageserverRow, beat: PageserverHeartbeat
+    ) -> PageserverAnswer:
+        """Notes what the store has of timelines, and tells which there are."""
+        async with self._store.transaction() as tx:
+            return await histories.heartbeat(
+                tx, pageserver, beat, self._clock.now(), self._policies, self._installation
+            )
 
     async def _compute_ended(self, compute: ComputeRow, reason: str) -> None:
         async with self._store.transaction() as tx:

@@ -9,6 +9,10 @@ from spg99.control_plane.fleet.nodes import find as find_node
 from spg99.control_plane.fleet.nodes import note_seen as note_node_seen
 from spg99.control_plane.fleet.nodes import retime as retime_nodes
 from spg99.control_plane.fleet.nodes import with_room as nodes_with_room
+from spg99.control_plane.fleet.pageservers import PageserverRow
+from spg99.control_plane.fleet.pageservers import exist as pageservers_exist
+from spg99.control_plane.fleet.pageservers import note_seen as note_pageserver_seen
+from spg99.control_plane.fleet.pageservers import retime as retime_pageservers
 from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
@@ -28,6 +32,7 @@ __all__ = [
     "GatewayRow",
     "Identities",
     "NodeRow",
+    "PageserverRow",
     "Polls",
     "SafekeeperRow",
     "TaskRow",
@@ -41,9 +46,12 @@ __all__ = [
     "nodes_with_room",
     "note_gateway_seen",
     "note_node_seen",
+    "note_pageserver_seen",
     "note_safekeeper_seen",
     "orders_wait_until",
+    "pageservers_exist",
     "retime_nodes",
+    "retime_pageservers",
     "retime_safekeepers",
     "retime_tasks",
     "safekeeper_addresses",

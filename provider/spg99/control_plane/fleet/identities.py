@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from spg99.control_plane.fleet import gateways, nodes, safekeepers
+from spg99.control_plane.fleet import gateways, nodes, pageservers, safekeepers
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.nodes import NodeRow
+from spg99.control_plane.fleet.pageservers import PageserverRow
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.store import Store, Transaction
 from spg99.errors import Unauthorized
@@ -30,6 +31,7 @@ class Identities:
         self._nodes: BoundedTable[str, tuple[float, NodeRow]] = BoundedTable(REMEMBERED_MAX)
         self._gateways: BoundedTable[str, tuple[float, GatewayRow]] = BoundedTable(REMEMBERED_MAX)
         self._safekeepers: BoundedTable[str, tuple[float, SafekeeperRow]] = BoundedTable(REMEMBERED_MAX)
+        self._pageservers: BoundedTable[str, tuple[float, PageserverRow]] = BoundedTable(REMEMBERED_MAX)
 
     async def node(self, request: Request) -> NodeRow:
         """The node that speaks. Raises Unauthorized."""
@@ -43,6 +45,10 @@ class Identities:
         """The safekeeper that speaks. Raises Unauthorized."""
         return await self._identified(request, self._safekeepers, safekeepers.of_token)
 
+    async def pageserver(self, request: Request) -> PageserverRow:
+        """The pageserver that speaks. Raises Unauthorized."""
+        return await self._identified(request, self._pageservers, pageservers.of_token)
+
     async def _identified(
         self,
         request: Request,
@@ -51,7 +57,7 @@ class Identities:
     ) -> Row:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthorized("This path is for enrolled nodes, gateways and safekeepers.")
+            raise Unauthorized("This path is for enrolled nodes, gateways, safekeepers and pageservers.")
         remembered = known.get(token)
         if remembered is not None and time.monotonic() - remembered[0] < REMEMBERED_SECONDS:
             return remembered[1]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from spg99.control_plane.fleet import changes, gateways, nodes, safekeepers
+from spg99.control_plane.fleet import changes, gateways, nodes, pageservers, safekeepers
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
@@ -57,6 +57,11 @@ def routes(
     async def enroll_safekeeper(_: Request, enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await safekeepers.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
+
+    @here.post("/pageservers/enroll", takes=Enrolment)
+    async def enroll_pageserver(_: Request, enrolment: Enrolment) -> Identity:
+        async with store.transaction() as tx:
+            return await pageservers.enroll(tx, enrolment, clock)
 
     @here.post("/gateways/cancel", who=identities.gateway, takes=CancelForward)
     async def forward_cancel(_: Request, __: GatewayRow, forward: CancelForward) -> None:

@@ -179,3 +179,26 @@ update safekeepers s set last_seen_at = %(now)s, observed = %(observed)s
   from (select safekeeper_id, last_seen_at from safekeepers where safekeeper_id = %(safekeeper_id)s) before
  where s.safekeeper_id = before.safekeeper_id
 returning before.last_seen_at;
+
+-- enroll_pageserver
+insert into pageservers (pageserver_id, name, hostname, token_sha256)
+values (%(pageserver_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
+on conflict (name) do update
+   set pageserver_id = excluded.pageserver_id, hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp()
+returning pageserver_id, name, token_sha256, last_seen_at;
+
+-- pageserver_of_token
+select pageserver_id, name, token_sha256, last_seen_at from pageservers where token_sha256 = %(token_sha256)s;
+
+-- note_pageserver_seen
+-- Answers whether nobody of a lower id was heard of.
+with seen as (
+    update pageservers set last_seen_at = %(now)s where pageserver_id = %(pageserver_id)s returning pageserver_id)
+select not exists (select from pageservers p, seen
+                    where p.pageserver_id < seen.pageserver_id and p.last_seen_at >= %(silent_before)s);
+
+-- pageservers_exist
+select exists (select from pageservers);
+
+-- retime_pageservers
+update pageservers set last_seen_at = %(now)s where last_seen_at > %(now)s;

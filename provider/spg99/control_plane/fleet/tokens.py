@@ -1,4 +1,4 @@
-"""Tokens of nodes, Gateways and safekeepers: one that lets in once, and one that is its identity from then on. Here: making, hashing, using up.
+"""Tokens of nodes, Gateways, safekeepers and pageservers: one that lets in once, and one that is its identity from then on. Here: making, hashing, using up.
 
 Not here: who has which (nodes.py, gateways.py).
 """
@@ -18,7 +18,7 @@ from spg99.ids import random_word
 from spg99.processes import WatchedClock
 
 ENROLMENT_MINUTES = 15
-EnrolmentKind = Literal["node", "gateway", "safekeeper"]
+EnrolmentKind = Literal["node", "gateway", "safekeeper", "pageserver"]
 
 
 async def new_enrolment(tx: Transaction, kind: EnrolmentKind, now: datetime) -> str:

@@ -5,11 +5,12 @@ from spg99.control_plane.storage.pins import PinRow
 from spg99.control_plane.storage.pins import delete_of_owner as delete_pins_of_owner
 from spg99.control_plane.storage.pins import insert as insert_pin
 from spg99.control_plane.storage.pins import of_timeline as pins_of_timeline
-from spg99.control_plane.storage.timelines import TimelineRow
+from spg99.control_plane.storage.timelines import TimelineRow, note_history
 from spg99.control_plane.storage.timelines import configure as configure_timeline
 from spg99.control_plane.storage.timelines import find as find_timeline
 from spg99.control_plane.storage.timelines import forget_before as forget_timelines_before
 from spg99.control_plane.storage.timelines import insert as insert_timeline
+from spg99.control_plane.storage.timelines import kept as kept_timelines
 from spg99.control_plane.storage.timelines import mark as mark_timeline
 from spg99.control_plane.storage.timelines import node_of as node_of_timeline
 from spg99.control_plane.storage.timelines import place as place_timeline
@@ -25,8 +26,10 @@ __all__ = [
     "forget_timelines_before",
     "insert_pin",
     "insert_timeline",
+    "kept_timelines",
     "mark_timeline",
     "node_of_timeline",
+    "note_history",
     "pins_of_timeline",
     "place_timeline",
     "timelines_to_forget",

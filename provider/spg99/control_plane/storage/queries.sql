@@ -22,7 +22,17 @@ select * from timeline_pins where timeline_id = %(timeline_id)s order by owner_i
 update timelines set node_id = %(node_id)s where timeline_id = %(timeline_id)s;
 
 -- configure_timeline
-update timelines set configuration = %(configuration)s where timeline_id = %(timeline_id)s;
+update timelines set configuration = %(configuration)s, tenant_id = %(tenant_id)s where timeline_id = %(timeline_id)s;
+
+-- kept_timelines
+-- All whose WAL safekeepers keep, also those that are gone, until the store has nothing of them any more.
+select timeline_id, tenant_id, configuration, state = 'gone' as is_gone from timelines
+ where configuration is not null and tenant_id is not null and swept_at is null order by timeline_id;
+
+-- note_history
+update timelines
+   set history = %(history)s, swept_at = case when %(is_swept)s and state = 'gone' then clock_timestamp() else swept_at end
+ where timeline_id = %(timeline_id)s;
 
 -- mark_timeline
 -- clock_timestamp(): gone is gone now, not when a long transaction began.
@@ -41,6 +51,7 @@ select timeline_id from timelines
 delete from timelines where timeline_id in (
     select t.timeline_id from timelines t
      where t.state = 'gone' and t.gone_at < %(moment)s
+       and (t.configuration is null or t.swept_at is not null or t.gone_at < %(unswept_moment)s)
        and not exists (select from computes c where c.timeline_id = t.timeline_id)
      limit %(limit)s);
 

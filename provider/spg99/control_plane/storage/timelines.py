@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from spg99.control_plane.store import Transaction
@@ -59,9 +59,34 @@ async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:
     await tx.execute("place_timeline", timeline_id=timeline_id, node_id=node_id)
 
 
-async def configure(tx: Transaction, timeline_id: str, configuration: Configuration) -> None:
-    """Notes which safekeepers keep its WAL."""
-    await tx.defer("configure_timeline", timeline_id=timeline_id, configuration=configuration.model_dump(mode="json"))
+async def configure(tx: Transaction, timeline_id: str, configuration: Configuration, *, tenant_id: str) -> None:
+    """Notes which safekeepers keep its WAL, and whose it is."""
+    said = configuration.model_dump(mode="json")
+    await tx.defer("configure_timeline", timeline_id=timeline_id, configuration=said, tenant_id=tenant_id)
+
+
+UNSWEPT_KEPT_FOR = timedelta(days=330)
+"""Longer than the others: a pageserver may be away, and without the record nobody would know that the store has something of it."""
+
+
+@dataclass(frozen=True)
+class KeptTimeline:
+    """One whose WAL safekeepers keep."""
+
+    timeline_id: str
+    tenant_id: str
+    configuration: dict[str, Any]
+    is_gone: bool
+
+
+async def kept(tx: Transaction) -> list[KeptTimeline]:
+    """All of them, also those that are gone, until the store has nothing of them any more."""
+    return await tx.many(KeptTimeline, "kept_timelines")
+
+
+async def note_history(tx: Transaction, timeline_id: str, history: dict[str, Any], *, is_swept: bool) -> None:
+    """Notes what a pageserver says that the store has of it. `is_swept`: of one that is gone the store has nothing any more."""
+    await tx.execute("note_history", timeline_id=timeline_id, history=history, is_swept=is_swept)
 
 
 async def mark(tx: Transaction, timeline_id: str, state: TimelineState) -> None:
@@ -83,7 +108,7 @@ async def node_of(tx: Transaction, timeline_id: str) -> str | None:
 
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
     """Deletes at most `limit` records of timelines that were gone before `moment`."""
-    return await tx.execute("forget_timelines", moment=moment, limit=limit)
+    return await tx.execute("forget_timelines", moment=moment, unswept_moment=moment - UNSWEPT_KEPT_FOR, limit=limit)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ async def test_a_database_has_the_same_safekeepers_for_all_its_life(platform: In
     await platform.set_policy("storage.safekeepers", 0)  # for new ones
     await gateway.connect()
     first, second = kept_of(agent, TaskKind.COMPUTE_START)
+    (platform_id,) = [
+        line["installation_id"] for line in await platform.sql("select installation_id from installation")
+    ]
     assert (
         first
         == second
@@ -53,7 +56,8 @@ async def test_a_database_has_the_same_safekeepers_for_all_its_life(platform: In
             },
             "addresses": {safekeeper_id: "/run/sk-1"},
             "tenant_id": row.tenant_id,
-            "installation_id": (await platform.sql("select installation_id from installation"))[0]["installation_id"],
+            "installation_id": platform_id,
+            "is_archived": False,
         }
     )
     other = await platform.create("other")

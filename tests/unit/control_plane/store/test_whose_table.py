@@ -25,6 +25,7 @@ OWNER = {
     "gateways": "fleet",
     "node_tasks": "fleet",
     "nodes": "fleet",
+    "pageservers": "fleet",
     "safekeepers": "fleet",
     "installation": "storage",
     "timelines": "storage",
@@ -53,6 +54,10 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
         "lock_database_of_name",
         "tenants",
     ): "a database of a tenant on its way out is not found: one statement, one snapshot",
+    (
+        "databases_of_timelines",
+        "tenants",
+    ): "the account names the policies of a history; one statement for all of a heartbeat",
     (
         "storage_of_computes",
         "tenants",

@@ -1,0 +1,143 @@
+"""The pageserver's process: its folder, its identity, its loops. Here: putting together. Not here: what a round does (rounds.py).
+
+It asks (Control Plane, safekeepers, object store); nobody connects to it. What it remembers it can find out anew: it may be killed at any
+moment, and run beside a safekeeper in one process (`beside`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from spg99 import images, log
+from spg99.atomic_write import make_folders
+from spg99.client import InternalClient
+from spg99.config import PageserverSettings
+from spg99.errors import BadRequest, Unauthorized
+from spg99.objects import open_store, require_installation
+from spg99.pageserver.rounds import Metrics, Rounds
+from spg99.postgres.locks import locked
+from spg99.processes import Loops, loop_failures, retried, say_ready, serve_probes, stop_ordered
+from spg99.processes.identity import Applicant, introduce
+from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
+
+_log = log.get("pageserver")
+
+
+def run(settings: PageserverSettings) -> None:
+    """Runs the pageserver until SIGTERM or SIGINT. Prints one line of JSON once the Control Plane has heard of it."""
+
+    async def until_stopped() -> None:
+        await serve(settings, stop_ordered(), says_ready=True)
+
+    asyncio.run(until_stopped())
+
+
+async def beside(settings: PageserverSettings, stop: asyncio.Event) -> None:
+    """The same in the process of another role, whose end is `stop`: what goes wrong is logged and tried again, and ends nobody else."""
+
+    async def again() -> None:
+        await serve(settings, stop, says_ready=False)
+
+    await retried("pageserver", again)
+
+
+async def serve(settings: PageserverSettings, stop: asyncio.Event, *, says_ready: bool) -> None:
+    """One life of it. Raises Unauthorized when the Control Plane does not know it (any more)."""
+    root = settings.data_dir.expanduser().resolve() / "pageserver" / settings.name
+    try:
+        make_folders(root, mode=0o755)
+    except OSError as error:
+        raise BadRequest(f"The data folder {root} cannot be used: {error.strerror} ({error.filename}).") from error
+    busy = f"Another pageserver works in {root} already. Give this one another --name or --data-dir."
+    async with (
+        locked(root / "pageserver.lock", timeout_seconds=10, busy=busy),
+        InternalClient(settings.cp_url, None, ca_file=settings.ca_file) as client,
+    ):
+        await Pageserver(settings, root, client).run(stop, says_ready=says_ready)
+
+
+class Pageserver:
+    """One pageserver."""
+
+    def __init__(self, settings: PageserverSettings, root: Path, client: InternalClient) -> None:
+        self._settings = settings
+        self._client = client
+        self._registry = CollectorRegistry()
+        failures = loop_failures(self._registry)
+        self._answer: PageserverAnswer | None = None
+        self._rounds: Rounds | None = None
+        self._loops = Loops(failures=failures, fatal=(Unauthorized,))
+        self._loops.repeat("heartbeat", self._beat)
+        self._loops.repeat("archive", self._archive, turn_seconds_max=600.0)
+        self._applicant = Applicant(
+            kind="pageserver",
+            name=settings.name,
+            file=root / "identity.json",
+            enrolment_token=settings.enrolment_token,
+            enrol=client.enroll_pageserver,
+            authenticate=client.authenticate,
+            greet=self._beat,
+        )
+
+    async def run(self, stop: asyncio.Event, *, says_ready: bool) -> None:
+        """Works until `stop` is set."""
+        stopped = asyncio.ensure_future(stop.wait())
+        introduced = asyncio.ensure_future(introduce(self._applicant, must_be_heard=True))
+        await asyncio.wait({stopped, introduced}, return_when=asyncio.FIRST_COMPLETED)
+        if not introduced.done():
+            introduced.cancel()
+            stopped.cancel()
+            return
+        identity = introduced.result()
+        probes: asyncio.Server | None = None
+        try:
+            facts: dict[str, object] = {"pageserver_id": identity.identity_id}
+            if (port := self._settings.metrics_port) is not None:
+                probes = await serve_probes("127.0.0.1", port, self._registry, unhealthy=self._loops.unhealthy)
+                facts["metrics_port"] = probes.sockets[0].getsockname()[1]
+            async with self._loops:
+                if says_ready:
+                    say_ready("pageserver", **facts)
+                failing = asyncio.create_task(self._loops.wait())
+                await asyncio.wait({stopped, failing}, return_when=asyncio.FIRST_COMPLETED)
+                if failing.done():
+                    failing.result()
+                failing.cancel()
+        finally:
+            stopped.cancel()
+            if probes is not None:
+                probes.close()
+            if self._rounds is not None:
+                await self._rounds.aclose()
+                await self._rounds.objects.close()
+            _log.info("pageserver ended")
+
+    async def _beat(self) -> float:
+        histories = self._rounds.unreported() if self._rounds is not None else []
+        answer = self._answer = await self._client.pageserver_heartbeat(PageserverHeartbeat(histories=histories))
+        if self._rounds is not None:
+            self._rounds.heard(histories)
+            self._rounds.learn(answer.timelines)
+        return float(answer.heartbeat_seconds)
+
+    async def _archive(self) -> float:
+        rounds = self._rounds or await self._open()
+        return await rounds.round()
+
+    async def _open(self) -> Rounds:
+        """Opens the store, once it is known whose it must be. Raises ForeignStore, StoreUnavailable: then the loop comes back."""
+        answer = self._answer
+        assert answer is not None, "the loops begin when the Control Plane has answered"
+        objects = await asyncio.to_thread(open_store, self._settings.object_store_place)
+        try:
+            await require_installation(objects, answer.installation_id)
+            keys = await images.open_keys(objects, self._settings.master_keys_path)
+        except BaseException:
+            await objects.close()
+            raise
+        self._rounds = Rounds(objects, keys, Metrics(self._registry))
+        self._rounds.learn(answer.timelines)
+        return self._rounds

@@ -1,0 +1,200 @@
+"""A pageserver's rounds over real nodes, safekeepers and a store: what is archived when, what safekeepers may let go of, what a failing store does."""
+
+# ruff: noqa: F811 - fixtures of the neighbour
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+
+from integration.node.test_kept import (  # noqa: F401
+    Database,
+    KeepingNode,
+    _lose,
+    database,
+    make_node,
+    node,
+    of_three,
+    safekeepers,
+)
+from integration.node.test_past_moments import Past, alone
+from kit.safekeepers import ServedSafekeeper
+from spg99.archive import Point
+from spg99.errors import StoreUnavailable
+from spg99.images import MasterKeyFile, TenantKeys
+from spg99.objects import FolderStore
+from spg99.pageserver.rounds import Care, Metrics, Rounds
+from spg99.protocol.pageserver import TimelineToKeep
+
+
+class Pageserver:
+    """Rounds of one, with the one database to care for."""
+
+    def __init__(self, node: KeepingNode, database: Database) -> None:
+        self.database = database
+        database.kept = database.kept.model_copy(update={"is_archived": True})
+        self.store = FolderStore(node.objects_dir)
+        self.master = MasterKeyFile.at(node.objects_dir.parent / "master.key")
+        self.now = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """A process that knows nothing yet."""
+        keys = TenantKeys(self.store, self.master)
+        self.rounds = Rounds(self.store, keys, Metrics(CollectorRegistry()), monotonic=lambda: self.now)
+        self.rounds.learn([TimelineToKeep(timeline_id=self.database.timeline_id, kept=self.database.kept)])
+
+    @property
+    def care(self) -> Care:
+        return self.rounds.cares[self.database.timeline_id]
+
+    async def round(self, after_seconds: float = 2.0) -> Care:
+        self.now += after_seconds
+        await self.rounds.round()
+        return self.care
+
+
+@pytest_asyncio.fixture
+async def pageserver(node: KeepingNode, database: Database) -> AsyncIterator[Pageserver]:
+    made = Pageserver(node, database)
+    yield made
+    await made.rounds.aclose()
+
+
+def first_lsn(safekeeper: ServedSafekeeper) -> int:
+    (timeline,) = safekeeper.timelines.all()
+    return timeline.keeper.first_lsn
+
+
+async def test_finished_segments_are_archived_and_kept_until_an_image_is_behind_them(
+    pageserver: Pageserver, node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    await database.start(node)
+    begin = first_lsn(safekeepers[0])
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 60000)")
+    care = await pageserver.round()
+    assert care.problem is None
+    assert begin < care.archived.stored_lsn < care.archived.flush_lsn  # the last segment is not finished
+    assert first_lsn(safekeepers[0]) <= begin + (1 << 20)  # no image holds it yet: a rebuild wants it from here
+    care = await pageserver.round(after_seconds=61)
+    assert care.archived.waiting_bytes == 0
+    await database.stop(node)
+    await node.keeping._jobs.finish(within_seconds=10)
+    before = first_lsn(safekeepers[0])
+    await pageserver.round()
+    assert care.image is not None and care.image.lsn == care.archived.flush_lsn
+    assert before < first_lsn(safekeepers[0]) <= care.image.lsn
+    past = Past(node, database)
+    assert await past.rows(Point(), "select count(*) from t", alone(database.kept)) == [(60000,)]
+
+
+async def test_nothing_is_let_go_of_before_it_is_in_the_store(
+    pageserver: Pageserver,
+    node: KeepingNode,
+    database: Database,
+    safekeepers: list[ServedSafekeeper],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store that takes no WAL, and an image that is behind it already."""
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 60000)")
+    put = pageserver.store.put_contents
+
+    async def refuse(objects: dict[str, bytes]) -> None:
+        if any("/wal/" in key for key in objects):
+            raise StoreUnavailable("The object store cannot put: 503.")
+        await put(objects)
+
+    monkeypatch.setattr(pageserver.store, "put_contents", refuse)
+    await database.stop(node)
+    await node.keeping._jobs.finish(within_seconds=10)
+    begin = first_lsn(safekeepers[0])
+    care = await pageserver.round()
+    assert "MB of WAL wait on the database's safekeepers" in (care.problem or "") and "503" in (care.problem or "")
+    assert care.history().problem == care.problem
+    assert first_lsn(safekeepers[0]) == begin
+    calls = care.failures
+    await pageserver.round(after_seconds=0.0)
+    assert care.failures == calls  # not before its pause is over
+    monkeypatch.setattr(pageserver.store, "put_contents", put)
+    await pageserver.round(after_seconds=120)
+    assert care.problem is None and care.archived.waiting_bytes == 0
+    assert first_lsn(safekeepers[0]) > begin
+
+
+async def test_a_pageserver_that_is_killed_before_the_word_to_safekeepers_gives_it_later(
+    pageserver: Pageserver,
+    node: KeepingNode,
+    database: Database,
+    safekeepers: list[ServedSafekeeper],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 60000)")
+    await database.stop(node)
+    await node.keeping._jobs.finish(within_seconds=10)
+    begin = first_lsn(safekeepers[0])
+
+    class Killed(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == "pageserver.trim.before":
+            raise Killed
+
+    monkeypatch.setattr("spg99.faults.point", die)
+    with pytest.raises(Killed):
+        await pageserver.round()
+    monkeypatch.undo()
+    assert first_lsn(safekeepers[0]) == begin
+    pageserver.begin()
+    puts: list[Any] = []
+    monkeypatch.setattr(pageserver.store, "put_contents", puts.append)
+    await pageserver.round()
+    assert puts == []  # all of it is there
+    assert first_lsn(safekeepers[0]) > begin
+
+
+async def test_a_laggard_keeps_what_it_does_not_have_from_the_others(
+    node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    pageserver = Pageserver(node, of_three)
+    await of_three.start(node)
+    await of_three.run("create table t (n int)", "insert into t values (1)")
+    await safekeepers[0].stop()
+    await of_three.run("insert into t select generate_series(1, 60000)")
+    await of_three.stop(node)
+    await node.keeping._jobs.finish(within_seconds=10)
+    care = await pageserver.round()
+    assert care.archived.waiting_bytes == 0 and care.problem is None
+    await safekeepers[0].start()
+    begin = first_lsn(safekeepers[0])
+    await pageserver.round()
+    (laggard,) = safekeepers[0].timelines.all()
+    assert first_lsn(safekeepers[1]) > first_lsn(safekeepers[0]) >= begin
+    assert laggard.keeper.first_lsn <= laggard.keeper.flush_lsn
+    await pageserver.rounds.aclose()
+
+
+async def test_many_lives_leave_one_past(
+    pageserver: Pageserver, node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)")
+    past, lsns = Past(node, database), []
+    for n in range(4):
+        await database.run(
+            f"insert into t values ({n})", "create table x as select generate_series(1, 20000)", "drop table x"
+        )
+        lsns.append(await past.lsn())
+        await pageserver.round()
+        _lose(node, database)
+        await database.start(node)
+    await pageserver.round(after_seconds=61)
+    await pageserver.round(after_seconds=61)
+    await safekeepers[0].stop()
+    for n, lsn in enumerate(lsns):
+        assert await past.rows(Point(lsn=lsn), "select max(n) from t", alone(database.kept)) == [(n,)]
