@@ -105,6 +105,8 @@ class Keeping:
             except (StaleFiles, CannotWake) as error:
                 are_at_fault = await asyncio.shield(are_files_at_fault(start, error))
                 await asyncio.shield(self._abandon(start))
+                if start.choice is not None:
+                    self.safekeepers.suspect(timeline.timeline_id, start.choice.donor_id)
                 if not are_at_fault:
                     raise
                 _log.warning("files are not started on", timeline_id=timeline.timeline_id, reason=str(error))
@@ -157,10 +159,10 @@ class Keeping:
             start.beside.append(asyncio.create_task(self._go_on(start, *usable)))
             return
         choice, votes = await self._promise(start)
-        start.choice = choice
+        start.choice, start.segment_bytes = choice, votes[choice.donor_id].segment_bytes
         objects, keys = await self._store(kept)
         start.settings |= await self._materialiser.materialise(
-            timeline, kept, choice, votes[choice.donor_id].segment_bytes, objects, await keys.get(kept.tenant_id)
+            timeline, kept, choice, votes, objects, await keys.get(kept.tenant_id)
         )
         start.is_gated = True
 
@@ -173,7 +175,12 @@ class Keeping:
         """PostgreSQL serves; clients may come once this has returned. Raises StaleFiles, CannotWake, Conflict."""
         if start.history is None and start.choice is not None:
             begun = await asyncio.to_thread(newest_history, start.timeline.data_dir / "pg_wal")
-            start.history = fence.begin(start.choice, tli=begun.tli, begin_lsn=begun.switches[-1].lsn)
+            begin_lsn = begun.switches[-1].lsn
+            start.history = fence.begin(start.choice, tli=begun.tli, begin_lsn=begin_lsn)
+            if begin_lsn < start.choice.flush_lsn:
+                await self.safekeepers.require_torn(
+                    start.timeline.timeline_id, start.kept, start.choice, begin_lsn, start.segment_bytes
+                )
             await self._follow(start, start.history)
         await asyncio.gather(*start.beside)
         if start.is_gated:

@@ -24,6 +24,8 @@ class Start:
     """What the process has to load to run on files that are not here yet."""
     choice: Choice | None = None
     """None: the first start, there is nothing to choose; or its files are there, and the votes come while PostgreSQL starts."""
+    segment_bytes: int = 0
+    """Of its WAL, where there was something to choose."""
     history: TermHistory | None = None
     """Of the new life; None: it is known once PostgreSQL has found the end of the WAL."""
     is_gated: bool = False

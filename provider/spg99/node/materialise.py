@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from spg99.node.wake_set import NOTHING, WakeSet
 from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
+from spg99.protocol import safekeeper as said
 from spg99.protocol.tasks import Kept
 from spg99.wal import archived, history
 from spg99.wal.fence import Choice
@@ -47,7 +49,7 @@ class Materialiser:
         timeline: TimelineFolder,
         kept: Kept,
         choice: Choice,
-        segment_bytes: int,
+        votes: Mapping[str, said.Vote],
         objects: ObjectStore,
         key: images.TenantKey,
     ) -> dict[str, str]:
@@ -71,8 +73,9 @@ class Materialiser:
                     timeline.timeline_id,
                     kept,
                     choice,
+                    votes,
                     from_lsn=manifest.wal_lsn,
-                    segment_bytes=segment_bytes,
+                    segment_bytes=votes[choice.donor_id].segment_bytes,
                     into=draft.data_dir / "pg_wal",
                 )
             except WalIsGone:

@@ -23,14 +23,18 @@ from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
 from spg99.protocol.tasks import Kept
 from spg99.wal import fence, history
+from spg99.wal.catch_up import serves
+from spg99.wal.commits import is_torn
 from spg99.wal.fence import Choice, NotEnough, TermHistory
-from spg99.wal.lsn import Segment, segment_begin, segment_name, segment_numbers
+from spg99.wal.lsn import Segment, format_lsn, segment_begin, segment_name, segment_number, segment_numbers
 from spg99.wal.quorum import have_promised, standbys
 
 ANSWER_SECONDS_MAX: Final = 20.0
 """For enough of them to answer: one that is being started again is back by then."""
 CATCH_UP_SECONDS_MAX: Final = 60.0
 _AGAIN_SECONDS: Final = 0.2
+_SEGMENTS_READ_MAX: Final = 8
+"""Segments in which the end of a torn record is sought."""
 
 T = TypeVar("T")
 _log = log.get("node")
@@ -59,6 +63,10 @@ class Safekeepers:
         self._jobs = Jobs()
         self._over: dict[str, int] = {}
         """The last term of a timeline that has ended."""
+        self._damaged: dict[str, set[str]] = {}
+        """Safekeepers whose WAL of a timeline was found damaged."""
+        self._sources: dict[str, dict[int, str]] = {}
+        """From whom each segment of a timeline's last rebuild came."""
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -178,43 +186,79 @@ class Safekeepers:
         await self._try_all(kept, lambda one, _: one.trim(timeline_id, trim))
 
     async def remove(self, timeline_id: str, kept: Kept) -> None:
-        """Removes a timeline everywhere. Raises CannotWake while one does not answer."""
+        """Removes a timeline from all that answer. One that does not is told by the Control Plane once it is heard of again: nothing waits for it."""
         self._over.pop(timeline_id, None)
-        answers = await self._ask(
-            kept, lambda one, _: _answering(one.remove(timeline_id)), enough=_all_of(kept), seconds_max=5.0
+        self._damaged.pop(timeline_id, None)
+        self._sources.pop(timeline_id, None)
+        await self._try_all(kept, lambda one, _: one.remove(timeline_id))
+
+    async def require_torn(self, timeline_id: str, kept: Kept, choice: Choice, lsn: int, segment_bytes: int) -> None:
+        """Recovery has ended at `lsn`, before the end of what the choice's donor has: right where a record is not all there. Raises CannotWake where one is, and
+        not believed: that WAL was damaged on a disk, and commits behind it may have been acknowledged. Then the next start takes it from others.
+        """
+        laid_out = self._sources.get(timeline_id, {})
+        last = min(
+            segment_number(choice.flush_lsn - 1, segment_bytes), segment_number(lsn, segment_bytes) + _SEGMENTS_READ_MAX
         )
-        _require_all(kept, answers)
+        segments: dict[int, bytes] = {}
+        for number in range(segment_number(lsn, segment_bytes) - 1, last + 1):
+            if (source := laid_out.get(number)) is not None:  # also the one before: the record there says where it ends
+                name = _segment_of(choice, number, segment_bytes)
+                segments[number] = await self._client(kept.addresses[source]).segment(timeline_id, name)
+        if is_torn(segments.get, lsn, choice.flush_lsn, segment_bytes):
+            return
+        source = laid_out.get(segment_number(lsn, segment_bytes), choice.donor_id)
+        self.suspect(timeline_id, source)
+        raise CannotWake(
+            f"The database's WAL at {format_lsn(lsn)} is damaged on safekeeper {source}. The next start takes it from another one; if none has it, "
+            "nothing was changed, and that safekeeper's disk should be looked at."
+        )
+
+    def suspect(self, timeline_id: str, safekeeper_id: str) -> None:
+        """A rebuild from this one's WAL has failed: the next takes what others have of the same life from them."""
+        self._damaged.setdefault(timeline_id, set()).add(safekeeper_id)
 
     async def fetch_wal(
-        self, timeline_id: str, kept: Kept, choice: Choice, *, from_lsn: int, segment_bytes: int, into: Path
+        self,
+        timeline_id: str,
+        kept: Kept,
+        choice: Choice,
+        votes: Mapping[str, said.Vote],
+        *,
+        from_lsn: int,
+        segment_bytes: int,
+        into: Path,
     ) -> None:
-        """Lays the WAL of a choice into a folder (`pg_wal`), with the history files of its timelines: from the segment of `from_lsn` to its end.
+        """Lays the WAL of a choice into a folder (`pg_wal`), with the history files of its timelines: from the segment of `from_lsn` to its end. Each from the
+        donor, or from another that has it too when the donor's was found damaged.
 
         A segment in which a timeline begins is that timeline's, as PostgreSQL reads it. Raises WalIsGone, CannotWake.
         """
-        donor = self._client(kept.addresses[choice.donor_id])
-        names = []
+        damaged = self._damaged.get(timeline_id, set())
+        sources: dict[int, str] = {}
         for number in segment_numbers(from_lsn, choice.flush_lsn, segment_bytes):
+            begin = segment_begin(number, segment_bytes)
             end = min(segment_begin(number + 1, segment_bytes), choice.flush_lsn)
-            tli = [entry.tli for entry in choice.history if entry.begin_lsn < end][-1]
-            names.append(segment_name(Segment(tli, number), segment_bytes))
+            sources[number] = _source_of(choice, votes, damaged, begin, end)
         for tli, text in history.files_of(choice.history).items():
             write_file(into / history.history_name(tli), text, durable=False)
         places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
-        async def fetch(name: str) -> None:
+        async def fetch(number: int, source: str) -> None:
+            name = _segment_of(choice, number, segment_bytes)
             async with places:
-                content = await donor.segment(timeline_id, name)
+                content = await self._client(kept.addresses[source]).segment(timeline_id, name)
             await asyncio.to_thread((into / name).write_bytes, content)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for name in names:
-                    group.create_task(fetch(name))
+                for number, source in sources.items():
+                    group.create_task(fetch(number, source))
         except ExceptionGroup as errors:
             gone = next((error for error in errors.exceptions if isinstance(error, NotFound)), None)
             kind = CannotWake if gone is None else WalIsGone
             raise kind(f"The WAL of the database cannot be fetched: {gone or errors.exceptions[0]}") from errors
+        self._sources[timeline_id] = sources
 
     # What follows is how.
 
@@ -284,6 +328,23 @@ class Safekeepers:
         await asyncio.gather(*(attempt(*one) for one in kept.addresses.items()))
 
 
+def _segment_of(choice: Choice, number: int, segment_bytes: int) -> str:
+    end = min(segment_begin(number + 1, segment_bytes), choice.flush_lsn)
+    return segment_name(
+        Segment([entry.tli for entry in choice.history if entry.begin_lsn < end][-1], number), segment_bytes
+    )
+
+
+def _source_of(choice: Choice, votes: Mapping[str, said.Vote], damaged: Collection[str], begin: int, end: int) -> str:
+    """The donor, unless its disk is known to be damaged and another has this WAL of the same life."""
+    if choice.donor_id in damaged:
+        for name, vote in sorted(votes.items()):
+            log_of = vote_of(vote)
+            if name not in damaged and serves(log_of, choice.history, max(begin, choice.first_lsn), end):
+                return name
+    return choice.donor_id
+
+
 def _quorum_of(kept: Kept) -> Callable[[Mapping[str, object]], bool]:
     configuration = configuration_of(kept.configuration)
     return lambda answered: all(len(members.ids & answered.keys()) >= members.quorum for members in configuration.sets)
@@ -300,8 +361,3 @@ def _require_all(kept: Kept, answers: Mapping[str, object]) -> None:
 
 def _too_few(kept: Kept, answers: Mapping[str, object]) -> str:
     return f"Too few safekeepers answer: {len(answers)} of {len(kept.addresses)}, and the database's WAL is theirs."
-
-
-async def _answering(call: Awaitable[None]) -> bool:
-    await call
-    return True

@@ -161,8 +161,12 @@ class Safekeeper:
             socket_folder.release(self._settings.data_dir)
             _log.info("safekeeper ended")
 
+    def _all_ids(self) -> list[str]:
+        """Also of those that are damaged: they belong to nothing some time, as all do."""
+        kept = self._timelines
+        return [*(timeline.timeline_id for timeline in kept.all()), *kept.damaged] if kept is not None else []
+
     async def _beat(self) -> float:
-        timelines = self._timelines.all() if self._timelines is not None else []
         report_all = self._beats % REPORT_ALL_BEATS == 0
         disk = shutil.disk_usage(self._root)
         answer = await self._client.safekeeper_heartbeat(
@@ -170,7 +174,7 @@ class Safekeeper:
                 address=str(self._socket),
                 disk_total_bytes=disk.total,
                 disk_free_bytes=disk.free,
-                timelines=[timeline.timeline_id for timeline in timelines] if report_all else [],
+                timelines=self._all_ids() if report_all else [],
             )
         )
         self._beats += 1

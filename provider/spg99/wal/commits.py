@@ -19,6 +19,7 @@ _SHORT_HEADER, _LONG_HEADER = 24, 40
 _GOES_ON, _OVERWRITES = 0x0001, 0x0008
 _RECORD: Final = struct.Struct("<IIQBBxxI")
 _RECORD_BYTES: Final = _RECORD.size
+_RECORD_BYTES_MAX: Final = 1020 << 20
 _XLOG, _TRANSACTION = 0, 1
 _SWITCH: Final = 0x40
 _ENDS: Final = frozenset({0x00, 0x20, 0x30, 0x40})
@@ -56,6 +57,13 @@ def ends(segment_at: Callable[[int], bytes | None], begin_lsn: int, end_lsn: int
             lsn = segment_begin(segment_number(lsn - 1, segment_bytes) + 1, segment_bytes)
         elif manager == _TRANSACTION and info & 0x70 in _ENDS and (at := _time_of(head[_RECORD_BYTES:])) is not None:
             yield End(begin, at)
+
+
+def is_torn(segment_at: Callable[[int], bytes | None], lsn: int, end_lsn: int, segment_bytes: int) -> bool:
+    """Whether the record at `lsn` is one whose end had not been written by `end_lsn`: so WAL ends. Else recovery that stopped here has met damage: a whole
+    record that it does not believe, or nothing that could be one."""
+    reader = _Reader(segment_at, end_lsn, segment_bytes)
+    return reader.is_torn(lsn)
 
 
 def _time_of(body: bytes) -> datetime | None:
@@ -100,6 +108,53 @@ class _Reader:
                 lsn = restart  # this one was never finished: after a crash its place was written anew
                 continue
             return None if head is None else (lsn, after, head)
+
+    def is_torn(self, lsn: int) -> bool:
+        """Whether a record begins here, as far as it is there, and goes on behind the end."""
+        while True:
+            before, lsn = lsn, (lsn + 7) // 8 * 8
+            if lsn % PAGE_BYTES == 0:
+                lsn += self._header_bytes(lsn)
+            head = self._head(lsn)
+            if len(head) < 4:
+                return True
+            total = int.from_bytes(head[:4], "little")
+            if not _RECORD_BYTES <= total <= _RECORD_BYTES_MAX:
+                return False
+            if len(head) == _RECORD_BYTES and not self._follows(_RECORD.unpack(head)[2], before):
+                return False
+            if len(head) < _RECORD_BYTES:
+                return True
+            found, after, restart = self._whole(lsn, total)
+            if restart is None:
+                # It stopped at the end, or at a page that does not go on with this record.
+                return found is None and after + min(PAGE_BYTES - after % PAGE_BYTES, total) > self._end_lsn
+            lsn = restart
+
+    def _head(self, lsn: int) -> bytes:
+        """A record's header, less where WAL ends before."""
+        head = b""
+        while len(head) < _RECORD_BYTES and lsn < self._end_lsn:
+            if lsn % PAGE_BYTES == 0:
+                lsn += self._header_bytes(lsn)
+            length = min(_RECORD_BYTES - len(head), PAGE_BYTES - lsn % PAGE_BYTES, self._end_lsn - lsn)
+            if length <= 0:
+                break
+            piece = self._bytes(lsn, length)
+            head += piece
+            lsn += length
+            if len(piece) < length:
+                break
+        return head
+
+    def _follows(self, prev_lsn: int, lsn: int) -> bool:
+        """Whether the record before, by what this one says of it, ends where this one begins; also where that is not at hand."""
+        if prev_lsn >= lsn:
+            return False
+        if self._segment_at(segment_number(prev_lsn, self._segment_bytes)) is None:
+            return True
+        before = self.record(prev_lsn)
+        return before is not None and before[0] == prev_lsn and (before[1] + 7) // 8 * 8 == (lsn + 7) // 8 * 8
 
     def _whole(self, lsn: int, total: int) -> tuple[bytes | None, int, int | None]:
         """First bytes and end of a record; or where reading goes on instead."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import fleet, storage
@@ -14,7 +14,7 @@ from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.reports import Reports
 from spg99.control_plane.databases.wake import Waker
 from spg99.control_plane.records.policy_cache import PolicyCache
-from spg99.control_plane.store import Store, Wakeups, prune
+from spg99.control_plane.store import Store, Transaction, Wakeups, prune
 from spg99.processes import WatchedClock
 
 KEPT_FOR = timedelta(days=30)
@@ -50,5 +50,10 @@ class Lifecycle:
     async def delete_old(self) -> None:
         """Deletes records nobody asks for any more, a little at a time."""
         moment = self.clock.now() - KEPT_FOR
-        for forget in (fleet.forget_tasks_before, computes.forget_before, storage.forget_timelines_before):
+        for forget in (fleet.forget_tasks_before, computes.forget_before, _forget_timelines):
             await prune(self.store, forget, moment)
+
+
+async def _forget_timelines(tx: Transaction, moment: datetime, *, limit: int) -> int:
+    away = await fleet.safekeepers_not_seen_since(tx, moment)
+    return await storage.forget_timelines_before(tx, moment, limit=limit, away=away)

@@ -17,6 +17,7 @@ from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
 from spg99.control_plane.fleet.safekeepers import addresses as safekeeper_addresses
+from spg99.control_plane.fleet.safekeepers import not_seen_since as safekeepers_not_seen_since
 from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
 from spg99.control_plane.fleet.safekeepers import retime as retime_safekeepers
 from spg99.control_plane.fleet.tasks import TaskRow
@@ -55,5 +56,6 @@ __all__ = [
     "retime_safekeepers",
     "retime_tasks",
     "safekeeper_addresses",
+    "safekeepers_not_seen_since",
     "uncounted_egress",
 ]

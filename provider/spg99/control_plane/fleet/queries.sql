@@ -169,6 +169,9 @@ select * from safekeepers where token_sha256 = %(token_sha256)s and status = 'ac
 select * from safekeepers where status = 'active'
  order by (observed ->> 'disk_free_bytes')::bigint desc nulls last, safekeeper_id limit 100;
 
+-- safekeepers_not_seen_since
+select * from safekeepers where status = 'active' and (last_seen_at is null or last_seen_at < %(moment)s);
+
 -- safekeepers_of_ids
 -- One that has lost its disk comes back as another: nobody is to ask for it any more.
 select * from safekeepers where safekeeper_id = any(%(safekeeper_ids)s) and status = 'active';

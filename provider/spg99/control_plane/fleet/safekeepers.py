@@ -92,6 +92,11 @@ async def active(tx: Transaction) -> list[SafekeeperRow]:
     return await tx.many(SafekeeperRow, "active_safekeepers")
 
 
+async def not_seen_since(tx: Transaction, moment: datetime) -> list[str]:
+    """Ids of those that are not lost and were not heard of since: they may still have what was removed meanwhile."""
+    return [row.safekeeper_id for row in await tx.many(SafekeeperRow, "safekeepers_not_seen_since", moment=moment)]
+
+
 async def addresses(tx: Transaction, safekeeper_ids: list[str]) -> dict[str, str]:
     """Where these are, by id; one that has never said is left out."""
     rows = await tx.many(SafekeeperRow, "safekeepers_of_ids", safekeeper_ids=safekeeper_ids)

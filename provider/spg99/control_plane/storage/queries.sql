@@ -48,11 +48,14 @@ select timeline_id from timelines
  where timeline_id = any(%(timeline_ids)s) and state = 'gone';
 
 -- forget_timelines
+-- `away`: safekeepers that have not been heard of for long. What one of them kept is not forgotten before it was told to remove it.
 delete from timelines where timeline_id in (
     select t.timeline_id from timelines t
      where t.state = 'gone' and t.gone_at < %(moment)s
        and (t.configuration is null or t.swept_at is not null or t.gone_at < %(unswept_moment)s)
        and not exists (select from computes c where c.timeline_id = t.timeline_id)
+       and not exists (select from jsonb_array_elements_text(t.configuration -> 'members' -> 'safekeeper_ids') kept_by
+                        where kept_by = any(%(away)s))
      limit %(limit)s);
 
 -- node_of_timeline

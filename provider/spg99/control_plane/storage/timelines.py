@@ -106,9 +106,10 @@ async def node_of(tx: Transaction, timeline_id: str) -> str | None:
     return node_id
 
 
-async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
-    """Deletes at most `limit` records of timelines that were gone before `moment`."""
-    return await tx.execute("forget_timelines", moment=moment, unswept_moment=moment - UNSWEPT_KEPT_FOR, limit=limit)
+async def forget_before(tx: Transaction, moment: datetime, *, limit: int, away: list[str]) -> int:
+    """Deletes at most `limit` records of timelines that were gone before `moment`. `away`: safekeepers that may not have heard of it."""
+    unswept_moment = moment - UNSWEPT_KEPT_FOR
+    return await tx.execute("forget_timelines", moment=moment, unswept_moment=unswept_moment, limit=limit, away=away)
 
 
 @dataclass(frozen=True)

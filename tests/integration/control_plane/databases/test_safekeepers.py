@@ -113,3 +113,25 @@ async def test_a_token_of_another_kind_opens_nothing(platform: InProcessPlatform
         token = await platform.enrolment_token(kind)
         with pytest.raises(Unauthorized):
             await door.enroll_safekeeper(Enrolment(enrolment_token=token, name="sk-1"))
+
+
+async def test_a_deleted_timeline_is_remembered_until_every_safekeeper_of_it_was_heard_of(
+    platform: InProcessPlatform,
+) -> None:
+    """Its deletion does not wait for one that is away: that one is told when it comes back, however late."""
+    _, client = await enrolled(platform)
+    await platform.set_policy("storage.safekeepers", 1)
+    await Agent.enroll(platform)
+    gateway = await Gateway.enroll(platform)
+    row = await platform.create()
+    await gateway.connect()
+    await platform.delete(row.db_id, force=True)
+    await platform.is_gone(row.db_id)
+    await platform.sql("update timelines set gone_at = gone_at - interval '31 days'")
+    await platform.sql("delete from computes")
+    await platform.sql("update safekeepers set last_seen_at = last_seen_at - interval '32 days'")
+    await platform.plane.life.delete_old()
+    beat = SafekeeperHeartbeat(address="/run/sk-1", timelines=[row.timeline_id])
+    assert (await client.safekeeper_heartbeat(beat)).forget_timeline_ids == [row.timeline_id]
+    await platform.plane.life.delete_old()
+    assert await platform.sql("select 1 from timelines where timeline_id = %s", row.timeline_id) == []
