@@ -24,6 +24,7 @@ The rules behind them are in wal/fence.py. LSNs are whole numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Final
 
 from pydantic import Field
@@ -148,6 +149,19 @@ class Trim(Message):
     history: list[TermBegin]
 
 
+class Trouble(StrEnum):
+    """Why a safekeeper takes nothing from the compute that it should follow."""
+
+    AWAY = "away"
+    """The compute does not answer."""
+    DISK = "disk"
+    """Its own disk refuses."""
+    FILLING = "filling"
+    """It was away for too long for the compute, and waits for peers that have what comes next."""
+    CUT_OFF = "cut_off"
+    """Nobody has what comes next."""
+
+
 class KeeperSeen(Message):
     """How a safekeeper stands with one timeline."""
 
@@ -163,6 +177,8 @@ class KeeperSeen(Message):
     """It has all that the compute had flushed when it answered it first."""
     problem: str | None = None
     """A sentence: why it takes nothing from the compute it should follow."""
+    trouble: Trouble | None = None
+    """The same in a word."""
     is_cut_off: bool = False
     """And never will: the compute has removed the WAL that comes next here, or has never had it."""
     system_identifier: int = 0
@@ -183,6 +199,12 @@ class SafekeeperHeartbeat(Message):
     """Where agents reach it: the path of its unix socket."""
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
+    disk_is_short: bool = False
+    """It should get no more timelines if others can, and somebody should make room."""
+    damaged: int = 0
+    """Timelines of which what it kept cannot be read."""
+    troubles: dict[Trouble, int] = Field(default_factory=dict)
+    """Timelines whose WAL it should take and does not, by why."""
     timelines: list[str] = Field(default_factory=list)
     """All of them, now and then; else empty."""
 

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from spg99 import log
 from spg99.errors import Conflict, Internal, ProtocolViolation, Unavailable
 from spg99.processes import Jobs, retried
-from spg99.protocol.safekeeper import Follow, standby_name
+from spg99.protocol.safekeeper import Follow, Trouble, standby_name
 from spg99.safekeeper.filling import FILLING, Outcome, Peers
 from spg99.safekeeper.kept_timeline import KeptTimeline
 from spg99.safekeeper.receiver import Closed, CutOff, Receiver, Source
@@ -70,9 +70,9 @@ class Followers:
             except (Closed, OSError, ProtocolViolation, Internal) as error:
                 if not _is_turn(timeline, follow):
                     return
-                is_cut_off = isinstance(error, CutOff)
+                trouble = _trouble(error, is_connected=sink.is_connected)
                 if isinstance(error, CutOff) and error.may_be_filled:
-                    timeline.problem = FILLING
+                    timeline.lacks(Trouble.FILLING, FILLING)
                     try:
                         outcome = await self._fill(timeline, follow)
                     except Conflict:
@@ -80,12 +80,14 @@ class Followers:
                     if outcome is Outcome.FILLED:
                         pause = PAUSE_SECONDS_MIN
                         continue
-                    is_cut_off = outcome is Outcome.HOPELESS
+                    trouble = Trouble.CUT_OFF if outcome is Outcome.HOPELESS else Trouble.FILLING
                 reason = str(error)
                 if sink.has_taken:
                     pause = PAUSE_SECONDS_MIN
                     _log.info("a compute has gone", timeline_id=timeline.timeline_id, reason=reason)
-                timeline.problem, timeline.is_cut_off = reason, is_cut_off
+                if trouble is Trouble.DISK and timeline.trouble is not trouble:
+                    _log.error("the disk refuses WAL", timeline_id=timeline.timeline_id, reason=reason)
+                timeline.lacks(trouble, reason)
             at_once.clear()
             try:
                 await asyncio.wait_for(at_once.wait(), pause)
@@ -100,6 +102,13 @@ class Followers:
         except (OSError, Internal, Unavailable) as error:  # our own disk
             _log.warning("cannot be filled up", timeline_id=timeline.timeline_id, reason=str(error))
             return Outcome.WAITS
+
+
+def _trouble(error: Exception, *, is_connected: bool) -> Trouble:
+    if isinstance(error, CutOff):
+        return Trouble.CUT_OFF
+    is_of_disk = isinstance(error, OSError) and not isinstance(error, ConnectionError)
+    return Trouble.DISK if is_of_disk and is_connected else Trouble.AWAY
 
 
 def _is_turn(timeline: KeptTimeline, follow: Follow) -> bool:
@@ -119,6 +128,7 @@ class _Sink:
         self._term = term
         self.system_identifier = timeline.system_identifier
         self.has_taken = False
+        self.is_connected = False
         self._written_bytes = 0
 
     @property
@@ -141,10 +151,11 @@ class _Sink:
 
     def flush(self) -> int:
         end = self._timeline.flush(self._term)
-        self._timeline.problem, self._timeline.is_cut_off = None, False
+        self._timeline.is_well()
         return end
 
     def connected(self, server_lsn: int) -> None:
+        self.is_connected = True
         self._timeline.require_turn(self._term)
         if server_lsn >= self._timeline.keeper.flush_lsn:  # else it has less than was kept
             self._timeline.caught_up_lsn = server_lsn

@@ -83,8 +83,7 @@ class KeptTimeline:
         self.caught_up_lsn: int | None = None
         """What that compute had flushed when it answered first; None before it has."""
         self.problem: str | None = None
-        self.is_cut_off = False
-        """The compute has no WAL for us, and will have none."""
+        self.trouble: said.Trouble | None = None
         self.keeper = file.keeper()
         self._files = WalFiles(folder / "wal", file.segment_bytes)
         self._tli = self.tli_at(file.flush_lsn)
@@ -144,7 +143,8 @@ class KeptTimeline:
             self._save(keeper, ask)
             if not is_same_life:
                 self._files.go_back()
-                self.caught_up_lsn, self.problem, self.is_cut_off = None, None, False
+                self.caught_up_lsn = None
+                self.is_well()
             return
         self._files.close()
         # Under the old history first: what is cut here is in no life that counts, and nobody may think that it is still there.
@@ -159,14 +159,15 @@ class KeptTimeline:
         faults.point("safekeeper.follow.before_write")
         self._save(replace(keeper, flush_lsn=lsn), ask)
         self._files.open(self._tli, lsn)
-        self.caught_up_lsn, self.problem, self.is_cut_off = None, None, False
+        self.caught_up_lsn = None
+        self.is_well()
 
     def rest(self, term: int) -> None:
         """The compute of this term has ended."""
         if self.following is not None and self.following.term <= term:
             self._save(self.keeper, None)
             self._files.go_back()
-            self.problem, self.is_cut_off = None, False
+            self.is_well()
 
     def require_turn(self, term: int) -> None:
         """Raises Conflict when the turn of this term's compute is over: it is told nothing of a life that is not its own."""
@@ -254,6 +255,14 @@ class KeptTimeline:
             self._save(replace(keeper, first_lsn=first_lsn), self.following)
             self._files.remove_before(first_lsn)
 
+    def is_well(self) -> None:
+        """It takes what it should."""
+        self.problem = self.trouble = None
+
+    def lacks(self, trouble: said.Trouble, problem: str) -> None:
+        """It does not take what it should, and why."""
+        self.problem, self.trouble = problem, trouble
+
     def close(self) -> None:
         """Lets go of its files."""
         self._files.close()
@@ -272,7 +281,8 @@ class KeptTimeline:
             following_term=self.following.term if self.following is not None else None,
             caught_up=self.following is not None and reached,
             problem=self.problem,
-            is_cut_off=self.following is not None and self.is_cut_off,
+            trouble=self.trouble if self.following is not None else None,
+            is_cut_off=self.following is not None and self.trouble is said.Trouble.CUT_OFF,
             system_identifier=self.system_identifier,
             segment_bytes=self.segment_bytes,
         )

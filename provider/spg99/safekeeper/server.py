@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +24,12 @@ from spg99.postgres import socket_folder
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.locks import locked
 from spg99.processes import Loops, loop_failures, say_ready, serve_probes, stop_ordered
+from spg99.processes.health import Unhealthy
 from spg99.processes.identity import Applicant, introduce
 from spg99.protocol.safekeeper import SafekeeperHeartbeat
 from spg99.safekeeper import routes
 from spg99.safekeeper.follower import Followers
+from spg99.safekeeper.health import Health, SafekeeperMetrics, health
 from spg99.safekeeper.kept_timelines import KeptTimelines
 
 REPORT_ALL_BEATS: Final = 12
@@ -94,6 +97,8 @@ class Safekeeper:
         self._timelines: KeptTimelines | None = None
         self._registry = CollectorRegistry()
         failures = loop_failures(self._registry)
+        self._metrics = SafekeeperMetrics(self._registry)
+        self._unwell_since: datetime | None = None
         self._followers = Followers(failures=failures)
         self._loops = Loops(failures=failures, fatal=(Unauthorized,))
         self._loops.repeat("heartbeat", self._beat)
@@ -139,7 +144,9 @@ class Safekeeper:
                 _log.warning("the Control Plane does not answer yet", reason=error.message)
             facts: dict[str, Any] = {"safekeeper_id": identity.identity_id, "address": str(self._socket)}
             if (port := self._settings.metrics_port) is not None:
-                probes = await serve_probes("127.0.0.1", port, self._registry, unhealthy=self._loops.unhealthy)
+                probes = await serve_probes(
+                    "127.0.0.1", port, self._registry, collect=self._collect, unhealthy=self._unhealthy
+                )
                 facts["metrics_port"] = probes.sockets[0].getsockname()[1]
             async with self._loops:
                 say_ready("safekeeper", **facts)
@@ -161,6 +168,28 @@ class Safekeeper:
             socket_folder.release(self._settings.data_dir)
             _log.info("safekeeper ended")
 
+    def _health(self) -> Health:
+        disk, kept = shutil.disk_usage(self._root), self._timelines
+        return health(
+            [timeline.seen().trouble for timeline in kept.all()] if kept is not None else [],
+            disk_total_bytes=disk.total,
+            disk_free_bytes=disk.free,
+            damaged=len(kept.damaged) if kept is not None else 0,
+        )
+
+    def _unhealthy(self) -> list[Unhealthy]:
+        """Its loops, and itself: why `/readyz` says no."""
+        complaints = self._health().complaints()
+        if not complaints:
+            self._unwell_since = None
+        elif self._unwell_since is None:
+            self._unwell_since = datetime.now(UTC)
+        itself = [Unhealthy("safekeeper", self._unwell_since or datetime.now(UTC), said) for said in complaints]
+        return [*self._loops.unhealthy(), *itself]
+
+    async def _collect(self) -> None:
+        self._metrics.show(self._health())
+
     def _all_ids(self) -> list[str]:
         """Also of those that are damaged: they belong to nothing some time, as all do."""
         kept = self._timelines
@@ -168,12 +197,16 @@ class Safekeeper:
 
     async def _beat(self) -> float:
         report_all = self._beats % REPORT_ALL_BEATS == 0
-        disk = shutil.disk_usage(self._root)
+        seen = self._health()
+        self._metrics.show(seen)
         answer = await self._client.safekeeper_heartbeat(
             SafekeeperHeartbeat(
                 address=str(self._socket),
-                disk_total_bytes=disk.total,
-                disk_free_bytes=disk.free,
+                disk_total_bytes=seen.disk_total_bytes,
+                disk_free_bytes=seen.disk_free_bytes,
+                disk_is_short=seen.disk_is_short,
+                damaged=seen.damaged,
+                troubles=dict(seen.troubles),
                 timelines=self._all_ids() if report_all else [],
             )
         )

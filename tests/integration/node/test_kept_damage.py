@@ -3,6 +3,8 @@
 # ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from integration.node.test_kept import (  # noqa: F401
@@ -17,6 +19,8 @@ from integration.node.test_kept import (  # noqa: F401
     safekeepers,
 )
 from kit.safekeepers import ServedSafekeeper
+from kit.waits import until
+from spg99.protocol.safekeeper import Trouble
 from spg99.protocol.tasks import TimelineDelete
 from spg99.wal.lsn import Segment, parse_lsn, segment_name
 
@@ -99,3 +103,24 @@ async def test_a_torn_end_is_no_damage(
         await database.start(node)
         await database.run(f"insert into t values ({n}, '')")
     assert await database.run("select count(*) from t") == [(times,)]
+
+
+async def test_a_full_disk_is_said_and_is_over_when_there_is_room(
+    node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits go on with the others; what it missed it takes when it can."""
+    await of_three.start(node)
+    await of_three.run("create table t (n int)")
+    full = safekeepers[0].timelines.get(of_three.timeline_id)
+    write = full._files.write
+
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(full._files, "write", refuses)
+    await of_three.run("insert into t values (1)")
+    await until("it to be said", lambda: full.seen().trouble is Trouble.DISK)
+    monkeypatch.setattr(full._files, "write", write)
+    others = [one.timelines.get(of_three.timeline_id) for one in safekeepers[1:]]
+    await until("it to take what it missed", lambda: full.keeper.flush_lsn >= max(o.keeper.flush_lsn for o in others))
+    assert full.seen().trouble is None

@@ -192,7 +192,7 @@ async def _keeping(tx: Transaction, row: DatabaseRow) -> Keeping:
     if wanted == 0:
         return Keeping()
     there = tuple(
-        SafekeeperView(one.safekeeper_id, one.last_seen_at, one.disk_free_bytes)
+        SafekeeperView(one.safekeeper_id, one.last_seen_at, one.disk_free_bytes, one.disk_is_short)
         for one in await fleet.active_safekeepers(tx)
     )
     return Keeping(wanted, int(found["storage.quorum"]), there)

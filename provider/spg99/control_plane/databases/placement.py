@@ -25,14 +25,14 @@ class TooFew(Exception):
 def choose_safekeepers(keeping: Keeping, before: Configuration | None, now: datetime) -> Configuration | None:
     """Who keeps the WAL of a timeline that begins; None: nobody, as the policy wants. Raises TooFew.
 
-    Those with the most free disk. An attempt that has failed is followed by one with the same, unless one of them is silent: then it is another
+    Those with the most free disk, those that are short of it last. An attempt that has failed is followed by one with the same, unless one of them is silent: then it is another
     configuration, and what the former ones have of the timeline counts for nothing, as nothing of it was acknowledged.
     """
     if keeping.safekeepers == 0:
         return None
     fit = sorted(
         (one for one in keeping.candidates if not one.silent(now)),
-        key=lambda one: (-one.disk_free_bytes, one.safekeeper_id),
+        key=lambda one: (one.disk_is_short, -one.disk_free_bytes, one.safekeeper_id),
     )
     quorum = min(keeping.quorum, keeping.safekeepers) or keeping.safekeepers // 2 + 1
     if before is not None:

@@ -132,7 +132,10 @@ class Reports:
         self, safekeeper: fleet.SafekeeperRow, beat: SafekeeperHeartbeat
     ) -> SafekeeperAnswer:
         """Notes where a safekeeper is, and tells it what belongs to nothing any more."""
-        observed = beat.model_dump(include={"address", "disk_total_bytes", "disk_free_bytes"})
+        observed = beat.model_dump(
+            mode="json",
+            include={"address", "disk_total_bytes", "disk_free_bytes", "disk_is_short", "damaged", "troubles"},
+        )
         async with self._store.transaction() as tx:
             await fleet.note_safekeeper_seen(tx, safekeeper.safekeeper_id, observed, self._clock.now())
             forget = await storage.timelines_to_forget(tx, beat.timelines) if beat.timelines else []

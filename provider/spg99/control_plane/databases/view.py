@@ -33,6 +33,7 @@ class SafekeeperView:
     safekeeper_id: str
     last_seen_at: datetime | None
     disk_free_bytes: int = 0
+    disk_is_short: bool = False
 
     def silent(self, now: datetime) -> bool:
         """Whether it is away."""

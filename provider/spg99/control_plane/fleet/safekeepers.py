@@ -35,6 +35,11 @@ class SafekeeperRow:
         return str(self.observed.get("address") or "")
 
     @property
+    def disk_is_short(self) -> bool:
+        """Whether it asks for room."""
+        return self.observed.get("disk_is_short") is True
+
+    @property
     def disk_free_bytes(self) -> int:
         """As it saw it last."""
         return int(self.observed.get("disk_free_bytes") or 0)

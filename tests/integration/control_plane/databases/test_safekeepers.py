@@ -127,7 +127,7 @@ async def test_a_deleted_timeline_is_remembered_until_every_safekeeper_of_it_was
     await gateway.connect()
     await platform.delete(row.db_id, force=True)
     await platform.is_gone(row.db_id)
-    await platform.sql("update timelines set gone_at = gone_at - interval '31 days'")
+    await platform.sql("update timelines set gone_at = gone_at - interval '31 days', swept_at = gone_at")
     await platform.sql("delete from computes")
     await platform.sql("update safekeepers set last_seen_at = last_seen_at - interval '32 days'")
     await platform.plane.life.delete_old()
@@ -135,3 +135,21 @@ async def test_a_deleted_timeline_is_remembered_until_every_safekeeper_of_it_was
     assert (await client.safekeeper_heartbeat(beat)).forget_timeline_ids == [row.timeline_id]
     await platform.plane.life.delete_old()
     assert await platform.sql("select 1 from timelines where timeline_id = %s", row.timeline_id) == []
+
+
+async def test_one_whose_disk_is_short_of_room_is_taken_last(platform: InProcessPlatform) -> None:
+    short_id, short = await enrolled(platform, "sk-1")
+    await short.safekeeper_heartbeat(
+        SafekeeperHeartbeat(address="/run/sk-1", disk_free_bytes=10**12, disk_is_short=True)
+    )
+    other_id, _ = await enrolled(platform, "sk-2")
+    await platform.set_policy("storage.safekeepers", 1)
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    await platform.create()
+    await gateway.connect()
+    await platform.set_policy("storage.safekeepers", 2)
+    await platform.create("other")
+    await gateway.connect("other")
+    first, second = kept_of(agent, TaskKind.COMPUTE_START)
+    assert first is not None and list(first["addresses"]) == [other_id]
+    assert second is not None and set(second["addresses"]) == {other_id, short_id}
