@@ -174,6 +174,10 @@ class AgentSettings(StoreSettings):
     """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
     cache_seconds: int | None = Field(default=None, ge=0)
     """After how long without a compute such files are given up in any case. Default: never."""
+    listen: str | None = None
+    """Address (host:port) on which Gateways and safekeepers of other machines are let through to this node's computes, by mutual TLS. Default: none; only those of this machine reach them."""
+    advertise: str | None = None
+    """Address (host:port) by which other machines reach --listen. Default: the same."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
     stop_computes_on_exit: bool = False
@@ -195,6 +199,10 @@ class SafekeeperSettings(Settings):
     """Name of this safekeeper, unique in the installation."""
     pageserver: bool = False
     """Do a pageserver's work in this process, too: for a machine on which memory is short. Its settings are those of `spg99 pageserver`, from environment and file."""
+    listen: str | None = None
+    """Address (host:port) on which agents of other machines are served, by mutual TLS. Default: none; only those of this machine are."""
+    advertise: str | None = None
+    """Address (host:port) by which other machines reach --listen. Default: the same."""
     metrics_port: int | None = None
     """Port for /metrics, /healthz and /readyz on 127.0.0.1; 0 takes a free one. Default: none."""
 

@@ -10,11 +10,14 @@ from pathlib import Path
 import uvicorn
 
 from spg99.ids import new_id
+from spg99.processes.listening import listen
+from spg99.processes.own_certificate import OwnCertificate
 from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import Kept
 from spg99.safekeeper import routes
 from spg99.safekeeper.follower import Followers
 from spg99.safekeeper.kept_timelines import KeptTimelines
+from spg99.safekeeper.network import PeersOnlyRead, serve_agents
 
 
 class ServedSafekeeper:
@@ -29,7 +32,7 @@ class ServedSafekeeper:
 
     async def start(self) -> None:
         self.timelines, self.followers = KeptTimelines(self.root, self.id), Followers()
-        app = routes.app(self.timelines, self.followers)
+        app = PeersOnlyRead(routes.app(self.timelines, self.followers))
         self._server = _Server(uvicorn.Config(app, uds=str(self.socket), lifespan="off", log_config=None))
         self._serving = asyncio.create_task(self._server.serve())
         async with asyncio.timeout(10):
@@ -37,6 +40,14 @@ class ServedSafekeeper:
                 await asyncio.sleep(0.002)
         for timeline in self.timelines.all():
             self.followers.begin(timeline)
+
+    def listen(self, certificate: OwnCertificate) -> str:
+        """Serves agents of other machines as well; answers where (host:port). Until it is stopped."""
+        assert self._server is not None
+        (listener,) = listen("127.0.0.1", 0)
+        serve_agents(self._server, [listener], certificate)
+        self.followers.certificate = certificate
+        return f"127.0.0.1:{listener.getsockname()[1]}"
 
     async def stop(self) -> None:
         if self._server is None or self._serving is None:

@@ -11,6 +11,7 @@ from spg99.client.events import follow
 from spg99.client.transport import Transport
 from spg99.client.typed import understood
 from spg99.protocol import INTERNAL_PREFIX, Enrolment, Identity, Message
+from spg99.protocol.certificates import CertificateIssued, CertificateRequest
 from spg99.protocol.gateway import (
     CHANGES_SILENCE_SECONDS,
     CancelForward,
@@ -80,6 +81,18 @@ class InternalClient:
     async def enroll_node(self, enrolment: Enrolment) -> Identity:
         """Trades a node's single-use token for an identity."""
         return await self._post("/nodes/enroll", enrolment, Identity)
+
+    async def node_certificate(self, request: CertificateRequest) -> CertificateIssued:
+        """A certificate of this node. Asked twice it is issued twice, which does no harm."""
+        return await self._post("/nodes/certificate", request, CertificateIssued, is_repeatable=True)
+
+    async def gateway_certificate(self, request: CertificateRequest) -> CertificateIssued:
+        """The same of a gateway."""
+        return await self._post("/gateways/certificate", request, CertificateIssued, is_repeatable=True)
+
+    async def safekeeper_certificate(self, request: CertificateRequest) -> CertificateIssued:
+        """The same of a safekeeper."""
+        return await self._post("/safekeepers/certificate", request, CertificateIssued, is_repeatable=True)
 
     async def enroll_gateway(self, enrolment: Enrolment) -> Identity:
         """Trades a gateway's single-use token for an identity."""

@@ -3,6 +3,7 @@ follows from the answers of several (node/)."""
 
 from __future__ import annotations
 
+import ssl
 import zlib
 from typing import Any, Final, Self, TypeVar
 
@@ -15,19 +16,28 @@ from spg99.protocol import Message
 from spg99.protocol import safekeeper as said
 
 CALL_SECONDS_MAX: Final = 10.0
+CONNECT_SECONDS_MAX: Final = 4.0
+"""A machine that does not answer is gone or cut off."""
 M = TypeVar("M", bound=Message)
 
 
 class SafekeeperClient:
-    """One safekeeper, by the path of its unix socket. Every call may be made again. Raises Unavailable when it does not answer,
+    """One safekeeper: by the path of its unix socket, or over the network (host:port) as the identity that its certificate must show. Every call may be made again. Raises Unavailable when it does not answer,
     Conflict when it has promised a higher term, NotFound when it does not know the timeline."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, *, safekeeper_id: str | None = None, context: ssl.SSLContext | None = None
+    ) -> None:
+        """`context`: mutual TLS of this process; None: `address` is a path."""
         self.address = address
+        self.safekeeper_id = safekeeper_id
+        self._named = {"sni_hostname": safekeeper_id} if safekeeper_id is not None else None
         self._http = httpx.AsyncClient(
             # No TLS on a unix socket: reading all certificates of the system would hold up a wake by 40 ms.
-            transport=httpx.AsyncHTTPTransport(uds=address, verify=False),
-            base_url="http://safekeeper",
+            transport=httpx.AsyncHTTPTransport(verify=context)
+            if context is not None
+            else httpx.AsyncHTTPTransport(uds=address, verify=False),
+            base_url=f"https://{address}" if context is not None else "http://safekeeper",
             timeout=CALL_SECONDS_MAX,
             trust_env=False,
         )
@@ -102,7 +112,8 @@ class SafekeeperClient:
                 f"/timelines{path}",
                 content=message.model_dump_json() if message is not None else None,
                 params={"wait_seconds": f"{wait_seconds:.3f}"} if wait_seconds else None,
-                timeout=CALL_SECONDS_MAX + wait_seconds,
+                timeout=httpx.Timeout(CALL_SECONDS_MAX + wait_seconds, connect=CONNECT_SECONDS_MAX),
+                extensions=self._named,
             )
         except httpx.HTTPError as error:
             raise Unavailable(f"The safekeeper at {self.address} does not answer ({type(error).__name__}).") from error

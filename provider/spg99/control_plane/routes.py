@@ -9,8 +9,10 @@ from spg99.control_plane.databases import internal_routes as databases_internal
 from spg99.control_plane.databases import routes as databases
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import internal_routes as fleet_internal
+from spg99.control_plane.fleet.authority import Authorities
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.identity import account_routes, key_routes
+from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import (
     declaration_routes,
     downloads,
@@ -44,11 +46,13 @@ def install(app: FastAPI) -> None:
     openapi.install(app)
 
 
-def install_internal(app: FastAPI, life: Lifecycle) -> None:
+def install_internal(app: FastAPI, life: Lifecycle, box: SecretBox) -> None:
     """Puts the internal API, which is for our own processes, into an app."""
     identities = Identities(life.store)
+    authorities = Authorities(life.store, box, life.clock)
     fleets = fleet_internal.routes(
-        *(life.store, life.clock, life.wakeups, identities, life.polls), silence_is_known=life.reconciler.knows_silence
+        *(life.store, life.clock, life.wakeups, identities, life.polls, authorities),
+        silence_is_known=life.reconciler.knows_silence,
     )
     tenants_ = tenants_internal.routes(life.store, identities)
     databases_ = databases_internal.routes(life, identities)

@@ -111,7 +111,7 @@ def create_app(
     )
     app.state.plane = plane
     routes.install(app)
-    routes.install_internal(app, life)
+    routes.install_internal(app, life, box)
     app.add_middleware(Dispatch, routes=routes.public())
     app.add_middleware(Edge, metrics=plane.metrics, body_bytes_max=settings.body_bytes_max)
     return app

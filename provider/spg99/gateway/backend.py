@@ -6,17 +6,56 @@ Not here: which compute (checkouts.py), what follows (relay.py).
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
-from spg99.wire import messages
+from spg99.errors import ProtocolViolation
+from spg99.processes import addresses
+from spg99.protocol.gateway import Checkout
+from spg99.tls.mutual import notice_silence
+from spg99.wire import messages, preface
 from spg99.wire.messages import FrameScanner
+from spg99.wire.preface import Preface, Refused
 from spg99.wire.startup import startup_message
 
+NETWORK_SECONDS_MAX: Final = 4.0
+"""For a connection to another machine and its handshake; one that takes longer is gone or cut off."""
 _GREETING_BYTES_MAX: Final = 1024 * 1024
 _PASSING: Final = frozenset({"57P01", "57P02", "57P03"})
 """The compute is starting, stopping or crashed a moment ago: another try will find it or its successor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """How a compute of another machine is reached."""
+
+    node_id: str
+    """Whom its agent must show to be."""
+    address: str
+    """host:port of its agent."""
+    compute_id: str
+    writer_term: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a compute is."""
+
+    folder: str
+    """Of its unix socket."""
+    port: int
+    remote: Remote | None = None
+    """None: on this machine."""
+
+
+def place_of(checkout: Checkout) -> Place:
+    """Where the compute of a checkout is."""
+    remote = None
+    if checkout.node_address is not None and checkout.node_id is not None:
+        remote = Remote(checkout.node_id, checkout.node_address, checkout.compute_id, checkout.writer_term)
+    return Place(checkout.backend_addr, checkout.backend_port, remote)
 
 
 class BackendGone(Exception):
@@ -46,23 +85,83 @@ class Backend:
     """Bytes after the first ReadyForQuery."""
 
 
-async def connect(
-    address: str, port: int, protocol: type[asyncio.Protocol]
-) -> tuple[asyncio.Transport, asyncio.Protocol]:
-    """A connection to a compute: a folder of a unix socket, or a host name. Raises BackendGone."""
+class Protocol(asyncio.Protocol):
+    """What reads a compute; one that is reached over the network is told once if its agent lets nobody through."""
+
+    def refused(self, error: BackendGone) -> None:
+        """Nothing comes after this but the end of the connection."""
+
+
+P = TypeVar("P", bound=Protocol)
+
+
+async def connect(place: Place, protocol: P, *, network: ssl.SSLContext | None) -> asyncio.Transport:
+    """A connection to a compute: by its unix socket where that can be entered, else through the agent of its node. What is written at once goes with
+    the question for it. Raises BackendGone."""
     loop = asyncio.get_running_loop()
+    socket_file = f"{place.folder}/.s.PGSQL.{place.port}"
+    if place.remote is None or addresses.is_here(socket_file):
+        try:
+            transport, _ = await loop.create_unix_connection(lambda: protocol, socket_file)
+        except OSError as error:
+            raise BackendGone(f"the compute does not accept connections ({error.strerror or error})") from error
+        return transport
+    if network is None:
+        raise BackendGone("this Gateway has no certificate yet to reach other machines with")
+    remote = place.remote
+    host, port = addresses.parted(remote.address, setting="The address of a node")
     try:
-        if address.startswith("/"):
-            return await loop.create_unix_connection(protocol, f"{address}/.s.PGSQL.{port}")
-        return await loop.create_connection(protocol, address, port)
-    except OSError as error:
-        raise BackendGone(f"the compute does not accept connections ({error.strerror or error})") from error
+        async with asyncio.timeout(NETWORK_SECONDS_MAX):
+            transport, _ = await loop.create_connection(
+                lambda: _Answer(protocol), host, port, ssl=network, server_hostname=remote.node_id
+            )
+    except TimeoutError:
+        raise BackendGone("the machine of the compute does not answer") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise BackendGone(f"the machine of the compute cannot be reached ({error.strerror or error})") from error
+    notice_silence(transport.get_extra_info("socket"))
+    transport.write(preface.question(Preface("clients", remote.compute_id, remote.writer_term)))
+    return transport
 
 
-async def open_session(address: str, port: int, parameters: Mapping[bytes, bytes]) -> Backend:
+class _Answer(asyncio.Protocol):
+    """Reads whether a node's agent lets us through, and hands the rest to the protocol of the compute."""
+
+    def __init__(self, inner: Protocol) -> None:
+        self._inner = inner
+        self._reader = preface.AnswerReader()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        try:
+            answer = self._reader.feed(data)
+        except ProtocolViolation as error:
+            answer = Refused("malformed", error.message)
+        if answer is None:
+            return
+        if isinstance(answer, Refused):
+            self._inner.refused(BackendGone(answer.reason))
+            self._transport.close()
+            return
+        self._transport.set_protocol(self._inner)
+        if answer:
+            self._inner.data_received(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+
+
+async def open_session(
+    place: Place, parameters: Mapping[bytes, bytes], *, network: ssl.SSLContext | None = None
+) -> Backend:
     """Logs in at a compute. Raises BackendGone or BackendRefused."""
-    transport, protocol = await connect(address, port, _Greeting)
-    assert isinstance(protocol, _Greeting)
+    protocol = _Greeting()
+    transport = await connect(place, protocol, network=network)
     transport.write(startup_message(parameters))
     try:
         return await protocol.ready
@@ -71,7 +170,7 @@ async def open_session(address: str, port: int, parameters: Mapping[bytes, bytes
         raise
 
 
-class _Greeting(asyncio.Protocol):
+class _Greeting(Protocol):
     """Reads until the compute is ready for the first query."""
 
     def __init__(self) -> None:
@@ -115,6 +214,9 @@ class _Greeting(asyncio.Protocol):
             self.ready.set_result(
                 Backend(self._transport, self._before_key, bytes(self._said), pid, secret, self._scanner.rest)
             )
+
+    def refused(self, error: BackendGone) -> None:
+        self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(BackendGone("the compute closed the connection"))

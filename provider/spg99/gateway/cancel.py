@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import ssl
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from spg99.gateway import backend
+from spg99.gateway.backend import Place
 from spg99.processes import SingleFlight
 from spg99.wire.startup import cancel_request
 
@@ -26,8 +28,7 @@ CANCEL_SECONDS_MAX: Final = 10
 class CancelTarget:
     """The session at a compute that a key of ours stands for."""
 
-    address: str
-    port: int
+    place: Place
     pid: int
     secret: bytes = field(repr=False)
 
@@ -74,17 +75,17 @@ class Cancels:
     def __init__(self) -> None:
         self._flights: SingleFlight[CancelTarget, None] = SingleFlight(joins_under_way=False)
 
-    async def cancel(self, target: CancelTarget) -> None:
+    async def cancel(self, target: CancelTarget, network: ssl.SSLContext | None = None) -> None:
         """Returns when the compute was asked."""
-        await self._flights.call(target, partial(cancel, target))
+        await self._flights.call(target, partial(cancel, target, network))
 
 
-async def cancel(target: CancelTarget) -> None:
+async def cancel(target: CancelTarget, network: ssl.SSLContext | None = None) -> None:
     """Asks the compute to cancel and waits until it has closed the connection, which is all the answer there is."""
     try:
         async with asyncio.timeout(CANCEL_SECONDS_MAX):
-            transport, protocol = await backend.connect(target.address, target.port, _UntilClosed)
-            assert isinstance(protocol, _UntilClosed)
+            protocol = _UntilClosed()
+            transport = await backend.connect(target.place, protocol, network=network)
             try:
                 transport.write(cancel_request(target.pid, target.secret))
                 await protocol.closed.wait()
@@ -95,7 +96,7 @@ async def cancel(target: CancelTarget) -> None:
         return
 
 
-class _UntilClosed(asyncio.Protocol):
+class _UntilClosed(backend.Protocol):
     def __init__(self) -> None:
         self.closed = asyncio.Event()
 

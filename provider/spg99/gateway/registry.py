@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -85,6 +85,8 @@ class SessionRegistry:
     worker_connections_max: int = 5000
     _places: Places = field(default_factory=Places)
     api: RegistryApi | None = None
+    reach_network: Callable[[], Awaitable[None]] | None = None
+    """Has all workers able to reach other machines; called when a checkout names one."""
     _backoff: LoginBackOff = field(default_factory=LoginBackOff)
     _slowed: dict[tuple[str, str], None] = field(default_factory=dict)
     """Users and addresses whose owners are to hear of it."""
@@ -178,6 +180,8 @@ class SessionRegistry:
             )
         finally:
             entry.asking = None
+        if checkout.node_address is not None and self.reach_network is not None:
+            await self.reach_network()
         self._hold(entry, checkout.db_id)
         faults.point("gateway.after_checkout")
         return checkout.model_dump(mode="json")

@@ -30,6 +30,7 @@ from spg99.gateway.worker import PreforkedWorker, prefork, raise_file_limit
 from spg99.gateway.worker_processes import WorkerProcesses
 from spg99.processes import Jobs, Loops, loop_failures
 from spg99.processes.identity import Applicant, introduce
+from spg99.processes.own_certificate import OwnCertificate
 from spg99.processes.probes import serve_probes
 from spg99.processes.ready import say_ready
 from spg99.processes.signals import stop_ordered
@@ -39,6 +40,7 @@ from spg99.tls.context import ServedCertificate
 from spg99.wire.scram import mac
 
 CERTIFICATE_CHECK_SECONDS: Final = 1.0
+NETWORK_TURN_SECONDS: Final = 60.0
 
 _log = log.get("gateway")
 
@@ -124,6 +126,29 @@ class _Gateway:
         )
         port = workers.bind()
         registry.api = api
+        certificate = OwnCertificate(
+            me.identity_id,
+            settings.data_dir / "gateway" / f"{settings.name}-certificate.json",
+            api.gateway_certificate,
+            self._clock,
+        )
+
+        async def reach_network() -> None:
+            if workers.network is None:
+                await renew_network()
+
+        async def renew_network() -> float:
+            seconds = await certificate.turn()
+            if workers.network is not certificate.tls.credentials:
+                await workers.show_network(certificate.tls.credentials)
+            return seconds
+
+        async def keep_network() -> float:
+            # Only who has reached another machine once needs one.
+            return await renew_network() if workers.network is not None else NETWORK_TURN_SECONDS
+
+        registry.reach_network = reach_network
+        self._loops.repeat("network-certificate", keep_network)
         cancels = itertools.count()  # not the hash: it would be in the log
 
         def on_cancel(key_hash: str) -> None:

@@ -110,7 +110,7 @@ class Session:
         client.pause_reading()
         greeting = session.after_key
         if session.pid:
-            target = CancelTarget(checkout.backend_addr, checkout.backend_port, session.pid, session.secret)
+            target = CancelTarget(backend.place_of(checkout), session.pid, session.secret)
             self._cancel_key = context.cancel_keys.give(target, long=self._logged_in.startup.minor_version >= 2)
             greeting = session.before_key + messages.backend_key_data(*self._cancel_key) + session.after_key
         self._relay = Relay(client, session.transport, on_end=self._relay_ended)
@@ -153,7 +153,9 @@ class Session:
             spans.mark("gateway.knows_compute")
             try:
                 async with asyncio.timeout_at(deadline):
-                    session = await backend.open_session(checkout.backend_addr, checkout.backend_port, parameters)
+                    session = await backend.open_session(
+                        backend.place_of(checkout), parameters, network=self._context.network_context
+                    )
                 if not session.transport.is_closing():
                     return checkout, session
                 reason = "the compute closed the connection"

@@ -30,7 +30,9 @@ from spg99.gateway.proxies import Proxies
 from spg99.gateway.worker_context import SHUTTING_DOWN, WorkerContext
 from spg99.processes.forking import Forked, fork, may_fork
 from spg99.processes.title import set_title
+from spg99.tls.authority import Credentials
 from spg99.tls.context import CertificatePair
+from spg99.tls.mutual import MutualTls
 from spg99.wire.startup import CancelRequest
 
 HALF_OPEN_MAX: Final = 1000
@@ -65,6 +67,7 @@ class Worker:
                 "cancel_forwarded": self._cancel_forwarded,
                 "counters": self._counters,
                 "tls": self._tls,
+                "network": self._network,
                 "drain": self._drain,
             }
         )
@@ -82,7 +85,13 @@ class Worker:
 
     # What the parent asks.
 
-    async def _begin(self, settings: dict[str, Any], mock_secret: str, certificate: dict[str, str]) -> None:
+    async def _begin(
+        self,
+        settings: dict[str, Any],
+        mock_secret: str,
+        certificate: dict[str, str],
+        network: dict[str, str] | None = None,
+    ) -> None:
         parsed = GatewaySettings.model_validate(settings)
         log.configure("gateway", level=parsed.log_level, json=parsed.log_json)
         self._context = WorkerContext(
@@ -93,6 +102,8 @@ class Worker:
             Proxies(parsed.proxy_networks),
         )
         self._context.cancel = self._cancel
+        if network is not None:
+            await self._network(network)
         for listener in self._listeners:
             listener.setblocking(False)
         self._watch()
@@ -102,6 +113,14 @@ class Worker:
         assert self._context is not None
         self._context.tls = tls.load(CertificatePair(**certificate))
 
+    async def _network(self, credentials: dict[str, str]) -> None:
+        """What other machines are shown from now on."""
+        assert self._context is not None
+        if self._context.network is None:
+            self._context.network = MutualTls(Credentials(**credentials))
+        else:
+            self._context.network.renew(Credentials(**credentials))
+
     async def _counters(self) -> dict[str, Any]:
         assert self._context is not None
         return self._context.counters.take(half_open=len(self._half_open))
@@ -110,14 +129,14 @@ class Worker:
         assert self._context is not None
         target = self._context.cancel_keys.find(pid, bytes.fromhex(secret))
         if target is not None:
-            await self._cancels.cancel(target)
+            await self._cancels.cancel(target, self._context.network_context)
         return target is not None
 
     async def _cancel_forwarded(self, key_hash: str) -> bool:
         assert self._context is not None
         target = self._context.cancel_keys.find_by_hash(key_hash)
         if target is not None:
-            await self._cancels.cancel(target)
+            await self._cancels.cancel(target, self._context.network_context)
         return target is not None
 
     async def _drain(self) -> None:

@@ -30,6 +30,7 @@ from spg99.processes import Unhealthy
 from spg99.processes.forking import Forked
 from spg99.processes.health import SETTLED_SECONDS, UNHEALTHY_AFTER_SECONDS, pause_seconds
 from spg99.processes.listening import listen
+from spg99.tls.authority import Credentials
 from spg99.tls.context import CertificatePair
 
 BACKLOG: Final = 1024
@@ -69,6 +70,8 @@ class WorkerProcesses:
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopping = False
         self._certificate: CertificatePair | None = None
+        self.network: Credentials | None = None
+        """What connections to other machines show."""
 
     def bind(self) -> int:
         """Takes the port; answers which. Raises BadRequest when it cannot be had."""
@@ -133,6 +136,7 @@ class WorkerProcesses:
                 settings=self._settings.model_dump(mode="json", exclude={"enrolment_token"}),
                 mock_secret=self._mock_secret.hex(),
                 certificate=dataclasses.asdict(self._certificate),
+                network=dataclasses.asdict(self.network) if self.network is not None else None,
             )
             self._registry.workers[index] = channel
             self._down_since.pop(index, None)
@@ -182,6 +186,13 @@ class WorkerProcesses:
         for channel in list(self._registry.workers.values()):
             with contextlib.suppress(Spg99Error):
                 await channel.call("tls", certificate=dataclasses.asdict(certificate))
+
+    async def show_network(self, credentials: Credentials) -> None:
+        """What connections to other machines show from now on."""
+        self.network = credentials
+        for channel in list(self._registry.workers.values()):
+            with contextlib.suppress(Spg99Error):
+                await channel.call("network", credentials=dataclasses.asdict(credentials))
 
     async def drain(self) -> None:
         """No new clients; those that are here get `drain_seconds`. Returns when no worker is left."""

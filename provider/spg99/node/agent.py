@@ -1,4 +1,5 @@
-"""The agent of a node: pulls orders, delivers results, reports what runs. It only asks; nobody connects to it.
+"""The agent of a node: pulls orders, delivers results, reports what runs. It only asks. Who connects to it (with --listen) is let through to a
+compute and no further (network.py).
 
 Here: the loops, and what they do while the Control Plane is away (go on). Not here: carrying orders out (handlers.py).
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -19,7 +21,7 @@ from spg99 import log, spans
 from spg99.client import InternalClient
 from spg99.clock import Clock, SystemClock
 from spg99.config import AgentSettings
-from spg99.errors import Spg99Error, Unauthorized
+from spg99.errors import Spg99Error, Unauthorized, Unavailable
 from spg99.node.cache import Cache
 from spg99.node.cache_rules import CacheLimits
 from spg99.node.computes import Computes
@@ -27,6 +29,7 @@ from spg99.node.folder import NodeFolder
 from spg99.node.handlers import Handlers
 from spg99.node.keeping import Keeping
 from spg99.node.metrics import NodeMetrics
+from spg99.node.network import Network
 from spg99.node.observation import Observer
 from spg99.node.page_fetcher import LIBRARY, PageFetcher
 from spg99.node.template import prepare_extensions, prepare_template, require_version
@@ -34,8 +37,10 @@ from spg99.node.timelines import Timelines
 from spg99.postgres import find_binaries, prepare_account, socket_folder
 from spg99.postgres.locks import locked
 from spg99.processes import ClockSteps, Jobs, Loops, loop_failures, say_ready, serve_probes, stop_ordered
+from spg99.processes.addresses import listen_on
 from spg99.processes.health import pause_seconds
 from spg99.processes.identity import Applicant, introduce
+from spg99.processes.own_certificate import OwnCertificate
 from spg99.protocol import Identity
 from spg99.protocol.node import HeartbeatAnswer, LeasedTasks, LeaseTasks, Task, TaskResult
 
@@ -139,16 +144,24 @@ class Agent:
         limits = CacheLimits(settings.cache_bytes, settings.cache_seconds)
         cache = Cache(folder, computes, observer, limits, self._clock, handlers.only_one)
         self._loops.repeat("cache", cache.keep)
+        self._listeners: list[socket.socket] = []
+        self._network: Network | None = None
+        self._network_address: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. Raises Unauthorized when the Control Plane does not know this node (any more)."""
         stopped = asyncio.create_task(stop.wait())
         probes: asyncio.Server | None = None
         try:
+            if self._settings.listen is not None:
+                self._listeners, self._network_address = listen_on(self._settings.listen, self._settings.advertise)
             await _first(stopped, asyncio.create_task(self._introduce()))
             if not stop.is_set():
                 assert self._identity is not None
                 facts: dict[str, Any] = {"node_id": self._identity.identity_id}
+                if self._network_address is not None:
+                    await self._open_network(self._identity.identity_id, self._network_address)
+                    facts["network_address"] = self._network_address
                 if (port := self._settings.metrics_port) is not None:
                     probes = await serve_probes("127.0.0.1", port, self._registry, unhealthy=self._loops.unhealthy)
                     facts["metrics_port"] = probes.sockets[0].getsockname()[1]
@@ -165,6 +178,18 @@ class Agent:
         """Enrols if need be, and is heard once."""
         self._identity = await introduce(self._applicant, must_be_heard=True)
 
+    async def _open_network(self, node_id: str, address: str) -> None:
+        """Lets other machines in, and reaches those that keep this node's WAL."""
+        certificate = OwnCertificate(node_id, self._folder.certificate_file, self._client.node_certificate, self._clock)
+        with contextlib.suppress(Unavailable):  # then the loop asks again
+            await certificate.turn()
+        self._loops.repeat("certificate", certificate.turn)
+        self._network = Network(self._folder, self._computes, certificate)
+        self._network.begin(self._listeners)
+        if (keeping := self._computes.keeping) is not None:
+            keeping.node_id, keeping.network_address = node_id, address
+            keeping.safekeepers.clients.certificate = certificate
+
     async def _beat(self) -> float:
         """Tells what runs here, every few seconds and at once when something has ended by itself."""
         if (step := self._clock_steps.step(self._clock.now(), self._monotonic())) is not None:
@@ -176,7 +201,7 @@ class Agent:
 
     async def _send_heartbeat(self) -> None:
         await self._computes.notice_ends()
-        beat = self._observer.heartbeat()
+        beat = self._observer.heartbeat().model_copy(update={"network_address": self._network_address})
         answer = await self._client.heartbeat(beat)
         self._computes.acknowledged(beat.computes)
         self._observer.acknowledged(beat)
@@ -184,6 +209,8 @@ class Agent:
 
     def _apply(self, answer: HeartbeatAnswer) -> None:
         self._heartbeat_seconds = min(self._settings.heartbeat_seconds, float(answer.heartbeat_seconds))
+        if self._network is not None:
+            self._network.revoke(answer.revoked_ids)
         for timeline_id, limit_bytes in answer.storage_limits_bytes.items():
             self._computes.storage.configure(timeline_id, limit_bytes)
         for compute_id in answer.stop_compute_ids:
@@ -276,6 +303,10 @@ class Agent:
             await self._computes.stop_all("The agent of its node was told to stop.")
             with contextlib.suppress(Spg99Error, TimeoutError):
                 await asyncio.wait_for(self._send_heartbeat(), 2.0)
+        if self._network is not None:
+            await self._network.end()
+        for listener in self._listeners:
+            listener.close()
         await self._computes.leave()
         socket_folder.release(self._settings.data_dir)
         _log.info("agent ended")

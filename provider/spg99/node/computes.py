@@ -267,10 +267,9 @@ class Computes:
                     if last is not None and last.compute_id == compute.compute_id:
                         writer.write_life(timeline, last.model_copy(update={"stopped": True}))
 
-    def timeline_of(self, compute_id: str) -> str | None:
-        """The timeline a running compute writes."""
-        compute = self._running.get(compute_id)
-        return compute.timeline.timeline_id if compute is not None else None
+    def find(self, compute_id: str) -> Compute | None:
+        """One that runs."""
+        return self._running.get(compute_id)
 
     def running(self) -> list[Compute]:
         """Those that run."""

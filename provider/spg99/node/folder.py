@@ -137,6 +137,11 @@ class NodeFolder:
         return self.root / "identity.json"
 
     @property
+    def certificate_file(self) -> Path:
+        """What it shows to other machines, with its key."""
+        return self.root / "certificate.json"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the one agent that works here."""
         return self.root / "agent.lock"

@@ -110,7 +110,8 @@ class Handlers:
 
     async def stop_by_id(self, compute_id: str) -> None:
         """Stops a compute the Control Plane does not want, if it runs here."""
-        if (timeline_id := self._computes.timeline_of(compute_id)) is not None:
+        if (compute := self._computes.find(compute_id)) is not None:
+            timeline_id = compute.timeline.timeline_id
             order = ComputeStop(compute_id=compute_id, timeline_id=timeline_id)
             async with self.only_one(timeline_id):
                 await self.compute_stop(order)
@@ -151,7 +152,7 @@ class Handlers:
     async def compute_start(self, order: ComputeStart) -> ComputeStarted:
         """`compute.start`"""
         if order.makes_timeline:
-            if order.kept is not None and self._computes.timeline_of(order.compute_id) is None:
+            if order.kept is not None and self._computes.find(order.compute_id) is None:
                 # What an attempt before has left was never anybody's, and safekeepers are told where this one begins.
                 self.timelines.admit(order)
                 await self._computes.end_all_of(order.timeline_id)

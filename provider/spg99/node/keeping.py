@@ -75,6 +75,11 @@ class Keeping:
         """Timelines whose image the object store did not take yet: by which compute it was left."""
         self._seen_template: images.Seen | None = None
         self._jobs = Jobs()
+        self.starting: dict[str, Start] = {}
+        """Starts under way, by compute: their safekeepers connect before clients do."""
+        self.node_id: str | None = None
+        self.network_address: str | None = None
+        """Where safekeepers of other machines reach this node's computes; None: nowhere."""
         self.safekeepers = Safekeepers()
         self.pages = LazyPages(pages or PageFetcher(folder, account, library=None), self._store)
         self._materialiser = Materialiser(folder, account, self.safekeepers, self.pages.fetcher)
@@ -101,6 +106,7 @@ class Keeping:
         for files_are_stale in (False, True):
             start = await self.prepare(order, kept, timeline, last, files_are_stale=files_are_stale)
             try:
+                self.starting[order.compute_id] = start
                 return await start_on(start)
             except (StaleFiles, CannotWake) as error:
                 are_at_fault = await asyncio.shield(are_files_at_fault(start, error))
@@ -118,6 +124,8 @@ class Keeping:
             except BaseException:
                 await asyncio.shield(self._abandon(start))
                 raise
+            finally:
+                self.starting.pop(order.compute_id, None)
         raise CannotWake("The files of the database were made anew, and are stale.")
 
     async def prepare(
@@ -328,7 +336,10 @@ class Keeping:
             history=history_said(terms),
             backend_addr=str(wal_socket_of(self._folder.socket_dir(compute_id))),
             backend_port=BACKEND_PORT,
+            node_id=self.node_id,
+            node_address=self.network_address,
             peers=kept.addresses,
+            peer_network_addresses=kept.network_addresses,
         )
 
     async def _store_first(

@@ -19,6 +19,7 @@ from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import CannotWake, Conflict, NotFound, Spg99Error
 from spg99.node.following import Standing, standing
 from spg99.processes import Jobs
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
 from spg99.protocol.tasks import Kept
@@ -59,7 +60,7 @@ class Safekeepers:
     """Those that the timelines of this node are kept by. Connections are kept."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, SafekeeperClient] = {}
+        self.clients = SafekeeperClients()
         self._jobs = Jobs()
         self._over: dict[str, int] = {}
         """The last term of a timeline that has ended."""
@@ -71,9 +72,7 @@ class Safekeepers:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._jobs.finish(within_seconds=0.0)
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        await self.clients.aclose()
 
     async def begin(self, timeline_id: str, kept: Kept, begin: said.TimelineBegin) -> None:
         """A timeline begins: all of its safekeepers know it, before there is anything to lose. Raises CannotWake, Conflict."""
@@ -108,16 +107,16 @@ class Safekeepers:
         self, timeline_id: str, kept: Kept, follow: said.Follow, *, but: Collection[str] = frozenset()
     ) -> None:
         """Asks all but these to take the WAL of a compute, beside everything else and for a while. Who does not answer meanwhile is found by `reconcile`."""
-        for safekeeper_id, address in kept.addresses.items():
+        for safekeeper_id in kept.addresses:
             if safekeeper_id not in but:
                 name = f"follow {timeline_id} {safekeeper_id} {follow.term}"
-                self._jobs.begin(name, self._follow_one(timeline_id, address, follow))
+                self._jobs.begin(name, self._follow_one(timeline_id, kept, safekeeper_id, follow))
 
-    async def _follow_one(self, timeline_id: str, address: str, follow: said.Follow) -> None:
+    async def _follow_one(self, timeline_id: str, kept: Kept, safekeeper_id: str, follow: said.Follow) -> None:
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
         while time.monotonic() < deadline and self._is_on(timeline_id, follow.term):
             try:
-                await self._client(address).follow(timeline_id, follow)
+                await self._client(kept, safekeeper_id).follow(timeline_id, follow)
             except (Conflict, NotFound):
                 return
             except Spg99Error:
@@ -204,7 +203,7 @@ class Safekeepers:
         for number in range(segment_number(lsn, segment_bytes) - 1, last + 1):
             if (source := laid_out.get(number)) is not None:  # also the one before: the record there says where it ends
                 name = _segment_of(choice, number, segment_bytes)
-                segments[number] = await self._client(kept.addresses[source]).segment(timeline_id, name)
+                segments[number] = await self._client(kept, source).segment(timeline_id, name)
         if is_torn(segments.get, lsn, choice.flush_lsn, segment_bytes):
             return
         source = laid_out.get(segment_number(lsn, segment_bytes), choice.donor_id)
@@ -247,7 +246,7 @@ class Safekeepers:
         async def fetch(number: int, source: str) -> None:
             name = _segment_of(choice, number, segment_bytes)
             async with places:
-                content = await self._client(kept.addresses[source]).segment(timeline_id, name)
+                content = await self._client(kept, source).segment(timeline_id, name)
             await asyncio.to_thread((into / name).write_bytes, content)
 
         try:
@@ -265,10 +264,8 @@ class Safekeepers:
     def _is_on(self, timeline_id: str, term: int) -> bool:
         return self._over.get(timeline_id, 0) < term
 
-    def _client(self, address: str) -> SafekeeperClient:
-        if (client := self._clients.get(address)) is None:
-            client = self._clients[address] = SafekeeperClient(address)
-        return client
+    def _client(self, kept: Kept, safekeeper_id: str) -> SafekeeperClient:
+        return self.clients.of(safekeeper_id, kept.addresses[safekeeper_id], kept.network_addresses.get(safekeeper_id))
 
     async def _ask(
         self,
@@ -283,10 +280,10 @@ class Safekeepers:
         answers: dict[str, T] = {}
         reasons: dict[str, str] = {}
 
-        async def ask(safekeeper_id: str, address: str) -> None:
+        async def ask(safekeeper_id: str) -> None:
             while True:
                 try:
-                    answers[safekeeper_id] = await call(self._client(address), safekeeper_id)
+                    answers[safekeeper_id] = await call(self._client(kept, safekeeper_id), safekeeper_id)
                     return
                 except (Conflict, NotFound):
                     raise
@@ -294,7 +291,7 @@ class Safekeepers:
                     reasons[safekeeper_id] = error.message
                 await asyncio.sleep(_AGAIN_SECONDS)
 
-        pending = {asyncio.create_task(ask(*one)) for one in kept.addresses.items()}
+        pending = {asyncio.create_task(ask(one)) for one in kept.addresses}
         refusal: Spg99Error | None = None
         try:
             while pending and not enough(answers):
@@ -319,13 +316,13 @@ class Safekeepers:
         return answers
 
     async def _try_all(self, kept: Kept, call: Callable[[SafekeeperClient, str], Awaitable[T]]) -> None:
-        async def attempt(safekeeper_id: str, address: str) -> None:
+        async def attempt(safekeeper_id: str) -> None:
             try:
-                await call(self._client(address), safekeeper_id)
+                await call(self._client(kept, safekeeper_id), safekeeper_id)
             except Spg99Error as error:
                 _log.info("a safekeeper was not told", safekeeper_id=safekeeper_id, reason=error.message)
 
-        await asyncio.gather(*(attempt(*one) for one in kept.addresses.items()))
+        await asyncio.gather(*(attempt(one) for one in kept.addresses))
 
 
 def _segment_of(choice: Choice, number: int, segment_bytes: int) -> str:

@@ -69,6 +69,8 @@ class ConnectRequest(Message):
     database: str
     wait_seconds: float = 25.0
     """How long the answer may take (`CONNECT_SECONDS_MAX` at most); after it: CannotWake with the reason."""
+    failed_compute_id: str | None = None
+    """A compute that was handed out before and could not be reached."""
     client_addr: str | None = None
     """Address of the client that came first: events that follow from this request name it."""
 
@@ -84,6 +86,9 @@ class Checkout(Message):
     backend_addr: str
     """Folder of a unix socket when it starts with `/`, else a host name."""
     backend_port: int
+    node_id: str | None = None
+    node_address: str | None = None
+    """Where the agent of its node lets Gateways of other machines through to it (host:port, mutual TLS); None: nowhere."""
     writer_term: int
     lease_control_epoch: int
     lease_seconds: int

@@ -144,6 +144,8 @@ class Heartbeat(Message):
     makes_timelines: bool = False
     """This agent lays down the files of a timeline with its first start (`ComputeStart.makes_timeline`). An older one, which does
     not say so, is ordered to create the timeline before."""
+    network_address: str | None = None
+    """Where Gateways and safekeepers of other machines reach this node's computes (host:port, mutual TLS); None: nowhere."""
     keeps_wal: bool = False
     """This agent heeds `ComputeStart.kept`. An older one would start such a database without its safekeepers: it gets none."""
     makes_branches: bool = False
@@ -158,5 +160,7 @@ class HeartbeatAnswer(Message):
     forget_timeline_ids: list[str] = Field(default_factory=list)
     """Timelines on this node which belong to nothing any more: remove them."""
     heartbeat_seconds: int = HEARTBEAT_SECONDS
+    revoked_ids: list[str] = Field(default_factory=list)
+    """Identities that were removed: let none of them in, though its certificate has not ended."""
     storage_limits_bytes: dict[str, int] = Field(default_factory=dict)
     """Running timelines whose limit is another than the agent told: id -> limit (0 = none). It holds at once."""

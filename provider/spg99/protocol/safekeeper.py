@@ -1,6 +1,6 @@
 """Agent and safekeeper: who may write a timeline, where its WAL is taken from, what is kept of it. And safekeeper and Control Plane.
 
-A safekeeper serves these on its own address (a unix socket that only our own user can enter):
+A safekeeper serves these on a unix socket that only our own user can enter, and to agents of other machines by mutual TLS:
 
 GET    /timelines/{timeline_id}          -> KeeperSeen | 404    (`wait_seconds`: until `caught_up`, that long at most)
 PUT    /timelines/{timeline_id}          TimelineBegin -> KeeperSeen | 409
@@ -117,8 +117,13 @@ class Follow(Message):
     backend_addr: str
     """Folder of its unix socket."""
     backend_port: int
+    node_id: str | None = None
+    node_address: str | None = None
+    """Where its node's agent lets safekeepers of other machines through to it (host:port); None: nowhere."""
     peers: dict[str, str] = Field(default_factory=dict)
     """Where the timeline's other safekeepers are, by id: one that is behind is filled up by them."""
+    peer_network_addresses: dict[str, str] = Field(default_factory=dict)
+    """The same for those of other machines (host:port)."""
 
 
 WAL_BYTES_MAX: Final = 1 << 20
@@ -196,7 +201,9 @@ class SafekeeperHeartbeat(Message):
     """What a safekeeper tells of itself."""
 
     address: str
-    """Where agents reach it: the path of its unix socket."""
+    """Where agents of its machine reach it: the path of its unix socket."""
+    network_address: str | None = None
+    """Where agents of other machines do (host:port, mutual TLS); None: nowhere."""
     disk_total_bytes: int = 0
     disk_free_bytes: int = 0
     disk_is_short: bool = False
@@ -214,6 +221,8 @@ class SafekeeperAnswer(Message):
 
     forget_timeline_ids: list[str] = Field(default_factory=list)
     """Timelines that belong to nothing any more: remove them."""
+    revoked_ids: list[str] = Field(default_factory=list)
+    """Identities that were removed: let none of them in."""
     heartbeat_seconds: int = HEARTBEAT_SECONDS
 
 

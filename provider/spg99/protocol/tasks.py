@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from spg99.errors import BadRequest
 from spg99.protocol import Message
@@ -48,6 +48,8 @@ class Kept(Message):
     configuration: Configuration
     addresses: dict[str, str]
     """Of the safekeepers in it: id -> path of a unix socket."""
+    network_addresses: dict[str, str] = Field(default_factory=dict)
+    """The same for agents of other machines: id -> host:port. Those that are on one machine only are not in it."""
     tenant_id: str
     installation_id: str | None = None
     """Whose the object store must be. None: whoever gave the order was of a version that does not say."""

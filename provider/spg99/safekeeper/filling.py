@@ -9,6 +9,7 @@ from typing import Final
 from spg99 import log
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import Conflict, NotFound, Unavailable
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import Follow, history_of, history_said
 from spg99.safekeeper.kept_timeline import KeptTimeline, parts
@@ -37,13 +38,11 @@ class Peers:
     """The other safekeepers, as one that asks. Connections are kept."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, SafekeeperClient] = {}
+        self.clients = SafekeeperClients()
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        await self.clients.aclose()
 
     async def fill(self, timeline: KeptTimeline, term: int) -> Outcome:
         """Takes from them what this timeline lacks of the life that it takes. What has come stays, also when this ends in the middle.
@@ -70,7 +69,7 @@ class Peers:
             return Outcome.WAITS if silent else Outcome.HOPELESS
         for one in found:
             try:
-                await self._take(timeline, term, follow.peers[one.source], one)
+                await self._take(timeline, term, self._client(follow, one.source), one)
             except (Unavailable, NotFound, _Changed) as error:
                 _log.info("a peer does not serve", timeline_id=timeline.timeline_id, peer=one.source, reason=str(error))
                 return Outcome.WAITS
@@ -86,11 +85,11 @@ class Peers:
         """What the peers have, and whether one did not say."""
         sources: dict[str, Log] = {}
         is_one_silent = False
-        for name, address in follow.peers.items():
+        for name in follow.peers:
             if name == timeline.keeper.id:
                 continue
             try:
-                seen = await self._client(address).seen(timeline.timeline_id)
+                seen = await self._client(follow, name).seen(timeline.timeline_id)
             except NotFound:
                 continue  # it has lost its disk
             except Unavailable:
@@ -99,14 +98,14 @@ class Peers:
             sources[name] = Log(history=history_of(seen.history), first_lsn=seen.first_lsn, flush_lsn=seen.flush_lsn)
         return sources, is_one_silent
 
-    async def _take(self, timeline: KeptTimeline, term: int, address: str, found: catch_up.Range) -> None:
+    async def _take(self, timeline: KeptTimeline, term: int, peer: SafekeeperClient, found: catch_up.Range) -> None:
         begin_lsn = found.begin_lsn
         while begin_lsn < found.end_lsn:
             history = timeline.keeper.history
             end_lsn = min(begin_lsn + said.WAL_BYTES_MAX, found.end_lsn)
             ask = said.WalAsk(history=history_said(history), begin_lsn=begin_lsn, end_lsn=end_lsn)
             try:
-                content = memoryview(await self._client(address).wal(timeline.timeline_id, ask))
+                content = memoryview(await peer.wal(timeline.timeline_id, ask))
             except Conflict as error:
                 raise _Changed(error.message) from error
             timeline.require_turn(term)  # the answer may be late: another life may have begun meanwhile
@@ -115,10 +114,8 @@ class Peers:
             timeline.flush(term)
             begin_lsn = end_lsn
 
-    def _client(self, address: str) -> SafekeeperClient:
-        if (client := self._clients.get(address)) is None:
-            client = self._clients[address] = SafekeeperClient(address)
-        return client
+    def _client(self, follow: Follow, name: str) -> SafekeeperClient:
+        return self.clients.of(name, follow.peers[name], follow.peer_network_addresses.get(name))
 
 
 class _Changed(Exception):

@@ -4,7 +4,6 @@ Not here: one connection (receiver.py), what is kept (kept_timeline.py)."""
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter
@@ -12,6 +11,7 @@ from prometheus_client import Counter
 from spg99 import log
 from spg99.errors import Conflict, Internal, ProtocolViolation, Unavailable
 from spg99.processes import Jobs, retried
+from spg99.processes.own_certificate import OwnCertificate
 from spg99.protocol.safekeeper import Follow, Trouble, standby_name
 from spg99.safekeeper.filling import FILLING, Outcome, Peers
 from spg99.safekeeper.kept_timeline import KeptTimeline
@@ -30,6 +30,8 @@ class Followers:
     def __init__(self, *, failures: Counter | None = None) -> None:
         self._failures = failures
         self._jobs = Jobs(failures=failures)
+        self.certificate: OwnCertificate | None = None
+        """By what computes and safekeepers of other machines are reached; None: only those of this one are."""
         self._at_once: dict[str, asyncio.Event] = {}
         self._peers = Peers()
 
@@ -54,13 +56,15 @@ class Followers:
 
     async def _follow(self, timeline: KeptTimeline, follow: Follow) -> None:
         source = Source(
-            Path(follow.backend_addr) / f".s.PGSQL.{follow.backend_port}",
+            follow,
             application_name=standby_name(timeline.keeper.id),
             slot=standby_name(timeline.keeper.id),
+            certificate=self.certificate,
         )
         pause = PAUSE_SECONDS_MIN
         at_once = self._at_once[timeline.timeline_id]
         while _is_turn(timeline, follow):
+            self._peers.clients.certificate = self.certificate
             sink = _Sink(timeline, follow.term, self._jobs)
             timeline.reopen()
             try:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from spg99 import spans
 from spg99.errors import ProtocolViolation, Unavailable
-from spg99.protocol.safekeeper import ROLE
+from spg99.processes.own_certificate import OwnCertificate
+from spg99.protocol.safekeeper import ROLE, Follow
+from spg99.safekeeper import network
 from spg99.wal.lsn import format_lsn
 from spg99.wire import messages, replication
 from spg99.wire.messages import FrameScanner
@@ -35,10 +36,12 @@ _SLOT_IS_INVALID: Final = "55000"
 class Source:
     """A compute to take WAL from."""
 
-    socket: Path
+    follow: Follow
     application_name: str
     """As it stands in the compute's synchronous_standby_names."""
     slot: str
+    certificate: OwnCertificate | None = None
+    """By what one of another machine is reached."""
 
 
 class Sink(Protocol):
@@ -99,11 +102,13 @@ class Receiver:
         come, ProtocolViolation when it is not the server it should be."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                self._reader, self._writer = await asyncio.open_unix_connection(
-                    str(self._source.socket), limit=_READ_BYTES
+                self._reader, self._writer = await network.connect(
+                    self._source.follow, self._source.certificate, limit=_READ_BYTES
                 )
         except TimeoutError:
             raise Closed("The compute does not take connections.") from None
+        except Unavailable as error:
+            raise Closed(error.message) from error
         spans.mark("receiver.connected")
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):

@@ -18,19 +18,23 @@ from prometheus_client import CollectorRegistry
 from spg99 import log
 from spg99.atomic_write import make_folders
 from spg99.client import InternalClient
+from spg99.clock import SystemClock
 from spg99.config import SafekeeperSettings
 from spg99.errors import BadRequest, Unauthorized, Unavailable
 from spg99.postgres import socket_folder
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.locks import locked
 from spg99.processes import Loops, loop_failures, say_ready, serve_probes, stop_ordered
+from spg99.processes.addresses import listen_on
 from spg99.processes.health import Unhealthy
 from spg99.processes.identity import Applicant, introduce
+from spg99.processes.own_certificate import OwnCertificate
 from spg99.protocol.safekeeper import SafekeeperHeartbeat
 from spg99.safekeeper import routes
 from spg99.safekeeper.follower import Followers
 from spg99.safekeeper.health import Health, SafekeeperMetrics, health
 from spg99.safekeeper.kept_timelines import KeptTimelines
+from spg99.safekeeper.network import PeersOnlyRead, serve_agents
 
 REPORT_ALL_BEATS: Final = 12
 """All timelines are told with each of so many heartbeats: one that belongs to nothing any more is removed some time."""
@@ -95,6 +99,8 @@ class Safekeeper:
         self._client = client
         self._beats = 0
         self._timelines: KeptTimelines | None = None
+        self._certificate: OwnCertificate | None = None
+        self._network_address: str | None = None
         self._registry = CollectorRegistry()
         failures = loop_failures(self._registry)
         self._metrics = SafekeeperMetrics(self._registry)
@@ -123,11 +129,13 @@ class Safekeeper:
             stopped.cancel()
             return
         identity = introduced.result()
+        if self._settings.listen is not None:
+            await self._get_certificate(identity.identity_id)
         timelines = self._timelines = await asyncio.to_thread(
             KeptTimelines, self._root / "timelines", identity.identity_id
         )
         server = _Server(uvicorn.Config(
-            routes.app(timelines, self._followers), uds=str(self._socket), lifespan="off", log_config=None,
+            PeersOnlyRead(routes.app(timelines, self._followers)), uds=str(self._socket), lifespan="off", log_config=None,
             access_log=False, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         ))  # fmt: skip
@@ -136,6 +144,9 @@ class Safekeeper:
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
                 await asyncio.sleep(0.001)
+            if self._certificate is not None and self._settings.listen is not None:
+                listeners, self._network_address = listen_on(self._settings.listen, self._settings.advertise)
+                serve_agents(server, listeners, self._certificate)
             for timeline in timelines.all():
                 self._followers.begin(timeline)
             try:
@@ -143,6 +154,8 @@ class Safekeeper:
             except Unavailable as error:  # computes go on without a Control Plane, and so does this
                 _log.warning("the Control Plane does not answer yet", reason=error.message)
             facts: dict[str, Any] = {"safekeeper_id": identity.identity_id, "address": str(self._socket)}
+            if self._network_address is not None:
+                facts["network_address"] = self._network_address
             if (port := self._settings.metrics_port) is not None:
                 probes = await serve_probes(
                     "127.0.0.1", port, self._registry, collect=self._collect, unhealthy=self._unhealthy
@@ -195,6 +208,14 @@ class Safekeeper:
         kept = self._timelines
         return [*(timeline.timeline_id for timeline in kept.all()), *kept.damaged] if kept is not None else []
 
+    async def _get_certificate(self, safekeeper_id: str) -> None:
+        file = self._root / "certificate.json"
+        self._certificate = OwnCertificate(safekeeper_id, file, self._client.safekeeper_certificate, SystemClock())
+        with contextlib.suppress(Unavailable):  # then the loop asks again
+            await self._certificate.turn()
+        self._loops.repeat("certificate", self._certificate.turn)
+        self._followers.certificate = self._certificate
+
     async def _beat(self) -> float:
         report_all = self._beats % REPORT_ALL_BEATS == 0
         seen = self._health()
@@ -202,6 +223,7 @@ class Safekeeper:
         answer = await self._client.safekeeper_heartbeat(
             SafekeeperHeartbeat(
                 address=str(self._socket),
+                network_address=self._network_address,
                 disk_total_bytes=seen.disk_total_bytes,
                 disk_free_bytes=seen.disk_free_bytes,
                 disk_is_short=seen.disk_is_short,
@@ -211,6 +233,8 @@ class Safekeeper:
             )
         )
         self._beats += 1
+        if self._certificate is not None:
+            self._certificate.revoked = frozenset(answer.revoked_ids)
         if self._timelines is not None:
             for timeline_id in answer.forget_timeline_ids:
                 self._timelines.remove(timeline_id)

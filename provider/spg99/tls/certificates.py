@@ -26,7 +26,7 @@ from spg99.errors import BadRequest, Unavailable
 CA_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=365)
 RENEW_BEFORE: Final = timedelta(days=30)
-_BACKDATE: Final = timedelta(hours=1)
+BACKDATE: Final = timedelta(hours=1)
 """A client whose clock is a little behind must not refuse a certificate made this minute."""
 
 _log = log.get("tls")
@@ -116,7 +116,7 @@ def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certific
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
+        .not_valid_before(now - BACKDATE)
         .not_valid_after(now + CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
@@ -159,7 +159,7 @@ def _server_certificate(
         .issuer_name(ca_cert.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
+        .not_valid_before(now - BACKDATE)
         .not_valid_after(now + SERVER_LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([_alternative_name(name) for name in names]), critical=False)

@@ -54,11 +54,16 @@ def server_context(pair: CertificatePair, *, protocols: Sequence[str]) -> ssl.SS
     context.set_alpn_protocols(list(protocols))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
-        with _file_of(f"{pair.chain}\n{pair.key}") as file:
-            context.load_cert_chain(file)
+        load_chain(context, pair.chain, pair.key)
     except (OSError, ValueError) as error:
         raise BadRequest(f"{pair.origin} cannot be used: {error}") from error
     return context
+
+
+def load_chain(context: ssl.SSLContext, chain: str, key: str) -> None:
+    """Has a context show this certificate chain (PEM). Raises OSError or ValueError for what it cannot."""
+    with _file_of(f"{chain}\n{key}") as file:
+        context.load_cert_chain(file)
 
 
 class ServedCertificate(Generic[T]):

@@ -41,10 +41,14 @@ class HttpsListener:
         listener: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         context: Callable[[], ssl.SSLContext],
+        *,
+        only: str = ONLY_HTTPS,
     ) -> None:
+        """`only`: what one reads who speaks plain HTTP."""
         self._listener = listener
         self._protocol = protocol
         self._context = context
+        self._only = only
         self._loop = asyncio.get_running_loop()
         self._half_open: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -136,7 +140,7 @@ class HttpsListener:
         return sock.recv(1, socket.MSG_PEEK)
 
     async def _refuse(self, sock: socket.socket) -> None:
-        body = json.dumps({"error": "BadRequest", "message": ONLY_HTTPS, "details": {}}).encode()
+        body = json.dumps({"error": "BadRequest", "message": self._only, "details": {}}).encode()
         head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
         # Unread bytes would turn our goodbye into a reset, and the client would never read it.
         with contextlib.suppress(BlockingIOError):

@@ -191,7 +191,7 @@ async def test_a_crash_goes_on_with_its_files(node: KeepingNode, database: Datab
     await database.start(node)
     await database.run("create table t (n int)", "insert into t values (1)")
     database.kill()
-    await until("its end to be told", lambda: node.computes.timeline_of(database.compute_id) is None)
+    await until("its end to be told", lambda: node.computes.find(database.compute_id) is None)
     await database.start(node)
     assert await database.run("select n from t") == [(1,)]
     assert await database.tli() == 1
@@ -262,12 +262,12 @@ async def test_a_compute_without_the_wal_that_its_safekeeper_needs_is_replaced(
     for path in sorted(path for path in pg_wal.iterdir() if len(path.name) == 24)[:3]:
         path.unlink()
     assert await node.handlers.reconcile_safekeepers() > 0
-    assert node.computes.timeline_of(database.compute_id) is not None  # it may come back
+    assert node.computes.find(database.compute_id) is not None  # it may come back
     await safekeepers[0].start()
 
     async def is_ended() -> bool:
         await node.handlers.reconcile_safekeepers()
-        return node.computes.timeline_of(database.compute_id) is None
+        return node.computes.find(database.compute_id) is None
 
     await until("it to be ended", is_ended, every=0.2)
     (seen,) = node.computes.seen({})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from spg99.gateway.backend import Place
 from spg99.gateway.cancel import Cancels, CancelTarget
 from spg99.gateway.metrics import Metrics
 from spg99.gateway.registry import FORWARD_BURST, FORWARD_SECONDS, SessionRegistry
@@ -41,7 +42,7 @@ def folder(data_dir: Path) -> Path:
 async def test_a_flood_for_one_session_is_one_connection_at_a_time_and_the_last_one_counts(folder: Path) -> None:
     compute, cancels = Compute(), Cancels()
     server = await asyncio.start_unix_server(compute.serve, folder / ".s.PGSQL.5432")
-    target = CancelTarget(str(folder), 5432, 1, b"abcd")
+    target = CancelTarget(Place(str(folder), 5432), 1, b"abcd")
     async with server:
         compute.holds.clear()
         first = asyncio.create_task(cancels.cancel(target))

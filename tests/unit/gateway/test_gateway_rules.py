@@ -8,12 +8,13 @@ import socket
 import pytest
 
 from spg99.errors import Internal, NotFound, Unavailable
+from spg99.gateway.backend import Place
 from spg99.gateway.cancel import CancelKeys, CancelTarget
 from spg99.gateway.channel import Channel
 
 
 def test_cancel_keys() -> None:
-    keys, target = CancelKeys(), CancelTarget("/run", 5432, 4711, b"real")
+    keys, target = CancelKeys(), CancelTarget(Place("/run", 5432), 4711, b"real")
     short, long = keys.give(target, long=False), keys.give(target, long=True)
     assert (short[0], len(short[1]), len(long[1])) == (4711, 4, 32)
     assert keys.find(*short) == keys.find(*long) == target

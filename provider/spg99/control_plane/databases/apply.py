@@ -74,6 +74,8 @@ async def end_compute(tx: Transaction, row: DatabaseRow, reason: str | None) -> 
         current_profile=None,
         backend_addr=None,
         backend_port=None,
+        compute_node_id=None,
+        compute_node_address=None,
     )
 
 

@@ -42,14 +42,19 @@ async def heartbeat(
     databases = {row.timeline_id: row for row in rows}
     configurations = {line.timeline_id: Configuration.model_validate(line.configuration) for line in lines}
     ids = {one for configuration in configurations.values() for one in _members(configuration)}
-    addresses = await fleet.safekeeper_addresses(tx, sorted(ids))
+    keepers = await fleet.safekeepers_of_ids(tx, sorted(ids))
     timelines = []
     for line in lines:
         configuration = configurations[line.timeline_id]
         members = _members(configuration)
         kept = Kept(
             configuration=configuration,
-            addresses={name: address for name, address in addresses.items() if name in members},
+            addresses={one.safekeeper_id: one.address for one in keepers if one.safekeeper_id in members},
+            network_addresses={
+                one.safekeeper_id: one.network_address
+                for one in keepers
+                if one.safekeeper_id in members and one.network_address
+            },
             tenant_id=line.tenant_id,
             installation_id=installation_id,
             is_archived=True,

@@ -16,9 +16,11 @@ async def kept_by(
         return None
     sets = [configuration.members, *([configuration.next_members] if configuration.next_members is not None else [])]
     ids = sorted({safekeeper_id for members in sets for safekeeper_id in members.safekeeper_ids})
+    members = await fleet.safekeepers_of_ids(tx, ids)
     return Kept(
         configuration=configuration,
-        addresses=await fleet.safekeeper_addresses(tx, ids),
+        addresses={one.safekeeper_id: one.address for one in members},
+        network_addresses={one.safekeeper_id: one.network_address for one in members if one.network_address},
         tenant_id=tenant_id,
         installation_id=await installation.id(tx),
         is_archived=await fleet.pageservers_exist(tx),

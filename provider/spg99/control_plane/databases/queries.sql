@@ -18,22 +18,26 @@ values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s
         %(timeline_id)s, %(size)s)
 returning *, %(org_id)s::text as org_id, %(tenant)s::text as tenant, %(pg_user)s::text as pg_user,
           null::text as backend_addr, null::integer as backend_port, null::timestamptz as compute_started_at,
-          0 as compute_connections, 0 as active_connections;
+          null::text as compute_node_id, null::text as compute_node_address, 0 as compute_connections, 0 as active_connections;
 
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       n.node_id as compute_node_id, n.observed ->> 'network_address' as compute_node_address,
        coalesce(c.connections, 0) as compute_connections,
        (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+       left join nodes n on n.node_id = c.node_id
  where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s
  order by d.state = 'deleting', d.created_at desc limit 1;
 
 -- find_database_by_id
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       n.node_id as compute_node_id, n.observed ->> 'network_address' as compute_node_address,
        coalesce(c.connections, 0) as compute_connections,
        (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+       left join nodes n on n.node_id = c.node_id
  where d.db_id = %(db_id)s;
 
 -- lock_database
@@ -54,9 +58,11 @@ select d.db_id from databases d join tenants t using (tenant_id)
 -- page_of_databases
 -- Ordered by name; `after_name` and `after_id` are the last row of the page before.
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       n.node_id as compute_node_id, n.observed ->> 'network_address' as compute_node_address,
        coalesce(c.connections, 0) as compute_connections,
        (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+       left join nodes n on n.node_id = c.node_id
  where d.tenant_id = %(tenant_id)s
    and (d.name collate "C", d.db_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(state)s::text is null or d.state = %(state)s)

@@ -92,6 +92,7 @@ class Reports:
                 "makes_timelines",
                 "keeps_wal",
                 "makes_branches",
+                "network_address",
             }
         )
         seen = {compute.compute_id: compute for compute in heartbeat.computes}
@@ -108,6 +109,7 @@ class Reports:
             )
             expected = {compute.compute_id: compute for compute in await computes.on_node(tx, node.node_id)}
             forget = await storage.timelines_to_forget(tx, list(heartbeat.timelines))
+            revoked = await fleet.revoked_identities(tx, now) if heartbeat.network_address is not None else []
 
         def is_missing(age: timedelta) -> bool:
             # The agent has looked: only how young the compute is may be wrong, just after a step of the clock.
@@ -126,6 +128,7 @@ class Reports:
             forget_timeline_ids=forget,
             heartbeat_seconds=HEARTBEAT_SECONDS,
             storage_limits_bytes=limits,
+            revoked_ids=revoked,
         )
 
     async def safekeeper_heartbeat(
@@ -134,12 +137,21 @@ class Reports:
         """Notes where a safekeeper is, and tells it what belongs to nothing any more."""
         observed = beat.model_dump(
             mode="json",
-            include={"address", "disk_total_bytes", "disk_free_bytes", "disk_is_short", "damaged", "troubles"},
+            include={
+                "address",
+                "network_address",
+                "disk_total_bytes",
+                "disk_free_bytes",
+                "disk_is_short",
+                "damaged",
+                "troubles",
+            },
         )
         async with self._store.transaction() as tx:
             await fleet.note_safekeeper_seen(tx, safekeeper.safekeeper_id, observed, self._clock.now())
             forget = await storage.timelines_to_forget(tx, beat.timelines) if beat.timelines else []
-        return SafekeeperAnswer(forget_timeline_ids=forget)
+            revoked = await fleet.revoked_identities(tx, self._clock.now()) if beat.network_address is not None else []
+        return SafekeeperAnswer(forget_timeline_ids=forget, revoked_ids=revoked)
 
     async def pageserver_heartbeat(
         self, pageserver: fleet.PageserverRow, beat: PageserverHeartbeat

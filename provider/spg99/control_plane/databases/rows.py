@@ -68,6 +68,9 @@ class DatabaseRow:
     backend_addr: str | None
     backend_port: int | None
     compute_started_at: datetime | None
+    compute_node_id: str | None
+    compute_node_address: str | None
+    """Where Gateways of other machines are let through to its compute."""
     active_connections: int
     """As Gateways last reported, for every lease that is not written off."""
     compute_connections: int

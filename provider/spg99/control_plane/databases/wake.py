@@ -217,6 +217,8 @@ class Waker:
             compute_id=row.compute_id or "",
             backend_addr=row.backend_addr or "",
             backend_port=row.backend_port or 0,
+            node_id=row.compute_node_id,
+            node_address=row.compute_node_address,
             writer_term=row.writer_term,
             lease_control_epoch=row.lease_control_epoch,
             lease_seconds=lease_seconds,

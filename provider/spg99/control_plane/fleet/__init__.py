@@ -1,5 +1,6 @@
 """Nodes, Gateways, safekeepers and the orders to agents. Here: what other domains may call; a function has its noun in its name outside."""
 
+from spg99.control_plane.fleet.authority import revoked as revoked_identities
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.gateways import note_seen as note_gateway_seen
 from spg99.control_plane.fleet.gateways import uncounted as uncounted_egress
@@ -16,9 +17,9 @@ from spg99.control_plane.fleet.pageservers import retime as retime_pageservers
 from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
-from spg99.control_plane.fleet.safekeepers import addresses as safekeeper_addresses
 from spg99.control_plane.fleet.safekeepers import not_seen_since as safekeepers_not_seen_since
 from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
+from spg99.control_plane.fleet.safekeepers import of_ids as safekeepers_of_ids
 from spg99.control_plane.fleet.safekeepers import retime as retime_safekeepers
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.fleet.tasks import cancel as cancel_task
@@ -55,7 +56,8 @@ __all__ = [
     "retime_pageservers",
     "retime_safekeepers",
     "retime_tasks",
-    "safekeeper_addresses",
+    "revoked_identities",
     "safekeepers_not_seen_since",
+    "safekeepers_of_ids",
     "uncounted_egress",
 ]

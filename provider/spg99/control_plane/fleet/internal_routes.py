@@ -12,15 +12,18 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from spg99.control_plane.fleet import changes, gateways, nodes, pageservers, safekeepers
+from spg99.control_plane.fleet.authority import Authorities
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.polls import Polls
+from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.serving import internal, sse
 from spg99.control_plane.store import Store, Wakeups
 from spg99.errors import BadRequest
 from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
+from spg99.protocol.certificates import CertificateIssued, CertificateRequest
 from spg99.protocol.gateway import CancelForward
 from spg99.protocol.node import LeasedTasks, LeaseTasks
 
@@ -31,6 +34,7 @@ def routes(
     wakeups: Wakeups,
     identities: Identities,
     polls: Polls,
+    authorities: Authorities,
     *,
     silence_is_known: Callable[[], bool],
 ) -> list[internal.Route]:
@@ -62,6 +66,20 @@ def routes(
     async def enroll_pageserver(_: Request, enrolment: Enrolment) -> Identity:
         async with store.transaction() as tx:
             return await pageservers.enroll(tx, enrolment, clock)
+
+    @here.post("/nodes/certificate", who=identities.node, takes=CertificateRequest)
+    async def node_certificate(_: Request, node: NodeRow, ask: CertificateRequest) -> CertificateIssued:
+        return await authorities.issue(node.node_id, ask)
+
+    @here.post("/gateways/certificate", who=identities.gateway, takes=CertificateRequest)
+    async def gateway_certificate(_: Request, gateway: GatewayRow, ask: CertificateRequest) -> CertificateIssued:
+        return await authorities.issue(gateway.gateway_id, ask)
+
+    @here.post("/safekeepers/certificate", who=identities.safekeeper, takes=CertificateRequest)
+    async def safekeeper_certificate(
+        _: Request, safekeeper: SafekeeperRow, ask: CertificateRequest
+    ) -> CertificateIssued:
+        return await authorities.issue(safekeeper.safekeeper_id, ask)
 
     @here.post("/gateways/cancel", who=identities.gateway, takes=CancelForward)
     async def forward_cancel(_: Request, __: GatewayRow, forward: CancelForward) -> None:

@@ -205,3 +205,19 @@ select exists (select from pageservers);
 
 -- retime_pageservers
 update pageservers set last_seen_at = %(now)s where last_seen_at > %(now)s;
+
+-- find_authority
+select certificate, key_encrypted from certificate_authorities where name = %(name)s;
+
+-- insert_authority
+-- Of two Control Planes that begin at once the first one's counts.
+insert into certificate_authorities (name, certificate, key_encrypted)
+values (%(name)s, %(certificate)s, %(key_encrypted)s)
+on conflict (name) do nothing;
+
+-- revoke_identity
+insert into revoked_identities (identity_id, revoked_at) values (%(identity_id)s, %(now)s)
+on conflict (identity_id) do update set revoked_at = excluded.revoked_at;
+
+-- revoked_identities
+select identity_id from revoked_identities where revoked_at > %(since)s order by identity_id limit 1000;

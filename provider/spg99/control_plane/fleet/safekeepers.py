@@ -40,6 +40,11 @@ class SafekeeperRow:
         return self.observed.get("disk_is_short") is True
 
     @property
+    def network_address(self) -> str | None:
+        """Where agents of other machines reach it."""
+        return self.observed.get("network_address")
+
+    @property
     def disk_free_bytes(self) -> int:
         """As it saw it last."""
         return int(self.observed.get("disk_free_bytes") or 0)
@@ -102,10 +107,10 @@ async def not_seen_since(tx: Transaction, moment: datetime) -> list[str]:
     return [row.safekeeper_id for row in await tx.many(SafekeeperRow, "safekeepers_not_seen_since", moment=moment)]
 
 
-async def addresses(tx: Transaction, safekeeper_ids: list[str]) -> dict[str, str]:
-    """Where these are, by id; one that has never said is left out."""
+async def of_ids(tx: Transaction, safekeeper_ids: list[str]) -> list[SafekeeperRow]:
+    """These, as far as they have ever said where they are."""
     rows = await tx.many(SafekeeperRow, "safekeepers_of_ids", safekeeper_ids=safekeeper_ids)
-    return {row.safekeeper_id: row.address for row in rows if row.address}
+    return [row for row in rows if row.address]
 
 
 async def note_seen(tx: Transaction, safekeeper_id: str, observed: dict[str, Any], now: datetime) -> datetime | None:

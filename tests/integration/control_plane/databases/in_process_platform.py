@@ -28,7 +28,7 @@ from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.identity.organizations import DEFAULT_ORG_ID
 from spg99.control_plane.records import outbox, policies
 from spg99.control_plane.records.actors import SYSTEM
-from spg99.control_plane.records.secret_box import SecretBox
+from spg99.control_plane.records.secret_box import KEY_BYTES, SecretBox
 from spg99.control_plane.serving import problems
 from spg99.control_plane.store import Store, Transaction, Wakeups
 from spg99.control_plane.tenants import AskedTenant
@@ -100,7 +100,7 @@ class Plane:
         self.wakeups = Wakeups(self.store)
         self.life = Lifecycle(self.store, WatchedClock(clock, clock.monotonic), self.settings, self.wakeups)
         self.app = FastAPI()
-        routes.install_internal(self.app, self.life)
+        routes.install_internal(self.app, self.life, SecretBox(bytes(KEY_BYTES)))
         problems.install(self.app)
         self.loops = Loops(clock=clock)
         self.loops.keep("wakeups", self.wakeups.run)

@@ -55,6 +55,7 @@ async def test_a_database_has_the_same_safekeepers_for_all_its_life(platform: In
                 "next_members": None,
             },
             "addresses": {safekeeper_id: "/run/sk-1"},
+            "network_addresses": {},
             "tenant_id": row.tenant_id,
             "installation_id": platform_id,
             "is_archived": False,

@@ -21,11 +21,13 @@ OWNER = {
     "databases": "databases",
     "leases": "databases",
     "organization_usage": "databases",
+    "certificate_authorities": "fleet",
     "enrolment_tokens": "fleet",
     "gateways": "fleet",
     "node_tasks": "fleet",
     "nodes": "fleet",
     "pageservers": "fleet",
+    "revoked_identities": "fleet",
     "safekeepers": "fleet",
     "installation": "storage",
     "timelines": "storage",
@@ -46,10 +48,15 @@ _ACCOUNT = "sums over an account, whose databases are found by their tenants; on
 _KEY = "a key is shown and checked with the name of the tenant it is bound to; one look-up on the path of every request"
 _FILES = "a node reports by timeline; thousands of databases are found by theirs in one statement"
 
+_NODE = "with the compute's address goes its node's, at which other machines reach it; on the path of every connect"
+
 READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("find_database", "tenants"): _ROW_AND_OWNER,
     ("find_database_by_id", "tenants"): _ROW_AND_OWNER,
     ("page_of_databases", "tenants"): _ROW_AND_OWNER,
+    ("find_database", "nodes"): _NODE,
+    ("find_database_by_id", "nodes"): _NODE,
+    ("page_of_databases", "nodes"): "the same columns as one that is read alone",
     (
         "lock_database_of_name",
         "tenants",
