@@ -9,7 +9,7 @@ WORKERS ?= 2
 BY_FILE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # ruff and mypy get no second chance
-.PHONY: failed-again help setup demo demo-terraform dev check test test-slow test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools s3-server lock clean
+.PHONY: failed-again help setup demo demo-cluster demo-terraform dev check test test-slow test-skipped lint unit conformance integration scenarios faults bench conformance-report generate dist bounds cli-tools s3-server lock clean
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
@@ -18,6 +18,9 @@ setup: ## .venv with the locked dependencies
 
 demo: setup ## the whole walk: declare, connect, sleep, wake, lose a compute with its files, change, destroy
 	@$(BIN)/python scripts/demo.py
+
+demo-cluster: setup ## seven machines: each lost or cut off while clients write, and nothing acknowledged is lost
+	@$(BIN)/python scripts/demo_cluster.py
 
 demo-terraform: setup ## the same walk with Terraform (or OpenTofu)
 	@$(BIN)/python scripts/demo.py terraform

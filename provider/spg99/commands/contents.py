@@ -73,6 +73,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("credentials", _NOUNS + "[credentials]", "Tenants' passwords, managed: rotate, bring one."),
             Entry("account", "spg99.commands.account:account", "The account this API key belongs to."),
             Entry("events", "spg99.commands.events:events", "What happens, as it happens."),
+            Entry("nodes", "spg99.commands.nodes:nodes", "The machines that run databases: list, drain, remove."),
             Entry("operations", "spg99.commands.operations:operations", "What became of an asynchronous call."),
         ),
     ),

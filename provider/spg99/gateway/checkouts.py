@@ -116,7 +116,7 @@ class Checkouts:
             return held.checkout
         while True:
             try:
-                return await self._ask_once(key, deadline - self._monotonic(), client_addr)
+                return await self._ask_once(key, deadline - self._monotonic(), client_addr, failed_compute_id)
             except Spg99Error as error:
                 if concerns_client(error):
                     raise
@@ -129,16 +129,19 @@ class Checkouts:
                     ) from error
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _ask_once(self, key: Key, seconds: float, client_addr: str | None) -> Checkout:
+    async def _ask_once(
+        self, key: Key, seconds: float, client_addr: str | None, failed_compute_id: str | None
+    ) -> Checkout:
+        request = partial(self._request, key, client_addr, failed_compute_id)
         try:
-            return await self._requests.call(key, partial(self._request, key, client_addr), wait_seconds=seconds)
+            return await self._requests.call(key, request, wait_seconds=seconds)
         except StillUnderWay:
             # Whether it wakes or nobody heard us is not known: the Control Plane gives a reason when it has one.
             raise CannotWake(
                 "The database cannot be reached right now: the Control Plane has not answered in time. Retry in a moment."
             ) from None
 
-    async def _request(self, key: Key, client_addr: str | None) -> Checkout:
+    async def _request(self, key: Key, client_addr: str | None, failed_compute_id: str | None) -> Checkout:
         if (releasing := self._releasing.get(self._released_as.get(key, ""))) is not None:
             # The release of the last lease is on its way: asked before it is answered, the new lease might be the one
             # that is released.
@@ -153,7 +156,11 @@ class Checkouts:
             async with asyncio.timeout(seconds + 1):
                 checkout = await self._api.connect(
                     ConnectRequest(
-                        tenant_id=tenant_id, database=database, wait_seconds=seconds, client_addr=client_addr
+                        tenant_id=tenant_id,
+                        database=database,
+                        wait_seconds=seconds,
+                        failed_compute_id=failed_compute_id,
+                        client_addr=client_addr,
                     )
                 )
         except TimeoutError:

@@ -26,6 +26,7 @@ from spg99.node.cache import Cache
 from spg99.node.cache_rules import CacheLimits
 from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
+from spg99.node.following import Reached
 from spg99.node.handlers import Handlers
 from spg99.node.keeping import Keeping
 from spg99.node.metrics import NodeMetrics
@@ -187,7 +188,7 @@ class Agent:
         self._network = Network(self._folder, self._computes, certificate)
         self._network.begin(self._listeners)
         if (keeping := self._computes.keeping) is not None:
-            keeping.node_id, keeping.network_address = node_id, address
+            keeping.reached = Reached(node_id, address)
             keeping.safekeepers.clients.certificate = certificate
 
     async def _beat(self) -> float:

@@ -22,6 +22,7 @@ from spg99.images.manifest import images_prefix, wake_set_key
 from spg99.node import kept_files, lazy_folder
 from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.following import BACKEND_PORT, Reached, follow_of
 from spg99.node.kept_start import Start, are_files_at_fault
 from spg99.node.lazy_pages import LazyPages
 from spg99.node.materialise import Materialiser, newest_history
@@ -30,18 +31,15 @@ from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
 from spg99.node.writer import Writer
 from spg99.objects import ObjectStore, open_store, require_installation
 from spg99.postgres import Account
-from spg99.postgres.cluster import wal_socket_of
 from spg99.processes import Jobs
 from spg99.processes.health import pause_seconds
 from spg99.protocol import safekeeper as said
-from spg99.protocol.safekeeper import configuration_of, history_said, vote_of
+from spg99.protocol.safekeeper import configuration_of, vote_of
 from spg99.protocol.tasks import ComputeStart, ComputeStarted, Kept
 from spg99.wal import fence
 from spg99.wal.fence import Choice, TermBegin, TermHistory
 from spg99.wal.lsn import segment_begin
 
-BACKEND_PORT: Final = 5432
-"""Part of a socket's name only: each compute has folders of its own."""
 IMAGE_PAUSE_SECONDS: Final = 0.5
 """After a stop: a database that is wanted again at once is not read meanwhile."""
 
@@ -77,9 +75,7 @@ class Keeping:
         self._jobs = Jobs()
         self.starting: dict[str, Start] = {}
         """Starts under way, by compute: their safekeepers connect before clients do."""
-        self.node_id: str | None = None
-        self.network_address: str | None = None
-        """Where safekeepers of other machines reach this node's computes; None: nowhere."""
+        self.reached = Reached()
         self.safekeepers = Safekeepers()
         self.pages = LazyPages(pages or PageFetcher(folder, account, library=None), self._store)
         self._materialiser = Materialiser(folder, account, self.safekeepers, self.pages.fetcher)
@@ -210,7 +206,7 @@ class Keeping:
         terms = await asyncio.to_thread(kept_files.lived, timeline, record) if record.kept is not None else None
         if record.kept is None or terms is None:
             return None
-        follow = self._follow_of(record.compute_id, record.writer_term, record.kept, terms)
+        follow = follow_of(self._folder, self.reached, record.compute_id, record.writer_term, record.kept, terms)
         return await self.safekeepers.reconcile(timeline.timeline_id, record.kept, follow)
 
     async def ended(self, timeline: TimelineFolder, record: Writer, code: int | None = None) -> None:
@@ -321,26 +317,12 @@ class Keeping:
         await asyncio.to_thread(kept_files.note_lived, timeline, terms)
         start.has_begun = True
         spans.mark("kept.noted")
-        follow = self._follow_of(order.compute_id, order.writer_term, start.kept, terms)
+        follow = follow_of(self._folder, self.reached, order.compute_id, order.writer_term, start.kept, terms)
         if start.is_gated:
             await self.safekeepers.follow(timeline.timeline_id, start.kept, follow)
         else:
             self.safekeepers.begin_follow(timeline.timeline_id, start.kept, follow)
         spans.mark("kept.followed")
-
-    def _follow_of(self, compute_id: str, term: int, kept: Kept, terms: TermHistory) -> said.Follow:
-        return said.Follow(
-            term=term,
-            compute_id=compute_id,
-            configuration=kept.configuration,
-            history=history_said(terms),
-            backend_addr=str(wal_socket_of(self._folder.socket_dir(compute_id))),
-            backend_port=BACKEND_PORT,
-            node_id=self.node_id,
-            node_address=self.network_address,
-            peers=kept.addresses,
-            peer_network_addresses=kept.network_addresses,
-        )
 
     async def _store_first(
         self, captured: images.Captured, timeline: TimelineFolder, order: ComputeStart, kept: Kept

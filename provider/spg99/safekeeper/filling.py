@@ -37,8 +37,8 @@ class Outcome(StrEnum):
 class Peers:
     """The other safekeepers, as one that asks. Connections are kept."""
 
-    def __init__(self) -> None:
-        self.clients = SafekeeperClients()
+    def __init__(self, clients: SafekeeperClients | None = None) -> None:
+        self.clients = clients or SafekeeperClients()
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -20,6 +20,7 @@ from spg99.gateway import backend
 from spg99.gateway.backend import Backend, BackendGone, Place, Remote
 from spg99.gateway.cancel import CancelTarget, cancel
 from spg99.ids import new_id
+from spg99.node import following
 from spg99.node.network import Network
 from spg99.processes import addresses
 from spg99.processes.listening import listen
@@ -181,7 +182,7 @@ async def test_safekeepers_of_other_machines_keep_a_database_and_bring_it_back(
 ) -> None:
     node: KeepingNode = make_node("n1")  # type: ignore[operator]
     reached = await reach(node, data_dir)
-    node.keeping.node_id, node.keeping.network_address = NODE, reached.address
+    node.keeping.reached = following.Reached(NODE, reached.address)
     node.keeping.safekeepers.clients.certificate = reached.network.certificate
     places = {one.id: one.listen(await certificate_of(one.id, data_dir)) for one in safekeepers}
     kept = kept_by(*safekeepers, tenant_id=new_id("ten")).model_copy(update={"network_addresses": places})

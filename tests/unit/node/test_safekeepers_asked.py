@@ -10,8 +10,8 @@ import pytest
 
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.ids import new_id
-from spg99.node import safekeepers as safekeepers_module
 from spg99.node.safekeepers import Safekeepers
+from spg99.processes import safekeeper_clients
 from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import Kept
 
@@ -25,7 +25,7 @@ async def test_a_client_is_made_once_and_reads_no_certificates(tmp_path: Path, m
             made.append(address)
             super().__init__(address, *more, **options)
 
-    monkeypatch.setattr(safekeepers_module, "SafekeeperClient", Counted)
+    monkeypatch.setattr(safekeeper_clients, "SafekeeperClient", Counted)
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: pytest.fail("certificates were read"))
     members = Members(safekeeper_ids=["sk_1"], quorum=1)
     kept = Kept(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import Conflict, NotFound, Unavailable
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol import safekeeper as said
 from spg99.safekeeper.filling import Outcome, Peers
 from spg99.safekeeper.kept_timeline import KeptTimeline
@@ -71,8 +72,11 @@ class Set:
         self.timelines = {name: self._begun(root / name, name) for name in IDS}
         self.a, self.b, self.c = self.timelines.values()
         self.clients = {name: Direct(timeline) for name, timeline in self.timelines.items()}
-        self.peers = Peers()
-        self.peers._clients = dict(self.clients)  # type: ignore[arg-type]
+        self.peers = Peers(cast(SafekeeperClients, self))
+
+    def of(self, safekeeper_id: str, path: str, network_address: str | None) -> Direct:
+        """As SafekeeperClients answers it."""
+        return self.clients[safekeeper_id]
 
     @staticmethod
     def _begun(root: Path, name: str) -> KeptTimeline:

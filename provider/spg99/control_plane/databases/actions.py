@@ -26,6 +26,8 @@ class StartCompute:
     attempt_count: int
     first_on: NodeView | None = None
     """The node on which the files are laid down first; None: they are where the timeline says."""
+    moves_to: NodeView | None = None
+    """Another node than that of the last compute, which makes the files there of what safekeepers and object store have; None: the same."""
     configuration: Configuration | None = None
     """Of a first start: who keeps its WAL; None: nobody but its node."""
 
@@ -62,6 +64,8 @@ class StopCompute:
     mode: str = "fast"
     event: Event | None = Event.QUIET
     """None: it is stopped because the database is being deleted, whoever uses it."""
+    ends_sessions: bool = False
+    """It is stopped whoever uses it: the node is to be emptied, and who comes again finds it elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,9 @@ class GiveUp:
 @dataclass(frozen=True)
 class DeleteTimeline:
     """Order the files of the timeline removed."""
+
+    on: NodeView | None = None
+    """By this node instead of its own, which is away: what counts of it is with safekeepers and object store."""
 
 
 @dataclass(frozen=True)

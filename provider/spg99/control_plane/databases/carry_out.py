@@ -37,6 +37,7 @@ from spg99.protocol.tasks import (
 from spg99.resources import DatabaseState as State
 from spg99.resources import Size
 
+REPLACED_ELSEWHERE = "Its node was silent, and another node has taken over."
 ASKED_AGAIN_AFTER = timedelta(seconds=15)
 """A compute that was found in use counts as wanted for this long, so that a short idle timeout does not ask it all the time."""
 
@@ -83,7 +84,7 @@ async def carry_out(
         case a.GiveUp():
             return await apply(tx, row, action.event)
         case a.DeleteTimeline():
-            return await _delete_timeline(tx, row, view, now, means)
+            return await _delete_timeline(tx, row, view, action, now, means)
         case a.Remove():
             await remove(tx, row)
             return None
@@ -93,6 +94,9 @@ async def _start_compute(
     tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.StartCompute, now: datetime, means: Means
 ) -> DatabaseRow:
     node_id = await _node_of_start(tx, row, view, action, now, means)
+    if view.compute is not None and not view.compute.ended:
+        # It may run on where it was: a database has one compute that counts, and from here on this is another.
+        row = await end_compute(tx, row, REPLACED_ELSEWHERE)
     # The fence: whatever an older writer still does, its term is refused from here on.
     writer_term = row.writer_term + 1
     compute_id = await computes.insert(
@@ -143,6 +147,9 @@ async def _node_of_start(
 
     With the node the timeline notes for good that something of it may lie there: whoever deletes it has to ask that node.
     """
+    if action.moves_to is not None:
+        await storage.place_timeline(tx, row.timeline_id, action.moves_to.node_id)
+        return action.moves_to.node_id
     if action.first_on is None:
         assert view.timeline.node_id is not None, "a timeline that is present lies on a node"
         return view.timeline.node_id
@@ -200,7 +207,7 @@ async def _stop_compute(
         compute_id=compute.compute_id,
         timeline_id=row.timeline_id,
         mode=action.mode,
-        only_if_unused=action.event is not None,
+        only_if_unused=action.event is not None and not action.ends_sessions,
     )
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute.compute_id, now=now)
     # While it is being deleted every order that goes out clears the failure before, see deletion.py.
@@ -237,9 +244,12 @@ async def _fail(tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a
 
 
 async def _delete_timeline(
-    tx: Transaction, row: DatabaseRow, view: DatabaseView, now: datetime, means: Means
+    tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a.DeleteTimeline, now: datetime, means: Means
 ) -> DatabaseRow:
     node_id = view.timeline.node_id
+    if action.on is not None:
+        node_id = action.on.node_id
+        await storage.place_timeline(tx, row.timeline_id, node_id)
     assert node_id is not None, "there is something to delete"
     await storage.mark_timeline(tx, row.timeline_id, "deleting")
     kept = await kept_by(tx, row.tenant_id, view.timeline.configuration, means.installation)

@@ -71,6 +71,12 @@ async def on_node(tx: Transaction, node_id: str) -> list[ComputeRow]:
     return await tx.many(ComputeRow, "computes_on_node", node_id=node_id)
 
 
+async def last_terms(tx: Transaction, timeline_id: str) -> dict[str, int]:
+    """The last term that each node has had of a timeline, as far as records go back."""
+    rows = await tx.many(_LastTerm, "last_terms_of_timeline", timeline_id=timeline_id)
+    return {row.node_id: row.writer_term for row in rows}
+
+
 async def note_connections(tx: Transaction, node_id: str, connections: dict[str, int]) -> None:
     """Notes what the agent of a node counted: compute id -> connections. Computes of other nodes are no business of its."""
     await tx.execute("note_connections", node_id=node_id, connections=connections)
@@ -79,3 +85,9 @@ async def note_connections(tx: Transaction, node_id: str, connections: dict[str,
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
     """Deletes at most `limit` generations that ended before `moment`."""
     return await tx.execute("forget_computes", moment=moment, limit=limit)
+
+
+@dataclass(frozen=True)
+class _LastTerm:
+    node_id: str
+    writer_term: int

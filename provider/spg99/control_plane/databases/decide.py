@@ -13,6 +13,7 @@ from spg99.control_plane.databases import backoff, deletion, idle, placement
 from spg99.control_plane.databases.actions import (
     CancelTask,
     Decision,
+    EndCompute,
     Fail,
     GiveUp,
     MarkCreated,
@@ -27,7 +28,7 @@ from spg99.control_plane.databases.actions import (
     wait,
 )
 from spg99.control_plane.databases.states import Event
-from spg99.control_plane.databases.view import DatabaseView, TaskView
+from spg99.control_plane.databases.view import DatabaseView, NodeView, TaskView
 from spg99.protocol.node import NODE_SILENT_AFTER
 from spg99.protocol.tasks import ComputeStopped, TaskKind
 from spg99.resources import DatabaseState as State
@@ -52,6 +53,8 @@ NO_SAFEKEEPING = "The agent of node {name} is of a version that knows no safekee
 NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
 because thousands may wait at once."""
+UNREACHABLE_AFTER = timedelta(seconds=12)
+"""A node that has missed two heartbeats and that a Gateway does not reach either: nobody waits longer for it where others can serve."""
 NODE_AWAY_AGAIN = timedelta(seconds=10)
 IN_USE = "Somebody uses the database."
 
@@ -85,9 +88,12 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
     """Starts a compute where the files are. Before the first start that succeeds there are none that count, so every attempt
     goes to the node that is best then."""
     if view.timeline.state != "creating":
-        if (reason := _lacks_safekeepers(view)) is not None:
+        place = _elsewhere(view, now)
+        if place is None and view.node is not None and view.node.status == "gone":
+            return wait(NO_NODE, until=now + NODE_AWAY_AGAIN, state_reason=NO_NODE)
+        if place is None and (reason := _lacks_safekeepers(view)) is not None:
             return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
-        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count), why)
+        return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count, moves_to=place), why)
     fit = [node for node in view.candidates if node.keeps_wal or not view.keeping.safekeepers]
     if view.timeline.origin is not None:
         if not view.keeping.safekeepers and fit:
@@ -105,6 +111,31 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
     return act(start, why)
 
 
+def _elsewhere(view: DatabaseView, now: datetime, after: timedelta = NODE_SILENT_AFTER) -> NodeView | None:
+    """The other node that the next compute goes to; None: none, because its own has the files, is the only one, or has the only copy."""
+    if view.timeline.configuration is None:
+        return None
+    return placement.choose_again(view.node, view.candidates, now, own_is_away=view.is_node_away(now, after))
+
+
+def _leaves_node(view: DatabaseView, now: datetime) -> StopCompute | None:
+    """How a compute ends whose node is to be emptied and that any other can have; None: it stays, at least as long as somebody uses it."""
+    node = view.node
+    if view.timeline.configuration is None or node is None or node.status != "draining":
+        return None
+    if not node.ends_sessions and (view.in_use(now) or view.wanted(now)):
+        return None
+    if placement.choose_again(node, view.candidates, now, own_is_away=False) is None:
+        return None  # it would only be started here again
+    return StopCompute(ends_sessions=node.ends_sessions)
+
+
+def _is_harmless(view: DatabaseView, now: datetime) -> bool:
+    """Whether the node of its compute is away, and what may still run there can acknowledge nothing once another begins: its commits are
+    safekeepers'."""
+    return view.timeline.configuration is not None and view.is_node_away(now)
+
+
 def _lacks_safekeepers(view: DatabaseView) -> str | None:
     """Why a start on its node would leave its safekeepers out; None when it would not."""
     if view.timeline.configuration is None or view.node is None or view.node.keeps_wal:
@@ -118,6 +149,9 @@ def _booting(view: DatabaseView, now: datetime) -> Decision:
     task = view.latest(TaskKind.COMPUTE_START, compute_id=compute.compute_id)
     assert task is not None, "compute and order are written together"
     if task.open:
+        if _is_harmless(view, now) and (place := _elsewhere(view, now)) is not None:
+            start = StartCompute(Event.REPLACED, attempt_count=view.attempt_count, moves_to=place)
+            return act(start, "Its node went away while it started it.")
         return _for_task(view, task, now)
     if task.status == "completed":
         return act(MarkReady(task.task_id), "Its compute takes connections.")
@@ -129,6 +163,15 @@ def _running(view: DatabaseView, now: datetime) -> Decision:
     assert compute is not None, "a running database has a compute"
     if compute.ended:
         return _lost(view, now)
+    if view.timeline.configuration is not None and view.node is not None and view.node.status == "gone":
+        return act(EndCompute("Its node was removed."), "Its node was removed.")
+    is_lost = view.is_unreachable and view.is_node_away(now, UNREACHABLE_AFTER)
+    if is_lost and (place := _elsewhere(view, now, UNREACHABLE_AFTER)) is not None:
+        # The fence makes it safe: whatever runs on behind a cut cable acknowledges nothing once the new term is promised.
+        start = StartCompute(Event.REPLACED, attempt_count=view.attempt_count, moves_to=place)
+        return act(start, "Its node is silent and a Gateway does not reach its compute.")
+    if (stop := _leaves_node(view, now)) is not None:
+        return act(stop, "Its node is to be emptied.")
     if view.in_use(now):
         if view.state is State.IDLE:
             return act(MarkUsed(), "A Gateway holds a lease.")
@@ -159,8 +202,9 @@ def _lost(view: DatabaseView, now: datetime) -> Decision:
         return act(MarkStopped(Event.LOST), "Its compute ended by itself and nobody needs it.")
     lived = (compute.ended_at or now) - (compute.started_at or now)
     attempt_count = 1 if lived >= STABLE_AFTER else view.attempt_count + 1
-    if attempt_count <= QUICK_RESTARTS_MAX and _lacks_safekeepers(view) is None:
-        return act(StartCompute(Event.REPLACED, attempt_count=attempt_count), f"Replaced: {reason}")
+    place = _elsewhere(view, now)
+    if attempt_count <= QUICK_RESTARTS_MAX and (place is not None or _lacks_safekeepers(view) is None):
+        return act(StartCompute(Event.REPLACED, attempt_count=attempt_count, moves_to=place), f"Replaced: {reason}")
     retry_at = backoff.retry_at(now, attempt_count, attempts_max=view.retry_max)
     return act(
         Fail(f"Its compute ended by itself {attempt_count} times in a row: {reason}", attempt_count, retry_at), reason
@@ -174,6 +218,11 @@ def _stopping(view: DatabaseView, now: datetime) -> Decision:
         return act(MarkStopped(Event.STOPPED), "Its compute has ended.")
     task = view.latest(TaskKind.COMPUTE_STOP, compute_id=compute.compute_id)
     assert task is not None, "state and order are written together"
+    if task.open and _is_harmless(view, now):
+        return act(
+            MarkStopped(Event.STOPPED),
+            "Its node is away, and what runs there acknowledges nothing once another begins.",
+        )
     if task.open:
         return _for_task(view, task, now)
     if task.status == "completed":
@@ -191,6 +240,10 @@ def _failed(view: DatabaseView, now: datetime) -> Decision:
     if view.compute is None and view.timeline.state == "creating":
         return act(MarkCreated(), "It was never started, so nothing it needs has failed.")
     if view.compute is not None and not view.compute.ended:
+        if _is_harmless(view, now):
+            return act(
+                EndCompute("Its node is away."), "Nothing that may run there is acknowledged once another begins."
+            )
         if due:
             return act(StopCompute(event=Event.STOPPED_AGAIN), "Stopping is tried again.")
         return wait("Stopping is tried again after a while.", until=due_at)

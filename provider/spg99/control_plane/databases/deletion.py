@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from spg99.control_plane.databases import backoff
+from spg99.control_plane.databases import backoff, placement
 from spg99.control_plane.databases.actions import (
     Action,
     CancelTask,
@@ -30,12 +30,19 @@ CANCELLED = "The database is being deleted."
 def decide(view: DatabaseView, now: datetime) -> Decision:
     """The next step of removing a database."""
     if view.compute is not None and not view.compute.ended:
+        if view.timeline.configuration is not None and view.is_node_away(now):
+            return act(EndCompute(CANCELLED), "Its node is away; what may run there is ended when it is back.")
         return _compute(view, now)
+    is_away = view.timeline.configuration is not None and view.is_node_away(now)
     if view.timeline.node_id is None or view.timeline.state == "gone":
         return act(Remove(), "Nothing of it lies on a node.")
     creation = view.latest(TaskKind.TIMELINE_CREATE)
     if creation is not None and creation.open:
         return _withdraw(creation)
+    # What counts of a kept one is with safekeepers and object store, and any node can remove it there; its own does with its files when it is back.
+    place = placement.choose_again(view.node, view.candidates, now, own_is_away=True) if is_away else None
+    if place is not None:
+        return act(DeleteTimeline(on=place), "Its node is away, and another removes it.")
     return _order(view, view.latest(TaskKind.TIMELINE_DELETE), DeleteTimeline(), Remove(), now)
 
 

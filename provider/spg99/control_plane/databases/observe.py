@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from spg99.control_plane import fleet
+from spg99.control_plane.databases import computes
+from spg99.control_plane.databases.decide import UNREACHABLE_AFTER
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.view import (
     ComputeView,
@@ -60,6 +63,7 @@ class Surroundings:
     node_status: str | None
     node_last_seen_at: datetime | None
     node_keeps_wal: bool | None
+    node_ends_sessions: bool | None
     leases_end_at: datetime | None
     has_ended_leases: bool
 
@@ -70,6 +74,8 @@ class Graces:
 
     leases_until: datetime
     orders_until: datetime
+    hears_since: datetime | None = None
+    """Since when agents could be heard of; None: not now."""
 
     def leases_end_before(self, now: datetime) -> datetime:
         """As the function of that name."""
@@ -98,7 +104,13 @@ async def ask(
 
 
 async def view_of(
-    tx: Transaction, row: DatabaseRow, now: datetime, graces: Graces, asked: Deferred | None = None
+    tx: Transaction,
+    row: DatabaseRow,
+    now: datetime,
+    graces: Graces,
+    asked: Deferred | None = None,
+    *,
+    is_unreachable: bool = False,
 ) -> DatabaseView:
     """The view of a locked row; looking changes nothing. `asked`: what `ask` was answered since it is locked, if nothing of it
     was changed since. No lease has ended before `graces.leases_until`: while no Control Plane
@@ -119,11 +131,10 @@ async def view_of(
     leases_end_at = seen.leases_end_at
     if leases_end_at is not None and now < graces.leases_until:
         leases_end_at = max(leases_end_at, graces.leases_until)
-    candidates = await _candidates(tx, row, seen, now)
     compute = None
     if seen.compute_id is not None and seen.compute_state is not None:
         compute = ComputeView(seen.compute_id, seen.compute_state, seen.started_at, seen.ended_at, seen.exit_reason)
-    return DatabaseView(
+    view = DatabaseView(
         state=State(row.state),
         timeline=TimelineView(
             seen.timeline_id, seen.timeline_state, seen.timeline_node_id, _configuration(seen), _origin(seen)
@@ -140,9 +151,30 @@ async def view_of(
         leases_end_at=leases_end_at,
         tasks=latest,
         node=_node(seen),
-        candidates=candidates,
-        keeping=await _keeping(tx, row) if candidates else Keeping(),
+        hears_since=graces.hears_since,
+        is_unreachable=is_unreachable,
         has_ended_leases=seen.has_ended_leases,
+    )
+    if seen.timeline_state == "creating" and (candidates := await _candidates(tx, row, seen, now)):
+        return dataclasses.replace(view, candidates=candidates, keeping=await _keeping(tx, row))
+    if _may_move(view, now):
+        return dataclasses.replace(view, candidates=await _others(tx, row, view.timeline.timeline_id))
+    return view
+
+
+def _may_move(view: DatabaseView, now: datetime) -> bool:
+    """Whether the next compute may go to another node: asked only where it may, because a wake has no time for what it does not need."""
+    if view.timeline.configuration is None or view.node is None or view.timeline.state == "gone":
+        return False
+    return view.node.status not in ("active", "cordoned") or view.is_node_away(now, UNREACHABLE_AFTER)
+
+
+async def _others(tx: Transaction, row: DatabaseRow, timeline_id: str) -> tuple[NodeView, ...]:
+    """Nodes that may have the next compute of a timeline whose WAL safekeepers keep, and which of them has had it."""
+    terms = await computes.last_terms(tx, timeline_id)
+    return tuple(
+        dataclasses.replace(_candidate(node), last_term=terms.get(node.node_id, 0))
+        for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
     )
 
 
@@ -159,7 +191,12 @@ def _node(seen: Surroundings) -> NodeView | None:
     if seen.node_id is None or seen.node_name is None or seen.node_status is None:
         return None
     return NodeView(
-        seen.node_id, seen.node_name, seen.node_status, seen.node_last_seen_at, keeps_wal=seen.node_keeps_wal is True
+        seen.node_id,
+        seen.node_name,
+        seen.node_status,
+        seen.node_last_seen_at,
+        keeps_wal=seen.node_keeps_wal is True,
+        ends_sessions=seen.node_ends_sessions is True,
     )
 
 
@@ -170,19 +207,20 @@ async def _candidates(tx: Transaction, row: DatabaseRow, seen: Surroundings, now
     is_wanted = row.target_scale == 1 or (row.wanted_until is not None and row.wanted_until > now)
     if not is_wanted and seen.leases_end_at is None:
         return ()
-    return tuple(
-        NodeView(
-            node.node_id,
-            node.name,
-            node.status,
-            node.last_seen_at,
-            node.disk_free_bytes,
-            node.disk_is_short,
-            node.makes_timelines,
-            node.keeps_wal,
-            node.makes_branches,
-        )
-        for node in await fleet.nodes_with_room(tx, org_id=row.org_id)
+    return tuple(_candidate(node) for node in await fleet.nodes_with_room(tx, org_id=row.org_id))
+
+
+def _candidate(node: fleet.NodeRow) -> NodeView:
+    return NodeView(
+        node.node_id,
+        node.name,
+        node.status,
+        node.last_seen_at,
+        node.disk_free_bytes,
+        node.disk_is_short,
+        node.makes_timelines,
+        node.keeps_wal,
+        node.makes_branches,
     )
 
 

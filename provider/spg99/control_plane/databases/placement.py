@@ -1,4 +1,4 @@
-"""Which node a new timeline goes to, and which safekeepers it has (pure). Here: choosing among those there are. Not here: reading them (observe.py)."""
+"""Which node a timeline goes to, first and later, and which safekeepers it has (pure). Here: choosing among those there are. Not here: reading them (observe.py)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,29 @@ def choose(candidates: Iterable[NodeView], now: datetime) -> NodeView | None:
     """The node with the most free disk of those that are active and heard of, one that is short of it last; None: there is none."""
     fit = [node for node in candidates if node.status == "active" and not node.silent(now)]
     return min(fit, key=lambda node: (node.disk_is_short, -node.disk_free_bytes, node.node_id), default=None)
+
+
+def choose_again(
+    own: NodeView | None, candidates: Iterable[NodeView], now: datetime, *, own_is_away: bool
+) -> NodeView | None:
+    """Where the next compute of a timeline goes whose WAL safekeepers keep, so that any node can have it; None: where the last one was.
+
+    It stays where its files are, also on a node that takes nothing new. From one that is away, was removed or is to be emptied it goes to one that
+    has had it before, the latest first, else to the one with the most free disk; one that is short of disk comes last. Where there is no other, it stays.
+    """
+    if own is not None and own.status in ("active", "cordoned") and own.keeps_wal and not own_is_away:
+        return None
+    fit = [
+        node
+        for node in candidates
+        if node.status == "active"
+        and node.keeps_wal
+        and not node.silent(now)
+        and (own is None or node.node_id != own.node_id)
+    ]
+    return min(
+        fit, key=lambda node: (node.disk_is_short, -node.last_term, -node.disk_free_bytes, node.node_id), default=None
+    )
 
 
 class TooFew(Exception):

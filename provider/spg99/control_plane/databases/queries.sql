@@ -121,6 +121,22 @@ update databases d set reconcile_at = %(now)s
  where t.timeline_id = d.timeline_id and t.state = 'creating' and d.state in ('stopped', 'error')
    and (d.target_scale = 1 or d.wanted_until > %(now)s);
 
+-- reconcile_running_of_node
+-- It is to be emptied: all that runs there, or is about to, is looked at now.
+update databases d set reconcile_at = %(now)s
+  from timelines t
+ where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and d.state <> 'stopped';
+
+-- what_lies_on_node
+-- Databases whose files on this node are the only copy, and computes that are not known to have ended there.
+select (select count(*) from timelines t join databases d using (timeline_id)
+         where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting'))::integer as only_copies,
+       (select array_agg(n) from (select te.name || '/' || d.name as n
+                                    from timelines t join databases d using (timeline_id) join tenants te using (tenant_id)
+                                   where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting')
+                                   order by 1 limit 3) some) as examples,
+       (select count(*) from computes where node_id = %(node_id)s and state <> 'ended')::integer as computes;
+
 -- retime_databases
 -- After a step of the clock. Moments that lie ahead come no later than they could have been written now; what waits for one
 -- is looked at; an idle clock that runs begins anew. Rows are locked in order, as everybody does.
@@ -209,6 +225,10 @@ returning coalesce(greatest(0, extract(epoch from ended_at - started_at) * 1000)
 -- What should run there, and what is being started or stopped there.
 select * from computes where node_id = %(node_id)s and state <> 'ended';
 
+-- last_terms_of_timeline
+-- Which nodes have had a timeline, and its last term there: they have files of it that may still do.
+select node_id, max(writer_term)::bigint as writer_term from computes where timeline_id = %(timeline_id)s group by node_id;
+
 -- note_connections
 -- Only those of the node that reports. Rows somebody is changing are left for the next report.
 with seen as (
@@ -235,7 +255,7 @@ select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.
        tl.origin as timeline_origin,
        c.compute_id, c.state as compute_state, c.started_at, c.ended_at, c.exit_reason,
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
-       (n.observed ->> 'keeps_wal')::boolean as node_keeps_wal,
+       (n.observed ->> 'keeps_wal')::boolean as node_keeps_wal, n.drain_ends_sessions as node_ends_sessions,
        (select max(expires_at) from leases where db_id = d.db_id and expires_at > %(leases_before)s) as leases_end_at,
        exists (select from leases where db_id = d.db_id and expires_at <= %(leases_before)s) as has_ended_leases
   from databases d

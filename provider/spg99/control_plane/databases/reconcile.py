@@ -69,18 +69,23 @@ class Reconciler:
 
     def graces(self, now: datetime) -> Graces:
         """Since when silence says anything."""
-        return Graces(self._lease_grace_until, (self._hears_since or now) + NODE_SILENT_AFTER)
+        return Graces(
+            self._lease_grace_until, (self._hears_since or now) + NODE_SILENT_AFTER, hears_since=self._hears_since
+        )
 
-    async def settle(self, tx: Transaction, row: DatabaseRow, *, asked: Deferred | None = None) -> DatabaseRow | None:
+    async def settle(
+        self, tx: Transaction, row: DatabaseRow, *, asked: Deferred | None = None, is_unreachable: bool = False
+    ) -> DatabaseRow | None:
         """Does everything that can be done now for a locked row, saves it, and notes when to look again.
 
-        `asked`: what surrounds it, where that was asked for with the row (`observe.ask`), which saves a round trip. Answers the row
+        `asked`: what surrounds it, where that was asked for with the row (`observe.ask`), which saves a round trip. `is_unreachable`: a Gateway
+        has found its compute not to answer. Answers the row
         afterwards, None when it is gone.
         """
         now = self.now()
         for _ in range(STEPS_MAX):
-            view = await view_of(tx, row, now, self.graces(now), asked)
-            asked = None
+            view = await view_of(tx, row, now, self.graces(now), asked, is_unreachable=is_unreachable)
+            asked, is_unreachable = None, False
             if view.has_ended_leases:
                 await leases.remove_ended(tx, row.db_id, now)
             decision = decide(view, now)

@@ -49,6 +49,12 @@ async def reconcile_databases_of_node(tx: Transaction, node_id: str, now: dateti
     await tx.notify("spg99_reconcile")
 
 
+async def reconcile_running_of_node(tx: Transaction, node_id: str, now: datetime) -> None:
+    """Makes the reconciler look at all that runs on a node."""
+    await tx.execute("reconcile_running_of_node", node_id=node_id, now=now)
+    await tx.notify("spg99_reconcile")
+
+
 async def note_storage(tx: Transaction, node_id: str, timeline_bytes: dict[str, int]) -> None:
     """Notes what timelines take on the disk of a node: timeline id -> bytes. Those of other nodes are no business of its."""
     await tx.execute("note_storage", node_id=node_id, bytes=timeline_bytes)

@@ -101,6 +101,7 @@ MOVES: dict[tuple[State, Event], Move] = {
     (State.STOPPED, Event.WANTED): _STARTS,
     (State.BOOTING, Event.STARTED): Move(State.READY, finishes=("database.start",)),
     (State.BOOTING, Event.FAILED): _START_FAILS,
+    (State.BOOTING, Event.REPLACED): _REPLACES,
     (State.READY, Event.RELEASED): Move(State.IDLE),
     (State.IDLE, Event.USED): Move(State.READY),
     (State.READY, Event.QUIET): _STOPS,

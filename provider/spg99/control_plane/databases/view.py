@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from spg99.protocol.node import is_silent
+from spg99.protocol.node import NODE_SILENT_AFTER, is_silent
 from spg99.protocol.safekeeper import Configuration
 from spg99.protocol.tasks import Origin, TaskKind
 from spg99.resources import DatabaseState as State
@@ -106,6 +106,10 @@ class NodeView:
     """Whether its agent knows of safekeepers (one of an older version does not)."""
     makes_branches: bool = False
     """Whether its agent knows of branches (one of an older version does not)."""
+    ends_sessions: bool = False
+    """Whether it is emptied without waiting for who uses its databases."""
+    last_term: int = 0
+    """Of the last compute of this timeline there: it has files that may still do. 0: none that is known of."""
 
     def silent(self, now: datetime) -> bool:
         """Whether its agent is away."""
@@ -137,6 +141,10 @@ class DatabaseView:
     """Nodes that a timeline which was never started may go to, once it is wanted (placement.py chooses)."""
     keeping: Keeping = field(default_factory=Keeping)
     """Looked at together with the candidates."""
+    hears_since: datetime | None = None
+    """Since when agents can be heard of here; a node's silence before it says nothing, and None: nothing at all."""
+    is_unreachable: bool = False
+    """Whether the Gateway that asks has found its compute not to answer."""
     has_ended_leases: bool = False
     """Leases that are over and can be written off."""
 
@@ -147,6 +155,15 @@ class DatabaseView:
     def wanted(self, now: datetime) -> bool:
         """Whether somebody waits for it or is about to connect."""
         return self.wanted_until is not None and self.wanted_until > now
+
+    def is_node_away(self, now: datetime, after: timedelta = NODE_SILENT_AFTER) -> bool:
+        """Whether the node of the timeline was removed, or is silent for longer than `after`, and not because we were away ourselves."""
+        if self.node is None or self.node.status == "gone":
+            return self.node is not None
+        if self.hears_since is None:
+            return False
+        heard_at = max(self.node.last_seen_at or self.hears_since, self.hears_since)
+        return now - heard_at > after
 
     def latest(self, kind: TaskKind, *, compute_id: str | None = None) -> TaskView | None:
         """The newest order of this kind (for this compute)."""

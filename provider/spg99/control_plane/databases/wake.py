@@ -19,15 +19,15 @@ from spg99.control_plane.databases import leases, observe, rows, storage_limits,
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.policy_cache import PolicyCache
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Deferred, Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
 from spg99.processes import SingleFlight, Wakeup
 from spg99.protocol.gateway import CONNECT_SECONDS_MAX, Checkout, ConnectRequest
 from spg99.protocol.node import is_silent
 from spg99.resources import DatabaseState as State
 
-_Key = tuple[str, str, str, int | None]
-"""Gateway, tenant, name of the database, failed attempts before the client came (None: it comes now)."""
+_Key = tuple[str, str, str, int | None, str | None]
+"""Gateway, tenant, name of the database, failed attempts before the client came (None: it comes now), the compute that it did not reach."""
 
 
 LEASE_SECONDS, GRACE_SECONDS = "gateway.lease_seconds", "gateway.grace_seconds"
@@ -150,7 +150,8 @@ class Waker:
 
         `attempt_count` is what one who waits found when it came: after a later failure it wants no further attempt.
         """
-        key = (waiting.gateway_id, request.tenant_id, request.database, attempt_count)
+        failed_compute_id = request.failed_compute_id if attempt_count is None else None
+        key = (waiting.gateway_id, request.tenant_id, request.database, attempt_count, failed_compute_id)
         self._joined.setdefault(key, []).append(waiting)
         return await self._flights.call(key, partial(self._status_for_all, key, seconds_left))
 
@@ -167,14 +168,23 @@ class Waker:
         return status
 
     async def _status_once(self, tx: Transaction, key: _Key, seconds_left: float) -> _Status:
-        gateway_id, tenant_id, name, attempt_count = key
+        gateway_id, tenant_id, name, attempt_count, failed_compute_id = key
         now = self._reconciler.clock.now()
         # All that the first decision looks at, in one round trip: most who come here find a sleeper.
         begun = await rows.begin_lock_of_name(tx, tenant_id, name)
-        asked = await observe.ask(tx, now, self._reconciler.graces(now), tenant_id=tenant_id, name=name)
+        asked: Deferred | None = await observe.ask(
+            tx, now, self._reconciler.graces(now), tenant_id=tenant_id, name=name
+        )
         row = await rows.lock_of_name(tx, tenant_id, name, begun=begun)
         if row is None:
             raise NotFound(f'database "{name}" does not exist')
+        if _is_open(row) and row.compute_id == failed_compute_id:
+            # Perhaps it can be had elsewhere. If not, who asks tries again where it was.
+            wanted_until = now + timedelta(seconds=max(seconds_left, 1.0))
+            row = dataclasses.replace(row, wanted_until=max(wanted_until, row.wanted_until or wanted_until))
+            settled = await self._reconciler.settle(tx, row, asked=asked, is_unreachable=True)
+            assert settled is not None, "a wanted database does not vanish"
+            row, asked = settled, None
         if _is_open(row):
             checkout = await self._check_out(tx, row, gateway_id, now)
             if checkout is not None:

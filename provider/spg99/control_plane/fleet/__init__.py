@@ -7,8 +7,12 @@ from spg99.control_plane.fleet.gateways import uncounted as uncounted_egress
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
 from spg99.control_plane.fleet.nodes import find as find_node
+from spg99.control_plane.fleet.nodes import named as node_named
 from spg99.control_plane.fleet.nodes import note_seen as note_node_seen
+from spg99.control_plane.fleet.nodes import page as page_of_nodes
+from spg99.control_plane.fleet.nodes import remove as remove_node
 from spg99.control_plane.fleet.nodes import retime as retime_nodes
+from spg99.control_plane.fleet.nodes import set_status as set_node_status
 from spg99.control_plane.fleet.nodes import with_room as nodes_with_room
 from spg99.control_plane.fleet.pageservers import PageserverRow
 from spg99.control_plane.fleet.pageservers import exist as pageservers_exist
@@ -29,6 +33,7 @@ from spg99.control_plane.fleet.tasks import finish as finish_task
 from spg99.control_plane.fleet.tasks import forget_before as forget_tasks_before
 from spg99.control_plane.fleet.tasks import retime as retime_tasks
 from spg99.control_plane.fleet.tasks import wait_until as orders_wait_until
+from spg99.control_plane.fleet.tokens import new_enrolment as new_enrolment_token
 
 __all__ = [
     "GatewayRow",
@@ -45,13 +50,17 @@ __all__ = [
     "find_task",
     "finish_task",
     "forget_tasks_before",
+    "new_enrolment_token",
+    "node_named",
     "nodes_with_room",
     "note_gateway_seen",
     "note_node_seen",
     "note_pageserver_seen",
     "note_safekeeper_seen",
     "orders_wait_until",
+    "page_of_nodes",
     "pageservers_exist",
+    "remove_node",
     "retime_nodes",
     "retime_pageservers",
     "retime_safekeepers",
@@ -59,5 +68,6 @@ __all__ = [
     "revoked_identities",
     "safekeepers_not_seen_since",
     "safekeepers_of_ids",
+    "set_node_status",
     "uncounted_egress",
 ]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from spg99.control_plane.fleet import tokens
+from spg99.control_plane.fleet import authority, tokens
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Transaction, Window
 from spg99.errors import Conflict, Unauthorized, Unavailable
 from spg99.ids import new_id
 from spg99.processes import WatchedClock
@@ -29,6 +29,20 @@ class NodeRow:
     token_sha256: str = field(repr=False)
     observed: dict[str, Any]
     last_seen_at: datetime | None
+    hostname: str
+    region: str
+    drain_ends_sessions: bool
+    enrolled_at: datetime
+
+    @property
+    def network_address(self) -> str | None:
+        """Where Gateways and safekeepers of other machines reach its computes."""
+        return self.observed.get("network_address")
+
+    @property
+    def disk_total_bytes(self) -> int:
+        """As its agent saw it last; 0 when it has not said."""
+        return int(self.observed.get("disk_total_bytes") or 0)
 
     @property
     def disk_free_bytes(self) -> int:
@@ -118,6 +132,31 @@ async def missing(tx: Transaction, now: datetime) -> str | None:
     if await tx.value("nodes_heard_of", after=now - NODE_SILENT_AFTER):
         return None
     return f"No node has been heard of within {NODE_SILENT_AFTER.seconds} seconds: databases cannot start. Start `spg99 agent`."
+
+
+async def page(tx: Transaction, window: Window) -> list[NodeRow]:
+    """Nodes that were not removed, in name order."""
+    return await tx.many(
+        NodeRow, "page_of_nodes", after_name=window.after and window.after[0], limit=window.limit, offset=window.offset
+    )
+
+
+async def named(tx: Transaction, name_or_id: str, *, lock: bool = False) -> NodeRow | None:
+    """The node of this name or id that was not removed."""
+    if lock:
+        return await tx.one_or_none(NodeRow, "lock_node", name_or_id=name_or_id)
+    return await tx.one_or_none(NodeRow, "node_named", name_or_id=name_or_id)
+
+
+async def set_status(tx: Transaction, node_id: str, status: str, *, ends_sessions: bool = False) -> None:
+    """`active` takes new databases, `cordoned` none, `draining` gives up those that others can have."""
+    await tx.execute("set_node_status", node_id=node_id, status=status, ends_sessions=ends_sessions)
+
+
+async def remove(tx: Transaction, node_id: str, now: datetime) -> None:
+    """Its identity is known no more and its name is free; an id that was removed never comes back."""
+    await tx.execute("remove_node", node_id=node_id)
+    await authority.revoke(tx, node_id, now)
 
 
 @dataclass(frozen=True)

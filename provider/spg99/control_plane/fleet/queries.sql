@@ -41,6 +41,27 @@ select * from nodes
  order by coalesce((observed ->> 'disk_is_short')::boolean, false), (observed ->> 'disk_free_bytes')::bigint desc nulls last,
           node_id limit 100;
 
+-- page_of_nodes
+select * from nodes
+ where status <> 'gone' and name collate "C" > coalesce(%(after_name)s::text, '')
+ order by name collate "C" limit %(limit)s offset %(offset)s;
+
+-- node_named
+select * from nodes where (name = %(name_or_id)s or node_id = %(name_or_id)s) and status <> 'gone'
+ order by node_id = %(name_or_id)s desc limit 1;
+
+-- lock_node
+-- The same; nobody else changes it until this transaction ends.
+select * from nodes where (name = %(name_or_id)s or node_id = %(name_or_id)s) and status <> 'gone'
+ order by node_id = %(name_or_id)s desc limit 1 for no key update;
+
+-- set_node_status
+update nodes set status = %(status)s, drain_ends_sessions = %(ends_sessions)s where node_id = %(node_id)s;
+
+-- remove_node
+-- Its name is free for another.
+update nodes set status = 'gone', name = name || ' (removed ' || node_id || ')' where node_id = %(node_id)s;
+
 -- enroll_gateway
 insert into gateways (gateway_id, name, hostname, token_sha256, last_seen_at)
 values (%(gateway_id)s, %(name)s, %(hostname)s, %(token_sha256)s, %(now)s)

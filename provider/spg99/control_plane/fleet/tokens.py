@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Literal
 
 from spg99.control_plane.records import audit
-from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.store import Transaction
 from spg99.errors import Unauthorized
 from spg99.ids import random_word
@@ -21,7 +21,7 @@ ENROLMENT_MINUTES = 15
 EnrolmentKind = Literal["node", "gateway", "safekeeper", "pageserver"]
 
 
-async def new_enrolment(tx: Transaction, kind: EnrolmentKind, now: datetime) -> str:
+async def new_enrolment(tx: Transaction, kind: EnrolmentKind, now: datetime, actor: Actor = SYSTEM) -> str:
     """A single-use token that lets one node, gateway or safekeeper enrol within 15 minutes."""
     token = f"spg99_enrol_{random_word(8)}_{random_word(40)}"
     await tx.execute(
@@ -31,7 +31,7 @@ async def new_enrolment(tx: Transaction, kind: EnrolmentKind, now: datetime) -> 
         created_at=now,
         minutes=ENROLMENT_MINUTES,
     )
-    await audit.record(tx, SYSTEM, "enrolment_token.create", None, kind=kind)
+    await audit.record(tx, actor, "enrolment_token.create", None, kind=kind)
     return token
 
 

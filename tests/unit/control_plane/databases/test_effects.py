@@ -22,6 +22,7 @@ from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import MOVES, Event, Move, State, move
 from spg99.control_plane.databases.view import ComputeView, DatabaseView, NodeView, TaskView, TimelineView
 from spg99.errors import WrongState
+from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import TaskKind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -130,6 +131,9 @@ def test_operations_end_by_some_move() -> None:
     assert set(deletes.fails) == ended, "whoever waits for something else hears that the database is being deleted"
 
 
+KEPT = Configuration(number=1, members=Members(safekeeper_ids=["sk_1"], quorum=1))
+
+
 def random_view(chance: random.Random) -> DatabaseView:
     """Any view whose parts could stand together: what is written with a state always stands beside it."""
 
@@ -137,7 +141,11 @@ def random_view(chance: random.Random) -> DatabaseView:
         return chance.choice([None, *(NOW + timedelta(seconds=s) for s in (-7200, -100, -31, -1, 1, 31, 7200))])
 
     def node() -> NodeView:
-        return NodeView("node_1", "alpha", "active", moment())
+        status = chance.choice(["active", "active", "cordoned", "draining", "gone"])
+        return NodeView(
+            chance.choice(["node_1", "node_2"]), "alpha", status, moment(), keeps_wal=chance.random() < 0.8,
+            ends_sessions=chance.random() < 0.3,
+        )  # fmt: skip
 
     def task(kind: TaskKind) -> TaskView:
         of_compute = kind in (TaskKind.COMPUTE_START, TaskKind.COMPUTE_STOP)
@@ -153,7 +161,11 @@ def random_view(chance: random.Random) -> DatabaseView:
     compute = ComputeView("cmp_1", chance.choice(["starting", "running", "stopping", "ended"]), moment(), moment())
     return DatabaseView(
         state=state,
-        timeline=TimelineView("tl_1", chance.choice(["creating", "present", "deleting"]), "node_1"),
+        timeline=TimelineView(
+            "tl_1", chance.choice(["creating", "present", "deleting"]), "node_1", chance.choice([None, KEPT])
+        ),
+        hears_since=moment(),
+        is_unreachable=chance.random() < 0.5,
         idle_timeout_seconds=chance.choice([0, 5, 300]),
         target_scale=chance.choice([0, 1]),
         wanted_until=moment(),

@@ -17,3 +17,6 @@ grant select, insert, update, delete on revoked_identities to spg99_service;
 -- cordoned: takes nothing new. draining: what it has goes elsewhere.
 alter table nodes drop constraint nodes_status_check;
 alter table nodes add constraint nodes_status_check check (status in ('active', 'cordoned', 'draining', 'gone'));
+
+-- Whether a node that is emptied ends the sessions of databases in use, or waits for them.
+alter table nodes add column drain_ends_sessions boolean not null default false;
