@@ -150,7 +150,8 @@ def rows_survive(scene: Scene, faults: list[Callable[[Scene], None]]) -> None:
             took = time.monotonic() - began
             print(f"{number}: {TITLES.get(fault, fault.__name__)} {took:.1f} s, {count} rows acknowledged", flush=True)
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{platform.database('acme', 'app')}\n{scene.keepers.seen()}") from error
+        said = "\n".join(line for line in platform.log().splitlines() if '"level": "info"' not in line)[-6000:]
+        raise AssertionError(f"{error}\n{platform.database('acme', 'app')}\n{scene.keepers.seen()}\n{said}") from error
     finally:
         stop.set()
         for writer in writers:

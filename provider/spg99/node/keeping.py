@@ -107,8 +107,8 @@ class Keeping:
             except (StaleFiles, CannotWake) as error:
                 are_at_fault = await asyncio.shield(are_files_at_fault(start, error))
                 await asyncio.shield(self._abandon(start))
-                if start.choice is not None:
-                    self.safekeepers.suspect(timeline.timeline_id, start.choice.donor_id)
+                if start.choice is not None and start.history is None:
+                    self.safekeepers.turn(timeline.timeline_id)
                 if not are_at_fault:
                     raise
                 _log.warning("files are not started on", timeline_id=timeline.timeline_id, reason=str(error))

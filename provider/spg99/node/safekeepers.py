@@ -64,8 +64,9 @@ class Safekeepers:
         self._jobs = Jobs()
         self._over: dict[str, int] = {}
         """The last term of a timeline that has ended."""
-        self._damaged: dict[str, set[str]] = {}
-        """Safekeepers whose WAL of a timeline was found damaged."""
+        self._damaged: dict[str, set[tuple[str, int]]] = {}
+        """Segments of a timeline that were found damaged, each with the safekeeper that it came from."""
+        self._turns: dict[str, int] = {}
         self._sources: dict[str, dict[int, str]] = {}
         """From whom each segment of a timeline's last rebuild came."""
 
@@ -188,6 +189,7 @@ class Safekeepers:
         """Removes a timeline from all that answer. One that does not is told by the Control Plane once it is heard of again: nothing waits for it."""
         self._over.pop(timeline_id, None)
         self._damaged.pop(timeline_id, None)
+        self._turns.pop(timeline_id, None)
         self._sources.pop(timeline_id, None)
         await self._try_all(kept, lambda one, _: one.remove(timeline_id))
 
@@ -206,16 +208,17 @@ class Safekeepers:
                 segments[number] = await self._client(kept, source).segment(timeline_id, name)
         if is_torn(segments.get, lsn, choice.flush_lsn, segment_bytes):
             return
-        source = laid_out.get(segment_number(lsn, segment_bytes), choice.donor_id)
-        self.suspect(timeline_id, source)
+        number = segment_number(lsn, segment_bytes)
+        source = laid_out.get(number, choice.donor_id)
+        self._damaged.setdefault(timeline_id, set()).add((source, number))
         raise CannotWake(
             f"The database's WAL at {format_lsn(lsn)} is damaged on safekeeper {source}. The next start takes it from another one; if none has it, "
             "nothing was changed, and that safekeeper's disk should be looked at."
         )
 
-    def suspect(self, timeline_id: str, safekeeper_id: str) -> None:
-        """A rebuild from this one's WAL has failed: the next takes what others have of the same life from them."""
-        self._damaged.setdefault(timeline_id, set()).add(safekeeper_id)
+    def turn(self, timeline_id: str) -> None:
+        """A server did not start on a rebuild: the next takes the WAL from another of those that have it, should it be that."""
+        self._turns[timeline_id] = self._turns.get(timeline_id, 0) + 1
 
     async def fetch_wal(
         self,
@@ -238,7 +241,8 @@ class Safekeepers:
         for number in segment_numbers(from_lsn, choice.flush_lsn, segment_bytes):
             begin = segment_begin(number, segment_bytes)
             end = min(segment_begin(number + 1, segment_bytes), choice.flush_lsn)
-            sources[number] = _source_of(choice, votes, damaged, begin, end)
+            having = having_of(choice, votes, begin, end, turns=self._turns.get(timeline_id, 0))
+            sources[number] = next((one for one in having if (one, number) not in damaged), choice.donor_id)
         for tli, text in history.files_of(choice.history).items():
             write_file(into / history.history_name(tli), text, durable=False)
         places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
@@ -332,14 +336,16 @@ def _segment_of(choice: Choice, number: int, segment_bytes: int) -> str:
     )
 
 
-def _source_of(choice: Choice, votes: Mapping[str, said.Vote], damaged: Collection[str], begin: int, end: int) -> str:
-    """The donor, unless its disk is known to be damaged and another has this WAL of the same life."""
-    if choice.donor_id in damaged:
-        for name, vote in sorted(votes.items()):
-            log_of = vote_of(vote)
-            if name not in damaged and serves(log_of, choice.history, max(begin, choice.first_lsn), end):
-                return name
-    return choice.donor_id
+def having_of(choice: Choice, votes: Mapping[str, said.Vote], begin: int, end: int, *, turns: int = 0) -> list[str]:
+    """Who of those who voted has this WAL of the choice's life, the donor first; after each turn the next one is."""
+    others = [
+        name
+        for name, vote in sorted(votes.items())
+        if name != choice.donor_id and serves(vote_of(vote), choice.history, max(begin, choice.first_lsn), end)
+    ]
+    having = [choice.donor_id, *others]
+    at = turns % len(having)
+    return having[at:] + having[:at]
 
 
 def _quorum_of(kept: Kept) -> Callable[[Mapping[str, object]], bool]:

@@ -51,24 +51,28 @@ async def position(database: Database) -> int:
     return parse_lsn((await database.run("select pg_current_wal_lsn()::text"))[0][0])
 
 
-async def test_wal_that_is_damaged_on_one_disk_comes_from_another(
+async def test_wal_that_is_damaged_on_a_disk_comes_from_another(
     node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:
-    """PostgreSQL stops replaying where a record is not right and calls that the end: all commits behind it were gone, and then cut from the other disks, too."""
+    """PostgreSQL stops replaying where a record is not right and calls that the end: all commits behind it were gone, and then cut from the other disks, too.
+    Here each of the three is damaged, in another segment."""
     await of_three.start(node)
-    await of_three.run("create table t (n int)", "insert into t values (1)")
-    at = await position(of_three)
-    for n in range(2, 30):
-        await of_three.run(f"insert into t values ({n})")
-    donor = max(safekeepers, key=lambda one: one.id)  # of those that have the same
-    await damage(donor, of_three, at + 64)
+    await of_three.run("create table t (n int)")
+    places = []
+    for n in range(3):
+        places.append(await position(of_three))
+        for _ in range(5):
+            await of_three.run(f"insert into t values ({n})")
+        await of_three.run("create table filling as select generate_series(1, 30000)", "drop table filling")
+    for safekeeper, at in zip(safekeepers, places, strict=True):
+        await damage(safekeeper, of_three, at + 64)
     _lose(node, of_three)
-    for _ in range(4):
+    for _ in range(6):
         result = await of_three.attempt(node)
         if result.succeeded:
             break
         assert "damaged" in (result.error or "")
-    assert await of_three.run("select count(*) from t") == [(29,)]
+    assert await of_three.run("select count(*) from t") == [(15,)]
 
 
 async def test_wal_that_is_damaged_on_the_only_disk_is_refused(
