@@ -48,6 +48,7 @@ def all_checks(data_dir: Path, *, pg_bin: Path | None, run_as: str | None) -> li
         disk(data_dir),
         storage_limits(data_dir),
         tenant_rules(data_dir),
+        lazy_pages(data_dir),
         confinement(),
         *remote_checks(data_dir),
         program("psql", ["--version"], needed_for="`spg99 psql`", advice="Install PostgreSQL's client."),
@@ -193,6 +194,22 @@ def tenant_rules(data_dir: Path) -> Finding:
         "ALTER ROLE ... PASSWORD answers ALTER ROLE and changes nothing at the Gateway, and a commit that waits for safekeepers "
         "answers COMMIT when it is cancelled (no library was built)",
         "Install a C compiler and run provider/tenant_rules/build; databases have it from their next start.",
+    )
+
+
+def lazy_pages(data_dir: Path) -> Finding:
+    """Can a database start on files that are not on its node yet?"""
+    from spg99.node.page_fetcher import LIBRARY
+
+    if (copy := damaged_copy(LIBRARY, data_dir, "*/lib/lazy_pages-*.so")) is not None:
+        return _is_damaged("Lazy pages", copy)
+    if LIBRARY.is_file():
+        return Finding("ok", "Lazy pages", "there is a library to start databases before their files are here")
+    return Finding(
+        "warn",
+        "Lazy pages",
+        "files that are not on a database's node are fetched whole before it starts (no library was built)",
+        "Install a C compiler and run provider/lazy_pages/build.",
     )
 
 

@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from spg99.errors import BadRequest, Damaged, NotFound
 from spg99.images.folder_state import Seen, see
 from spg99.images.keys import TenantKey
 from spg99.images.known import Known
-from spg99.images.manifest import CHUNK_BYTES, Manifest, chunk_key
+from spg99.images.manifest import CHUNK_BYTES, ChunkedFile, Manifest, PackedFile, chunk_key
 from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
@@ -32,7 +32,7 @@ FETCHES: Final = 16
 class _Piece:
     """A part of an object that goes into a file."""
 
-    path: str
+    file: PackedFile | ChunkedFile
     at: int
     offset: int
     length: int
@@ -47,18 +47,27 @@ async def lay_out(
     *,
     durable: bool = True,
     absent: frozenset[str] = frozenset(),
+    made: Callable[[Path], Awaitable[None]] | None = None,
 ) -> Known:
     """Makes `data_dir`, owned by `account` (None = ourselves), with all files of the image; answers what is known of it for `build`.
 
     Whole or not there: files are written into a draft beside it. `durable`: also after a power cut; a cache need not be. `absent`: large files whose content
-    is left out; where there are some, the control file has the name that only a server finds which knows of that. Raises BadRequest when the
+    is left out; where there are some, the control file has the name that only a server finds which knows of that. `made`: called with the draft when these
+    are there, before the others. Raises BadRequest when the
     folder is there, Damaged when a chunk is missing or not what was stored, Forbidden when the key is another one.
     """
     draft = data_dir.with_name(f".draft-{data_dir.name}")
     await asyncio.to_thread(_clear_the_way, data_dir, draft)
     try:
-        await asyncio.to_thread(_make, manifest, draft, account, absent)
-        await _fill(manifest, objects, key, draft, absent)
+        await asyncio.to_thread(_make, manifest, draft, account)
+        filling = asyncio.create_task(_fill(manifest, objects, key, draft, account, absent))
+        try:
+            if made is not None:
+                await made(draft)
+            await filling
+        finally:
+            filling.cancel()
+            await asyncio.wait([filling])
         if absent:
             (draft / NAME).rename(draft / LAZY_NAME)
         known = Known(manifest, await asyncio.to_thread(_checked, manifest, draft))
@@ -73,7 +82,14 @@ async def lay_out(
     return known
 
 
-async def _fill(manifest: Manifest, objects: ObjectStore, key: TenantKey, draft: Path, absent: frozenset[str]) -> None:
+async def _fill(
+    manifest: Manifest,
+    objects: ObjectStore,
+    key: TenantKey,
+    draft: Path,
+    account: Account | None,
+    absent: frozenset[str],
+) -> None:
     todo = iter(_pieces(manifest, absent).items())
     goes_on = True
 
@@ -87,7 +103,7 @@ async def _fill(manifest: Manifest, objects: ObjectStore, key: TenantKey, draft:
                 raise Damaged(
                     f"The image {manifest.image_id} cannot be laid out: its chunk {name} is missing."
                 ) from error
-            await asyncio.to_thread(_write, draft, key, name, sealed, pieces)
+            await asyncio.to_thread(_write, draft, account, key, name, sealed, pieces)
 
     tasks = [asyncio.create_task(fetch()) for _ in range(FETCHES)]
     try:
@@ -104,13 +120,13 @@ def _pieces(manifest: Manifest, absent: frozenset[str]) -> Mapping[str, list[_Pi
     found: dict[str, list[_Piece]] = defaultdict(list)
     for file in manifest.packed:
         if file.stored_bytes:
-            found[manifest.packs[file.pack].name].append(_Piece(file.path, 0, file.offset, file.stored_bytes))
+            found[manifest.packs[file.pack].name].append(_Piece(file, 0, file.offset, file.stored_bytes))
     for chunked in manifest.chunked:
         if chunked.path in absent:
             continue
         for number, name in enumerate(chunked.chunks):
             at = number * CHUNK_BYTES
-            found[name].append(_Piece(chunked.path, at, 0, min(CHUNK_BYTES, chunked.stored_bytes - at)))
+            found[name].append(_Piece(chunked, at, 0, min(CHUNK_BYTES, chunked.stored_bytes - at)))
     return found
 
 
@@ -123,8 +139,8 @@ def _clear_the_way(data_dir: Path, draft: Path) -> None:
     _remove(draft)
 
 
-def _make(manifest: Manifest, draft: Path, account: Account | None, absent: frozenset[str]) -> None:
-    """Folders, and files of their full length that hold zeros."""
+def _make(manifest: Manifest, draft: Path, account: Account | None) -> None:
+    """Folders, and files of their full length that hold zeros: all but those that have their content at once."""
     make_folder(draft, mode=0o700, owner=account, durable=False)
     for path, mode in manifest.dirs:
         folder = draft / path
@@ -133,25 +149,38 @@ def _make(manifest: Manifest, draft: Path, account: Account | None, absent: froz
         if account is not None:
             os.chown(folder, account.uid, account.gid)
     for file in manifest.files:
-        fd = os.open(draft / file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            if file.mode != 0o600:
-                os.fchmod(fd, file.mode)
-            if account is not None:
-                os.fchown(fd, account.uid, account.gid)
-            if file.size_bytes != file.stored_bytes or file.path in absent:
-                os.ftruncate(fd, file.size_bytes)
-        finally:
-            os.close(fd)
+        if isinstance(file, ChunkedFile) or not file.stored_bytes:
+            os.close(_create(draft, account, file))
 
 
-def _write(draft: Path, key: TenantKey, name: str, sealed: bytes, pieces: list[_Piece]) -> None:
+def _create(draft: Path, account: Account | None, file: PackedFile | ChunkedFile) -> int:
+    """A file of its full length, open."""
+    fd = os.open(f"{draft}/{file.path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if file.mode != 0o600:
+            os.fchmod(fd, file.mode)
+        if account is not None:
+            os.fchown(fd, account.uid, account.gid)
+        if isinstance(file, ChunkedFile) or file.size_bytes != file.stored_bytes:
+            os.ftruncate(fd, file.size_bytes)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _write(
+    draft: Path, account: Account | None, key: TenantKey, name: str, sealed: bytes, pieces: list[_Piece]
+) -> None:
     raw = memoryview(key.open_chunk(sealed, name))
     for piece in pieces:
         part = raw[piece.offset : piece.offset + piece.length]
         if len(part) != piece.length:
-            raise Damaged(f"The image cannot be laid out: {name} is shorter than {piece.path} wants.")
-        fd = os.open(draft / piece.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            raise Damaged(f"The image cannot be laid out: {name} is shorter than {piece.file.path} wants.")
+        if isinstance(piece.file, PackedFile):
+            fd = _create(draft, account, piece.file)
+        else:
+            fd = os.open(f"{draft}/{piece.file.path}", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             at = piece.at
             while part:

@@ -285,6 +285,8 @@ class Agent:
             tenant_rules_are_held=self._computes.tenant_rules_are_held,
             images_unstored=len(keeping.unstored) if keeping is not None else 0,
         )
+        if keeping is not None:
+            self._metrics.show_pages(keeping.pages.fetcher)
         return pause_seconds
 
     @contextlib.contextmanager

@@ -131,7 +131,7 @@ class Handlers:
             reason = await keeping.reconcile(compute.timeline, compute.record)
             if reason is not None:
                 async with self.only_one(compute.timeline.timeline_id):
-                    await self._computes.end_stale(compute, f"Its safekeepers cannot keep its WAL: {reason}")
+                    await self._computes.end_stale(compute, reason)
         return RECONCILE_SECONDS
 
     async def timeline_create(self, order: TimelineCreate) -> Done:

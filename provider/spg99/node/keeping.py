@@ -24,8 +24,8 @@ from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.following import BACKEND_PORT, Reached, follow_of
 from spg99.node.kept_start import Start, are_files_at_fault
-from spg99.node.lazy_pages import LazyPages
-from spg99.node.materialise import Materialiser, newest_history
+from spg99.node.lazy_pages import LOST, LazyPages
+from spg99.node.materialise import Materialiser, asked_ahead, newest_history
 from spg99.node.page_fetcher import PageFetcher
 from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
 from spg99.node.writer import Writer
@@ -162,12 +162,13 @@ class Keeping:
         if usable is not None and await self.pages.serve(timeline, kept):
             start.beside.append(asyncio.create_task(self._go_on(start, *usable)))
             return
-        choice, votes = await self._promise(start)
-        start.choice, start.segment_bytes = choice, votes[choice.donor_id].segment_bytes
         objects, keys = await self._store(kept)
-        start.settings |= await self._materialiser.materialise(
-            timeline, kept, choice, votes, objects, await keys.get(kept.tenant_id)
-        )
+        async with asked_ahead(objects, keys, timeline.timeline_id, kept) as (listed, getting):
+            choice, votes = await self._promise(start)
+            start.choice, start.segment_bytes = choice, votes[choice.donor_id].segment_bytes
+            start.settings |= await self._materialiser.materialise(
+                timeline, kept, choice, votes, objects, await getting, listed=listed
+            )
         start.is_gated = True
 
     async def opened(self, kept: Kept) -> tuple[ObjectStore, images.TenantKey]:
@@ -201,13 +202,16 @@ class Keeping:
         await self.safekeepers.rest(start.timeline.timeline_id, start.kept, start.order.writer_term)
 
     async def reconcile(self, timeline: TimelineFolder, record: Writer) -> str | None:
-        """Sees to it that the safekeepers of a compute that runs take its WAL, whoever was away when it began. A sentence when they never can: its commits
-        would wait for ever."""
+        """Sees to it that the safekeepers of a compute that runs take its WAL, whoever was away when it began. A sentence when it cannot go on: they never
+        can, and its commits would wait for ever, or files of it are lost."""
+        if timeline.timeline_id in self.pages.fetcher.lost:
+            return LOST
         terms = await asyncio.to_thread(kept_files.lived, timeline, record) if record.kept is not None else None
         if record.kept is None or terms is None:
             return None
         follow = follow_of(self._folder, self.reached, record.compute_id, record.writer_term, record.kept, terms)
-        return await self.safekeepers.reconcile(timeline.timeline_id, record.kept, follow)
+        reason = await self.safekeepers.reconcile(timeline.timeline_id, record.kept, follow)
+        return f"Its safekeepers cannot keep its WAL: {reason}" if reason is not None else None
 
     async def ended(self, timeline: TimelineFolder, record: Writer, code: int | None = None) -> None:
         """Its compute has ended, by itself with this exit code. A clean end becomes an image, some time after."""

@@ -22,6 +22,8 @@ from spg99.objects import ObjectStore
 from spg99.processes import Jobs, retried
 from spg99.protocol.tasks import Kept
 
+LOST = "Parts of the image that its files are of are not in the object store any more; they are made anew."
+
 _log = log.get("node")
 
 
@@ -50,8 +52,9 @@ class LazyPages:
             return False
         if folder is None:
             return True
-        if not self.fetcher.can_serve:
+        if not self.fetcher.can_serve or timeline.timeline_id in self.fetcher.lost:
             folder.close()
+            self.fetcher.lost.discard(timeline.timeline_id)
             return False
         try:
             objects, keys = await self._store(kept)
@@ -61,6 +64,8 @@ class LazyPages:
             raise
         past = await asyncio.to_thread(kept_files.past_wakes, timeline)
         await self.fetcher.begin(timeline.timeline_id, folder, objects, key, past, has_server=has_server)
+        if not has_server:
+            self.fetcher.fetch_ahead(timeline.timeline_id)
         return True
 
     def adopt(self, timeline: TimelineFolder, record: Writer) -> None:

@@ -6,17 +6,18 @@ Here: one folder, whole or not there. Not here: whether it is needed (keeping.py
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spg99 import faults, images, log
 from spg99.archive.moments import REPLAY
-from spg99.atomic_write import install_folder
+from spg99.atomic_write import install_folder, sync_folder, write_file
 from spg99.errors import CannotWake, Spg99Error
-from spg99.images.manifest import images_of, wake_set_key
+from spg99.images.manifest import ImageRef, images_of, wake_set_key
 from spg99.node import kept_files, wake_set
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.lazy_folder import LazyFolder, lazy_files
@@ -52,32 +53,38 @@ class Materialiser:
         votes: Mapping[str, said.Vote],
         objects: ObjectStore,
         key: images.TenantKey,
+        *,
+        listed: Awaitable[list[ImageRef]] | None = None,
     ) -> dict[str, str]:
-        """Puts the files of this choice in the place of what is there; answers the settings with which PostgreSQL replays its WAL to the end and begins a
+        """Puts the files of this choice in the place of what is there; `listed`: its images, if they were asked for already. Answers the settings with which PostgreSQL replays its WAL to the end and begins a
         new timeline. Raises CannotWake, and what images/ raises; then nothing was changed."""
         draft = self.folder.draft(timeline.timeline_id)
         tried = ""
         while True:
-            manifest = await _image_of(timeline, kept, choice, objects, key)
+            refs = await (listed or images_of(objects, kept.tenant_id, timeline.timeline_id))
+            listed = None
+            manifest = await _image_of(timeline, refs, choice, objects, key)
             _log.info(
                 "the files of a timeline are made anew",
                 timeline_id=timeline.timeline_id,
                 image_id=manifest.image_id,
                 wal_bytes=choice.flush_lsn - manifest.lsn,
             )
-            await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
-            make_folder(draft.root, mode=0o755, durable=False)
-            known = await self._lay_out(manifest, objects, key, draft, timeline.timeline_id)
-            try:
-                await self.safekeepers.fetch_wal(
+            await asyncio.to_thread(self._begin, draft, timeline)
+            fetching = asyncio.create_task(
+                self.safekeepers.fetch_wal(
                     timeline.timeline_id,
                     kept,
                     choice,
                     votes,
                     from_lsn=manifest.wal_lsn,
                     segment_bytes=votes[choice.donor_id].segment_bytes,
-                    into=draft.data_dir / "pg_wal",
+                    into=_wal_of(draft),
                 )
+            )
+            try:
+                known = await self._lay_out(manifest, objects, key, draft, timeline.timeline_id)
+                await fetching
             except WalIsGone:
                 await self.pages.end(timeline.timeline_id)
                 # Its last stop, on another node perhaps, has become an image meanwhile, and the WAL before that was removed.
@@ -86,6 +93,10 @@ class Materialiser:
                 tried = manifest.image_id
             else:
                 break
+            finally:
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
+        self.pages.fetch_ahead(timeline.timeline_id)
         await asyncio.to_thread(self._finish, draft, timeline, known)
         faults.point("compute.start.rebuilt")
         return {**REPLAY, "recovery_target_timeline": str(choice.history[-1].tli)}
@@ -99,26 +110,39 @@ class Materialiser:
         timeline_id: str,
     ) -> images.Known:
         """Large files are left out where servers can fetch their chunks when they touch them; those that the last wakes used are on their way at once."""
-        left_out = lazy_files(manifest) if self.pages.can_serve and has_birth_times(draft.root) else []
-        past = asyncio.ensure_future(_wake_set(manifest, objects, key)) if left_out else None
+        left_out = lazy_files(manifest) if self.pages.can_serve and _is_cache() and has_birth_times(draft.root) else []
+        if not left_out:
+            return await images.lay_out(manifest, objects, key, draft.data_dir, self.account, durable=False)
+        past = asyncio.create_task(_wake_set(manifest, objects, key))
+
+        async def serve(data_dir: Path) -> None:
+            await asyncio.to_thread(LazyMap.create, draft.map_file, data_dir, left_out, self.account)
+            if (found := LazyMap.open(draft.map_file)) is None:
+                raise CannotWake(f"The map of the files of timeline {timeline_id} cannot be read.")
+            await self.pages.begin(timeline_id, LazyFolder(data_dir, found, manifest), objects, key, await past)
+
         try:
             absent = frozenset(file.path for file in left_out)
-            known = await images.lay_out(
-                manifest, objects, key, draft.data_dir, self.account, durable=False, absent=absent
+            return await images.lay_out(
+                manifest, objects, key, draft.data_dir, self.account, durable=False, absent=absent, made=serve
             )
-            if past is not None:
-                await asyncio.to_thread(LazyMap.create, draft.map_file, draft.data_dir, left_out, self.account)
-                if (found := LazyMap.open(draft.map_file)) is None:
-                    raise CannotWake(f"The map of the files of timeline {timeline_id} cannot be read.")
-                folder = LazyFolder(draft.data_dir, found, manifest)
-                await self.pages.begin(timeline_id, folder, objects, key, await past)
-            return known
         finally:
-            if past is not None:
-                past.cancel()
+            past.cancel()
+
+    def _begin(self, draft: TimelineFolder, timeline: TimelineFolder) -> None:
+        shutil.rmtree(draft.root, ignore_errors=True)
+        make_folder(draft.root, mode=0o755, durable=False)
+        make_folder(_wal_of(draft), mode=0o700, durable=False)
+        # The record of who wrote last stays what it is until the new one begins.
+        for name in (timeline.writer_file.name, timeline.begun_file.name, timeline.life_file.name):
+            with contextlib.suppress(FileNotFoundError):
+                write_file(draft.root / name, (timeline.root / name).read_bytes(), mode=0o600)
 
     def _finish(self, draft: TimelineFolder, timeline: TimelineFolder, known: images.Known) -> None:
         pg_wal = draft.data_dir / "pg_wal"
+        for path in _wal_of(draft).iterdir():
+            path.rename(pg_wal / path.name)
+        _wal_of(draft).rmdir()
         (draft.data_dir / "recovery.signal").touch(mode=0o600)
         for path in (draft.data_dir / "recovery.signal", *pg_wal.iterdir()):
             if path.is_file():
@@ -126,25 +150,47 @@ class Materialiser:
                 if self.account is not None:
                     os.chown(path, self.account.uid, self.account.gid)
         known.save(kept_files.known_file(draft))
-        if not timeline.root.exists():
-            install_folder(draft.root, timeline.root)
-            return
-        # The record of who wrote last stays what it is until the new one begins.
-        for name in (timeline.writer_file.name, timeline.begun_file.name, timeline.life_file.name):
-            if (timeline.root / name).exists():
-                shutil.copy2(timeline.root / name, draft.root / name)
         trash = timeline.root.with_name(f".trash-{timeline.timeline_id}-rebuilt")
+        if timeline.root.exists():
+            shutil.rmtree(trash, ignore_errors=True)
+            timeline.root.rename(trash)
+        if _is_cache():
+            draft.root.rename(timeline.root)
+            sync_folder(timeline.root.parent)
+        else:
+            install_folder(draft.root, timeline.root)
         shutil.rmtree(trash, ignore_errors=True)
-        timeline.root.rename(trash)
-        install_folder(draft.root, timeline.root)
-        shutil.rmtree(trash, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def asked_ahead(
+    objects: ObjectStore, keys: images.TenantKeys, timeline_id: str, kept: Kept
+) -> AsyncIterator[tuple[asyncio.Task[list[ImageRef]], asyncio.Task[images.TenantKey]]]:
+    """What a far store is asked for anyway, while safekeepers answer: the images of a timeline and its tenant's key."""
+    listed = asyncio.create_task(images_of(objects, kept.tenant_id, timeline_id))
+    getting = asyncio.create_task(keys.get(kept.tenant_id))
+    try:
+        yield listed, getting
+    finally:
+        for task in (listed, getting):
+            task.cancel()
+        await asyncio.gather(listed, getting, return_exceptions=True)
+
+
+def _is_cache() -> bool:
+    """Whether files are thrown away after a crash of the machine: then nothing of them need last, but the record of who wrote last."""
+    return kept_files.boot_id() is not None
+
+
+def _wal_of(draft: TimelineFolder) -> Path:
+    """Where WAL is fetched to while the rest is laid out."""
+    return draft.root / "wal"
 
 
 async def _image_of(
-    timeline: TimelineFolder, kept: Kept, choice: Choice, objects: ObjectStore, key: images.TenantKey
+    timeline: TimelineFolder, refs: list[ImageRef], choice: Choice, objects: ObjectStore, key: images.TenantKey
 ) -> images.Manifest:
     """The last image that the WAL of this choice goes on from."""
-    refs = await images_of(objects, kept.tenant_id, timeline.timeline_id)
     if not refs:
         raise CannotWake(f"The object store holds no image of timeline {timeline.timeline_id}.")
     # Of the same life, not only of the same place: one of a term that came to nothing stays unused.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from spg99.node.page_fetcher import PageFetcher
 from spg99.node.storage import Storage
 from spg99.protocol.node import StorageSeen
 from spg99.resources import StorageHeldBy, StorageState
@@ -40,6 +42,22 @@ class NodeMetrics:
             "Sleeping databases whose image the object store did not take yet: their WAL waits in the safekeepers.",
             registry=registry,
         )
+
+        self._lazy = Gauge(
+            "spg99_computes_lazy", "Running computes whose files are fetched when they are touched.", registry=registry
+        )
+        self._pages = Gauge(
+            "spg99_page_fetches",
+            "Chunks of images since the agent's start: that a server waited for, that came from the object store or from this node, that could not be had.",
+            ["what"],
+            registry=registry,
+        )
+
+    def show_pages(self, fetcher: PageFetcher) -> None:
+        """Takes over what was fetched by now."""
+        self._lazy.set(len(fetcher.served))
+        for what, number in asdict(fetcher.counts).items():
+            self._pages.labels(what).set(number)
 
     def show(self, storage: Storage, *, tenant_rules_are_held: bool, images_unstored: int) -> None:
         """Takes over what was seen last."""

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from spg99.objects import ObjectStore
 from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.preload import Preload
-from spg99.processes import Jobs, SingleFlight
+from spg99.processes import SingleFlight
 
 LIBRARY: Final = Path(__file__).with_name("libspg99_lazy_pages.so")
 """Built at set-up by provider/lazy_pages/build where there is a C compiler."""
@@ -92,13 +92,12 @@ class Counts:
 
     demanded: int = 0
     fetched: int = 0
-    from_cache: int = 0
-    fetched_bytes: int = 0
+    cached: int = 0
     failed: int = 0
 
 
 class PageFetcher:
-    """That of one node. `lost` is called with a timeline whose chunks are not in the store any more: its files are of no use."""
+    """That of one node."""
 
     def __init__(
         self,
@@ -107,7 +106,6 @@ class PageFetcher:
         *,
         library: Path | None = LIBRARY,
         cache_bytes: int = 0,
-        lost: Callable[[str], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._folder, self._account = folder, account
         self._library = shared_library(library, folder, "lazy_pages") if library is not None else None
@@ -116,8 +114,8 @@ class PageFetcher:
         self._getting: SingleFlight[str, bytes] = SingleFlight()
         """By the name of a chunk, which no two tenants share: several databases may want the same at once."""
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pages")
-        self._jobs = Jobs()
-        self.lost = lost
+        self.lost: set[str] = set()
+        """Timelines of which a chunk is not in the store any more: their files are of no use (reconcile in keeping.py)."""
         self.counts = Counts()
 
     @property
@@ -140,14 +138,19 @@ class PageFetcher:
         *,
         has_server: bool = False,
     ) -> None:
-        """Fetches for this folder from now on, what the last wakes used at once. It may be renamed meanwhile. `has_server`: a former agent's, which goes on."""
+        """Fetches for this folder from now on, and at once what a start needs; it may be renamed meanwhile. `has_server`: a former agent's, which goes on."""
         await self.end(timeline_id)  # of a server whose end nobody has noticed yet
         served = self._served[timeline_id] = Served(timeline_id, folder, objects, key, past)
         if not has_server:
             folder.map.forget_use()
-            self._ahead(served, past.chunks_of(folder.chunk_numbers))
+            self._ahead(served, past.for_start.chunks_of(folder.chunk_numbers))
             later = asyncio.get_running_loop().call_later
             served.wake_ends = later(WAKE_SECONDS, served.note_use)
+
+    def fetch_ahead(self, timeline_id: str) -> None:
+        """All else that the last wakes used, now that nobody waits for the folder itself any more."""
+        if (served := self._served.get(timeline_id)) is not None:
+            self._ahead(served, served.wake_set.chunks_of(served.folder.chunk_numbers))
 
     async def listen(self, timeline: TimelineFolder, compute_id: str) -> Preload | None:
         """Lets the server of this compute ask; answers what its start has to load. None: nothing is served."""
@@ -201,7 +204,6 @@ class PageFetcher:
             served = self._served[timeline_id]
             served.socket_dir = None  # its socket's file stays where the servers know it
             await self.end(timeline_id)
-        await self._jobs.finish(within_seconds=1.0)
         self._threads.shutdown(wait=False)
 
     # What follows is how.
@@ -257,26 +259,28 @@ class PageFetcher:
         try:
             if name is None:
                 raise Damaged(f"Chunk {chunk} of {served.timeline_id} is in no image that this node knows.")
-            sealed, is_cached = await self._sealed(served, name)
-            try:
-                raw = await self._in_thread(served.key.open_chunk, sealed, name)
-            except Damaged:
-                if not is_cached:
-                    raise
-                await self._in_thread(self._cache.drop, served.key.tenant_id, name)
-                sealed, _ = await self._sealed(served, name)
-                raw = await self._in_thread(served.key.open_chunk, sealed, name)
-            return await self._put(served, chunk, raw)
+            return await self._put(served, chunk, await self._raw(served, name))
         except (NotFound, Damaged, Forbidden) as error:
             self.counts.failed += 1
             _log.error("a chunk cannot be had", timeline_id=served.timeline_id, chunk=name, reason=str(error))
-            if isinstance(error, NotFound) and self.lost is not None:
-                self._jobs.begin(f"lost {served.timeline_id}", self.lost(served.timeline_id))
+            if isinstance(error, NotFound):
+                self.lost.add(served.timeline_id)
             return NEVER
         except (Spg99Error, OSError) as error:
             self.counts.failed += 1
             _log.warning("a chunk cannot be had now", timeline_id=served.timeline_id, chunk=name, reason=str(error))
             return LATER
+
+    async def _raw(self, served: Served, name: str) -> bytes:
+        """Decrypted, and compared with the hash that names it."""
+        sealed, is_cached = await self._sealed(served, name)
+        try:
+            return await self._in_thread(served.key.open_chunk, sealed, name)
+        except Damaged:
+            if not is_cached:
+                raise
+        await self._in_thread(self._cache.drop, served.key.tenant_id, name)
+        return await self._in_thread(served.key.open_chunk, (await self._sealed(served, name))[0], name)
 
     async def _put(self, served: Served, chunk: int, raw: bytes) -> bytes:
         faults.point("pages.before_put")
@@ -291,13 +295,12 @@ class PageFetcher:
         """The chunk as it is stored, and whether it was here."""
         tenant_id = served.key.tenant_id
         if (found := await self._in_thread(self._cache.get, tenant_id, name)) is not None:
-            self.counts.from_cache += 1
+            self.counts.cached += 1
             return found, True
 
         async def get() -> bytes:
             content = (await served.objects.get(chunk_key(tenant_id, name))).content
             self.counts.fetched += 1
-            self.counts.fetched_bytes += len(content)
             await self._in_thread(self._cache.put, tenant_id, name, content)
             return content
 

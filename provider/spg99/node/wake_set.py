@@ -36,6 +36,11 @@ class WakeSet:
         order = sorted(self.misses, key=lambda place: (not _is_catalogue(place[0]), place[1] != 0))
         return [numbers[place] for place in order if place in numbers]
 
+    @property
+    def for_start(self) -> WakeSet:
+        """Those of the catalogues: without them no server starts."""
+        return WakeSet({place: misses for place, misses in self.misses.items() if _is_catalogue(place[0])})
+
     def to_bytes(self) -> bytes:
         """As it is kept."""
         rows = [[path, number, misses] for (path, number), misses in self.misses.items()]

@@ -20,7 +20,7 @@ from pytest_httpserver import HTTPServer
 from kit.platform import BIN
 from spg99.commands import checks
 from spg99.commands.app import app
-from spg99.node import storage, template
+from spg99.node import page_fetcher, storage, template
 from spg99.postgres import accounts, find_binaries, service_account
 from spg99.postgres import binaries as binaries_module
 from spg99.postgres.socket_folder import runtime_folder
@@ -302,6 +302,7 @@ def test_programs_on_the_path(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (storage.LIBRARY, "node/n1/lib/storage_limit-{}.so", "Storage limits"),
         (template.TENANT_RULES, "node/n1/extensions/18.4-{}/libspg99_tenant_rules.so", "Tenant rules"),
+        (page_fetcher.LIBRARY, "node/n1/lib/lazy_pages-{}.so", "Lazy pages"),
     ],
 )
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda built: bytes(len(built))])
@@ -315,10 +316,18 @@ def test_a_copy_that_servers_load_and_that_is_not_what_was_built(
         file = data_dir / copy.format(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    finding = {each.subject: each for each in (checks.storage_limits(data_dir), checks.tenant_rules(data_dir))}[subject]
+    finding = {
+        each.subject: each
+        for each in (checks.storage_limits(data_dir), checks.tenant_rules(data_dir), checks.lazy_pages(data_dir))
+    }[subject]
     assert finding.verdict == "fail" and str(data_dir / "node") in finding.observed and "anew" in finding.advice
     file.write_bytes(built)
-    assert checks.storage_limits(data_dir).verdict == checks.tenant_rules(data_dir).verdict == "ok"
+    assert (
+        checks.storage_limits(data_dir).verdict
+        == checks.tenant_rules(data_dir).verdict
+        == checks.lazy_pages(data_dir).verdict
+        == "ok"
+    )
 
 
 @pytest.mark.parametrize(
@@ -326,6 +335,7 @@ def test_a_copy_that_servers_load_and_that_is_not_what_was_built(
     [
         ("spg99.node.storage", "LIBRARY", "Storage limits", "provider/storage_limit/build"),
         ("spg99.node.template", "TENANT_RULES", "Tenant rules", "provider/tenant_rules/build"),
+        ("spg99.node.page_fetcher", "LIBRARY", "Lazy pages", "provider/lazy_pages/build"),
     ],
 )
 def test_a_library_that_was_not_built(

@@ -49,12 +49,12 @@ def home(node: KeepingNode, database: Database) -> TimelineFolder:
     return node.folder.timeline(database.timeline_id)
 
 
-async def image_after_stop(node: KeepingNode, database: Database) -> None:
+async def image_after_stop(node: KeepingNode, database: Database, *, seconds: float = 30) -> None:
     """Stops it, and waits until its image is in the store."""
     place = node.objects_dir / images_prefix(database.kept.tenant_id, database.timeline_id)
     before = set(place.iterdir())
     await database.stop(node)
-    await until("an image", lambda: set(place.iterdir()) - before)
+    await until("an image", lambda: set(place.iterdir()) - before, seconds=seconds)
     await until("all that follows it", lambda: len(node.keeping._jobs) == 0)
 
 
@@ -241,3 +241,70 @@ async def test_dirty_marks_are_what_was_written(node: LazyNode, database: Databa
     await database.run("update t set filler = 'new' where n = 7")
     await database.stop(node)
     assert DIRTY in states(node, database)[table]
+
+
+async def test_a_store_that_is_away_costs_a_statement_and_recovery_waits(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("insert into t values (0, 'here')")
+    found = map_of(node, database)
+    away = node.objects_dir.with_name("away")
+    node.objects_dir.rename(away)
+    await node.computes.leave()  # and the agent's memory of it: a fresh one finds no key
+    with pytest.raises(psycopg.Error) as failed:
+        await database.run("set statement_timeout = '2s'", "select count(*) from other")
+    assert failed.value.sqlstate in ("58030", "57014")
+    assert await database.run("select filler from t where n = 0") == [("here",)]
+    away.rename(node.objects_dir)
+    node.fresh_agent()
+    await node.computes.adopt()
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+    assert found.counters.waited > 0
+
+
+async def test_a_chunk_that_is_gone_or_damaged_is_never_read(node: LazyNode, database: Database) -> None:
+    """A sentence for the statement; and where it is gone, files of the image that there is by then."""
+    await evicted(node, database)
+    await database.start(node)
+    other = await path_of(database, "other")
+    served = node.keeping.pages.fetcher._served[database.timeline_id]
+    number = served.folder.chunk_numbers[other, 1]
+    name = served.folder.name_of(number)
+    (place,) = node.objects_dir.glob(f"tenants/*/chunks/*/{name}")
+    sealed = place.read_bytes()
+    place.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    with pytest.raises(psycopg.Error) as failed:
+        await database.run("select sum(n) from other")
+    assert failed.value.sqlstate == "58030" and served.folder.map.state(number) == ABSENT
+    place.unlink()
+    with pytest.raises(psycopg.Error):
+        await database.run("select sum(n) from other")
+    assert (await node.handlers.reconcile_safekeepers()) > 0
+    assert node.computes.timeline_of(database.compute_id) is None
+    place.write_bytes(sealed)
+    await database.start(node)
+    assert await database.run("select count(*), sum(n) from other") == [ALL]
+
+
+async def test_a_cold_scan_is_fetched_ahead(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    await database.run("select 1")
+    before = node.keeping.pages.fetcher.counts.demanded
+    assert await database.run("set max_parallel_workers_per_gather = 0", "select count(*), sum(n) from other") == [ALL]
+    chunks = len(states(node, database)[await path_of(database, "other")])
+    assert chunks > 30 and node.keeping.pages.fetcher.counts.demanded - before < chunks * 2 // 3
+
+
+async def test_the_next_wake_has_what_the_last_one_used(node: LazyNode, database: Database) -> None:
+    await evicted(node, database)
+    await database.start(node)
+    table = await path_of(database, "t")
+    await database.run(f"select filler from t where n = {ROWS // 2}")
+    used = [n for n, state in enumerate(states(node, database)[table]) if state != ABSENT]
+    assert len(used) == 1
+    await image_after_stop(node, database)
+    shutil.rmtree(home(node, database).root)
+    await database.start(node)
+    await until("it to come by itself", lambda: states(node, database)[table][used[0]] != ABSENT)
+    assert states(node, database)[table].count(ABSENT) == len(states(node, database)[table]) - 1
