@@ -150,6 +150,7 @@ class _DatabaseArgs:
     source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime", default=None)
     source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn", default=None)
     expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt", default=None)
+    history_seconds: Optional[pulumi.Input[int]] = pulumi.property("historySeconds", default=None)
     allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
 
 
@@ -157,7 +158,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "expires_at", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -184,6 +185,8 @@ class Database(DynamicResource):
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
+    history_seconds: pulumi.Output[Optional[int]] = pulumi.property("historySeconds")
+    """How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
     """Id of the database."""
     state: pulumi.Output[str] = pulumi.property("state")
@@ -246,6 +249,12 @@ class Database(DynamicResource):
     """Whether the database may grow, as its node last told."""
     storage_held_by: pulumi.Output[Optional[str]] = pulumi.property("storageHeldBy")
     """What keeps it below its storage limit, as its node last told; null before its first start."""
+    recoverable_from: pulumi.Output[Optional[str]] = pulumi.property("recoverableFrom")
+    """The oldest moment that can come back (UTC); null without safekeepers, and until the first image."""
+    recoverable_until: pulumi.Output[Optional[str]] = pulumi.property("recoverableUntil")
+    """The newest moment of which that is known (UTC): now, unless the object store takes nothing."""
+    last_verified_at: pulumi.Output[Optional[str]] = pulumi.property("lastVerifiedAt")
+    """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried."""
     egress_bytes: pulumi.Output[int] = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
@@ -270,6 +279,7 @@ class Database(DynamicResource):
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
+        history_seconds: Optional[pulumi.Input[int]] = None,
         allow_replacement: Optional[bool] = None,
     ) -> None:
         """
@@ -287,9 +297,10 @@ class Database(DynamicResource):
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Cannot be changed in place.
         :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
+        :param history_seconds: How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "expires_at": expires_at, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Database":
@@ -327,6 +338,8 @@ class GetDatabaseResult:
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     expires_at: Optional[str]
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
+    history_seconds: Optional[int]
+    """How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another."""
     db_id: str
     """Id of the database."""
     state: str
@@ -389,6 +402,12 @@ class GetDatabaseResult:
     """Whether the database may grow, as its node last told."""
     storage_held_by: Optional[str]
     """What keeps it below its storage limit, as its node last told; null before its first start."""
+    recoverable_from: Optional[str]
+    """The oldest moment that can come back (UTC); null without safekeepers, and until the first image."""
+    recoverable_until: Optional[str]
+    """The newest moment of which that is known (UTC): now, unless the object store takes nothing."""
+    last_verified_at: Optional[str]
+    """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried."""
     egress_bytes: int
     """Bytes sent to clients in all."""
     created_at: str

@@ -74,7 +74,8 @@ PACKAGE = Package(
         Field(name='source_database', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description="Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request.", nullable=True, immutable=True),
         Field(name='source_time', type=Type(kind='time'), description='The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then.', nullable=True, immutable=True),
         Field(name='source_lsn', type=Type(kind='text', pattern='^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$'), description="The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.", nullable=True, immutable=True),
-        Field(name='expires_at', type=Type(kind='time'), description='When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.', nullable=True),),
+        Field(name='expires_at', type=Type(kind='time'), description='When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.', nullable=True),
+        Field(name='history_seconds', type=Type(kind='whole', at_least=0, at_most=31622400), description='How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.', nullable=True, examples=(604800,)),),
       outputs=(
         Field(name='tenant', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the tenant that owns the database.', required=True, immutable=True, examples=('acme',)),
         Field(name='name', type=Type(kind='text', pattern='^[A-Za-z_][A-Za-z0-9_$]{0,62}$'), description='Name of the database, unique in its tenant.', required=True, immutable=True, examples=('app',)),
@@ -103,6 +104,7 @@ PACKAGE = Package(
         Field(name='source_time', type=Type(kind='time'), description='The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then.', nullable=True, immutable=True),
         Field(name='source_lsn', type=Type(kind='text', pattern='^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$'), description="The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.", nullable=True, immutable=True),
         Field(name='expires_at', type=Type(kind='time'), description='When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.', nullable=True),
+        Field(name='history_seconds', type=Type(kind='whole', at_least=0, at_most=31622400), description='How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.', nullable=True, examples=(604800,)),
         Field(name='db_id', type=Type(kind='text'), description='Id of the database.', required=True),
         Field(name='state', type=Type(kind='enum', name='DatabaseState', description='Where a database stands in its life (contract, section 4).', values=(
               EnumValue(value='creating', description='Its timeline is being made.'),
@@ -179,6 +181,9 @@ PACKAGE = Package(
         Field(name='storage_held_by', type=Type(kind='enum', name='StorageHeldBy', description='What keeps a running database below its storage limit.', values=(
               EnumValue(value='library', description='Exactly: the server itself refuses the call that would pass it.'),
               EnumValue(value='watcher', description="The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment."),)), description='What keeps it below its storage limit, as its node last told; null before its first start.', nullable=True, volatile=True),
+        Field(name='recoverable_from', type=Type(kind='time'), description='The oldest moment that can come back (UTC); null without safekeepers, and until the first image.', nullable=True, volatile=True),
+        Field(name='recoverable_until', type=Type(kind='time'), description='The newest moment of which that is known (UTC): now, unless the object store takes nothing.', nullable=True, volatile=True),
+        Field(name='last_verified_at', type=Type(kind='time'), description='When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried.', nullable=True, volatile=True),
         Field(name='egress_bytes', type=Type(kind='whole'), description='Bytes sent to clients in all.', default=0, volatile=True),
         Field(name='created_at', type=Type(kind='time'), description='When the database was created (UTC).', required=True),
         Field(name='updated_at', type=Type(kind='time'), description='When the database last changed (UTC).', required=True, volatile=True),),

@@ -19,6 +19,7 @@ import * as outputs from "./outputs";
  *     size: "L1",
  *     idleTimeoutSeconds: 300,
  *     storageLimitBytes: 10737418240,
+ *     historySeconds: 604800,
  * });
  * export const connectionString = app.connectionString;
  * ```
@@ -210,6 +211,10 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly expiresAt: pulumi.Output<string | undefined>;
     /**
+     * How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.
+     */
+    readonly historySeconds: pulumi.Output<number | undefined>;
+    /**
      * Why the database is in state `error`, in a sentence.
      */
     readonly stateReason: pulumi.Output<string | undefined>;
@@ -284,6 +289,18 @@ export declare class Database extends pulumi.CustomResource {
      * - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
      */
     readonly storageHeldBy: pulumi.Output<string | undefined>;
+    /**
+     * The oldest moment that can come back (UTC); null without safekeepers, and until the first image. RFC 3339.
+     */
+    readonly recoverableFrom: pulumi.Output<string | undefined>;
+    /**
+     * The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339.
+     */
+    readonly recoverableUntil: pulumi.Output<string | undefined>;
+    /**
+     * When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339.
+     */
+    readonly lastVerifiedAt: pulumi.Output<string | undefined>;
     constructor(name: string, args: DatabaseArgs, opts?: pulumi.CustomResourceOptions);
 }
 
@@ -339,6 +356,10 @@ export interface DatabaseArgs {
      * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
      */
     expiresAt?: pulumi.Input<string>;
+    /**
+     * How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another. From 0 to 31622400.
+     */
+    historySeconds?: pulumi.Input<number>;
     /**
      * Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
      */

@@ -332,6 +332,10 @@ export interface GetDatabaseResult {
      */
     readonly expiresAt?: string;
     /**
+     * How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.
+     */
+    readonly historySeconds?: number;
+    /**
      * Why the database is in state `error`, in a sentence.
      */
     readonly stateReason?: string;
@@ -406,6 +410,18 @@ export interface GetDatabaseResult {
      * - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
      */
     readonly storageHeldBy?: string;
+    /**
+     * The oldest moment that can come back (UTC); null without safekeepers, and until the first image. RFC 3339.
+     */
+    readonly recoverableFrom?: string;
+    /**
+     * The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339.
+     */
+    readonly recoverableUntil?: string;
+    /**
+     * When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339.
+     */
+    readonly lastVerifiedAt?: string;
 }
 
 /**

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from spg99 import faults
@@ -43,15 +44,17 @@ async def build(
     *,
     known: Known | None = None,
     states: Mapping[str, bytes] | None = None,
+    replayed_at: datetime | None = None,
 ) -> Image:
     """An image of the folder of a cleanly stopped cluster, in the store when this returns.
 
     `known`: from `lay_out`, or from the last image of this very folder; what has not changed since then is not read. `states`: of a folder whose
-    chunks are not all here, by path (chunking.py). Raises Conflict when the cluster runs, was not stopped cleanly, or is started meanwhile; BadRequest for what no image can hold; Damaged.
+    chunks are not all here, by path (chunking.py). `replayed_at`: of one that has replayed WAL, all of it written by then, and was stopped in that. Raises Conflict when the cluster runs, was not stopped cleanly, or is started meanwhile; BadRequest for what no image can hold; Damaged.
     """
-    captured = await asyncio.to_thread(examine, data_dir, known.seen if known else None, is_copy=False)
+    seen, in_recovery = known.seen if known else None, replayed_at is not None
+    captured = await asyncio.to_thread(examine, data_dir, seen, is_copy=False, in_recovery=in_recovery)
     base = known.manifest if known else None
-    return await _store(captured, origin, objects, key, base, object_key=None, states=states)
+    return await _store(captured, origin, objects, key, base, object_key=None, states=states, replayed_at=replayed_at)
 
 
 async def store(
@@ -86,6 +89,7 @@ async def _store(
     *,
     object_key: str | None,
     states: Mapping[str, bytes] | None = None,
+    replayed_at: datetime | None = None,
 ) -> Image:
     if origin.tenant_id != key.tenant_id or (base is not None and base.tenant_id != key.tenant_id):
         raise Internal(f"The key of {key.tenant_id} is not for an image of {origin.tenant_id}.")
@@ -105,7 +109,7 @@ async def _store(
     faults.point("images.store.before_manifest")
     if captured.contents is None:
         await asyncio.to_thread(require_still, captured)
-    manifest = cutter.manifest(origin)
+    manifest = replace(cutter.manifest(origin), replayed_at=replayed_at)
     object_key = object_key or image_key(manifest)
     sealed = await asyncio.to_thread(seal_manifest, manifest, key, object_key)
     await objects.put_if_absent(object_key, sealed)

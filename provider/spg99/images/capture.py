@@ -37,6 +37,8 @@ class Captured:
     unchanged: frozenset[str]
     contents: Mapping[str, bytes] | None
     """Of all that have changed. None: they are read from the folder when they are wanted."""
+    redo_lsn: int | None = None
+    """Where recovery begins, of one that was stopped in recovery: it holds no WAL itself."""
 
     @property
     def size_bytes(self) -> int:
@@ -60,23 +62,24 @@ def capture(data_dir: Path, seen: Seen | None = None, *, is_copy: bool = False) 
     return Captured(**{**vars(examined), "contents": contents})
 
 
-def examine(data_dir: Path, seen: Seen | None, *, is_copy: bool) -> Captured:
-    """What `capture` answers without the contents. Raises as it does."""
+def examine(data_dir: Path, seen: Seen | None, *, is_copy: bool, in_recovery: bool = False) -> Captured:
+    """What `capture` answers without the contents. Raises as it does. `in_recovery`: of a cluster that has replayed WAL and was stopped then."""
     _require_no_postmaster(data_dir)
     control_bytes = control_file.read_control_bytes(data_dir)
     control = control_file.parse_control_file(control_bytes)
-    if control.state is not ClusterState.SHUT_DOWN:
+    wanted = ClusterState.SHUT_DOWN_IN_RECOVERY if in_recovery else ClusterState.SHUT_DOWN
+    if control.state is not wanted:
         raise Conflict(
             f"The cluster in {data_dir} was not stopped cleanly (it is '{control.state.words}'): no image is made of it. "
             "Start it and stop it."
         )
-    lsn = control_file.end_of_checkpoint(data_dir, control)
+    lsn = control.min_recovery_lsn if in_recovery else control_file.end_of_checkpoint(data_dir, control)
     try:
         pg_version = int((data_dir / "PG_VERSION").read_text())
     except (OSError, ValueError) as error:
         raise Damaged(f"{data_dir} holds no whole cluster: PG_VERSION cannot be read.") from error
     state = read_state(data_dir)
-    segments = _segments(control, lsn)
+    segments = {} if in_recovery else _segments(control, lsn)
     stored = {}
     unchanged = set()
     for path, signature in state.seen.files.items():
@@ -89,7 +92,16 @@ def examine(data_dir: Path, seen: Seen | None, *, is_copy: bool) -> Captured:
         if seen is not None and seen.is_unchanged(path, signature, is_copy=is_copy):
             unchanged.add(path)
     return Captured(
-        data_dir, control, control_bytes, lsn, pg_version, state, stored, frozenset(unchanged), contents=None
+        data_dir,
+        control,
+        control_bytes,
+        lsn,
+        pg_version,
+        state,
+        stored,
+        frozenset(unchanged),
+        contents=None,
+        redo_lsn=control.redo_lsn if in_recovery else None,
     )
 
 

@@ -103,6 +103,7 @@ class Cutter:
             packs=tuple(self._places.packs),
             packed=tuple(self._packed[path] for path in sorted(self._packed)),
             chunked=tuple(self._chunked),
+            redo_lsn=captured.redo_lsn,
         )
 
     def _new_objects(self) -> Iterator[tuple[str, bytes]]:

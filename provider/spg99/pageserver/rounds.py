@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -15,20 +16,23 @@ from spg99 import images, log
 from spg99.archive import Archive, Live
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import Spg99Error
-from spg99.images.manifest import Manifest, images_of
+from spg99.images.manifest import ImageRef, Manifest, images_of
 from spg99.objects import ObjectStore
 from spg99.pageserver.archiving import IDLE_SECONDS, Archived, archive_turn, trim
+from spg99.pageserver.building import Sandbox, build_image
 from spg99.processes.health import pause_seconds
 from spg99.protocol import safekeeper as said
 from spg99.protocol.pageserver import TimelineHistory, TimelineToKeep
 from spg99.wal import archived
+from spg99.wal.lsn import segment_begin, segment_number
 
 ROUND_SECONDS: Final = 2.0
 TIMELINES_AT_ONCE: Final = 4
 IMAGES_SECONDS: Final = 30.0
 """Between two lists of a timeline's images: nodes make some, too."""
-WAITING_BYTES_MAX: Final = 64 << 20
-"""More WAL than this that only safekeepers have is worth a sentence."""
+BUILD_SECONDS: Final = 5.0
+BUILD_FAILED_FACTOR: Final = 10.0
+"""An image that failed is tried again later than anything else: it is dear, and WAL waits."""
 
 _log = log.get("pageserver")
 
@@ -47,7 +51,14 @@ class Care:
     problem: str | None = None
     failures: int = 0
     retry_at: float = 0.0
-    verified: TimelineHistory | None = None
+    oldest: Manifest | None = None
+    """Of those from which there is all WAL up to now."""
+    verified_at: datetime | None = None
+    build_problem: str | None = None
+    build_failures: int = 0
+    build_at: float = 0.0
+    build_after_lsn: int = 0
+    """An image was tried, and would have been no newer: not before there is more WAL."""
     reported: TimelineHistory | None = None
 
     @property
@@ -62,14 +73,20 @@ class Care:
 
     def history(self) -> TimelineHistory:
         """What is known of it, for the Control Plane."""
-        known = self.verified or TimelineHistory(timeline_id=self.timeline_id)
-        return known.model_copy(
-            update={
-                "archived_lsn": self.archived.stored_lsn,
-                "image_lsn": self.image.lsn if self.image is not None else 0,
-                "problem": self.problem,
-            }
+        return TimelineHistory(
+            timeline_id=self.timeline_id,
+            archived_lsn=self.archived.stored_lsn,
+            image_lsn=self.image.lsn if self.image is not None else 0,
+            recoverable_from=self.oldest.as_of if self.oldest is not None else None,
+            last_verified_at=self.verified_at,
+            problem=self.problem or self.build_problem,
         )
+
+    @property
+    def wal_bytes(self) -> int:
+        """Of WAL behind the newest image."""
+        begin = max(self.image.lsn if self.image is not None else self.archived.flush_lsn, self.build_after_lsn)
+        return self.archived.flush_lsn - begin
 
 
 class Metrics:
@@ -82,6 +99,7 @@ class Metrics:
         self.waiting_bytes = Gauge(
             "spg99_pageserver_waiting_bytes", "Bytes of WAL that only safekeepers have.", registry=registry
         )
+        self.built = Counter("spg99_pageserver_images", "Images made by recovery.", registry=registry)
         self.failing = Gauge(
             "spg99_pageserver_failing_timelines", "Timelines whose history cannot be kept.", registry=registry
         )
@@ -98,7 +116,10 @@ class Rounds:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         idle_seconds: float = IDLE_SECONDS,
+        sandbox: Sandbox | None = None,
     ) -> None:
+        """`sandbox`: where images are made by recovery; None: none are."""
+        self._sandbox = sandbox
         self.objects, self.keys = objects, keys
         self._metrics = metrics
         self._monotonic = monotonic
@@ -224,8 +245,69 @@ class Rounds:
             if archived.holds(care.archived.history, ref.term, ref.lsn) and ref.lsn <= care.archived.flush_lsn
         ]
         newest = max(fit, key=lambda ref: ref.lsn, default=None)
+        if care.oldest is None or all(ref.image_id != care.oldest.image_id for ref in fit):
+            care.oldest = await self._oldest(care, key, fit)
         if newest is not None and (care.image is None or care.image.image_id != newest.image_id):
             care.image = await images.load_manifest(self.objects, key, newest.key)
+
+    async def _oldest(self, care: Care, key: images.TenantKey, fit: list[ImageRef]) -> Manifest | None:
+        """The oldest image from which all WAL is there, in the store or on safekeepers."""
+        if not fit:
+            return None
+        size = next(iter(care.seen.values())).segment_bytes
+        pieces = await Archive(self.objects, key, care.timeline_id).pieces()
+        kept_from = min(seen.first_lsn for seen in care.seen.values())
+        for ref in sorted(fit, key=lambda one: one.lsn):
+            manifest = await images.load_manifest(self.objects, key, ref.key)
+            begin = segment_begin(segment_number(manifest.wal_lsn, size), size)
+            if archived.stored_until(pieces, care.archived.history, begin, size) >= kept_from:
+                return manifest
+        return None
+
+    async def build(self) -> float:
+        """Makes an image of the running database that has written most since its last one, if that is enough; answers after how many seconds
+        to begin again. One at a time, and none is begun while a compute starts: this is idle work."""
+        if self._sandbox is None:
+            return BUILD_SECONDS
+        if any(
+            seen.following_term is not None and not seen.caught_up
+            for care in self.cares.values()
+            for seen in care.seen.values()
+        ):
+            return 1.0
+        now = self._monotonic()
+        due = [
+            care
+            for care in self.cares.values()
+            if care.seen
+            and not care.ordered.is_gone
+            and care.build_at <= now
+            and 0 < care.ordered.image_wal_bytes <= care.wal_bytes
+        ]
+        if not due:
+            return BUILD_SECONDS
+        await self.build_one(max(due, key=lambda care: care.wal_bytes), self._sandbox)
+        return 0.0
+
+    async def build_one(self, care: Care, sandbox: Sandbox) -> None:
+        """Makes one image now; what goes wrong is the timeline's problem from then on."""
+        live = Live(care.timeline_id, care.ordered.kept, self.clients_of(care))
+        try:
+            key = await self.keys.get(care.ordered.kept.tenant_id)
+            image = await build_image(care.timeline_id, care.ordered.kept, live, sandbox, self.objects, key)
+        except (Spg99Error, OSError) as error:
+            reason = error.message if isinstance(error, Spg99Error) else str(error)
+            care.build_failures += 1
+            care.build_at = self._monotonic() + BUILD_FAILED_FACTOR * pause_seconds(care.build_failures, chance=1.0)
+            care.build_problem = f"No image can be made by replaying the database's WAL: {reason}"
+            _log.error("no image can be made by recovery", timeline_id=care.timeline_id, reason=reason)
+            return
+        care.build_failures, care.build_problem = 0, None
+        if image is None:
+            care.build_after_lsn = care.archived.flush_lsn
+            return
+        care.image, care.verified_at = image.manifest, image.manifest.created_at
+        self._metrics.built.inc()
 
     def _client(self, address: str) -> SafekeeperClient:
         return self._clients.setdefault(address, SafekeeperClient(address))

@@ -7,6 +7,7 @@ moment, and run beside a safekeeper in one process (`beside`).
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,8 +18,11 @@ from spg99.client import InternalClient
 from spg99.config import PageserverSettings
 from spg99.errors import BadRequest, Unauthorized
 from spg99.objects import open_store, require_installation
-from spg99.pageserver.rounds import Metrics, Rounds
+from spg99.pageserver.building import Sandbox
+from spg99.pageserver.rounds import BUILD_SECONDS, Metrics, Rounds
+from spg99.postgres import find_binaries, prepare_account
 from spg99.postgres.locks import locked
+from spg99.postgres.replay import REPLAY_SECONDS_MAX, end_all
 from spg99.processes import Loops, loop_failures, retried, say_ready, serve_probes, stop_ordered
 from spg99.processes.identity import Applicant, introduce
 from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
@@ -64,6 +68,7 @@ class Pageserver:
 
     def __init__(self, settings: PageserverSettings, root: Path, client: InternalClient) -> None:
         self._settings = settings
+        self._root = root
         self._client = client
         self._registry = CollectorRegistry()
         failures = loop_failures(self._registry)
@@ -72,6 +77,7 @@ class Pageserver:
         self._loops = Loops(failures=failures, fatal=(Unauthorized,))
         self._loops.repeat("heartbeat", self._beat)
         self._loops.repeat("archive", self._archive, turn_seconds_max=600.0)
+        self._loops.repeat("images", self._build, turn_seconds_max=REPLAY_SECONDS_MAX)
         self._applicant = Applicant(
             kind="pageserver",
             name=settings.name,
@@ -108,6 +114,7 @@ class Pageserver:
                 failing.cancel()
         finally:
             stopped.cancel()
+            end_all()
             if probes is not None:
                 probes.close()
             if self._rounds is not None:
@@ -127,6 +134,18 @@ class Pageserver:
         rounds = self._rounds or await self._open()
         return await rounds.round()
 
+    async def _build(self) -> float:
+        return await self._rounds.build() if self._rounds is not None else BUILD_SECONDS
+
+    def _sandbox(self) -> Sandbox:
+        """Where PostgreSQL replays: as the account of computes, and what a killed process left is removed."""
+        account = prepare_account(self._settings.run_as)
+        binaries = find_binaries(self._settings.pg_bin, copy_to=self._root / "pg", account=account)
+        root = self._root / "sandbox"
+        shutil.rmtree(root, ignore_errors=True)
+        make_folders(root, mode=0o755)
+        return Sandbox(root, binaries, account)
+
     async def _open(self) -> Rounds:
         """Opens the store, once it is known whose it must be. Raises ForeignStore, StoreUnavailable: then the loop comes back."""
         answer = self._answer
@@ -138,6 +157,6 @@ class Pageserver:
         except BaseException:
             await objects.close()
             raise
-        self._rounds = Rounds(objects, keys, Metrics(self._registry))
+        self._rounds = Rounds(objects, keys, Metrics(self._registry), sandbox=await asyncio.to_thread(self._sandbox))
         self._rounds.learn(answer.timelines)
         return self._rounds

@@ -57,6 +57,8 @@ class ControlFile:
     """The timeline of the last checkpoint."""
     segment_bytes: int
     checksums: bool
+    min_recovery_lsn: int = 0
+    """Of one that was stopped in recovery: it is whole once WAL up to here was replayed."""
 
 
 def read_control_file(data_dir: Path) -> ControlFile:
@@ -90,6 +92,7 @@ def parse_control_file(content: bytes) -> ControlFile:
     if crc32c(content[:crc_offset]) != struct.unpack_from("<I", content, crc_offset)[0]:
         raise Damaged(f"{NAME} is damaged: its checksum does not fit.")
     checkpoint_lsn, redo_lsn, tli = struct.unpack_from("<QQI", content, 32)
+    (min_recovery_lsn,) = struct.unpack_from("<Q", content, 136)
     (segment_bytes,) = struct.unpack_from("<I", content, 228)
     (checksum_version,) = struct.unpack_from("<I", content, 252)
     return ControlFile(
@@ -102,6 +105,7 @@ def parse_control_file(content: bytes) -> ControlFile:
         tli=tli,
         segment_bytes=segment_bytes,
         checksums=checksum_version != 0,
+        min_recovery_lsn=min_recovery_lsn,
     )
 
 

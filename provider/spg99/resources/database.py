@@ -128,6 +128,9 @@ class DatabaseSpec(Spec):
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     expires_at: AwareDatetime | None = None
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
+    history_seconds: int | None = Field(default=None, ge=0, le=31_622_400, examples=[604_800])
+    """How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds
+    at once; what was removed does not come back. Default: 7 days, unless the operator has set another."""
 
 
 class Database(DatabaseSpec, Resource):
@@ -215,6 +218,12 @@ class Database(DatabaseSpec, Resource):
     """Whether the database may grow, as its node last told."""
     storage_held_by: Volatile[StorageHeldBy | None] = None
     """What keeps it below its storage limit, as its node last told; null before its first start."""
+    recoverable_from: Volatile[datetime | None] = None
+    """The oldest moment that can come back (UTC); null without safekeepers, and until the first image."""
+    recoverable_until: Volatile[datetime | None] = None
+    """The newest moment of which that is known (UTC): now, unless the object store takes nothing."""
+    last_verified_at: Volatile[datetime | None] = None
+    """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried."""
     egress_bytes: Volatile[int] = 0
     """Bytes sent to clients in all."""
     created_at: datetime

@@ -40,6 +40,8 @@ class DatabaseArgs:
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place."""
     expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
+    history_seconds: Optional[pulumi.Input[int]] = pulumi.property("historySeconds")
+    """How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another. From 0 to 31622400."""
     allow_replacement: Optional[pulumi.Input[bool]] = pulumi.property("allowReplacement")
     """Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`."""
 
@@ -58,6 +60,7 @@ class DatabaseArgs:
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
+        history_seconds: Optional[pulumi.Input[int]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
         pulumi.set(self, "tenant", tenant)
@@ -83,6 +86,8 @@ class DatabaseArgs:
             pulumi.set(self, "source_lsn", source_lsn)
         if expires_at is not None:
             pulumi.set(self, "expires_at", expires_at)
+        if history_seconds is not None:
+            pulumi.set(self, "history_seconds", history_seconds)
         if allow_replacement is not None:
             pulumi.set(self, "allow_replacement", allow_replacement)
 
@@ -96,13 +101,13 @@ class Database(_package.Resource):
         import pulumi_spg99 as spg99
 
         acme = spg99.Tenant("acme", name="acme")
-        app = spg99.Database("app", tenant=acme.name, name="app", size="L1", idle_timeout_seconds=300, storage_limit_bytes=10737418240)
+        app = spg99.Database("app", tenant=acme.name, name="app", size="L1", idle_timeout_seconds=300, storage_limit_bytes=10737418240, history_seconds=604800)
         pulumi.export("connectionString", app.connection_string)
     """
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "expires_at", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -153,6 +158,8 @@ class Database(_package.Resource):
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
+    history_seconds: pulumi.Output[Optional[int]] = pulumi.property("historySeconds")
+    """How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
     """Id of the database."""
     state: pulumi.Output[str] = pulumi.property("state")
@@ -276,6 +283,12 @@ class Database(_package.Resource):
     - `library`: Exactly: the server itself refuses the call that would pass it.
     - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
     """
+    recoverable_from: pulumi.Output[Optional[str]] = pulumi.property("recoverableFrom")
+    """The oldest moment that can come back (UTC); null without safekeepers, and until the first image. RFC 3339."""
+    recoverable_until: pulumi.Output[Optional[str]] = pulumi.property("recoverableUntil")
+    """The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339."""
+    last_verified_at: pulumi.Output[Optional[str]] = pulumi.property("lastVerifiedAt")
+    """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339."""
     egress_bytes: pulumi.Output[float] = pulumi.property("egressBytes")
     """Bytes sent to clients in all."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
@@ -301,6 +314,7 @@ class Database(_package.Resource):
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
+        history_seconds: Optional[pulumi.Input[int]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
         """
@@ -316,6 +330,7 @@ class Database(_package.Resource):
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.
         :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
+        :param history_seconds: How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another. From 0 to 31622400.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
         """
 

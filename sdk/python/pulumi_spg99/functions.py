@@ -224,6 +224,8 @@ class GetDatabaseResult:
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     expires_at: Optional[str] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
+    history_seconds: Optional[int] = pulumi.property("historySeconds")
+    """How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another."""
     state_reason: Optional[str] = pulumi.property("stateReason")
     """Why the database is in state `error`, in a sentence."""
     branch_lsn: Optional[str] = pulumi.property("branchLsn")
@@ -272,6 +274,12 @@ class GetDatabaseResult:
     - `library`: Exactly: the server itself refuses the call that would pass it.
     - `watcher`: The node's agent looks, cancels and makes new transactions read-only: a fast writer passes the limit for a moment.
     """
+    recoverable_from: Optional[str] = pulumi.property("recoverableFrom")
+    """The oldest moment that can come back (UTC); null without safekeepers, and until the first image. RFC 3339."""
+    recoverable_until: Optional[str] = pulumi.property("recoverableUntil")
+    """The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339."""
+    last_verified_at: Optional[str] = pulumi.property("lastVerifiedAt")
+    """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339."""
 
 
 def get_database(tenant: str, name: str, opts: Optional[pulumi.InvokeOptions] = None) -> GetDatabaseResult:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from integration.node.test_images_by_recovery import checkpoint
 from integration.node.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
@@ -23,11 +25,14 @@ from integration.node.test_kept import (  # noqa: F401
 from integration.node.test_past_moments import Past, alone
 from kit.safekeepers import ServedSafekeeper
 from spg99.archive import Point
-from spg99.errors import StoreUnavailable
+from spg99.errors import Damaged, StoreUnavailable
 from spg99.images import MasterKeyFile, TenantKeys
+from spg99.node.profiles import PROFILES
 from spg99.objects import FolderStore
+from spg99.pageserver.building import Sandbox
 from spg99.pageserver.rounds import Care, Metrics, Rounds
 from spg99.protocol.pageserver import TimelineToKeep
+from spg99.resources import Size
 
 
 class Pageserver:
@@ -198,3 +203,56 @@ async def test_many_lives_leave_one_past(
     await safekeepers[0].stop()
     for n, lsn in enumerate(lsns):
         assert await past.rows(Point(lsn=lsn), "select max(n) from t", alone(database.kept)) == [(n,)]
+
+
+async def test_a_busy_database_gets_images_by_itself_and_safekeepers_let_go_of_what_is_behind(
+    pageserver: Pageserver,
+    node: KeepingNode,
+    database: Database,
+    safekeepers: list[ServedSafekeeper],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PROFILES, Size.L1, replace(PROFILES[Size.L1], max_wal_size_mb=24))
+    await database.start(node)
+    await database.run("create table t (n int)")
+    await checkpoint(database)
+    await database.run("insert into t select generate_series(1, 30000)")
+    begin = first_lsn(safekeepers[0])
+    rounds = pageserver.rounds
+    rounds._sandbox = Sandbox(node.folder.root / "sandbox", node.binaries, node.account)
+    ordered = pageserver.care.ordered
+    rounds.learn([ordered.model_copy(update={"image_wal_bytes": 1 << 30})])
+    care = await pageserver.round()
+    assert care.oldest is not None and await rounds.build() > 0  # not enough WAL
+    rounds.learn([ordered.model_copy(update={"image_wal_bytes": 1 << 20})])
+    assert await rounds.build() == 0.0
+    assert care.verified_at is not None and care.history().problem is None
+    await pageserver.round()
+    assert begin < first_lsn(safekeepers[0]) <= care.image.wal_lsn  # type: ignore[union-attr]
+    assert care.history().recoverable_from == care.oldest.as_of
+    _lose(node, database)
+    await database.start(node)
+    assert await database.run("select count(*) from t") == [(30000,)]
+
+
+async def test_a_build_that_fails_is_a_problem_that_is_said_and_not_tried_at_once(
+    pageserver: Pageserver, node: KeepingNode, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 60000)")
+    rounds = pageserver.rounds
+    rounds._sandbox = Sandbox(node.folder.root / "sandbox", node.binaries, node.account)
+    rounds.learn([pageserver.care.ordered.model_copy(update={"image_wal_bytes": 1 << 20})])
+    care = await pageserver.round()
+
+    async def fail(*_: object) -> None:
+        raise Damaged("A page is bad.")
+
+    monkeypatch.setattr("spg99.pageserver.rounds.build_image", fail)
+    await rounds.build()
+    assert "A page is bad" in (care.history().problem or "")
+    assert await rounds.build() > 0 and care.build_failures == 1
+    monkeypatch.undo()
+    pageserver.now += 3600
+    await rounds.build()  # no checkpoint lies between: nothing newer, and no problem
+    assert care.history().problem is None and care.build_after_lsn == care.archived.flush_lsn

@@ -36,6 +36,14 @@ async def heartbeat(
     if not await fleet.note_pageserver_seen(tx, pageserver.pageserver_id, now):
         return PageserverAnswer(installation_id=installation_id)
     for history in beat.histories:
+        await tx.execute(
+            "note_history_of_database",
+            timeline_id=history.timeline_id,
+            last_verified_at=history.last_verified_at,
+            begins_at=history.recoverable_from,
+            has_failed=history.problem is not None,
+            now=now,
+        )
         await storage.note_history(tx, history.timeline_id, history.model_dump(mode="json"), is_swept=history.is_swept)
     lines = await storage.kept_timelines(tx)
     rows = await tx.many(_Database, "databases_of_timelines", timeline_ids=[line.timeline_id for line in lines])

@@ -11,10 +11,10 @@ select count(*) from databases d join tenants t using (tenant_id) where t.org_id
 -- insert_database
 -- Answers it as find_database_by_id does: nobody has used it yet.
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
-                       deletion_protection, source_database, source_time, source_lsn, branch_lsn, expires_at,
+                       deletion_protection, source_database, source_time, source_lsn, branch_lsn, expires_at, history_seconds,
                        state, timeline_id, target_profile)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s, %(state)s,
+        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s, %(history_seconds)s, %(state)s,
         %(timeline_id)s, %(size)s)
 returning *, %(org_id)s::text as org_id, %(tenant)s::text as tenant, %(pg_user)s::text as pg_user,
           null::text as backend_addr, null::integer as backend_port, null::timestamptz as compute_started_at,
@@ -76,7 +76,7 @@ select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
 -- Everything the life of a database may change. The row is locked by this transaction.
 update databases
    set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
-       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, expires_at = %(expires_at)s,
+       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, expires_at = %(expires_at)s, history_seconds = %(history_seconds)s,
        branch_lsn = %(branch_lsn)s, state = %(state)s, state_reason = %(state_reason)s,
        compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
        target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
@@ -349,6 +349,14 @@ on conflict (org_id) do update
 
 -- count_databases_by_state
 select state, count(*) as databases from databases group by state;
+
+-- note_history_of_database
+-- What a pageserver does not say (it has just begun) stays what it was.
+update databases
+   set last_verified_at = coalesce(%(last_verified_at)s, last_verified_at),
+       history_begins_at = coalesce(%(begins_at)s, history_begins_at),
+       history_failed_at = case when %(has_failed)s then coalesce(history_failed_at, %(now)s) end
+ where timeline_id = %(timeline_id)s;
 
 -- databases_of_timelines
 select d.timeline_id, d.history_seconds, t.org_id

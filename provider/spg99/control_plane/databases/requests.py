@@ -25,7 +25,16 @@ from spg99.resources import DatabaseSpec, TenantState
 from spg99.resources import DatabaseState as State
 
 CHANGEABLE = frozenset(
-    {"size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "expires_at"}
+    {
+        "size",
+        "idle_timeout_seconds",
+        "min_size",
+        "max_size",
+        "storage_limit_bytes",
+        "deletion_protection",
+        "expires_at",
+        "history_seconds",
+    }
 )
 """Fields that may change in place."""
 TRIED_AGAIN_WITHIN = timedelta(seconds=10)
@@ -99,6 +108,7 @@ async def create(
             source_lsn=spec.source_lsn,
             branch_lsn=branch.beginning.lsn if branch is not None else None,
             expires_at=spec.expires_at,
+            history_seconds=spec.history_seconds,
             state=move(State.CREATING, Event.CREATED).to,
             timeline_id=timeline_id,
         )

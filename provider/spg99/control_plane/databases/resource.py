@@ -35,6 +35,8 @@ def as_json(
                 "timeline": row.timeline_id,
                 "worker_id": row.compute_id if row.state in _RUNS else None,
                 "branch_lsn": format_lsn(row.branch_lsn) if row.branch_lsn is not None else None,
+                "recoverable_from": row.history_begins_at,
+                "recoverable_until": (row.history_failed_at or now) if row.history_begins_at is not None else None,
                 "connection_string": dsn_of(row.name),
                 "compute_seconds": milliseconds // 1000,
             },

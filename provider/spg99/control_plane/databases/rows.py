@@ -30,6 +30,10 @@ class DatabaseRow:
     source_lsn: str | None
     branch_lsn: int | None
     expires_at: datetime | None
+    history_seconds: int | None
+    last_verified_at: datetime | None
+    history_begins_at: datetime | None
+    history_failed_at: datetime | None
     database_name: str | None
     """What it is called inside of its files, if that is another name."""
     state: str
@@ -96,6 +100,7 @@ _SAVED = [
     "storage_limit_bytes",
     "deletion_protection",
     "expires_at",
+    "history_seconds",
     "branch_lsn",
     "state",
     "state_reason",

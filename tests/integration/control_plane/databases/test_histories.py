@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
 from integration.control_plane.databases.test_safekeepers import enrolled as enrolled_safekeeper
 from integration.control_plane.databases.test_safekeepers import kept_of
 from spg99.client import InternalClient
+from spg99.control_plane.databases.resource import as_json
 from spg99.protocol import Enrolment
 from spg99.protocol.pageserver import PageserverHeartbeat, TimelineHistory
 from spg99.protocol.tasks import TaskKind
@@ -57,3 +61,35 @@ async def test_one_of_two_works(platform: InProcessPlatform) -> None:
     other = clients[active.index(False)]
     platform.clock.advance(seconds=40)
     assert (await other.pageserver_heartbeat(PageserverHeartbeat())).is_active
+
+
+async def test_users_see_from_when_on_a_database_can_come_back(platform: InProcessPlatform) -> None:
+    await enrolled_safekeeper(platform)
+    client = await enrolled(platform)
+    await Agent.enroll(platform)
+    gateway = await Gateway.enroll(platform)
+    await platform.set_policy("storage.safekeepers", 1)
+    row = await platform.create()
+    await gateway.connect()
+    now = platform.clock.now()
+
+    async def said(**facts: Any) -> Any:
+        history = TimelineHistory(timeline_id=row.timeline_id, **facts)
+        await client.pageserver_heartbeat(PageserverHeartbeat(histories=[history]))
+        found = await platform.row(row.db_id)
+        assert found is not None
+        return as_json(tenant_name="acme", pg_user="u", password=None, gateway_host="h", gateway_port=1, now=now)(found)
+
+    before = await said()
+    assert before["recoverable_from"] is before["recoverable_until"] is before["last_verified_at"] is None
+    long_ago = now - timedelta(days=3)
+    whole = await said(recoverable_from=long_ago, last_verified_at=now)
+    assert whole["recoverable_from"] == whole["created_at"] or whole["recoverable_from"].startswith(
+        str(long_ago.date())
+    )
+    assert whole["recoverable_until"] == whole["last_verified_at"]
+    failed = await said(problem="The store takes nothing.")
+    platform.clock.advance(seconds=60)
+    again = await said(problem="The store takes nothing.")
+    assert failed["recoverable_until"] == again["recoverable_until"] is not None
+    assert again["recoverable_from"] == whole["recoverable_from"]

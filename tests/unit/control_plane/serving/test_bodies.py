@@ -21,6 +21,7 @@ CURRENT = {
     "source_time": None,
     "source_lsn": None,
     "expires_at": None,
+    "history_seconds": None,
 }
 
 
