@@ -47,7 +47,30 @@ class Settings(BaseModel):
         return (cls.OWN_VARIABLES[name], shared) if name in cls.OWN_VARIABLES else (shared,)
 
 
-class ControlPlaneSettings(Settings):
+class StoreSettings(Settings):
+    """Settings of whoever works with the object store; also those of `spg99 storage`."""
+
+    object_store: str | None = None
+    """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
+    master_key_file: Path | None = None
+    """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
+    cache_bytes: int | None = Field(default=None, ge=0)
+    """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
+    cache_seconds: int | None = Field(default=None, ge=0)
+    """After how long without a compute such files are given up in any case. Default: never."""
+
+    @property
+    def object_store_place(self) -> str:
+        """The folder or URL."""
+        return self.object_store or str(self.data_dir.expanduser().resolve() / "objects")
+
+    @property
+    def master_keys_path(self) -> Path:
+        """The file of master keys."""
+        return self.master_key_file or self.data_dir.expanduser().resolve() / "secrets" / "storage.key"
+
+
+class ControlPlaneSettings(StoreSettings):
     """Settings of `spg99 control-plane`."""
 
     catalogue_url: str | None = None
@@ -128,25 +151,6 @@ class GatewaySettings(Settings):
     def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         """The networks of a comma separated list. Raises ValueError that names the one that is none."""
         return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
-
-
-class StoreSettings(Settings):
-    """Settings of whoever works with the object store; also those of `spg99 storage`."""
-
-    object_store: str | None = None
-    """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
-    master_key_file: Path | None = None
-    """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
-
-    @property
-    def object_store_place(self) -> str:
-        """The folder or URL."""
-        return self.object_store or str(self.data_dir.expanduser().resolve() / "objects")
-
-    @property
-    def master_keys_path(self) -> Path:
-        """The file of master keys."""
-        return self.master_key_file or self.data_dir.expanduser().resolve() / "secrets" / "storage.key"
 
 
 class AgentSettings(StoreSettings):
@@ -247,6 +251,13 @@ class MigrateSettings(CatalogueSettings):
 
     catalogue_url: str | None = None
     """PostgreSQL (16 or newer) of the catalogue, as the role that owns its tables. Default: one embedded in the data folder."""
+
+
+class RecoverSettings(StoreSettings, MigrateSettings):
+    """Settings of `spg99 storage recover`."""
+
+    secret_key_file: Path | None = None
+    """File with the 32-byte key (base64) that encrypts credentials in the catalogue. Default: made in the data folder. All Control Planes of one catalogue share it."""
 
 
 class DevSettings(Settings):

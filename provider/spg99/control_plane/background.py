@@ -10,6 +10,8 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
+from spg99.control_plane import storage
+from spg99.control_plane.databases.describing import Describer
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity.known_keys import KnownKeys
@@ -26,6 +28,8 @@ LAST_USED_SECONDS = 10.0
 JANITOR_SECONDS = 600.0
 DATABASES_JANITOR_SECONDS = 3600.0
 SLOW_TICK_SECONDS = 30.0
+STORE_TURN_SECONDS_MAX = 3600.0
+"""A deleted tenant may have millions of objects."""
 OPERATIONS_KEPT_FOR = timedelta(days=30)
 ENROLMENT_TOKENS_KEPT_FOR = timedelta(days=1)
 JANITORS_WAIT_AFTER_A_STEP = timedelta(days=1)
@@ -74,6 +78,13 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     loops.repeat("last-used", write_last_used)
     loops.repeat("ended-tenants", remove_ended_tenants, wakeup=wakeups.waiter(("spg99_tenant", None)))
     loops.repeat("expiry", life.expiry.turn)
+    access, installation = storage.StoreAccess(plane.settings), storage.Installation()
+    describer = Describer(store, plane.box, access, installation)
+    shredder = storage.Shredder(store, plane.clock, access, installation, plane.metrics.objects_deleted)
+    loops.repeat("describer", describer.turn, turn_seconds_max=STORE_TURN_SECONDS_MAX)
+    loops.repeat(
+        "shredder", shredder.turn, wakeup=wakeups.waiter(("spg99_shred", None)), turn_seconds_max=STORE_TURN_SECONDS_MAX
+    )
     loops.repeat("janitor", delete_old_records)
     loops.repeat("databases-janitor", delete_old_databases_records)
 

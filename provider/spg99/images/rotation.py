@@ -15,14 +15,17 @@ from spg99.images.master_keys import MasterKeyFile
 from spg99.objects import ObjectStore
 
 
-async def open_keys(store: ObjectStore, path: Path) -> TenantKeys:
-    """The keys of the tenants in this store, by the master key file at `path`, which is made only while the store holds no key.
+async def open_keys(store: ObjectStore, path: Path, *, makes_file: bool = True) -> TenantKeys:
+    """The keys of the tenants in this store, by the master key file at `path`, which is made only while the store holds no key, and where the
+    caller is one who makes it.
 
     Raises Forbidden, with the id of the master key that is wanted, when the file is lost: a new one in its place would open nothing, and whoever
     puts the right one back would find the place taken. Raises BadRequest when the file cannot be used.
     """
     if not await asyncio.to_thread(path.exists):
         await _require_no_key(store, path)
+        if not makes_file:
+            raise Forbidden(f"The master key file {path} is missing. Name that of the agents with --master-key-file.")
     return TenantKeys(store, await asyncio.to_thread(MasterKeyFile.at, path))
 
 

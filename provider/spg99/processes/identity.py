@@ -57,12 +57,13 @@ async def introduce(applicant: Applicant, *, must_be_heard: bool) -> Identity:
     Raises BadRequest when there is no token and no identity, or a damaged one; Unauthorized when it is refused.
     """
     identity = read(applicant)
+    former_id: str | None = None
     enrolled_now = False
     failures = 0
     while True:
         try:
             if identity is None:
-                identity, enrolled_now = await _enrol(applicant), True
+                identity, enrolled_now = await _enrol(applicant, former_id), True
             applicant.authenticate(identity.bearer_token)
             if must_be_heard or not enrolled_now:
                 await applicant.greet()
@@ -70,6 +71,7 @@ async def introduce(applicant: Applicant, *, must_be_heard: bool) -> Identity:
         except Unauthorized as error:
             if enrolled_now or identity is None:
                 raise
+            former_id = identity.identity_id
             if applicant.enrolment_token is None:
                 raise Unauthorized(
                     f"The Control Plane refuses the identity in {applicant.file}: it does not know this {applicant.kind} "
@@ -92,12 +94,17 @@ def _pause(failures: int, error: Spg99Error) -> float:
     return pause_seconds(failures, chance=random.random(), asked_seconds=asked)  # noqa: S311  spreads load, guards nothing
 
 
-async def _enrol(applicant: Applicant) -> Identity:
+async def _enrol(applicant: Applicant, former_id: str | None) -> Identity:
     if applicant.enrolment_token is None:
         raise BadRequest(
             f"This {applicant.kind} has no identity yet ({applicant.file} does not exist). {applicant.how_to_enrol()}"
         )
-    enrolment = Enrolment(enrolment_token=applicant.enrolment_token, name=applicant.name, hostname=socket.gethostname())
+    enrolment = Enrolment(
+        enrolment_token=applicant.enrolment_token,
+        name=applicant.name,
+        hostname=socket.gethostname(),
+        former_id=former_id,
+    )
     try:
         identity = await applicant.enrol(enrolment)
     except Unauthorized as error:

@@ -29,6 +29,8 @@ class Enrolment(Message):
     """Name of the node or gateway, unique; enrolling a known name again with a fresh token replaces its identity."""
     hostname: str = ""
     region: str = "local"
+    former_id: str | None = None
+    """Who it was to a Control Plane that does not know it any more. It has the disk on which that id stands."""
 
 
 class Identity(Message):

@@ -214,6 +214,8 @@ class SafekeeperHeartbeat(Message):
     """Timelines whose WAL it should take and does not, by why."""
     timelines: list[str] = Field(default_factory=list)
     """All of them, now and then; else empty."""
+    promised_terms: dict[str, int] = Field(default_factory=dict)
+    """With them: what was promised of each. Below it nothing starts, whatever a catalogue of yesterday says."""
 
 
 class SafekeeperAnswer(Message):

@@ -203,6 +203,10 @@ class Safekeeper:
     async def _collect(self) -> None:
         self._metrics.show(self._health())
 
+    def _promised_terms(self) -> dict[str, int]:
+        kept = self._timelines
+        return {one.timeline_id: one.keeper.promised_term for one in kept.all()} if kept is not None else {}
+
     def _all_ids(self) -> list[str]:
         """Also of those that are damaged: they belong to nothing some time, as all do."""
         kept = self._timelines
@@ -230,6 +234,7 @@ class Safekeeper:
                 damaged=seen.damaged,
                 troubles=dict(seen.troubles),
                 timelines=self._all_ids() if report_all else [],
+                promised_terms=self._promised_terms() if report_all else {},
             )
         )
         self._beats += 1

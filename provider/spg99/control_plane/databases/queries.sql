@@ -362,3 +362,41 @@ update databases
 select d.timeline_id, d.history_seconds, t.org_id
   from databases d join tenants t using (tenant_id)
  where d.timeline_id = any(%(timeline_ids)s);
+
+-- tenants_to_describe
+-- Of which the object store does not say yet what is so now.
+select s.tenant_id, s.description_tag, t.version::text as revision
+  from stored_tenants s join tenants t using (tenant_id)
+ where s.state = 'in_use' and s.described is distinct from t.version::text
+ order by s.tenant_id limit %(limit)s;
+
+-- databases_to_describe
+-- The same of databases. Everything that a description says, or that it hangs on, stands in the revision.
+select * from (
+    select d.db_id, d.tenant_id, d.name, d.size, d.min_size, d.max_size, d.idle_timeout_seconds, d.storage_limit_bytes, d.history_seconds, d.deletion_protection,
+           d.source_database, d.source_time, d.source_lsn, d.branch_lsn, d.expires_at, d.database_name,
+           tl.origin is not null and tl.state = 'creating' as begins_in_another, d.state, d.writer_term, d.version, d.created_at, tl.timeline_id, tl.state as timeline_state, tl.configuration,
+           tl.node_id, n.name as node_name, tl.description_tag, tl.described,
+           concat_ws('.', d.version, d.writer_term / %(terms_at_once)s, d.state = 'deleting', tl.state, tl.node_id,
+                     tl.configuration ->> 'number', d.database_name, d.branch_lsn) as revision
+      from timelines tl join databases d on d.timeline_id = tl.timeline_id left join nodes n on n.node_id = tl.node_id
+     where tl.configuration is not null) due
+ where described is distinct from revision
+ order by timeline_id limit %(limit)s;
+
+-- raise_writer_terms
+-- A safekeeper has promised a higher term than the catalogue knows, which is one of yesterday or was made anew: the next start is above it.
+with promised as (
+    select d.db_id, p.value::bigint as term
+      from jsonb_each_text(%(promised)s) p join databases d on d.timeline_id = p.key
+     where d.writer_term < p.value::bigint
+     order by d.db_id for no key update of d
+)
+update databases d set writer_term = promised.term from promised where d.db_id = promised.db_id;
+
+-- restore_database
+insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection,
+                       source_database, source_time, source_lsn, branch_lsn, expires_at, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
+values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s, %(storage_limit_bytes)s,
+        %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s,
+        %(database_name)s, 'stopped', %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);

@@ -149,6 +149,8 @@ class Reports:
         )
         async with self._store.transaction() as tx:
             await fleet.note_safekeeper_seen(tx, safekeeper.safekeeper_id, observed, self._clock.now())
+            if beat.promised_terms:
+                await rows.raise_terms(tx, beat.promised_terms)
             forget = await storage.timelines_to_forget(tx, beat.timelines) if beat.timelines else []
             revoked = await fleet.revoked_identities(tx, self._clock.now()) if beat.network_address is not None else []
         return SafekeeperAnswer(forget_timeline_ids=forget, revoked_ids=revoked)

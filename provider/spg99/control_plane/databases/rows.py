@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from spg99.control_plane.records import outbox
+from spg99.control_plane.storage import DatabaseDescribed
 from spg99.control_plane.store import Deferred, Transaction, Window
 
 
@@ -122,6 +123,29 @@ _SAVED = [
 ]
 
 
+_RESTORED = {
+    "db_id",
+    "tenant_id",
+    "name",
+    "size",
+    "min_size",
+    "max_size",
+    "idle_timeout_seconds",
+    "storage_limit_bytes",
+    "history_seconds",
+    "deletion_protection",
+    "source_database",
+    "source_time",
+    "source_lsn",
+    "branch_lsn",
+    "expires_at",
+    "database_name",
+    "timeline_id",
+    "version",
+    "created_at",
+}
+
+
 async def find(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:
     """The database of this name: the one in use, else the latest that is on its way out."""
     return await tx.one_or_none(DatabaseRow, "find_database", tenant_id=tenant_id, name=name)
@@ -201,6 +225,16 @@ async def count_by_state(tx: Transaction) -> dict[str, int]:
 async def count_by_storage_state(tx: Transaction) -> dict[str, int]:
     """How many databases may not grow, by reason."""
     return {row.state: row.databases for row in await tx.many(_Count, "count_databases_by_storage_state")}
+
+
+async def restore(tx: Transaction, described: DatabaseDescribed, *, writer_term: int) -> None:
+    """Writes a database as the object store describes it, asleep, into a catalogue that was lost: who wants it wakes it."""
+    await tx.execute("restore_database", **described.model_dump(include=_RESTORED), writer_term=writer_term)
+
+
+async def raise_terms(tx: Transaction, promised: dict[str, int]) -> None:
+    """Raises terms to what a safekeeper has promised, by timeline: the catalogue may be an older one."""
+    await tx.execute("raise_writer_terms", promised=promised)
 
 
 async def remove(tx: Transaction, row: DatabaseRow) -> None:

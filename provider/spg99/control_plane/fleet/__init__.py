@@ -11,6 +11,7 @@ from spg99.control_plane.fleet.nodes import named as node_named
 from spg99.control_plane.fleet.nodes import note_seen as note_node_seen
 from spg99.control_plane.fleet.nodes import page as page_of_nodes
 from spg99.control_plane.fleet.nodes import remove as remove_node
+from spg99.control_plane.fleet.nodes import restore as restore_node
 from spg99.control_plane.fleet.nodes import retime as retime_nodes
 from spg99.control_plane.fleet.nodes import set_status as set_node_status
 from spg99.control_plane.fleet.nodes import with_room as nodes_with_room
@@ -21,9 +22,11 @@ from spg99.control_plane.fleet.pageservers import retime as retime_pageservers
 from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
+from spg99.control_plane.fleet.safekeepers import names as safekeeper_names
 from spg99.control_plane.fleet.safekeepers import not_seen_since as safekeepers_not_seen_since
 from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
 from spg99.control_plane.fleet.safekeepers import of_ids as safekeepers_of_ids
+from spg99.control_plane.fleet.safekeepers import restore as restore_safekeeper
 from spg99.control_plane.fleet.safekeepers import retime as retime_safekeepers
 from spg99.control_plane.fleet.tasks import TaskRow
 from spg99.control_plane.fleet.tasks import cancel as cancel_task
@@ -61,11 +64,14 @@ __all__ = [
     "page_of_nodes",
     "pageservers_exist",
     "remove_node",
+    "restore_node",
+    "restore_safekeeper",
     "retime_nodes",
     "retime_pageservers",
     "retime_safekeepers",
     "retime_tasks",
     "revoked_identities",
+    "safekeeper_names",
     "safekeepers_not_seen_since",
     "safekeepers_of_ids",
     "set_node_status",

@@ -104,6 +104,12 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, 
     return Identity(identity_id=row.node_id, bearer_token=bearer_token)
 
 
+async def restore(tx: Transaction, node_id: str, name: str) -> str:
+    """Notes a node that a description names; nobody has its identity until it enrols again. One of this name that has done so already counts. Answers its id."""
+    unknown = tokens.hash_of(tokens.new_bearer_token("node"))
+    return str(await tx.value("restore_node", node_id=node_id, name=name, token_sha256=unknown))
+
+
 async def of_token(tx: Transaction, bearer_token: str) -> NodeRow:
     """The node whose identity this is. Raises Unauthorized."""
     row = await tx.one_or_none(NodeRow, "node_of_token", token_sha256=tokens.hash_of(bearer_token))

@@ -242,3 +242,20 @@ on conflict (identity_id) do update set revoked_at = excluded.revoked_at;
 
 -- revoked_identities
 select identity_id from revoked_identities where revoked_at > %(since)s order by identity_id limit 1000;
+
+-- readmit_safekeeper
+-- Only one that this catalogue has never heard of, by id and by name: neither it nor another of its name was here.
+insert into safekeepers (safekeeper_id, name, hostname, token_sha256)
+select %(safekeeper_id)s, %(name)s, %(hostname)s, %(token_sha256)s
+ where not exists (select from safekeepers where name = %(name)s and status = 'active' and safekeeper_id <> %(safekeeper_id)s)
+on conflict (safekeeper_id) do update
+   set hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp()
+ where safekeepers.status = 'active' and safekeepers.last_seen_at is null and safekeepers.name = excluded.name
+returning *;
+
+-- restore_safekeeper
+insert into safekeepers (safekeeper_id, name, token_sha256) values (%(safekeeper_id)s, %(name)s, %(token_sha256)s) on conflict do nothing;
+
+-- restore_node
+insert into nodes (node_id, name, token_sha256) values (%(node_id)s, %(name)s, %(token_sha256)s)
+on conflict (name) do update set name = excluded.name returning node_id;

@@ -57,6 +57,8 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, 
     Raises Conflict while that is alive (a second machine was given the same name), Unavailable while nobody can tell (as nodes.enroll).
     """
     await tokens.use(tx, enrolment.enrolment_token, "safekeeper", clock)
+    if enrolment.former_id is not None and (identity := await _again(tx, enrolment, enrolment.former_id)) is not None:
+        return identity
     before = await tx.one_or_none(SafekeeperRow, "safekeeper_of_name", name=enrolment.name)
     if before is not None and before.last_seen_at is not None:
         if not is_silent(before.last_seen_at, clock.now()):
@@ -82,6 +84,36 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, 
     )
     await audit.record(tx, SYSTEM, "safekeeper.enroll", row.safekeeper_id, name=enrolment.name)
     return Identity(identity_id=row.safekeeper_id, bearer_token=bearer_token)
+
+
+async def _again(tx: Transaction, enrolment: Enrolment, former_id: str) -> Identity | None:
+    """One with its disk, and the id of its disk, that this catalogue has never heard: its catalogue was lost, and this one is made anew. It goes on as
+    who it was. None: it is known as lost, or lives, and comes as another one."""
+    bearer_token = tokens.new_bearer_token("safekeeper")
+    row = await tx.one_or_none(
+        SafekeeperRow,
+        "readmit_safekeeper",
+        safekeeper_id=former_id,
+        name=enrolment.name,
+        hostname=enrolment.hostname,
+        token_sha256=tokens.hash_of(bearer_token),
+    )
+    if row is None:
+        return None
+    await audit.record(tx, SYSTEM, "safekeeper.enroll", row.safekeeper_id, name=enrolment.name, state="readmitted")
+    return Identity(identity_id=row.safekeeper_id, bearer_token=bearer_token)
+
+
+async def names(tx: Transaction, safekeeper_ids: list[str]) -> dict[str, str]:
+    """What these are called, by id."""
+    rows = await tx.many(SafekeeperRow, "safekeepers_of_ids", safekeeper_ids=safekeeper_ids)
+    return {row.safekeeper_id: row.name for row in rows}
+
+
+async def restore(tx: Transaction, safekeeper_id: str, name: str) -> None:
+    """Notes a safekeeper that a description names; nobody has its identity until it enrols again. One that has done so already stays."""
+    unknown = tokens.hash_of(tokens.new_bearer_token("safekeeper"))
+    await tx.execute("restore_safekeeper", safekeeper_id=safekeeper_id, name=name, token_sha256=unknown)
 
 
 async def of_token(tx: Transaction, bearer_token: str) -> SafekeeperRow:

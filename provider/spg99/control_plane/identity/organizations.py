@@ -31,6 +31,11 @@ async def ensure_default(tx: Transaction) -> None:
     await tx.execute("ensure_organization", org_id=DEFAULT_ORG_ID, name="default")
 
 
+async def restore(tx: Transaction, *, org_id: str, name: str, email: str, company: str, plan: str) -> None:
+    """Writes an account as the object store describes it; one that is there stays as it is."""
+    await tx.execute("restore_organization", org_id=org_id, name=name, email=email, company=company, plan=plan)
+
+
 async def find(tx: Transaction, org_id: str) -> OrganizationRow | None:
     """One account."""
     return await tx.one_or_none(OrganizationRow, "find_organization", org_id=org_id)

@@ -83,3 +83,7 @@ update organizations
    set email = coalesce(%(email)s, email), name = coalesce(%(name)s, name), company = coalesce(%(company)s, company),
        updated_at = clock_timestamp()
  where org_id = %(org_id)s returning *;
+
+-- restore_organization
+insert into organizations (org_id, name, email, company, plan)
+values (%(org_id)s, %(name)s, %(email)s, %(company)s, %(plan)s) on conflict do nothing;

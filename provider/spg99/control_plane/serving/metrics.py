@@ -56,6 +56,11 @@ class Metrics:
             "spg99_waiting", "Long polls and loops waiting for a notification.", registry=self.registry
         )
         self.loop_failures = loop_failures(self.registry)
+        self.objects_deleted = Counter(
+            "spg99_objects_deleted",
+            "Objects of deleted tenants that were removed from the object store.",
+            registry=self.registry,
+        )
         self.database_failures = Counter(
             "spg99_database_failures",
             "Databases that could not be handled; each is looked at again later.",

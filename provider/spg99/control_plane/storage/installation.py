@@ -16,3 +16,8 @@ class Installation:
         if self._id is None:
             self._id = str(await tx.value("installation_id"))
         return self._id
+
+
+async def take(tx: Transaction, installation_id: str) -> None:
+    """This is that installation from now on: its catalogue was lost. Processes that have read the id before are started anew."""
+    await tx.execute("take_installation_id", installation_id=installation_id)

@@ -51,8 +51,10 @@ select timeline_id from timelines
 -- `away`: safekeepers that have not been heard of for long. What one of them kept is not forgotten before it was told to remove it.
 delete from timelines where timeline_id in (
     select t.timeline_id from timelines t
-     where t.state = 'gone' and t.gone_at < %(moment)s
+     where t.state = 'gone' and t.gone_at < %(moment)s and t.description_key is null
        and (t.configuration is null or t.swept_at is not null or t.gone_at < %(unswept_moment)s)
+
+     where t.state = 'gone' and t.gone_at < %(moment)s and t.description_key is null
        and not exists (select from computes c where c.timeline_id = t.timeline_id)
        and not exists (select from jsonb_array_elements_text(t.configuration -> 'members' -> 'safekeeper_ids') kept_by
                         where kept_by = any(%(away)s))
@@ -63,3 +65,53 @@ select node_id from timelines where timeline_id = %(timeline_id)s;
 
 -- installation_id
 select installation_id from installation;
+
+-- take_installation_id
+-- Of a store whose catalogue was lost: this is that installation from now on.
+update installation set installation_id = %(installation_id)s;
+
+-- insert_stored_tenant
+insert into stored_tenants (tenant_id) values (%(tenant_id)s) on conflict do nothing;
+
+-- note_tenant_described
+update stored_tenants set described = %(revision)s, description_tag = %(tag)s
+ where tenant_id = %(tenant_id)s and state = 'in_use';
+
+-- note_timeline_described
+update timelines
+   set described = %(revision)s, description_key = %(object_key)s, description_tag = %(tag)s
+ where timeline_id = %(timeline_id)s;
+
+-- descriptions_to_remove
+-- Of databases that are gone.
+select timeline_id, description_key from timelines
+ where description_key is not null and state = 'gone' order by timeline_id limit 100;
+
+-- note_description_removed
+update timelines set described = null, description_key = null, description_tag = null where timeline_id = %(timeline_id)s;
+
+-- shred_tenant
+update stored_tenants set state = 'shredding' where tenant_id = %(tenant_id)s and state = 'in_use';
+
+-- tenants_to_shred
+select s.tenant_id, s.state, s.objects_deleted from stored_tenants s
+ where (s.state = 'shredding' or (s.state = 'shredded' and s.next_check_at <= %(now)s))
+   and not exists (select from tenants t where t.tenant_id = s.tenant_id)
+ order by s.tenant_id limit 20;
+
+-- note_shredded
+update stored_tenants
+   set objects_deleted = objects_deleted + %(objects_deleted)s,
+       state = case when %(is_done)s then 'shredded' else state end, next_check_at = %(next_check_at)s
+ where tenant_id = %(tenant_id)s;
+
+-- note_timelines_swept
+-- Nothing of a deleted tenant is left: nobody need look for what its timelines had.
+update timelines set swept_at = clock_timestamp() where tenant_id = %(tenant_id)s and state = 'gone' and swept_at is null;
+
+-- restore_timeline
+insert into timelines (timeline_id, db_id, tenant_id, node_id, state, configuration)
+values (%(timeline_id)s, %(db_id)s, %(tenant_id)s, %(node_id)s, %(state)s, %(configuration)s);
+
+-- restore_stored_tenant
+insert into stored_tenants (tenant_id, state) values (%(tenant_id)s, %(state)s) on conflict do nothing;

@@ -60,9 +60,10 @@ async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:
 
 
 async def configure(tx: Transaction, timeline_id: str, configuration: Configuration, *, tenant_id: str) -> None:
-    """Notes which safekeepers keep its WAL, and whose it is."""
+    """Notes which safekeepers keep its WAL, and whose it is: that tenant has something in the object store from now on."""
     said = configuration.model_dump(mode="json")
     await tx.defer("configure_timeline", timeline_id=timeline_id, configuration=said, tenant_id=tenant_id)
+    await tx.defer("insert_stored_tenant", tenant_id=tenant_id)
 
 
 UNSWEPT_KEPT_FOR = timedelta(days=330)
@@ -89,6 +90,45 @@ async def note_history(tx: Transaction, timeline_id: str, history: dict[str, Any
     await tx.execute("note_history", timeline_id=timeline_id, history=history, is_swept=is_swept)
 
 
+async def note_described(tx: Transaction, timeline_id: str, revision: str, object_key: str, tag: str) -> None:
+    """Notes as of when the store describes its database."""
+    await tx.execute(
+        "note_timeline_described", timeline_id=timeline_id, revision=revision, object_key=object_key, tag=tag
+    )
+
+
+async def descriptions_to_remove(tx: Transaction) -> list[DescriptionRow]:
+    """Descriptions of databases that are gone."""
+    return await tx.many(DescriptionRow, "descriptions_to_remove")
+
+
+async def note_description_removed(tx: Transaction, timeline_id: str) -> None:
+    """Notes that the store says nothing of it any more."""
+    await tx.execute("note_description_removed", timeline_id=timeline_id)
+
+
+async def restore(
+    tx: Transaction,
+    timeline_id: str,
+    *,
+    db_id: str,
+    tenant_id: str,
+    node_id: str | None,
+    state: TimelineState,
+    configuration: Configuration,
+) -> None:
+    """Writes a timeline as the object store describes it, into a catalogue that was lost."""
+    await tx.execute(
+        "restore_timeline",
+        timeline_id=timeline_id,
+        db_id=db_id,
+        tenant_id=tenant_id,
+        node_id=node_id,
+        state=state,
+        configuration=configuration.model_dump(mode="json"),
+    )
+
+
 async def mark(tx: Transaction, timeline_id: str, state: TimelineState) -> None:
     """Notes what has become of its files."""
     await tx.execute("mark_timeline", timeline_id=timeline_id, state=state)
@@ -110,6 +150,14 @@ async def forget_before(tx: Transaction, moment: datetime, *, limit: int, away: 
     """Deletes at most `limit` records of timelines that were gone before `moment`. `away`: safekeepers that may not have heard of it."""
     unswept_moment = moment - UNSWEPT_KEPT_FOR
     return await tx.execute("forget_timelines", moment=moment, unswept_moment=unswept_moment, limit=limit, away=away)
+
+
+@dataclass(frozen=True)
+class DescriptionRow:
+    """A description that says of a database that is gone."""
+
+    timeline_id: str
+    description_key: str
 
 
 @dataclass(frozen=True)

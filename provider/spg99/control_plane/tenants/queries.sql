@@ -82,3 +82,15 @@ select t.*, p.name as project
 -- credentials_of_user
 select tenant_id, org_id, name as tenant, pg_user, scram_verifier, credential_version
   from tenants where pg_user = %(pg_user)s and state = 'active';
+
+-- verifier_of_tenant
+select scram_verifier from tenants where tenant_id = %(tenant_id)s;
+
+-- restore_tenant
+insert into tenants (tenant_id, org_id, project_id, name, pg_user, password_encrypted, scram_verifier, credential_version, credentials_id,
+                     rotation_trigger, rotated_at, version, created_at)
+values (%(tenant_id)s, %(org_id)s, %(project_id)s, %(name)s, %(pg_user)s, %(password_encrypted)s, %(scram_verifier)s, %(credential_version)s,
+        %(credentials_id)s, %(rotation_trigger)s, %(rotated_at)s, %(version)s, %(created_at)s);
+
+-- any_tenant
+select tenant_id from tenants limit 1;

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from spg99.control_plane import identity
+from spg99.control_plane import identity, storage
 from spg99.control_plane.records import audit, declarations, operations, outbox
 from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import rendering
+from spg99.control_plane.storage import TenantDescribed
 from spg99.control_plane.store import Deferred, Store, Transaction, UniqueViolation, Window
 from spg99.control_plane.tenants import projects
 from spg99.control_plane.tenants.passwords import PasswordPair, dsn
@@ -73,6 +74,29 @@ async def create(
     await declare(tx, row, actor)
     await _publish(tx, "tenant.created", row)
     return row
+
+
+async def restore(tx: Transaction, described: TenantDescribed, box: SecretBox) -> None:
+    """Writes a tenant as the object store describes it, into a catalogue that was lost: with its id, its user and its password, so that its DSN goes on
+    working. Its account is there."""
+    project_id = await projects.named(tx, described.organization.org_id, described.project, SYSTEM)
+    await tx.execute(
+        "restore_tenant",
+        **described.model_dump(exclude={"format", "project", "password", "organization"}),
+        org_id=described.organization.org_id,
+        project_id=project_id,
+        password_encrypted=box.encrypt(described.password.encode(), described.tenant_id),
+    )
+
+
+async def are_there(tx: Transaction) -> bool:
+    """Whether the catalogue holds any tenant, also one on its way out."""
+    return await tx.value("any_tenant") is not None
+
+
+async def verifier_of(tx: Transaction, tenant_id: str) -> str:
+    """By what a Gateway checks the tenant's password."""
+    return str(await tx.value("verifier_of_tenant", tenant_id=tenant_id))
 
 
 async def find(tx: Transaction, org_id: str, name: str) -> TenantRow | None:
@@ -202,6 +226,7 @@ async def remove_ended(store: Store) -> int:
                 tx, row.tenant_id
             )  # of a key that was made in the moment of the deletion
             await tx.execute("delete_tenant", tenant_id=row.tenant_id)
+            await storage.shred_tenant(tx, row.tenant_id)
             await operations.finish_tenant(tx, row.tenant_id, ("tenant.delete",))
             await audit.record(tx, SYSTEM, "tenant.removed", row.tenant_id, org_id=row.org_id, name=row.name)
             await _publish(tx, "tenant.deleted", row)

@@ -30,6 +30,7 @@ OWNER = {
     "revoked_identities": "fleet",
     "safekeepers": "fleet",
     "installation": "storage",
+    "stored_tenants": "storage",
     "timelines": "storage",
     "timeline_pins": "storage",
     "audit_logs": "records",
@@ -49,6 +50,7 @@ _KEY = "a key is shown and checked with the name of the tenant it is bound to; o
 _FILES = "a node reports by timeline; thousands of databases are found by theirs in one statement"
 
 _NODE = "with the compute's address goes its node's, at which other machines reach it; on the path of every connect"
+_DESCRIBED = "what the store says and what is so are compared in one snapshot, and no change has to tell"
 
 READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("find_database", "tenants"): _ROW_AND_OWNER,
@@ -85,6 +87,14 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("reconcile_running_of_node", "timelines"): _FILES,
     ("what_lies_on_node", "timelines"): "whether a node may be removed is one question, with one snapshot",
     ("what_lies_on_node", "tenants"): "as above: the answer names some of them",
+    ("databases_to_describe", "timelines"): _DESCRIBED,
+    ("databases_to_describe", "nodes"): _DESCRIBED,
+    ("tenants_to_describe", "tenants"): _DESCRIBED,
+    ("tenants_to_describe", "stored_tenants"): _DESCRIBED,
+    (
+        "tenants_to_shred",
+        "tenants",
+    ): "what belongs to a tenant that is there is never removed, whatever was noted; one statement's snapshot",
     ("key_by_token", "tenants"): _KEY,
     ("key_by_id", "tenants"): _KEY,
     ("page_of_keys", "tenants"): _KEY,
