@@ -256,6 +256,8 @@ NOT_DESCRIBED = {
         "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "wanted_until", "last_used_at", "idle_since", "attempt_count",
         "retry_at", "reconcile_at", "compute_milliseconds", "storage_bytes", "storage_state", "storage_held_by", "egress_bytes", "updated_at",
         "source",
+        # what a pageserver says of it again
+        "last_verified_at", "history_begins_at", "history_failed_at",
     },
     "tenants": {"org_id", "project_id", "password_encrypted", "state", "updated_at"},
 }  # fmt: skip
