@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx_sse
-
 from spg99.client import answers, loopless, retry
 from spg99.client.exchanges import NoAnswer
+from spg99.client.server_sent import Message, MessageReader
 from spg99.client.transport import Transport, outcome_of
 from spg99.errors import Internal, Spg99Error
 from spg99.ids import new_id
@@ -67,12 +67,14 @@ async def follow(
                     answers.value_of(head, transport.address, request_id=request_id)
                     raise Internal("The Control Plane did not answer with a stream of events.", request_id=request_id)
                 yield None
-                async for message in httpx_sse.EventSource(response).aiter_sse():
-                    failures = 0
-                    if message.id:
-                        last_event_id = message.id
-                    if message.data:
-                        yield Event(message.id, message.event, _json(message, request_id))
+                reader = MessageReader()
+                async for part in response:
+                    for message in reader.feed(part):
+                        failures = 0
+                        if message.id:
+                            last_event_id = message.id
+                        if message.data:
+                            yield Event(message.id, message.event, _json(message, request_id))
             outcome: retry.Outcome | None = retry.Lost()
             error: Spg99Error = Internal("The stream of events ended.", request_id=request_id)
         except NoAnswer as cause:
@@ -87,9 +89,9 @@ async def follow(
         await loopless.sleep(pause)
 
 
-def _json(message: Any, request_id: str) -> dict[str, Any]:
+def _json(message: Message, request_id: str) -> dict[str, Any]:
     try:
-        value = message.json()
+        value = json.loads(message.data)
     except ValueError:
         raise Internal("An event of the Control Plane is not whole JSON.", request_id=request_id) from None
     return value if isinstance(value, dict) else {"value": value}

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a client speaks it: bytes of a request, bytes to an answer (RFC 9112). Not here: sockets (sockets.py).
+"""HTTP/1.1 as a client speaks it: bytes of a request, bytes to an answer (RFC 9112). Not here: sockets (sockets.py, in_loop.py).
 
 What is not exactly an answer is refused: a length that is said twice in two ways, a transfer coding other than `chunked`, a line
 that is no header. Nobody may put an answer of his own behind ours: what comes after the end makes the connection unfit.
@@ -45,6 +45,17 @@ class AnswerReader:
     def is_reusable(self) -> bool:
         """Whether the connection may carry another request: the answer is whole, nothing came behind it, nobody closes."""
         return self._done and self._may_stay and not self._data
+
+    @property
+    def head(self) -> tuple[int, Mapping[str, str]] | None:
+        """Status and headers, as soon as they are there."""
+        return None if self._headers is None else (self._status, self._headers)
+
+    def taken(self) -> bytes:
+        """What has come of the body since the last call, for an answer that goes on: the whole one does not hold it again."""
+        part = bytes(self._body)
+        self._body.clear()
+        return part
 
     def feed(self, data: bytes) -> Response | None:
         """The answer once it is whole; empty `data`: the other side has closed. Raises NotHttp and NotDecompressed."""

@@ -1,4 +1,4 @@
-"""Requests through httpx: in an event loop, many at once, through proxies, with streams of events. Not here: threads without a loop (sockets.py).
+"""Requests through httpx, in an event loop: through proxies, to names that are not ASCII, and in tests. Not here: all others (in_loop.py, sockets.py).
 
 Loaded where it is needed only: with anyio it costs a start more than all of a bridge.
 """
@@ -77,15 +77,15 @@ class OverHttpx:
         return Response(answer.status_code, answer.headers, answer.content)
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncIterator[tuple[Response, Any]]:
-        """An answer that goes on: its head, and httpx's response to read from; one that is refused is whole. Raises NoAnswer."""
+    async def stream(self, request: Request) -> AsyncIterator[tuple[Response, AsyncIterator[bytes] | None]]:
+        """An answer that goes on: its head, and its parts as they come; one that is refused is whole. Raises NoAnswer."""
         http = self._lanes.first
         try:
             answer = await http.send(self._built(request), stream=True)
             try:
                 is_open = answer.status_code == 200 and "text/event-stream" in answer.headers.get("content-type", "")
                 content = b"" if is_open else await answer.aread()
-                yield Response(answer.status_code, answer.headers, content), answer if is_open else None
+                yield Response(answer.status_code, answer.headers, content), answer.aiter_bytes() if is_open else None
             finally:
                 await answer.aclose()
         except (httpx.TransportError, httpx.DecodingError) as error:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import ssl
 import zlib
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-import httpx
 from pydantic import ValidationError
 
 from spg99.client.typed import understood
 from spg99.errors import Unavailable, from_envelope
 from spg99.protocol import Message
 from spg99.protocol import safekeeper as said
+
+if TYPE_CHECKING:
+    import httpx
 
 CALL_SECONDS_MAX: Final = 10.0
 CONNECT_SECONDS_MAX: Final = 4.0
@@ -29,6 +31,8 @@ class SafekeeperClient:
         self, address: str, *, safekeeper_id: str | None = None, context: ssl.SSLContext | None = None
     ) -> None:
         """`context`: mutual TLS of this process; None: `address` is a path."""
+        import httpx  # a node without safekeepers has no use for it
+
         self.address = address
         self.safekeeper_id = safekeeper_id
         self._named = {"sni_hostname": safekeeper_id} if safekeeper_id is not None else None
@@ -106,6 +110,8 @@ class SafekeeperClient:
     async def _send(
         self, method: str, path: str, message: Message | None = None, *, wait_seconds: float = 0.0
     ) -> httpx.Response:
+        import httpx
+
         try:
             answer = await self._http.request(
                 method,

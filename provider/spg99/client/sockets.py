@@ -1,4 +1,4 @@
-"""Requests over blocking sockets, each in the thread that asks: for processes without an event loop. Not here: bytes (http1.py), proxies (over_httpx.py).
+"""Requests over blocking sockets, each in the thread that asks: for processes without an event loop. Not here: bytes (http1.py), a loop (in_loop.py), proxies (over_httpx.py).
 
 A thread has at most one connection, and all threads of a process together no more than `SOCKETS_MAX`; who comes beyond waits for a place. `_socket` and `_ssl` are what `socket` and `ssl` are made
 of: the modules with the nicer names cost a start ten milliseconds each (tfplugin/tls.py does the same).
@@ -283,13 +283,14 @@ def _encrypted(plain: Any, context: ssl.SSLContext, host: str, ends: float) -> A
         return context.wrap_socket(whole, server_hostname=host)
     except BaseException as failed:
         whole.close()
-        problem = _handshake_failure(failed)
+        problem = handshake_failure(failed)
         if problem is None:
             raise
     raise problem
 
 
-def _handshake_failure(failed: BaseException) -> NoAnswer | None:
+def handshake_failure(failed: BaseException) -> NoAnswer | None:
+    """What a failed handshake of TLS is to who has asked; None for what is no failure of it."""
     if isinstance(failed, TimeoutError):
         return NotConnectedInTime("no handshake in time")
     if isinstance(failed, SSLEOFError | SSLZeroReturnError):

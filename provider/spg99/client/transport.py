@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from _thread import allocate_lock
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from json import dumps
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from spg99.client.in_loop import InLoop
     from spg99.client.over_httpx import OverHttpx
     from spg99.client.sockets import Sockets
 
@@ -74,12 +75,12 @@ class Transport:
         self._given = transport
         self._lock = allocate_lock()
         self._sockets: Sockets | None = None
-        self._over_httpx: OverHttpx | None = None
+        self._in_loop: InLoop | OverHttpx | None = None
         self.authenticate(bearer_token)
 
     @property
-    def needs_a_loop(self) -> bool:
-        """Whether requests must run in an event loop: through a proxy only httpx knows the way."""
+    def needs_httpx(self) -> bool:
+        """Whether only httpx knows the way, through a proxy above all; it runs in an event loop."""
         return self._given is not None or not self._address.host.isascii() or _may_have_proxy(self._address)
 
     @property
@@ -101,8 +102,8 @@ class Transport:
         """Closes all connections."""
         if self._sockets is not None:
             self._sockets.close()
-        if self._over_httpx is not None:
-            await self._over_httpx.aclose()
+        if self._in_loop is not None:
+            await self._in_loop.aclose()
 
     async def send(self, method: str, path: str, **request: Any) -> Any:
         """The JSON value of the answer; everything else as in `exchange`."""
@@ -123,7 +124,7 @@ class Transport:
 
         `wait_seconds`: how long the server was asked to hold the answer back (long poll).
         """
-        if loopless.current() is not None and self.needs_a_loop:
+        if loopless.current() is not None and self.needs_httpx:
             await loopless.into_loop()
         request_id = (self._request_id_of and self._request_id_of()) or new_id("req")
         request = self._request(
@@ -204,9 +205,9 @@ class Transport:
 
     def stream(
         self, path: str, *, params: dict[str, Any], headers: dict[str, str], silence_seconds: float
-    ) -> AbstractAsyncContextManager[tuple[exchanges.Response, Any]]:
-        """An open request for a stream of events; as OverHttpx.stream."""
-        return self._httpx().stream(self._request("GET", path, params, headers, silence_seconds))
+    ) -> AbstractAsyncContextManager[tuple[exchanges.Response, AsyncIterator[bytes] | None]]:
+        """An open request for a stream of events; as InLoop.stream."""
+        return self._of_the_loop().stream(self._request("GET", path, params, headers, silence_seconds))
 
     def _request(
         self,
@@ -236,9 +237,9 @@ class Transport:
             min(self.timeout_seconds, CONNECT_SECONDS_MAX),
         )
 
-    def _carrier(self) -> Sockets | OverHttpx:
+    def _carrier(self) -> Sockets | InLoop | OverHttpx:
         if loopless.current() is None:
-            return self._httpx()
+            return self._of_the_loop()
         with self._lock:
             if self._sockets is None:
                 from spg99.client.sockets import Sockets
@@ -246,12 +247,17 @@ class Transport:
                 self._sockets = Sockets(self._address, self._context)
             return self._sockets
 
-    def _httpx(self) -> OverHttpx:
-        if self._over_httpx is None:
-            from spg99.client.over_httpx import OverHttpx
+    def _of_the_loop(self) -> InLoop | OverHttpx:
+        if self._in_loop is None:
+            if self.needs_httpx:
+                from spg99.client.over_httpx import OverHttpx
 
-            self._over_httpx = OverHttpx(self._address, self._context, self._given)
-        return self._over_httpx
+                self._in_loop = OverHttpx(self._address, self._context, self._given)
+            else:
+                from spg99.client.in_loop import InLoop
+
+                self._in_loop = InLoop(self._address, self._context)
+        return self._in_loop
 
 
 def outcome_of(error: NoAnswer) -> retry.Outcome | None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO
 
 from spg99 import log
-from spg99.left_out import left_out
 from spg99.processes.forking import fork, may_fork
 from spg99.processes.title import bytes_max, set_title
 
@@ -35,12 +34,10 @@ MODULES = (
 )
 """What the processes of dev load; the command `dev` itself needs most of it."""
 LOADED_LATE = (
-    *("spg99.client.over_httpx", "spg99.client.lanes", "anyio._backends._asyncio", "httpcore"),
+    *("spg99.client.in_loop", "anyio._backends._asyncio"),
     *("uvicorn.lifespan.on", "uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.auto", "uvloop"),
 )
 """What is loaded only when it is used, by libraries or by us."""
-NOT_LOADED = ("h2",)
-"""What libraries load where somebody has installed it, and we never use: httpcore's HTTP/2."""
 _LENGTH_BYTES = 4
 
 _log = log.get("dev")
@@ -115,12 +112,11 @@ def prefork(count: int, data_dir: Path) -> PreforkedProcesses:
     # With the beginning of the flag that follows: it says where the name of the folder ends (leftovers.py).
     if not may_fork() or bytes_max() < len(os.fsencode(title(["control-plane", "--data-dir", str(data_dir), "--"]))):
         return PreforkedProcesses()
-    with left_out(*NOT_LOADED):
-        for name in MODULES:
+    for name in MODULES:
+        importlib.import_module(name)
+    for name in LOADED_LATE:
+        with contextlib.suppress(ImportError):  # not on every machine
             importlib.import_module(name)
-        for name in LOADED_LATE:
-            with contextlib.suppress(ImportError):  # not on every machine
-                importlib.import_module(name)
     return PreforkedProcesses(count if may_fork() else 0)
 
 

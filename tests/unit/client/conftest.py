@@ -70,13 +70,13 @@ def self_signed(certified: Callable[[str], Certificate]) -> ssl.SSLContext:
 
 @pytest.fixture(params=["loop", "thread"])
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each exchange in the test's event loop (httpx), or in a thread that has none (sockets): nobody may see a difference."""
+    """Each exchange in the test's event loop, or in a thread that has none (sockets): nobody may see a difference."""
     if request.param == "thread":
         whole = Transport.exchange
 
         async def in_a_thread(self: Transport, *given: Any, **named: Any) -> Any:
             work = whole(self, *given, **named)
-            if self.needs_a_loop:
+            if self.needs_httpx:
                 return await work
             return await asyncio.to_thread(loopless.run, work, _never)
 
