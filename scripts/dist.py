@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "provider" / "spg99"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-NEEDED = ("httpx", "httpx-sse")
+NEEDED = ("httpx",)
 NOT_AT_RUN_TIME = ("documentation", "installation")
 MANIFEST = {"version": 1, "metadata": {"protocol_versions": ["6.0"]}}
 

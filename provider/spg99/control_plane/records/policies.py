@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import Actor
@@ -38,6 +38,10 @@ class _Value:
     value: Any
 
 
+_KEYS_AT_ONCE: Final = 4
+"""As many as the statement takes."""
+
+
 async def value(tx: Transaction, key: str, *, org_id: str | None = None, user_id: str | None = None) -> Any:
     """The value of a policy for an organization (or a user in it). An unknown key is a programmer's error (LookupError)."""
     found = await tx.value("policy_value", key=key, org_id=org_id, user_id=user_id)
@@ -48,23 +52,29 @@ async def value(tx: Transaction, key: str, *, org_id: str | None = None, user_id
 
 async def values(tx: Transaction, keys: list[str], *, org_id: str | None = None) -> dict[str, Any]:
     """The values of several policies for an organization, in one question."""
-    return {found.key: found.value for found in await tx.many(_Value, "policy_values", keys=keys, org_id=org_id)}
+    return await (await ask(tx, keys, org_id=org_id)).values()
 
 
 class Asked:
     """Policies that are asked with the next statement, and known after that."""
 
-    def __init__(self, answer: Deferred) -> None:
-        self._answer = answer
+    def __init__(self, answers: list[Deferred]) -> None:
+        self._answers = answers
 
     async def values(self) -> dict[str, Any]:
         """What they are, by key."""
-        return {found.key: found.value for found in await self._answer.rows(_Value)}
+        return {found.key: found.value for answer in self._answers for found in await answer.rows(_Value)}
 
 
 async def ask(tx: Transaction, keys: list[str], *, org_id: str | None = None) -> Asked:
     """As `values`, asked with the next statement."""
-    return Asked(await tx.defer("policy_values", keys=keys, org_id=org_id))
+    answers = []
+    for begin in range(0, len(keys), _KEYS_AT_ONCE):
+        asked = keys[begin : begin + _KEYS_AT_ONCE]
+        padded = asked + [None] * (_KEYS_AT_ONCE - len(asked))
+        named = {f"key_{number}": key for number, key in enumerate(padded, 1)}
+        answers.append(await tx.defer("policy_values", org_id=org_id, **named))
+    return Asked(answers)
 
 
 async def definition(tx: Transaction, key: str) -> Definition:
