@@ -9,16 +9,13 @@ select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'del
 select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting';
 
 -- insert_database
--- Answers it as find_database_by_id does: nobody has used it yet.
+-- What it becomes is known without an answer (rows.new).
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
                        deletion_protection, source_database, source_time, source_lsn, branch_lsn, expires_at, history_seconds,
-                       state, timeline_id, target_profile)
+                       state, timeline_id, target_profile, created_at, updated_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
         %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s, %(history_seconds)s, %(state)s,
-        %(timeline_id)s, %(size)s)
-returning *, %(org_id)s::text as org_id, %(tenant)s::text as tenant, %(pg_user)s::text as pg_user,
-          null::text as backend_addr, null::integer as backend_port, null::timestamptz as compute_started_at,
-          null::text as compute_node_id, null::text as compute_node_address, 0 as compute_connections, 0 as active_connections;
+        %(timeline_id)s, %(target_profile)s, %(created_at)s, %(updated_at)s);
 
 -- find_database
 -- One database by name: the one in use comes first; of several on their way out, the latest.

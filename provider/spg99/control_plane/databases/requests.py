@@ -12,13 +12,13 @@ from typing import Any
 
 from spg99 import faults
 from spg99.control_plane import storage, tenants
-from spg99.control_plane.databases import branching, limits
+from spg99.control_plane.databases import branching, limits, rows
 from spg99.control_plane.databases.branch_points import Beginning, Source
 from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
 from spg99.control_plane.databases.states import Event, move
 from spg99.control_plane.records import audit, declarations, operations, policies
 from spg99.control_plane.records.actors import Actor
-from spg99.control_plane.store import Transaction, UniqueViolation
+from spg99.control_plane.store import Deferred, Transaction
 from spg99.errors import Conflict, NotFound, WrongState
 from spg99.ids import new_id
 from spg99.resources import DatabaseSpec, TenantState
@@ -51,11 +51,12 @@ class AskedForCreate:
 
     tenant: tenants.AskedTenant
     policies: policies.Asked
+    moment: Deferred
 
 
 async def ask_for_create(tx: Transaction, tenant: tenants.AskedTenant, *, org_id: str) -> AskedForCreate:
     """Asks for what a create in a tenant of this account has to know with the next statement."""
-    return AskedForCreate(tenant, await policies.ask(tx, _POLICIES_OF_CREATE, org_id=org_id))
+    return AskedForCreate(tenant, await policies.ask(tx, _POLICIES_OF_CREATE, org_id=org_id), await tx.moment())
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ async def create(
     """Writes a new database: a row and a timeline, at once asleep; its operation is `database.create`. No node has a part in it:
     the files are made with the first start, of a branch too. Answers its tenant too.
 
-    Raises Conflict when the tenant has one of this name or the branch's source has changed, NotFound when the tenant is on its way out, LimitExceeded when the
-    account may have no further one.
+    Raises NotFound when the tenant is on its way out, LimitExceeded when the account may have no further one, Conflict when the
+    branch's source has changed; the next statement, or the commit, raises Conflict when the tenant has one of this name.
     """
     tenant, found = await asked.tenant.row(), await asked.policies.values()
     if tenant.state != TenantState.ACTIVE:
@@ -87,35 +88,24 @@ async def create(
     if branch is not None:
         await branching.hold(tx, branch.source)
     await storage.insert_timeline(tx, timeline_id, db_id, branch.beginning.origin if branch is not None else None)
-    try:
-        row = await tx.one(
-            DatabaseRow,
-            "insert_database",
-            db_id=db_id,
-            org_id=tenant.org_id,
-            tenant_id=tenant.tenant_id,
-            tenant=tenant.name,
-            pg_user=tenant.pg_user,
-            name=spec.name,
-            size=spec.size,
-            min_size=spec.min_size,
-            max_size=spec.max_size,
-            idle_timeout_seconds=idle_timeout_seconds,
-            storage_limit_bytes=spec.storage_limit_bytes,
-            deletion_protection=spec.deletion_protection,
-            source_database=spec.source_database,
-            source_time=spec.source_time,
-            source_lsn=spec.source_lsn,
-            branch_lsn=branch.beginning.lsn if branch is not None else None,
-            expires_at=spec.expires_at,
-            history_seconds=spec.history_seconds,
-            state=move(State.CREATING, Event.CREATED).to,
-            timeline_id=timeline_id,
-        )
-    except UniqueViolation as error:
-        raise Conflict(
-            f"Tenant '{tenant.name}' has a database called '{spec.name}' already.", details={"name": spec.name}
-        ) from error
+    row = rows.new(
+        spec,
+        db_id=db_id,
+        tenant_id=tenant.tenant_id,
+        org_id=tenant.org_id,
+        tenant=tenant.name,
+        pg_user=tenant.pg_user,
+        idle_timeout_seconds=idle_timeout_seconds,
+        state=move(State.CREATING, Event.CREATED).to,
+        timeline_id=timeline_id,
+        branch_lsn=branch.beginning.lsn if branch is not None else None,
+        moment=await asked.moment.value(),
+    )
+    tx.refuse(
+        "databases_name",
+        Conflict(f"Tenant '{tenant.name}' has a database called '{spec.name}' already.", details={"name": spec.name}),
+    )
+    await rows.insert(tx, row)
     if branch is not None:
         await branching.pin(tx, db_id, branch.beginning, at=branch.at)
     # Nobody can wait for what had no id before: no notice is needed, and a commit with one waits for all others that have one.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from spg99.control_plane.records import outbox
 from spg99.control_plane.storage import DatabaseDescribed
 from spg99.control_plane.store import Deferred, Transaction, Window
+from spg99.resources import DatabaseSpec
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,47 @@ class DatabaseRow:
     def has_writer(self) -> bool:
         """Whether a compute that was opened to clients is not known to have ended."""
         return self.backend_addr is not None
+
+
+async def insert(tx: Transaction, row: DatabaseRow) -> None:
+    """Writes a new one, made by `new`, with the next statement."""
+    await tx.defer("insert_database", **vars(row))
+
+
+def new(
+    spec: DatabaseSpec,
+    *,
+    db_id: str,
+    tenant_id: str,
+    org_id: str,
+    tenant: str,
+    pg_user: str,
+    idle_timeout_seconds: int,
+    state: str,
+    timeline_id: str,
+    branch_lsn: int | None,
+    moment: datetime,
+) -> DatabaseRow:
+    """A database that nobody has used yet, as `insert` writes it and every later question finds it."""
+    return DatabaseRow(
+        db_id=db_id, tenant_id=tenant_id, org_id=org_id, tenant=tenant, pg_user=pg_user, name=spec.name,
+        size=spec.size.value, min_size=spec.min_size and spec.min_size.value, max_size=spec.max_size and spec.max_size.value, idle_timeout_seconds=idle_timeout_seconds,
+        storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection,
+        source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, branch_lsn=branch_lsn,
+        expires_at=_in_utc(spec.expires_at), database_name=None,
+        history_seconds=spec.history_seconds, last_verified_at=None, history_begins_at=None, history_failed_at=None,
+        state=str(state), state_reason=None, timeline_id=timeline_id, compute_id=None, writer_term=0, current_scale=0, target_scale=0,
+        current_profile=None, target_profile=spec.size.value, candidate_profile=None, candidate_worker_id=None, candidate_writer_term=None,
+        scale_state="STEADY", freeze_new_checkouts=False, lease_control_epoch=1, autoscale_cooldown_until=None,
+        scale_phase_started_at=None, scale_phase_deadline_at=None, scale_failure_reason=None, wanted_until=None, last_used_at=None,
+        idle_since=None, attempt_count=0, retry_at=None, reconcile_at=None, compute_milliseconds=0, storage_bytes=0,
+        storage_state="ok", storage_held_by=None, egress_bytes=0, version=1, created_at=moment, updated_at=moment,
+        backend_addr=None, backend_port=None, compute_started_at=None, compute_node_id=None, compute_node_address=None, active_connections=0, compute_connections=0,
+    )  # fmt: skip
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
 
 
 _SAVED = [

@@ -92,6 +92,7 @@ class Transaction:
         self.notices: dict[tuple[str, str], None] = {}
         self._when_known: list[Callable[[], Awaitable[None]]] = []
         self._after_commit: list[Callable[[], None]] = []
+        self._refusals: dict[str, Exception] = {}
 
     async def many(self, kind: type[Row], query: str, /, **values: Any) -> list[Row]:
         """All rows of the named query, each a `kind` (a dataclass)."""
@@ -122,6 +123,16 @@ class Transaction:
         queued = Statement(statement(query), values)
         self._queued.append(queued)
         return Deferred(self, self._connection, queued)
+
+    async def moment(self) -> Deferred:
+        """The catalogue's clock, asked with the next statement: for a row that is written without waiting for what it has become."""
+        queued = Statement(_MOMENT, {})
+        self._queued.append(queued)
+        return Deferred(self, self._connection, queued)
+
+    def refuse(self, constraint: str, error: Exception) -> None:
+        """What is raised in place of UniqueViolation when a deferred write meets a row with the same key; `constraint` names the index."""
+        self._refusals[constraint] = error
 
     def when_known(self, call: Callable[[], Awaitable[None]]) -> None:
         """Calls this once all that is queued by now has been answered, before the commit: for what follows from a deferred answer
@@ -184,13 +195,15 @@ class Transaction:
         try:
             await pipeline.run(self._connection, queued)
         except psycopg.errors.UniqueViolation as error:
-            raise UniqueViolation(error.diag.constraint_name or "") from error
+            constraint = error.diag.constraint_name or ""
+            raise self._refusals.get(constraint) or UniqueViolation(constraint) from error
         except psycopg.errors.ForeignKeyViolation as error:
             raise ReferenceViolation(error.diag.constraint_name or "") from error
         except (psycopg.errors.CheckViolation, psycopg.errors.InsufficientPrivilege) as error:
             raise RuleViolation(error.diag.message_primary or str(error)) from error
 
 
+_MOMENT = "select clock_timestamp()"
 _NOTIFY = (
     "select pg_notify(channel, payload) from unnest(%(channels)s::text[], %(payloads)s::text[]) n(channel, payload)"
 )

@@ -7,9 +7,10 @@ select project_id from projects where org_id = %(org_id)s and name = %(name)s;
 insert into projects (project_id, org_id, name) values (%(project_id)s, %(org_id)s, %(name)s) on conflict do nothing;
 
 -- insert_tenant
-insert into tenants (tenant_id, org_id, project_id, name, pg_user, password_encrypted, scram_verifier)
-values (%(tenant_id)s, %(org_id)s, %(project_id)s, %(name)s, %(pg_user)s, %(password_encrypted)s, %(scram_verifier)s)
-returning *, %(project)s::text as project;
+-- What it becomes is known without an answer (rows.create).
+insert into tenants (tenant_id, org_id, project_id, name, pg_user, password_encrypted, scram_verifier, created_at, updated_at)
+values (%(tenant_id)s, %(org_id)s, %(project_id)s, %(name)s, %(pg_user)s, %(password_encrypted)s, %(scram_verifier)s,
+        %(created_at)s, %(updated_at)s);
 
 -- tenant_by_name
 -- The one in use comes first; of several on their way out, the latest.

@@ -38,19 +38,22 @@ async def create(call: Caller) -> Response:
     spec = bodies.spec_of(Tenant, body, {})
     assert isinstance(spec, TenantSpec)
     password = await asyncio.to_thread(passwords.new_password)
-    asked: tuple[policies.Asked, Deferred]
+    asked: tuple[policies.Asked, Deferred, Deferred]
 
     async def ahead(tx: Transaction) -> None:
         nonlocal asked
         asked = (
             await policies.ask(tx, [limits.POLICY], org_id=call.org_id),
             await projects.ask(tx, call.org_id, spec.project),
+            await tx.moment(),
         )
 
     async def change(tx: Transaction) -> Answer:
-        limit, project = asked
+        limit, project, moment = asked
         await limits.check_tenants(tx, call.org_id, int((await limit.values())[limits.POLICY]))
-        row = await rows.create(tx, call.org_id, spec, password, call.plane.box, call.actor, project=project)
+        row = await rows.create(
+            tx, call.org_id, spec, password, call.plane.box, call.actor, project=project, moment=moment
+        )
         answer = _answer(call, row, 201)
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{row.name}"})
 

@@ -13,12 +13,12 @@ from spg99.control_plane.records.actors import SYSTEM, Actor
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import rendering
 from spg99.control_plane.storage import TenantDescribed
-from spg99.control_plane.store import Deferred, Store, Transaction, UniqueViolation, Window
+from spg99.control_plane.store import Deferred, Store, Transaction, Window
 from spg99.control_plane.tenants import projects
 from spg99.control_plane.tenants.passwords import PasswordPair, dsn
 from spg99.errors import Conflict
 from spg99.ids import new_id, random_word
-from spg99.resources import Tenant, TenantSpec
+from spg99.resources import Tenant, TenantSpec, TenantState
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,31 @@ async def create(
     actor: Actor,
     *,
     project: Deferred | None = None,
+    moment: Deferred | None = None,
 ) -> TenantRow:
-    """Makes a tenant with its credentials; `project` where it was asked for already (projects.py). Raises Conflict when the
-    account has a tenant of this name."""
+    """Makes a tenant with its credentials; `project` (projects.py) and `moment` (the catalogue's) where they were asked for already.
+    The next statement, or the commit, raises Conflict when the account has a tenant of this name."""
     tenant_id = new_id("ten")
     project_id = await projects.named(tx, org_id, spec.project, actor, asked=project)
-    try:
-        row = await tx.one(
-            TenantRow,
-            "insert_tenant",
-            tenant_id=tenant_id,
-            org_id=org_id,
-            project_id=project_id,
-            project=spec.project,
-            name=spec.name,
-            pg_user=f"tnt_{random_word(16)}",
-            password_encrypted=box.encrypt(password.password.encode(), tenant_id),
-            scram_verifier=password.scram_verifier,
-        )
-    except UniqueViolation as error:
-        raise Conflict(f"A tenant called '{spec.name}' exists already.", details={"tenant": spec.name}) from error
+    created_at = await (moment or await tx.moment()).value()
+    row = TenantRow(
+        tenant_id=tenant_id,
+        org_id=org_id,
+        project=spec.project,
+        name=spec.name,
+        pg_user=f"tnt_{random_word(16)}",
+        password_encrypted=box.encrypt(password.password.encode(), tenant_id),
+        credential_version=1,
+        credentials_id=None,
+        rotation_trigger=None,
+        rotated_at=None,
+        state=TenantState.ACTIVE.value,
+        version=1,
+        created_at=created_at,
+        updated_at=created_at,
+    )
+    tx.refuse("tenants_name", Conflict(f"A tenant called '{spec.name}' exists already.", details={"tenant": spec.name}))
+    await tx.defer("insert_tenant", **vars(row), project_id=project_id, scram_verifier=password.scram_verifier)
     await audit.record(tx, actor, "tenant.create", tenant_id, org_id=org_id, name=spec.name, project=spec.project)
     await declare(tx, row, actor)
     await _publish(tx, "tenant.created", row)
