@@ -29,6 +29,7 @@ from spg99.control_plane.identity.known_keys import KnownKeys
 from spg99.control_plane.records import secret_box
 from spg99.control_plane.records.secret_box import SecretBox
 from spg99.control_plane.serving import http_server
+from spg99.control_plane.serving.app import App
 from spg99.control_plane.serving.dispatch import Dispatch
 from spg99.control_plane.serving.edge import Edge
 from spg99.control_plane.serving.feed import Feed
@@ -100,7 +101,7 @@ def create_app(
                     await known_keys.write_last_used()
             await store.close()
 
-    app = FastAPI(
+    app = App(
         title="SPG99 Control Plane",
         version=__version__,
         lifespan=lifespan,
