@@ -131,7 +131,7 @@ async def test_a_killed_server_goes_on_with_the_files_that_are_here(node: LazyNo
     await database.start(node)
     await database.run("update t set filler = 'new' where n % 1000 = 7")
     database.kill()
-    await until("its end to be noticed", lambda: node.computes.timeline_of(database.compute_id) is None)
+    await until("its end to be noticed", lambda: node.computes.find(database.compute_id) is None)
     await database.start(node)
     assert await database.run("select count(*) from t where filler = 'new'") == [(ROWS // 1000,)]
     assert await database.run("select count(*), sum(n) from other") == [ALL]
@@ -280,7 +280,7 @@ async def test_a_chunk_that_is_gone_or_damaged_is_never_read(node: LazyNode, dat
     with pytest.raises(psycopg.Error):
         await database.run("select sum(n) from other")
     assert (await node.handlers.reconcile_safekeepers()) > 0
-    assert node.computes.timeline_of(database.compute_id) is None
+    assert node.computes.find(database.compute_id) is None
     place.write_bytes(sealed)
     await database.start(node)
     assert await database.run("select count(*), sum(n) from other") == [ALL]
