@@ -168,6 +168,7 @@ class Balancer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -187,7 +188,15 @@ class Balancer:
         else:
             to_client.close()
             return
-        await asyncio.gather(_carry(client, to_server), _carry(server, to_client))
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(_carry(client, to_server), _carry(server, to_client))
+
+
+async def _end_all() -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _carry(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:

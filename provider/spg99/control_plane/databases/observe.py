@@ -26,12 +26,12 @@ from spg99.protocol.safekeeper import Configuration
 from spg99.protocol.tasks import Origin
 from spg99.resources import DatabaseState as State
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def leases_end_before(now: datetime, *, trusted: bool) -> datetime:
     """A lease that was to end before this moment (UTC) has ended. Not `trusted`, silence proves nothing and none has."""
-    return now if trusted else _LONG_AGO
+    return now if trusted else LONG_AGO
 
 
 @dataclass(frozen=True)

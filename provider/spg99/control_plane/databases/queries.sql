@@ -124,14 +124,23 @@ update databases d set reconcile_at = %(now)s
   from timelines t
  where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and d.state <> 'stopped';
 
+-- reconcile_databases_of_silent_nodes
+-- Those that wait for an agent which is away, though any node could have them: nobody else makes us look. Only computes that are starting or
+-- stopping are read, by the index of those that have not ended.
+update databases d set reconcile_at = %(now)s
+  from computes c join nodes n on n.node_id = c.node_id join timelines t on t.timeline_id = c.timeline_id
+ where c.state in ('starting', 'stopping') and c.role = 'writer' and n.last_seen_at < %(silent_before)s
+   and t.configuration is not null and d.db_id = c.db_id and d.compute_id = c.compute_id;
+
 -- what_lies_on_node
 -- Databases whose files on this node are the only copy, and computes that are not known to have ended there.
-select (select count(*) from timelines t join databases d using (timeline_id)
+select (select count(*) from timelines t join databases d on d.timeline_id = t.timeline_id
          where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting'))::integer as only_copies,
        (select array_agg(n) from (select te.name || '/' || d.name as n
-                                    from timelines t join databases d using (timeline_id) join tenants te using (tenant_id)
+                                    from timelines t join databases d on d.timeline_id = t.timeline_id
+                                         join tenants te on te.tenant_id = d.tenant_id
                                    where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting')
-                                   order by 1 limit 3) some) as examples,
+                                   order by 1 limit 3) named) as examples,
        (select count(*) from computes where node_id = %(node_id)s and state <> 'ended')::integer as computes;
 
 -- retime_databases

@@ -19,7 +19,7 @@ from spg99.control_plane import fleet
 from spg99.control_plane.databases import leases, rows, schedule
 from spg99.control_plane.databases.carry_out import Means, carry_out
 from spg99.control_plane.databases.decide import decide
-from spg99.control_plane.databases.observe import Graces, leases_end_before, view_of
+from spg99.control_plane.databases.observe import LONG_AGO, Graces, leases_end_before, view_of
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records import kept_answers, policies
 from spg99.control_plane.store import Deferred, Store, Transaction
@@ -35,6 +35,7 @@ AT_ONCE = 4
 BATCH = 64
 POSTPONED_FOR = timedelta(seconds=30)
 BUSY_AGAIN_SECONDS = 0.05
+SILENCE_AGAIN = timedelta(seconds=10)
 LEASE_SECONDS_ASSUMED = 15
 """Until the policy has been read."""
 
@@ -63,6 +64,7 @@ class Reconciler:
         self._hears = False
         self._steps_seen = clock.steps
         self._is_retimed = True
+        self._silence_seen_at = LONG_AGO
         self._lease_seconds = LEASE_SECONDS_ASSUMED
         self._hears_since: datetime | None = None
         """Since when Gateways and agents could reach a Control Plane, as far as this one knows; None: not now."""
@@ -153,12 +155,21 @@ class Reconciler:
         try:
             if not heard:
                 await self._begin_hearing()
+            await self._find_waiting_for_nobody()
             seconds = await self._reconcile_due()
         except BaseException:
             self._hears_since = None  # from here until the next good turn, silence may be ours
             raise
         self._hears = True
         return seconds
+
+    async def _find_waiting_for_nobody(self) -> None:
+        """Now and then: orders that an agent took and is away with."""
+        now = self.now()
+        if self.knows_silence() and now >= self._silence_seen_at + SILENCE_AGAIN:
+            self._silence_seen_at = now
+            async with self.store.transaction() as tx:
+                await schedule.reconcile_databases_of_silent_nodes(tx, now)
 
     async def _begin_hearing(self) -> None:
         async with self.store.transaction() as tx:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from spg99.control_plane.databases import backoff
 from spg99.control_plane.store import Transaction
 from spg99.protocol.gateway import CONNECT_SECONDS_MAX
+from spg99.protocol.node import NODE_SILENT_AFTER
 
 
 async def due(tx: Transaction, now: datetime, *, leases_before: datetime, limit: int) -> list[str]:
@@ -53,6 +54,11 @@ async def reconcile_running_of_node(tx: Transaction, node_id: str, now: datetime
     """Makes the reconciler look at all that runs on a node."""
     await tx.execute("reconcile_running_of_node", node_id=node_id, now=now)
     await tx.notify("spg99_reconcile")
+
+
+async def reconcile_databases_of_silent_nodes(tx: Transaction, now: datetime) -> None:
+    """Has those looked at whose orders an agent that is away holds, though another node could have them."""
+    await tx.execute("reconcile_databases_of_silent_nodes", now=now, silent_before=now - NODE_SILENT_AFTER)
 
 
 async def note_storage(tx: Transaction, node_id: str, timeline_bytes: dict[str, int]) -> None:

@@ -85,6 +85,8 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("reconcile_homeless_databases", "timelines"): _FILES,
     ("note_storage", "timelines"): _FILES,
     ("reconcile_running_of_node", "timelines"): _FILES,
+    ("reconcile_databases_of_silent_nodes", "timelines"): _FILES,
+    ("reconcile_databases_of_silent_nodes", "nodes"): "who is silent and what waits for it, in one statement",
     ("what_lies_on_node", "timelines"): "whether a node may be removed is one question, with one snapshot",
     ("what_lies_on_node", "tenants"): "as above: the answer names some of them",
     ("databases_to_describe", "timelines"): _DESCRIBED,
