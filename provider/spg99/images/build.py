@@ -7,13 +7,15 @@ Order: chunks and packs, then the manifest. A manifest that is there is complete
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from spg99 import faults
-from spg99.errors import Internal
+from spg99.errors import Conflict, Damaged, Internal
+from spg99.images import condemned
 from spg99.images.capture import Captured, examine, require_still
 from spg99.images.chunking import Counts, Cutter
 from spg99.images.keys import TenantKey
@@ -51,6 +53,13 @@ async def build(
     `known`: from `lay_out`, or from the last image of this very folder; what has not changed since then is not read. `states`: of a folder whose
     chunks are not all here, by path (chunking.py). `replayed_at`: of one that has replayed WAL, all of it written by then, and was stopped in that. Raises Conflict when the cluster runs, was not stopped cleanly, or is started meanwhile; BadRequest for what no image can hold; Damaged.
     """
+    if known is not None and await objects.head(image_key(known.manifest)) is None:
+        # It was swept: its chunks may go any time, and nothing may count on them.
+        if states is not None:
+            raise Damaged(
+                f"The image {known.manifest.image_id}, of which the folder lacks parts, is not in the store any more."
+            )
+        known = None
     seen, in_recovery = known.seen if known else None, replayed_at is not None
     captured = await asyncio.to_thread(examine, data_dir, seen, is_copy=False, in_recovery=in_recovery)
     base = known.manifest if known else None
@@ -93,11 +102,15 @@ async def _store(
 ) -> Image:
     if origin.tenant_id != key.tenant_id or (base is not None and base.tenant_id != key.tenant_id):
         raise Internal(f"The key of {key.tenant_id} is not for an image of {origin.tenant_id}.")
+    began = time.monotonic()
+    garbage = (await condemned.read(objects, key.tenant_id)).keys
     cutter = Cutter(captured, key, base, states)
     batches = cutter.batches()
     writing: asyncio.Task[None] | None = None
     try:
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            if wanted := garbage & batch.keys():
+                await condemned.rescue(objects, key.tenant_id, wanted)
             if writing is not None:
                 await writing  # one batch is written while the next one is made
             writing = asyncio.create_task(objects.put_contents(batch))
@@ -110,6 +123,8 @@ async def _store(
     if captured.contents is None:
         await asyncio.to_thread(require_still, captured)
     manifest = replace(cutter.manifest(origin), replayed_at=replayed_at)
+    if time.monotonic() - began > condemned.UPLOAD_SECONDS_MAX:
+        raise Conflict(f"The image of timeline {origin.timeline_id} took too long to store.")
     object_key = object_key or image_key(manifest)
     sealed = await asyncio.to_thread(seal_manifest, manifest, key, object_key)
     await objects.put_if_absent(object_key, sealed)

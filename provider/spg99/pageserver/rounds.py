@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -15,11 +15,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from spg99 import images, log
 from spg99.archive import Archive, Live
 from spg99.client.safekeeper import SafekeeperClient
-from spg99.errors import Spg99Error
+from spg99.errors import NotFound, Spg99Error
+from spg99.images.condemned import GRACE_SECONDS
 from spg99.images.manifest import ImageRef, Manifest, images_of
 from spg99.objects import ObjectStore
 from spg99.pageserver.archiving import IDLE_SECONDS, Archived, archive_turn, trim
 from spg99.pageserver.building import Sandbox, build_image
+from spg99.pageserver.garbage import Collector, Owned
 from spg99.processes.health import pause_seconds
 from spg99.protocol import safekeeper as said
 from spg99.protocol.pageserver import TimelineHistory, TimelineToKeep
@@ -31,6 +33,7 @@ TIMELINES_AT_ONCE: Final = 4
 IMAGES_SECONDS: Final = 30.0
 """Between two lists of a timeline's images: nodes make some, too."""
 BUILD_SECONDS: Final = 5.0
+SWEEP_SECONDS: Final = 3600.0
 BUILD_FAILED_FACTOR: Final = 10.0
 """An image that failed is tried again later than anything else: it is dear, and WAL waits."""
 
@@ -54,6 +57,8 @@ class Care:
     oldest: Manifest | None = None
     """Of those from which there is all WAL up to now."""
     verified_at: datetime | None = None
+    is_swept: bool = False
+    """It is gone, and the store has nothing of it."""
     build_problem: str | None = None
     build_failures: int = 0
     build_at: float = 0.0
@@ -80,7 +85,13 @@ class Care:
             recoverable_from=self.oldest.as_of if self.oldest is not None else None,
             last_verified_at=self.verified_at,
             problem=self.problem or self.build_problem,
+            is_swept=self.is_swept,
         )
+
+    @property
+    def segment_bytes(self) -> int:
+        """Of its WAL; 0: no safekeeper has said it yet."""
+        return next((seen.segment_bytes for seen in self.seen.values()), 0)
 
     @property
     def wal_bytes(self) -> int:
@@ -100,6 +111,7 @@ class Metrics:
             "spg99_pageserver_waiting_bytes", "Bytes of WAL that only safekeepers have.", registry=registry
         )
         self.built = Counter("spg99_pageserver_images", "Images made by recovery.", registry=registry)
+        self.removed = Counter("spg99_pageserver_removed_objects", "Objects that nobody needed.", registry=registry)
         self.failing = Gauge(
             "spg99_pageserver_failing_timelines", "Timelines whose history cannot be kept.", registry=registry
         )
@@ -117,8 +129,12 @@ class Rounds:
         monotonic: Callable[[], float] = time.monotonic,
         idle_seconds: float = IDLE_SECONDS,
         sandbox: Sandbox | None = None,
+        grace_seconds: float = GRACE_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`sandbox`: where images are made by recovery; None: none are."""
+        """`sandbox`: where images are made by recovery; None: none are. `grace_seconds`: between the mark of what nobody needs and its removal."""
+        self._collector = Collector(objects, grace_seconds=grace_seconds)
+        self._now = now
         self._sandbox = sandbox
         self.objects, self.keys = objects, keys
         self._metrics = metrics
@@ -263,6 +279,32 @@ class Rounds:
             if archived.stored_until(pieces, care.archived.history, begin, size) >= kept_from:
                 return manifest
         return None
+
+    async def sweep(self) -> float:
+        """Removes what nobody needs any more, tenant by tenant; answers after how many seconds to begin again."""
+        by_tenant: dict[str, list[Care]] = {}
+        for care in self.cares.values():
+            by_tenant.setdefault(care.ordered.kept.tenant_id, []).append(care)
+        for tenant_id, cares in by_tenant.items():
+            try:
+                key = await self.keys.get(tenant_id)
+            except (
+                NotFound
+            ):  # nothing was ever stored, or its key was destroyed with the tenant, and all objects are removed
+                for care in cares:
+                    care.is_swept = care.ordered.is_gone
+                continue
+            owned = [Owned(care.ordered, care.archived.history, care.segment_bytes) for care in cares]
+            try:
+                turn = await self._collector.collect(key, owned, self._now())
+            except (Spg99Error, OSError) as error:
+                reason = error.message if isinstance(error, Spg99Error) else str(error)
+                _log.warning("no garbage is removed", tenant_id=tenant_id, reason=reason)
+                continue
+            self._metrics.removed.inc(turn.removed)
+            for care in cares:
+                care.is_swept = care.timeline_id in turn.swept
+        return SWEEP_SECONDS
 
     async def build(self) -> float:
         """Makes an image of the running database that has written most since its last one, if that is enough; answers after how many seconds

@@ -77,6 +77,7 @@ class Pageserver:
         self._loops = Loops(failures=failures, fatal=(Unauthorized,))
         self._loops.repeat("heartbeat", self._beat)
         self._loops.repeat("archive", self._archive, turn_seconds_max=600.0)
+        self._loops.repeat("garbage", self._sweep, turn_seconds_max=3600.0)
         self._loops.repeat("images", self._build, turn_seconds_max=REPLAY_SECONDS_MAX)
         self._applicant = Applicant(
             kind="pageserver",
@@ -136,6 +137,9 @@ class Pageserver:
 
     async def _build(self) -> float:
         return await self._rounds.build() if self._rounds is not None else BUILD_SECONDS
+
+    async def _sweep(self) -> float:
+        return await self._rounds.sweep() if self._rounds is not None else BUILD_SECONDS
 
     def _sandbox(self) -> Sandbox:
         """Where PostgreSQL replays: as the account of computes, and what a killed process left is removed."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
-from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat, TimelineToKeep
+from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat, Pin, TimelineToKeep
 from spg99.protocol.safekeeper import Configuration
 from spg99.protocol.tasks import Kept
 
@@ -51,6 +51,7 @@ async def heartbeat(
     configurations = {line.timeline_id: Configuration.model_validate(line.configuration) for line in lines}
     ids = {one for configuration in configurations.values() for one in _members(configuration)}
     keepers = await fleet.safekeepers_of_ids(tx, sorted(ids))
+    pins = await storage.pins_of_timelines(tx, [line.timeline_id for line in lines], now)
     timelines = []
     for line in lines:
         configuration = configurations[line.timeline_id]
@@ -78,6 +79,7 @@ async def heartbeat(
                 kept=kept,
                 is_gone=line.is_gone,
                 history_seconds=seconds,
+                pins=[Pin(lsn=pin.lsn, at=pin.at) for pin in pins.get(line.timeline_id, ())],
                 image_wal_bytes=await policies.value(tx, "storage.image_wal_bytes", org_id=org_id),
             )
         )

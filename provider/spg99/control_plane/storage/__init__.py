@@ -8,6 +8,7 @@ from spg99.control_plane.storage.pins import PinRow
 from spg99.control_plane.storage.pins import delete_of_owner as delete_pins_of_owner
 from spg99.control_plane.storage.pins import insert as insert_pin
 from spg99.control_plane.storage.pins import of_timeline as pins_of_timeline
+from spg99.control_plane.storage.pins import of_timelines as pins_of_timelines
 from spg99.control_plane.storage.shredding import Shredder
 from spg99.control_plane.storage.stored_tenants import note_described as note_tenant_described
 from spg99.control_plane.storage.stored_tenants import shred as shred_tenant
@@ -53,6 +54,7 @@ __all__ = [
     "note_tenant_described",
     "note_timeline_described",
     "pins_of_timeline",
+    "pins_of_timelines",
     "place_timeline",
     "shred_tenant",
     "timelines_to_forget",

@@ -43,6 +43,14 @@ async def delete_of_owner(tx: Transaction, owner_id: str) -> None:
     await tx.execute("delete_pins_of_owner", owner_id=owner_id)
 
 
+async def of_timelines(tx: Transaction, timeline_ids: list[str], now: datetime) -> dict[str, list[PinRow]]:
+    """The same of many, by timeline: those that still count."""
+    found: dict[str, list[PinRow]] = {}
+    for row in await tx.many(PinRow, "pins_of_timelines", timeline_ids=timeline_ids, now=now):
+        found.setdefault(row.timeline_id, []).append(row)
+    return found
+
+
 async def of_timeline(tx: Transaction, timeline_id: str) -> list[PinRow]:
     """Who needs something of a timeline."""
     return await tx.many(PinRow, "pins_of_timeline", timeline_id=timeline_id)

@@ -14,6 +14,9 @@ values (%(timeline_id)s, %(owner_id)s, %(reason)s, %(lsn)s, %(at)s, %(until)s);
 -- delete_pins_of_owner
 delete from timeline_pins where owner_id = %(owner_id)s;
 
+-- pins_of_timelines
+select * from timeline_pins where timeline_id = any(%(timeline_ids)s) and (until is null or until > %(now)s);
+
 -- pins_of_timeline
 select * from timeline_pins where timeline_id = %(timeline_id)s order by owner_id;
 
