@@ -32,7 +32,7 @@ from spg99.errors import Conflict, Spg99Error, Unavailable
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
-    from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
+    from spg99.client import Client  # brings much along, which a bridge needs only once it connects
 
 GENERATIONS_MAX = 1000
 

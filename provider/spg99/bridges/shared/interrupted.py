@@ -17,7 +17,7 @@ from spg99.errors import Conflict, NotFound
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
-    from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
+    from spg99.client import Client  # brings much along, which a bridge needs only once it connects
 
 REPLAY_ONLY = "Idempotency-Replay-Only"
 
@@ -57,7 +57,7 @@ async def _made(
             if now is not None and now.get(noun.uid_field) == uid and not is_going(noun, now):
                 return now
         else:
-            from spg99.client.shaped import checked  # brings httpx along, which a bridge needs only once it connects
+            from spg99.client.shaped import checked  # brings much along, which a bridge needs only once it connects
 
             made = checked(noun, answer)
             now = await _now(client, noun, noun.id_of(made))

@@ -12,7 +12,7 @@ from spg99.reach import PAGE_ITEMS_MAX
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
-    from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
+    from spg99.client import Client  # brings much along, which a bridge needs only once it connects
 
 
 async def declared_in_this_state(client: Client, noun: Noun, there: Values, declarer: Declarer | None) -> str | None:

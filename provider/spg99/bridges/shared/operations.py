@@ -42,7 +42,7 @@ from spg99.errors import Conflict, NotFound, Spg99Error, Unavailable
 from spg99.shapes import Noun
 
 if TYPE_CHECKING:
-    from spg99.client import Client  # brings httpx along, which a bridge needs only once it connects
+    from spg99.client import Client  # brings much along, which a bridge needs only once it connects
 
 ACKNOWLEDGED_MAX = 1000
 """Keys that one call takes."""
