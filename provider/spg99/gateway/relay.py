@@ -16,7 +16,7 @@ The contract, which tests/unit/gateway/test_gateway_relay.py holds it to:
   two would undo each other.
 - **The end.** Client gone: what it had sent goes to the compute, whose connection is then closed. Compute gone: what it had
   sent goes to the client, then the reason, then its connection is closed; where it was found gone by a write, of what
-  lies unread by then one HIGH_WATER_BYTES and no more, and nothing when the client is gone, too. `terminate`: the reason, then both are closed.
+  lies unread by then one HIGH_WATER_BYTES and no more, nothing when the client is gone, too, or when the compute was another machine's (TLS). `terminate`: the reason, then both are closed.
   `on_end` is called once, after the last byte was counted, whichever end came first.
 - **Counting.** `from_client.received` and `to_client` are the bytes of the two directions, greeting included, the relay's
   own last word not.
@@ -167,10 +167,10 @@ class BackendHalf(asyncio.Protocol):
 
 
 def _unread(transport: asyncio.Transport) -> Iterator[bytes]:
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as lost,
-    ):
+    sock = transport.get_extra_info("socket")
+    if sock is None or transport.get_extra_info("ssl_object") is not None:
+        return  # of another machine: what lies unread is not PostgreSQL's words but TLS'
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as lost:
         lost.setblocking(False)
         left = HIGH_WATER_BYTES  # nobody can hold these back any more: what a slow client does not take is memory
         while left and (data := lost.recv(left)):

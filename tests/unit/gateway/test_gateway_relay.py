@@ -127,6 +127,28 @@ async def test_a_client_that_went_first_gets_nothing_of_what_lies_unread(wired: 
     assert wired.relay.to_client == before, "what is counted after on_end is counted nowhere"
 
 
+@pytest.mark.parametrize("facts", [{"socket": None}, {"ssl_object": object()}])
+async def test_of_a_compute_behind_tls_nothing_is_read_that_is_not_its_words(
+    wired: Wired, facts: dict[str, Any]
+) -> None:
+    """Its machine was killed: the end was met by writing, the session stayed open for ever, and ciphertext would have gone to the client."""
+    half = met_by_writing(wired, b"ciphertext")
+
+    class OverTls:
+        def get_extra_info(self, name: str) -> Any:
+            return facts[name] if name in facts else backend.get_extra_info(name)
+
+        def close(self) -> None:
+            backend.close()
+
+    backend = wired.relay.backend
+    wired.relay.backend = OverTls()  # type: ignore[assignment]
+    half.connection_lost(ConnectionResetError())
+    words = await wired.last_words()
+    assert words == error_response(*relay_module.COMPUTE_LOST)
+    assert wired.ended == [wired.relay]
+
+
 def met_by_writing(wired: Wired, unread: bytes) -> asyncio.BaseProtocol:
     """The half that reads the compute, which has said this and was not read since."""
     wired.relay.backend.pause_reading()
