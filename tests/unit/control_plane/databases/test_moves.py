@@ -95,6 +95,8 @@ def test_one_that_runs_is_replaced_only_where_a_gateway_does_not_reach_it_and_it
     assert isinstance(reported.action, a.StartCompute) and reported.action.event is Event.REPLACED
     heard = replace(running, is_unreachable=True, node=OWN)
     assert decide(heard, NOW).action is None
+    draining = replace(heard, node=replace(OWN, status="draining"))
+    assert decide(draining, NOW).action is None  # a Gateway's word alone moves nobody who is in use
     soon = replace(heard, node=replace(OWN, last_seen_at=NOW - UNREACHABLE_AFTER - timedelta(seconds=1)))
     assert where(decide(soon, NOW)) == "node_3"
     assert decide(replace(soon, candidates=()), NOW).action is None
