@@ -170,10 +170,10 @@ class AgentSettings(StoreSettings):
     """User that runs PostgreSQL when the agent runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """Time between two reports of what runs here."""
-    lazy_pages: bool = False
-    """Start a database whose files are not on this node before they are: parts of them are fetched when they are touched. Needs the library provider/lazy_pages (`spg99 doctor` says whether it is there)."""
+    lazy_pages: bool = True
+    """Start a database whose files are not on this node before they are: parts of them are fetched when they are touched. Where the library provider/lazy_pages was not built (`spg99 doctor` says so), files are laid out whole."""
     chunk_cache_bytes: int = Field(default=1 << 30, ge=0)
-    """How much this node keeps of the parts of images that it has fetched, for other databases of the same tenant; an object store in a folder needs none. 0: nothing."""
+    """How much this node keeps of the parts of images that it has fetched, for other databases of the same tenant. Nothing is kept of an object store in a folder. 0: nothing."""
     cache_bytes: int | None = Field(default=None, ge=0)
     """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
     cache_seconds: int | None = Field(default=None, ge=0)

@@ -15,7 +15,7 @@ import psutil
 
 TESTS = Path(__file__).resolve().parent.parent
 REPORT = TESTS.parent / "docs" / "benchmarks.md"
-SUITES = ("wake", "gateway", "api", "engine", "provider", "memory", "storage", "terraform", "native")
+SUITES = ("wake", "gateway", "api", "engine", "provider", "memory", "storage", "lazy", "terraform", "native")
 
 
 def sections(report: str) -> dict[str, str]:

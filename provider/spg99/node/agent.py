@@ -35,6 +35,7 @@ from spg99.node.observation import Observer
 from spg99.node.page_fetcher import LIBRARY, PageFetcher
 from spg99.node.template import prepare_extensions, prepare_template, require_version
 from spg99.node.timelines import Timelines
+from spg99.objects.places import is_remote
 from spg99.postgres import find_binaries, prepare_account, socket_folder
 from spg99.postgres.locks import locked
 from spg99.processes import ClockSteps, Jobs, Loops, loop_failures, say_ready, serve_probes, stop_ordered
@@ -82,7 +83,8 @@ async def _run(settings: AgentSettings) -> None:
                 folder,
                 account,
                 library=LIBRARY if settings.lazy_pages else None,
-                cache_bytes=settings.chunk_cache_bytes,
+                # What lies in a folder is as near as the cache would be.
+                cache_bytes=settings.chunk_cache_bytes if is_remote(settings.object_store_place) else 0,
             ),
         )
         computes = Computes(folder, binaries, account, extensions_dir=extensions_dir, keeping=keeping)

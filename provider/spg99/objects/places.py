@@ -27,3 +27,8 @@ def open_store(place: str, options: Mapping[str, str] | None = None) -> ObjectSt
     from spg99.objects.s3 import RemoteStore
 
     return RemoteStore(place, options)
+
+
+def is_remote(place: str) -> bool:
+    """Whether the store there is behind a line, and not a folder."""
+    return "://" in place and urlsplit(place).scheme != "file"
