@@ -20,9 +20,11 @@ __all__ = [
     "GetAccountResult",
     "GetApiKeyResult",
     "GetDatabaseResult",
+    "GetSnapshotResult",
     "GetTenantCredentialsResult",
     "GetTenantResult",
     "Provider",
+    "Snapshot",
     "Tenant",
     "TenantCredentials",
     "get_account",
@@ -30,6 +32,8 @@ __all__ = [
     "get_api_keys",
     "get_database",
     "get_databases",
+    "get_snapshot",
+    "get_snapshots",
     "get_tenant",
     "get_tenant_credentials",
     "get_tenants",
@@ -149,6 +153,9 @@ class _DatabaseArgs:
     source_database: Optional[pulumi.Input[str]] = pulumi.property("sourceDatabase", default=None)
     source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime", default=None)
     source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn", default=None)
+    source_snapshot: Optional[pulumi.Input[str]] = pulumi.property("sourceSnapshot", default=None)
+    restore_trigger: Optional[pulumi.Input[str]] = pulumi.property("restoreTrigger", default=None)
+    restore_to: Optional[pulumi.Input[str]] = pulumi.property("restoreTo", default=None)
     expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt", default=None)
     history_seconds: Optional[pulumi.Input[int]] = pulumi.property("historySeconds", default=None)
     allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
@@ -158,7 +165,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -183,6 +190,12 @@ class Database(DynamicResource):
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
     source_lsn: pulumi.Output[Optional[str]] = pulumi.property("sourceLsn")
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    source_snapshot: pulumi.Output[Optional[str]] = pulumi.property("sourceSnapshot")
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    restore_trigger: pulumi.Output[Optional[str]] = pulumi.property("restoreTrigger")
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
+    restore_to: pulumi.Output[Optional[str]] = pulumi.property("restoreTo")
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing."""
     expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: pulumi.Output[Optional[int]] = pulumi.property("historySeconds")
@@ -196,7 +209,7 @@ class Database(DynamicResource):
     state_reason: pulumi.Output[Optional[str]] = pulumi.property("stateReason")
     """Why the database is in state `error`, in a sentence."""
     timeline: pulumi.Output[str] = pulumi.property("timeline")
-    """Id of the durable history of the database."""
+    """Id of the durable history of the database: another one after a restore."""
     branch_lsn: pulumi.Output[Optional[str]] = pulumi.property("branchLsn")
     """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: pulumi.Output[str] = pulumi.property("connectionString")
@@ -278,6 +291,9 @@ class Database(DynamicResource):
         source_database: Optional[pulumi.Input[str]] = None,
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
+        source_snapshot: Optional[pulumi.Input[str]] = None,
+        restore_trigger: Optional[pulumi.Input[str]] = None,
+        restore_to: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
         history_seconds: Optional[pulumi.Input[int]] = None,
         allow_replacement: Optional[bool] = None,
@@ -296,11 +312,14 @@ class Database(DynamicResource):
         :param source_database: Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Cannot be changed in place.
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Cannot be changed in place.
+        :param source_snapshot: Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Cannot be changed in place.
+        :param restore_trigger: Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers.
+        :param restore_to: To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing.
         :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
         :param history_seconds: How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "source_snapshot": source_snapshot, "restore_trigger": restore_trigger, "restore_to": restore_to, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Database":
@@ -336,6 +355,12 @@ class GetDatabaseResult:
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
     source_lsn: Optional[str]
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    source_snapshot: Optional[str]
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    restore_trigger: Optional[str]
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
+    restore_to: Optional[str]
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing."""
     expires_at: Optional[str]
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: Optional[int]
@@ -349,7 +374,7 @@ class GetDatabaseResult:
     state_reason: Optional[str]
     """Why the database is in state `error`, in a sentence."""
     timeline: str
-    """Id of the durable history of the database."""
+    """Id of the durable history of the database: another one after a restore."""
     branch_lsn: Optional[str]
     """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: pulumi.Output[str]
@@ -634,6 +659,130 @@ def get_tenant_credentials(tenant: str, *, url: Optional[str] = None, api_key: O
     """Looks up the tenant credentials `<tenant>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
     values: Dict[str, str] = {"tenant": tenant}
     return GetTenantCredentialsResult(_lookup.one("tenant_credentials", values, url=url, api_key=api_key, ca_file=ca_file))
+
+
+@pulumi.input_type
+class _SnapshotArgs:
+    tenant: pulumi.Input[str] = pulumi.property("tenant")
+    name: pulumi.Input[str] = pulumi.property("name")
+    database: pulumi.Input[str] = pulumi.property("database")
+    time: Optional[pulumi.Input[str]] = pulumi.property("time", default=None)
+    lsn: Optional[pulumi.Input[str]] = pulumi.property("lsn", default=None)
+    expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt", default=None)
+    allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
+
+
+class Snapshot(DynamicResource):
+    """A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be."""
+
+    NOUN = "snapshot"
+    OUTPUTS = ("tenant", "name", "database", "time", "lsn", "expires_at", "snapshot_id", "db_id", "timeline", "snapshot_lsn", "created_at", "updated_at",)
+    SECRETS = ()
+
+    tenant: pulumi.Output[str] = pulumi.property("tenant")
+    """Name of the tenant that owns the database."""
+    name: pulumi.Output[str] = pulumi.property("name")
+    """Name of the snapshot, unique in its tenant."""
+    database: pulumi.Output[str] = pulumi.property("database")
+    """Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request."""
+    time: pulumi.Output[Optional[str]] = pulumi.property("time")
+    """The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    lsn: pulumi.Output[Optional[str]] = pulumi.property("lsn")
+    """The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it."""
+    expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
+    """When the snapshot is deleted by itself (RFC 3339). Null means never."""
+    snapshot_id: pulumi.Output[str] = pulumi.property("snapshotId")
+    """Id of the snapshot."""
+    db_id: pulumi.Output[str] = pulumi.property("dbId")
+    """Id of the database."""
+    timeline: pulumi.Output[str] = pulumi.property("timeline")
+    """Id of the history that it is a moment of."""
+    snapshot_lsn: pulumi.Output[Optional[str]] = pulumi.property("snapshotLsn")
+    """The place in the WAL; null while nobody has needed to know."""
+    created_at: pulumi.Output[str] = pulumi.property("createdAt")
+    """When the snapshot was made (UTC)."""
+    updated_at: pulumi.Output[str] = pulumi.property("updatedAt")
+    """When the snapshot last changed (UTC)."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        opts: Optional[pulumi.ResourceOptions] = None,
+        *,
+        tenant: pulumi.Input[str],
+        name: pulumi.Input[str],
+        database: pulumi.Input[str],
+        time: Optional[pulumi.Input[str]] = None,
+        lsn: Optional[pulumi.Input[str]] = None,
+        expires_at: Optional[pulumi.Input[str]] = None,
+        allow_replacement: Optional[bool] = None,
+    ) -> None:
+        """
+        :param resource_name: Name of the resource in the program.
+        :param opts: Options of Pulumi: parent, provider, protect, custom_timeouts ...
+        :param tenant: Name of the tenant that owns the database. Cannot be changed in place.
+        :param name: Name of the snapshot, unique in its tenant. Cannot be changed in place.
+        :param database: Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request. Cannot be changed in place.
+        :param time: The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
+        :param lsn: The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it. Cannot be changed in place.
+        :param expires_at: When the snapshot is deleted by itself (RFC 3339). Null means never.
+        :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
+        """
+        self._declare(resource_name, opts, _SnapshotArgs, {"tenant": tenant, "name": name, "database": database, "time": time, "lsn": lsn, "expires_at": expires_at, "allow_replacement": allow_replacement})
+
+    @classmethod
+    def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Snapshot":
+        """Reads an object that is managed elsewhere; `id` is `<tenant>/<name>`."""
+        self = cls.__new__(cls)
+        found = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(id=id))
+        self._declare(resource_name, found, _SnapshotArgs, {})
+        return self
+
+
+class GetSnapshotResult:
+    """What get_snapshot found. Secrets are secret outputs."""
+
+    tenant: str
+    """Name of the tenant that owns the database."""
+    name: str
+    """Name of the snapshot, unique in its tenant."""
+    database: str
+    """Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request."""
+    time: Optional[str]
+    """The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    lsn: Optional[str]
+    """The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it."""
+    expires_at: Optional[str]
+    """When the snapshot is deleted by itself (RFC 3339). Null means never."""
+    snapshot_id: str
+    """Id of the snapshot."""
+    db_id: str
+    """Id of the database."""
+    timeline: str
+    """Id of the history that it is a moment of."""
+    snapshot_lsn: Optional[str]
+    """The place in the WAL; null while nobody has needed to know."""
+    created_at: str
+    """When the snapshot was made (UTC)."""
+    updated_at: str
+    """When the snapshot last changed (UTC)."""
+
+    def __init__(self, values: Dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def get_snapshot(tenant: str, name: str, *, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetSnapshotResult:
+    """Looks up the snapshot `<tenant>/<name>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
+    values: Dict[str, str] = {"tenant": tenant, "name": name}
+    return GetSnapshotResult(_lookup.one("snapshot", values, url=url, api_key=api_key, ca_file=ca_file))
+
+
+def get_snapshots(tenant: str, *, database: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetSnapshotResult]:
+    """Looks up all snapshots, ordered by name; the filters narrow it down."""
+    values: Dict[str, str] = {"tenant": tenant}
+    filters: Dict[str, Optional[str]] = {"database": database, "name_prefix": name_prefix}
+    found = _lookup.many("snapshot", values, filters, url=url, api_key=api_key, ca_file=ca_file)
+    return [GetSnapshotResult(item) for item in found]
 
 
 class GetAccountResult:

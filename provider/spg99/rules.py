@@ -6,9 +6,12 @@ field that is not known yet: then it is asked again later. Only cheap modules ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
+from spg99.patterns import LSN_PATTERN, NAME_PATTERN
 from spg99.saslprep import saslprepped
 
 Rule = Callable[[Mapping[str, Any]], str | None]
@@ -35,11 +38,40 @@ def sizes_in_order(values: Mapping[str, Any]) -> str | None:
 def source_is_one_point(values: Mapping[str, Any]) -> str | None:
     """A branch begins in another database, at one point of it at most."""
     source, given = values["source_database"], [name for name in _POINTS if values[name] is not None]
+    if values["source_snapshot"] is not None and (given or source is not None):
+        return "source_snapshot: is a moment of a database already, and stands without the other fields of a source"
     if len(given) > 1:
         return f"{given[1]}: a branch begins at one point, and {given[0]} is given too"
     if source is None:
         return f"{given[0]}: is a point of source_database, which is not given" if given else None
     return "source_database: a database cannot begin in itself" if source == values["name"] else None
+
+
+def restore_has_a_moment(values: Mapping[str, Any]) -> str | None:
+    """A trigger says when to go back, `restore_to` where to: a time with its zone, a place in the WAL, or a snapshot."""
+    text = values["restore_to"]
+    if text is None:
+        is_triggered = values["restore_trigger"] is not None
+        return "restore_to: says to which moment, and must be given with restore_trigger" if is_triggered else None
+    if any(re.fullmatch(pattern, text) for pattern in (LSN_PATTERN, NAME_PATTERN)) or _is_moment(text):
+        return None
+    return (
+        "restore_to: must be a time with its zone, such as 2026-11-26T10:00:00Z, a place in the WAL, such as 0/1A2B3C8, or the "
+        "name of a snapshot"
+    )
+
+
+def snapshot_is_one_moment(values: Mapping[str, Any]) -> str | None:
+    """A snapshot keeps one moment."""
+    both = values["time"] is not None and values["lsn"] is not None
+    return "lsn: a snapshot keeps one moment, and time is given too" if both else None
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 _POINTS = ("source_time", "source_lsn")

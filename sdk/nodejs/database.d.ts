@@ -87,7 +87,7 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly status: pulumi.Output<string>;
     /**
-     * Id of the durable history of the database.
+     * Id of the durable history of the database: another one after a restore.
      */
     readonly timeline: pulumi.Output<string>;
     /**
@@ -206,6 +206,18 @@ export declare class Database extends pulumi.CustomResource {
      * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.
      */
     readonly sourceLsn: pulumi.Output<string | undefined>;
+    /**
+     * Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins.
+     */
+    readonly sourceSnapshot: pulumi.Output<string | undefined>;
+    /**
+     * Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers.
+     */
+    readonly restoreTrigger: pulumi.Output<string | undefined>;
+    /**
+     * To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing.
+     */
+    readonly restoreTo: pulumi.Output<string | undefined>;
     /**
      * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
      */
@@ -352,6 +364,18 @@ export interface DatabaseArgs {
      * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.
      */
     sourceLsn?: pulumi.Input<string>;
+    /**
+     * Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
+     */
+    sourceSnapshot?: pulumi.Input<string>;
+    /**
+     * Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers. At most 200 characters.
+     */
+    restoreTrigger?: pulumi.Input<string>;
+    /**
+     * To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing. At most 100 characters.
+     */
+    restoreTo?: pulumi.Input<string>;
     /**
      * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
      */

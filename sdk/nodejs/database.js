@@ -4,10 +4,10 @@
 const shared = require("./shared");
 const pulumi = shared.pulumi;
 
-const INPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "minSize", "maxSize", "storageLimitBytes", "deletionProtection", "sourceDatabase", "sourceTime", "sourceLsn", "expiresAt", "historySeconds", "allowReplacement"];
+const INPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "minSize", "maxSize", "storageLimitBytes", "deletionProtection", "sourceDatabase", "sourceTime", "sourceLsn", "sourceSnapshot", "restoreTrigger", "restoreTo", "expiresAt", "historySeconds", "allowReplacement"];
 const REQUIRED = ["tenant"];
 const SECRETS = [];
-const OUTPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "deletionProtection", "dbId", "state", "status", "timeline", "connectionString", "currentScale", "targetScale", "targetProfile", "scaleState", "freezeNewCheckouts", "leaseControlEpoch", "writerTerm", "activeConnections", "computeSeconds", "storageBytes", "storageState", "egressBytes", "createdAt", "updatedAt", "minSize", "maxSize", "storageLimitBytes", "sourceDatabase", "sourceTime", "sourceLsn", "expiresAt", "historySeconds", "stateReason", "branchLsn", "currentProfile", "candidateProfile", "candidateWorkerId", "candidateWriterTerm", "autoscaleCooldownUntil", "scalePhaseStartedAt", "scalePhaseDeadlineAt", "scaleFailureReason", "workerId", "backendAddr", "backendPort", "lastUsedAt", "storageHeldBy", "recoverableFrom", "recoverableUntil", "lastVerifiedAt"];
+const OUTPUTS = ["tenant", "name", "size", "idleTimeoutSeconds", "deletionProtection", "dbId", "state", "status", "timeline", "connectionString", "currentScale", "targetScale", "targetProfile", "scaleState", "freezeNewCheckouts", "leaseControlEpoch", "writerTerm", "activeConnections", "computeSeconds", "storageBytes", "storageState", "egressBytes", "createdAt", "updatedAt", "minSize", "maxSize", "storageLimitBytes", "sourceDatabase", "sourceTime", "sourceLsn", "sourceSnapshot", "restoreTrigger", "restoreTo", "expiresAt", "historySeconds", "stateReason", "branchLsn", "currentProfile", "candidateProfile", "candidateWorkerId", "candidateWriterTerm", "autoscaleCooldownUntil", "scalePhaseStartedAt", "scalePhaseDeadlineAt", "scaleFailureReason", "workerId", "backendAddr", "backendPort", "lastUsedAt", "storageHeldBy", "recoverableFrom", "recoverableUntil", "lastVerifiedAt"];
 
 class Database extends pulumi.CustomResource {
     static get(name, id, opts) {

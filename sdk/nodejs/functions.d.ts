@@ -208,7 +208,7 @@ export interface GetDatabaseResult {
      */
     readonly status: string;
     /**
-     * Id of the durable history of the database.
+     * Id of the durable history of the database: another one after a restore.
      */
     readonly timeline: string;
     /**
@@ -327,6 +327,18 @@ export interface GetDatabaseResult {
      * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.
      */
     readonly sourceLsn?: string;
+    /**
+     * Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins.
+     */
+    readonly sourceSnapshot?: string;
+    /**
+     * Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers.
+     */
+    readonly restoreTrigger?: string;
+    /**
+     * To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing.
+     */
+    readonly restoreTo?: string;
     /**
      * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
      */
@@ -643,6 +655,142 @@ export interface GetTenantCredentialsResult {
      * Password of `pg_user`, the new one in the very run that rotates it. Null when the API key may not read credentials.
      */
     readonly password?: string;
+}
+
+/**
+ * Reads the snapshot with the id `<tenant>/<name>`. A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be.
+ */
+export declare function getSnapshot(args: GetSnapshotArgs, opts?: pulumi.InvokeOptions): Promise<GetSnapshotResult>;
+
+export interface GetSnapshotArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: string;
+    /**
+     * Name of the snapshot, unique in its tenant.
+     */
+    name: string;
+}
+
+/**
+ * Reads the snapshot with the id `<tenant>/<name>`. A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be.
+ */
+export declare function getSnapshotOutput(args: GetSnapshotOutputArgs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<GetSnapshotResult>;
+
+export interface GetSnapshotOutputArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: pulumi.Input<string>;
+    /**
+     * Name of the snapshot, unique in its tenant.
+     */
+    name: pulumi.Input<string>;
+}
+
+/**
+ * The snapshot as it is now.
+ */
+export interface GetSnapshotResult {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    readonly tenant: string;
+    /**
+     * Name of the snapshot, unique in its tenant.
+     */
+    readonly name: string;
+    /**
+     * Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request.
+     */
+    readonly database: string;
+    /**
+     * Id of the snapshot.
+     */
+    readonly snapshotId: string;
+    /**
+     * Id of the database.
+     */
+    readonly dbId: string;
+    /**
+     * Id of the history that it is a moment of.
+     */
+    readonly timeline: string;
+    /**
+     * When the snapshot was made (UTC). RFC 3339.
+     */
+    readonly createdAt: string;
+    /**
+     * When the snapshot last changed (UTC). RFC 3339.
+     */
+    readonly updatedAt: string;
+    /**
+     * The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then.
+     */
+    readonly time?: string;
+    /**
+     * The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it.
+     */
+    readonly lsn?: string;
+    /**
+     * When the snapshot is deleted by itself (RFC 3339). Null means never.
+     */
+    readonly expiresAt?: string;
+    /**
+     * The place in the WAL; null while nobody has needed to know.
+     */
+    readonly snapshotLsn?: string;
+}
+
+/**
+ * Reads all snapshots, ordered by name. Filters narrow them down.
+ */
+export declare function getSnapshots(args: GetSnapshotsArgs, opts?: pulumi.InvokeOptions): Promise<GetSnapshotsResult>;
+
+export interface GetSnapshotsArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: string;
+    /**
+     * Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+     */
+    database?: string;
+    /**
+     * Only those whose `name` begins with this.
+     */
+    namePrefix?: string;
+}
+
+/**
+ * Reads all snapshots, ordered by name. Filters narrow them down.
+ */
+export declare function getSnapshotsOutput(args: GetSnapshotsOutputArgs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<GetSnapshotsResult>;
+
+export interface GetSnapshotsOutputArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: pulumi.Input<string>;
+    /**
+     * Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+     */
+    database?: pulumi.Input<string>;
+    /**
+     * Only those whose `name` begins with this.
+     */
+    namePrefix?: pulumi.Input<string>;
+}
+
+/**
+ * The snapshots that were found.
+ */
+export interface GetSnapshotsResult {
+    /**
+     * All snapshots that fit, ordered by name.
+     */
+    readonly snapshots: outputs.SnapshotItem[];
 }
 
 /**

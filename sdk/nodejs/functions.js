@@ -60,6 +60,22 @@ exports.getTenantCredentialsOutput = function (args, opts) {
     return pulumi.runtime.invokeOutput("spg99:index:getTenantCredentials", args || {}, shared.withVersion(opts));
 };
 
+exports.getSnapshot = function (args, opts) {
+    return pulumi.runtime.invoke("spg99:index:getSnapshot", args || {}, shared.withVersion(opts));
+};
+
+exports.getSnapshotOutput = function (args, opts) {
+    return pulumi.runtime.invokeOutput("spg99:index:getSnapshot", args || {}, shared.withVersion(opts));
+};
+
+exports.getSnapshots = function (args, opts) {
+    return pulumi.runtime.invoke("spg99:index:getSnapshots", args || {}, shared.withVersion(opts));
+};
+
+exports.getSnapshotsOutput = function (args, opts) {
+    return pulumi.runtime.invokeOutput("spg99:index:getSnapshots", args || {}, shared.withVersion(opts));
+};
+
 exports.getAccount = function (opts) {
     return pulumi.runtime.invoke("spg99:index:getAccount", {}, shared.withVersion(opts));
 };

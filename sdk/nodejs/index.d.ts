@@ -3,6 +3,7 @@ export { Tenant, TenantArgs } from "./tenant";
 export { Database, DatabaseArgs } from "./database";
 export { ApiKey, ApiKeyArgs } from "./apiKey";
 export { TenantCredentials, TenantCredentialsArgs } from "./tenantCredentials";
+export { Snapshot, SnapshotArgs } from "./snapshot";
 export { Provider, ProviderArgs } from "./provider";
 export * from "./functions";
 export * from "./enums";

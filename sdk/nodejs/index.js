@@ -10,6 +10,7 @@ const lazily = {
     Provider: () => require("./provider").Provider,
     Scope: () => require("./enums").Scope,
     Size: () => require("./enums").Size,
+    Snapshot: () => require("./snapshot").Snapshot,
     Tenant: () => require("./tenant").Tenant,
     TenantCredentials: () => require("./tenantCredentials").TenantCredentials,
     buildDsn: () => require("./functions").buildDsn,
@@ -26,6 +27,10 @@ const lazily = {
     getDatabaseOutput: () => require("./functions").getDatabaseOutput,
     getDatabases: () => require("./functions").getDatabases,
     getDatabasesOutput: () => require("./functions").getDatabasesOutput,
+    getSnapshot: () => require("./functions").getSnapshot,
+    getSnapshotOutput: () => require("./functions").getSnapshotOutput,
+    getSnapshots: () => require("./functions").getSnapshots,
+    getSnapshotsOutput: () => require("./functions").getSnapshotsOutput,
     getTenant: () => require("./functions").getTenant,
     getTenantCredentials: () => require("./functions").getTenantCredentials,
     getTenantCredentialsOutput: () => require("./functions").getTenantCredentialsOutput,
@@ -45,6 +50,7 @@ exports.Permission = null;
 exports.Provider = null;
 exports.Scope = null;
 exports.Size = null;
+exports.Snapshot = null;
 exports.Tenant = null;
 exports.TenantCredentials = null;
 exports.buildDsn = null;
@@ -61,6 +67,10 @@ exports.getDatabase = null;
 exports.getDatabaseOutput = null;
 exports.getDatabases = null;
 exports.getDatabasesOutput = null;
+exports.getSnapshot = null;
+exports.getSnapshotOutput = null;
+exports.getSnapshots = null;
+exports.getSnapshotsOutput = null;
 exports.getTenant = null;
 exports.getTenantCredentials = null;
 exports.getTenantCredentialsOutput = null;
@@ -83,4 +93,5 @@ shared.register("spg99", {
     "spg99:index:Database": lazily.Database,
     "spg99:index:ApiKey": lazily.ApiKey,
     "spg99:index:TenantCredentials": lazily.TenantCredentials,
+    "spg99:index:Snapshot": lazily.Snapshot,
 }, lazily.Provider);

@@ -107,7 +107,7 @@ export interface DatabaseItem {
      */
     readonly status: string;
     /**
-     * Id of the durable history of the database.
+     * Id of the durable history of the database: another one after a restore.
      */
     readonly timeline: string;
     /**
@@ -226,6 +226,18 @@ export interface DatabaseItem {
      * The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before.
      */
     readonly sourceLsn?: string;
+    /**
+     * Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins.
+     */
+    readonly sourceSnapshot?: string;
+    /**
+     * Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers.
+     */
+    readonly restoreTrigger?: string;
+    /**
+     * To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing.
+     */
+    readonly restoreTo?: string;
     /**
      * When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
      */
@@ -375,4 +387,58 @@ export interface ApiKeyItem {
      * When the key was last used (UTC), to the minute. RFC 3339.
      */
     readonly lastUsedAt?: string;
+}
+
+/**
+ * One of what getSnapshots found.
+ */
+export interface SnapshotItem {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    readonly tenant: string;
+    /**
+     * Name of the snapshot, unique in its tenant.
+     */
+    readonly name: string;
+    /**
+     * Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request.
+     */
+    readonly database: string;
+    /**
+     * Id of the snapshot.
+     */
+    readonly snapshotId: string;
+    /**
+     * Id of the database.
+     */
+    readonly dbId: string;
+    /**
+     * Id of the history that it is a moment of.
+     */
+    readonly timeline: string;
+    /**
+     * When the snapshot was made (UTC). RFC 3339.
+     */
+    readonly createdAt: string;
+    /**
+     * When the snapshot last changed (UTC). RFC 3339.
+     */
+    readonly updatedAt: string;
+    /**
+     * The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then.
+     */
+    readonly time?: string;
+    /**
+     * The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it.
+     */
+    readonly lsn?: string;
+    /**
+     * When the snapshot is deleted by itself (RFC 3339). Null means never.
+     */
+    readonly expiresAt?: string;
+    /**
+     * The place in the WAL; null while nobody has needed to know.
+     */
+    readonly snapshotLsn?: string;
 }

@@ -70,3 +70,43 @@ def test_a_branch_of_what_has_no_safekeepers_or_no_such_moment_is_refused_at_its
         answer = kept.api("POST", "/tenants/acme/dbs", json=body)
         assert answer.status_code == 400 and field in answer.json()["details"]["fields"], answer.text
     assert kept.api("GET", "/tenants/acme/dbs/late").status_code == 404
+
+
+def test_a_bad_delete_is_undone_in_place_and_what_was_there_before_stays_beside_it(kept: Platform) -> None:
+    made = kept.create_database(name="shop")
+    rows(kept, "shop", "create table t (n int)", "insert into t select generate_series(1, 500)")
+    (moment,) = rows(kept, "shop", "select clock_timestamp()")
+    dsn = kept.database(name="shop")["connection_string"]
+    with psycopg.connect(dsn, autocommit=True) as client:
+        client.execute("delete from t")
+        client.execute("insert into t values (7)")
+        body = {"restore_trigger": "1", "restore_to": moment.isoformat()}
+        answer = kept.api("PATCH", "/tenants/acme/dbs/shop", json=body)
+        assert answer.status_code == 200, answer.text
+        with pytest.raises(psycopg.OperationalError) as ended:
+            client.execute("select pg_sleep(60)")
+        assert "terminating connection" in str(ended.value) or "compute has ended" in str(ended.value)
+    after = answer.json()
+    assert (after["db_id"], after["connection_string"]) == (made["db_id"], made["connection_string"])
+    assert after["timeline"] != made["timeline"]
+    assert rows(kept, "shop", "select count(*) from t") == [500]
+    (before,) = [one for one in kept.api("GET", "/tenants/acme/dbs").json()["items"] if "_before_" in one["name"]]
+    assert rows(kept, before["name"], "select n from t") == [7]
+    # The same again changes nothing.
+    rows(kept, "shop", "insert into t values (501)")
+    again = kept.api("PATCH", "/tenants/acme/dbs/shop", json=body).json()
+    assert again["timeline"] == after["timeline"] and rows(kept, "shop", "select count(*) from t") == [501]
+
+
+def test_a_snapshot_is_begun_in_and_gone_back_to(kept: Platform) -> None:
+    kept.create_database(name="books")
+    rows(kept, "books", "create table t (n int)", "insert into t values (1)")
+    answer = kept.api("POST", "/tenants/acme/snapshots", json={"name": "first", "database": "books"})
+    assert answer.status_code == 201 and answer.json()["snapshot_lsn"], answer.text
+    rows(kept, "books", "insert into t values (2)")
+    kept.api("POST", "/tenants/acme/dbs", json={"name": "of_first", "source_snapshot": "first"}).raise_for_status()
+    assert rows(kept, "of_first", "select n from t order by n") == [1]
+    assert kept.api("DELETE", "/tenants/acme/dbs/books?force=true").status_code == 409
+    body = {"restore_trigger": "1", "restore_to": "first"}
+    kept.api("PATCH", "/tenants/acme/dbs/books", json=body).raise_for_status()
+    assert rows(kept, "books", "select n from t order by n") == [1]

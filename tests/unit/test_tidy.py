@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "provider" / "spg99"
-GENERATED = {PACKAGE / "dynamic.py"}
+GENERATED = {PACKAGE / "dynamic.py", PACKAGE / "prepared.py"}
 LINES_MAX = 400
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "manager", "base", "core", "util", "helper"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))

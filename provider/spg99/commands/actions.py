@@ -85,6 +85,13 @@ _GRACE = click.option(
 _SCALE = click.option("--target-scale", type=click.IntRange(0, 1), required=True, help="1: a writer runs. 0: none.")
 
 
+_MOMENT = (
+    click.option("--time", help="The moment (RFC 3339)."),
+    click.option("--lsn", help="Or the place in the WAL, as pg_current_wal_lsn() says it."),
+    click.option("--snapshot", help="Or a snapshot of the database."),
+)
+
+
 def _rotated(connection: Connection, settings: ClientSettings) -> None:
     from spg99.commands.own_keys import say_what_follows
 
@@ -107,6 +114,13 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
             _action(Database, "start", "/start", "Start the database now rather than at its first connection."),
             _action(Database, "stop", "/stop", "Put the database to sleep now rather than when it is idle."),
             branch_command(),
+            _action(
+                Database,
+                "restore",
+                "/restore",
+                "Take the database back to a moment, in place. The state before stays for a while as another database.",
+                options=_MOMENT,
+            ),
             _action(Database, "scale", "/scale", "Set how many writers run.", options=(_SCALE,)),
             _Later("export", "Write the database into a file, as pg_dump does.", "spg99.commands.dump:export"),
             _Later(

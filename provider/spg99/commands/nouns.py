@@ -13,7 +13,7 @@ import click
 from spg99.commands import verbs
 from spg99.commands.connection import Connection, with_connection
 from spg99.commands.fields import field_options
-from spg99.resources import ApiKey, Database, Mark, Resource, Tenant, TenantCredentials
+from spg99.resources import ApiKey, Database, Mark, Resource, Snapshot, Tenant, TenantCredentials
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ NAMINGS: Final[dict[type[Resource], Naming]] = {
         deletions=(("force", "Also while clients are connected."),),
     ),
     ApiKey: Naming("keys", "an API key", "API keys", secret_once=True),
+    Snapshot: Naming("snapshots", "a snapshot", "snapshots"),
     TenantCredentials: Naming(
         "credentials", "a tenant's credentials", "managed credentials", ending="End the management of {}"
     ),

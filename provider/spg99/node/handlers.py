@@ -12,7 +12,7 @@ import hashlib
 import re
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +90,9 @@ class Handlers:
         kind = declared.kind
         handler: Callable[[Any], Awaitable[Message]] = self.by_kind[kind]
         try:
-            async with self.only_one(order.timeline_id):
+            # Who only reads waits for nobody: somebody waits for the answer, and a start may take long.
+            is_read = isinstance(order, TimelineLocate)
+            async with nullcontext() if is_read else self.only_one(order.timeline_id):
                 answer = await handler(order)
         except Spg99Error as error:
             retryable = not isinstance(error, BadRequest)

@@ -33,7 +33,7 @@ class TaskKind(StrEnum):
 
 
 class Order(Message):
-    """What is ordered. Two orders for one timeline are never carried out at the same time."""
+    """What is ordered. Two orders for one timeline are never carried out at the same time, unless one only reads."""
 
     timeline_id: str
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
 from spg99.patterns import LSN_PATTERN, NAME_PATTERN
-from spg99.resources.fields import Immutable, Secret, Volatile
+from spg99.resources.fields import Immutable, MovedBy, Secret, Volatile
 from spg99.resources.noun import Resource, Spec
-from spg99.rules import Rule, database_name_is_free, sizes_in_order, source_is_one_point
+from spg99.rules import Rule, database_name_is_free, restore_has_a_moment, sizes_in_order, source_is_one_point
+
+BY_RESTORE = MovedBy(("restore_trigger",))
 
 
 class Size(StrEnum):
@@ -96,7 +98,12 @@ class ScaleState(StrEnum):
 class DatabaseSpec(Spec):
     """A database as a user declares it."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (database_name_is_free, sizes_in_order, source_is_one_point)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        database_name_is_free,
+        sizes_in_order,
+        source_is_one_point,
+        restore_has_a_moment,
+    )
 
     tenant: Immutable[str] = Field(pattern=NAME_PATTERN, examples=["acme"])
     """Name of the tenant that owns the database."""
@@ -126,6 +133,15 @@ class DatabaseSpec(Spec):
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
     source_lsn: Immutable[str | None] = Field(default=None, pattern=LSN_PATTERN)
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    source_snapshot: Immutable[str | None] = Field(default=None, pattern=NAME_PATTERN)
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    restore_trigger: str | None = Field(default=None, max_length=200)
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string
+    stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it
+    begins with, and null, change nothing. Needs safekeepers."""
+    restore_to: str | None = Field(default=None, max_length=100)
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of
+    this database. Without another `restore_trigger` it changes nothing."""
     expires_at: AwareDatetime | None = None
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: int | None = Field(default=None, ge=0, le=31_622_400, examples=[604_800])
@@ -162,8 +178,8 @@ class Database(DatabaseSpec, Resource):
     """The same as `state`; kept for old clients."""
     state_reason: Volatile[str | None] = None
     """Why the database is in state `error`, in a sentence."""
-    timeline: str
-    """Id of the durable history of the database."""
+    timeline: Annotated[Volatile[str], BY_RESTORE]
+    """Id of the durable history of the database: another one after a restore."""
     branch_lsn: Volatile[str | None] = None
     """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: Secret[str]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .functions import GetApiKeysResult as GetApiKeysResult
     from .functions import GetDatabaseResult as GetDatabaseResult
     from .functions import GetDatabasesResult as GetDatabasesResult
+    from .functions import GetSnapshotResult as GetSnapshotResult
+    from .functions import GetSnapshotsResult as GetSnapshotsResult
     from .functions import GetTenantCredentialsResult as GetTenantCredentialsResult
     from .functions import GetTenantResult as GetTenantResult
     from .functions import GetTenantsResult as GetTenantsResult
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from .functions import RedactDsnResult as RedactDsnResult
     from .enums import Scope as Scope
     from .enums import Size as Size
+    from .snapshot import Snapshot as Snapshot
+    from .snapshot import SnapshotArgs as SnapshotArgs
     from .tenant import Tenant as Tenant
     from .tenant import TenantArgs as TenantArgs
     from .tenant_credentials import TenantCredentials as TenantCredentials
@@ -48,6 +52,10 @@ if TYPE_CHECKING:
     from .functions import get_database_output as get_database_output
     from .functions import get_databases as get_databases
     from .functions import get_databases_output as get_databases_output
+    from .functions import get_snapshot as get_snapshot
+    from .functions import get_snapshot_output as get_snapshot_output
+    from .functions import get_snapshots as get_snapshots
+    from .functions import get_snapshots_output as get_snapshots_output
     from .functions import get_tenant as get_tenant
     from .functions import get_tenant_credentials as get_tenant_credentials
     from .functions import get_tenant_credentials_output as get_tenant_credentials_output
@@ -70,6 +78,8 @@ __all__ = [
     "GetApiKeysResult",
     "GetDatabaseResult",
     "GetDatabasesResult",
+    "GetSnapshotResult",
+    "GetSnapshotsResult",
     "GetTenantCredentialsResult",
     "GetTenantResult",
     "GetTenantsResult",
@@ -79,6 +89,8 @@ __all__ = [
     "RedactDsnResult",
     "Scope",
     "Size",
+    "Snapshot",
+    "SnapshotArgs",
     "Tenant",
     "TenantArgs",
     "TenantCredentials",
@@ -97,6 +109,10 @@ __all__ = [
     "get_database_output",
     "get_databases",
     "get_databases_output",
+    "get_snapshot",
+    "get_snapshot_output",
+    "get_snapshots",
+    "get_snapshots_output",
     "get_tenant",
     "get_tenant_credentials",
     "get_tenant_credentials_output",
@@ -121,6 +137,8 @@ _WHERE: Dict[str, str] = {
     "GetApiKeysResult": "functions",
     "GetDatabaseResult": "functions",
     "GetDatabasesResult": "functions",
+    "GetSnapshotResult": "functions",
+    "GetSnapshotsResult": "functions",
     "GetTenantCredentialsResult": "functions",
     "GetTenantResult": "functions",
     "GetTenantsResult": "functions",
@@ -130,6 +148,8 @@ _WHERE: Dict[str, str] = {
     "RedactDsnResult": "functions",
     "Scope": "enums",
     "Size": "enums",
+    "Snapshot": "snapshot",
+    "SnapshotArgs": "snapshot",
     "Tenant": "tenant",
     "TenantArgs": "tenant",
     "TenantCredentials": "tenant_credentials",
@@ -146,6 +166,10 @@ _WHERE: Dict[str, str] = {
     "get_database_output": "functions",
     "get_databases": "functions",
     "get_databases_output": "functions",
+    "get_snapshot": "functions",
+    "get_snapshot_output": "functions",
+    "get_snapshots": "functions",
+    "get_snapshots_output": "functions",
     "get_tenant": "functions",
     "get_tenant_credentials": "functions",
     "get_tenant_credentials_output": "functions",

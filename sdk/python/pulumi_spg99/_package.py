@@ -17,6 +17,7 @@ RESOURCES: Dict[str, Tuple[str, str]] = {
     "spg99:index:Database": ("database", "Database",),
     "spg99:index:ApiKey": ("api_key", "ApiKey",),
     "spg99:index:TenantCredentials": ("tenant_credentials", "TenantCredentials",),
+    "spg99:index:Snapshot": ("snapshot", "Snapshot",),
 }
 """Module and class of every resource, by its token."""
 

@@ -38,6 +38,12 @@ class DatabaseArgs:
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place."""
     source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn")
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place."""
+    source_snapshot: Optional[pulumi.Input[str]] = pulumi.property("sourceSnapshot")
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place."""
+    restore_trigger: Optional[pulumi.Input[str]] = pulumi.property("restoreTrigger")
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers. At most 200 characters."""
+    restore_to: Optional[pulumi.Input[str]] = pulumi.property("restoreTo")
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing. At most 100 characters."""
     expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: Optional[pulumi.Input[int]] = pulumi.property("historySeconds")
@@ -59,6 +65,9 @@ class DatabaseArgs:
         source_database: Optional[pulumi.Input[str]] = None,
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
+        source_snapshot: Optional[pulumi.Input[str]] = None,
+        restore_trigger: Optional[pulumi.Input[str]] = None,
+        restore_to: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
         history_seconds: Optional[pulumi.Input[int]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
@@ -84,6 +93,12 @@ class DatabaseArgs:
             pulumi.set(self, "source_time", source_time)
         if source_lsn is not None:
             pulumi.set(self, "source_lsn", source_lsn)
+        if source_snapshot is not None:
+            pulumi.set(self, "source_snapshot", source_snapshot)
+        if restore_trigger is not None:
+            pulumi.set(self, "restore_trigger", restore_trigger)
+        if restore_to is not None:
+            pulumi.set(self, "restore_to", restore_to)
         if expires_at is not None:
             pulumi.set(self, "expires_at", expires_at)
         if history_seconds is not None:
@@ -107,7 +122,7 @@ class Database(_package.Resource):
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -156,6 +171,12 @@ class Database(_package.Resource):
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
     source_lsn: pulumi.Output[Optional[str]] = pulumi.property("sourceLsn")
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    source_snapshot: pulumi.Output[Optional[str]] = pulumi.property("sourceSnapshot")
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    restore_trigger: pulumi.Output[Optional[str]] = pulumi.property("restoreTrigger")
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
+    restore_to: pulumi.Output[Optional[str]] = pulumi.property("restoreTo")
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing."""
     expires_at: pulumi.Output[Optional[str]] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: pulumi.Output[Optional[int]] = pulumi.property("historySeconds")
@@ -189,7 +210,7 @@ class Database(_package.Resource):
     state_reason: pulumi.Output[Optional[str]] = pulumi.property("stateReason")
     """Why the database is in state `error`, in a sentence."""
     timeline: pulumi.Output[str] = pulumi.property("timeline")
-    """Id of the durable history of the database."""
+    """Id of the durable history of the database: another one after a restore."""
     branch_lsn: pulumi.Output[Optional[str]] = pulumi.property("branchLsn")
     """Where in its source's WAL a branch begins; null for what is no branch, and while nobody has needed to know."""
     connection_string: pulumi.Output[str] = pulumi.property("connectionString")
@@ -313,6 +334,9 @@ class Database(_package.Resource):
         source_database: Optional[pulumi.Input[str]] = None,
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
+        source_snapshot: Optional[pulumi.Input[str]] = None,
+        restore_trigger: Optional[pulumi.Input[str]] = None,
+        restore_to: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
         history_seconds: Optional[pulumi.Input[int]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
@@ -329,6 +353,9 @@ class Database(_package.Resource):
         :param source_database: Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.
+        :param source_snapshot: Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
+        :param restore_trigger: Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers. At most 200 characters.
+        :param restore_to: To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing. At most 100 characters.
         :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
         :param history_seconds: How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another. From 0 to 31622400.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.

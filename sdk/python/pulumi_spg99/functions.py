@@ -142,7 +142,7 @@ class GetDatabaseResult:
     - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
     """
     timeline: str = pulumi.property("timeline")
-    """Id of the durable history of the database."""
+    """Id of the durable history of the database: another one after a restore."""
     connection_string: str = pulumi.property("connectionString")
     """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: int = pulumi.property("currentScale")
@@ -222,6 +222,12 @@ class GetDatabaseResult:
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
     source_lsn: Optional[str] = pulumi.property("sourceLsn")
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    source_snapshot: Optional[str] = pulumi.property("sourceSnapshot")
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    restore_trigger: Optional[str] = pulumi.property("restoreTrigger")
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
+    restore_to: Optional[str] = pulumi.property("restoreTo")
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing."""
     expires_at: Optional[str] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: Optional[int] = pulumi.property("historySeconds")
@@ -479,6 +485,96 @@ def get_tenant_credentials_output(tenant: pulumi.Input[str], opts: Optional[Unio
     """
     given: Dict[str, Any] = {"tenant": tenant}
     found: pulumi.Output[GetTenantCredentialsResult] = pulumi.runtime.invoke_output("spg99:index:getTenantCredentials", given, opts=_package.invoke_options(opts), typ=GetTenantCredentialsResult)
+    return found
+
+
+@pulumi.output_type
+class GetSnapshotResult:
+    """The snapshot as it is now."""
+
+    tenant: str = pulumi.property("tenant")
+    """Name of the tenant that owns the database."""
+    name: str = pulumi.property("name")
+    """Name of the snapshot, unique in its tenant."""
+    database: str = pulumi.property("database")
+    """Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request."""
+    snapshot_id: str = pulumi.property("snapshotId")
+    """Id of the snapshot."""
+    db_id: str = pulumi.property("dbId")
+    """Id of the database."""
+    timeline: str = pulumi.property("timeline")
+    """Id of the history that it is a moment of."""
+    created_at: str = pulumi.property("createdAt")
+    """When the snapshot was made (UTC). RFC 3339."""
+    updated_at: str = pulumi.property("updatedAt")
+    """When the snapshot last changed (UTC). RFC 3339."""
+    time: Optional[str] = pulumi.property("time")
+    """The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    lsn: Optional[str] = pulumi.property("lsn")
+    """The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it."""
+    expires_at: Optional[str] = pulumi.property("expiresAt")
+    """When the snapshot is deleted by itself (RFC 3339). Null means never."""
+    snapshot_lsn: Optional[str] = pulumi.property("snapshotLsn")
+    """The place in the WAL; null while nobody has needed to know."""
+
+
+def get_snapshot(tenant: str, name: str, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotResult:
+    """
+    Reads the snapshot with the id `<tenant>/<name>`. A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be.
+    :param tenant: Name of the tenant that owns the database.
+    :param name: Name of the snapshot, unique in its tenant.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "name": name}
+    found: GetSnapshotResult = pulumi.runtime.invoke("spg99:index:getSnapshot", given, opts=_package.invoke_options(opts), typ=GetSnapshotResult).value
+    return found
+
+
+def get_snapshot_output(tenant: pulumi.Input[str], name: pulumi.Input[str], opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[GetSnapshotResult]:
+    """
+    Reads the snapshot with the id `<tenant>/<name>`. A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be. Takes outputs, and runs when they are known.
+    :param tenant: Name of the tenant that owns the database.
+    :param name: Name of the snapshot, unique in its tenant.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "name": name}
+    found: pulumi.Output[GetSnapshotResult] = pulumi.runtime.invoke_output("spg99:index:getSnapshot", given, opts=_package.invoke_options(opts), typ=GetSnapshotResult)
+    return found
+
+
+@pulumi.output_type
+class GetSnapshotsResult:
+    """The snapshots that were found."""
+
+    snapshots: List[outputs.SnapshotItem] = pulumi.property("snapshots")
+    """All snapshots that fit, ordered by name."""
+
+    def __iter__(self) -> Iterator[outputs.SnapshotItem]:
+        return iter(self.snapshots)
+
+    def __len__(self) -> int:
+        return len(self.snapshots)
+
+
+def get_snapshots(tenant: str, database: Optional[str] = None, name_prefix: Optional[str] = None, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotsResult:
+    """
+    Reads all snapshots, ordered by name. Filters narrow them down.
+    :param tenant: Name of the tenant that owns the database.
+    :param database: Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+    :param name_prefix: Only those whose `name` begins with this.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "database": database, "namePrefix": name_prefix}
+    found: GetSnapshotsResult = pulumi.runtime.invoke("spg99:index:getSnapshots", given, opts=_package.invoke_options(opts), typ=GetSnapshotsResult).value
+    return found
+
+
+def get_snapshots_output(tenant: pulumi.Input[str], database: Optional[pulumi.Input[str]] = None, name_prefix: Optional[pulumi.Input[str]] = None, opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[GetSnapshotsResult]:
+    """
+    Reads all snapshots, ordered by name. Filters narrow them down. Takes outputs, and runs when they are known.
+    :param tenant: Name of the tenant that owns the database.
+    :param database: Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+    :param name_prefix: Only those whose `name` begins with this.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "database": database, "namePrefix": name_prefix}
+    found: pulumi.Output[GetSnapshotsResult] = pulumi.runtime.invoke_output("spg99:index:getSnapshots", given, opts=_package.invoke_options(opts), typ=GetSnapshotsResult)
     return found
 
 

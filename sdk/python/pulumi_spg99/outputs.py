@@ -85,7 +85,7 @@ class DatabaseItem:
     - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
     """
     timeline: str = pulumi.property("timeline")
-    """Id of the durable history of the database."""
+    """Id of the durable history of the database: another one after a restore."""
     connection_string: str = pulumi.property("connectionString")
     """DSN of the database at the Gateway. It stays the same while computes change; it holds the password only for API keys that may read credentials. A run that rotates the password leaves the old one here until the next refresh: in that run use what the tenant's credentials (TenantCredentials) answer."""
     current_scale: int = pulumi.property("currentScale")
@@ -165,6 +165,12 @@ class DatabaseItem:
     """The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
     source_lsn: Optional[str] = pulumi.property("sourceLsn")
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
+    source_snapshot: Optional[str] = pulumi.property("sourceSnapshot")
+    """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    restore_trigger: Optional[str] = pulumi.property("restoreTrigger")
+    """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
+    restore_to: Optional[str] = pulumi.property("restoreTo")
+    """To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing."""
     expires_at: Optional[str] = pulumi.property("expiresAt")
     """When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never."""
     history_seconds: Optional[int] = pulumi.property("historySeconds")
@@ -261,3 +267,33 @@ class ApiKeyItem:
     """The bearer token. Answered once, at creation or rotation; only a hash of it is kept."""
     last_used_at: Optional[str] = pulumi.property("lastUsedAt")
     """When the key was last used (UTC), to the minute. RFC 3339."""
+
+
+@pulumi.output_type
+class SnapshotItem:
+    """One of what getSnapshots found."""
+
+    tenant: str = pulumi.property("tenant")
+    """Name of the tenant that owns the database."""
+    name: str = pulumi.property("name")
+    """Name of the snapshot, unique in its tenant."""
+    database: str = pulumi.property("database")
+    """Name of the database whose moment it keeps. It needs safekeepers. Without a moment below: all that was committed before the request."""
+    snapshot_id: str = pulumi.property("snapshotId")
+    """Id of the snapshot."""
+    db_id: str = pulumi.property("dbId")
+    """Id of the database."""
+    timeline: str = pulumi.property("timeline")
+    """Id of the history that it is a moment of."""
+    created_at: str = pulumi.property("createdAt")
+    """When the snapshot was made (UTC). RFC 3339."""
+    updated_at: str = pulumi.property("updatedAt")
+    """When the snapshot last changed (UTC). RFC 3339."""
+    time: Optional[str] = pulumi.property("time")
+    """The moment (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then."""
+    lsn: Optional[str] = pulumi.property("lsn")
+    """The same as a place in the WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it."""
+    expires_at: Optional[str] = pulumi.property("expiresAt")
+    """When the snapshot is deleted by itself (RFC 3339). Null means never."""
+    snapshot_lsn: Optional[str] = pulumi.property("snapshotLsn")
+    """The place in the WAL; null while nobody has needed to know."""

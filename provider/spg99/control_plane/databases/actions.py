@@ -118,6 +118,13 @@ class GiveUp:
 
 
 @dataclass(frozen=True)
+class Restore:
+    """Another timeline, which begins at a moment of this one; this one, with whoever runs on it, becomes another database."""
+
+    event: ClassVar[Event] = Event.RESTORED
+
+
+@dataclass(frozen=True)
 class DeleteTimeline:
     """Order the files of the timeline removed."""
 
@@ -143,6 +150,7 @@ Action = (
     | CancelTask
     | Fail
     | GiveUp
+    | Restore
     | DeleteTimeline
     | Remove
 )

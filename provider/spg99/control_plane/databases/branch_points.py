@@ -16,7 +16,6 @@ from spg99.protocol.tasks import Origin, Point
 from spg99.resources import DatabaseState as State
 from spg99.wal.lsn import format_lsn, parse_lsn
 
-SOURCE_FIELD = "source_database"
 NO_HISTORY = (
     "'{name}' has no safekeepers, so its history is kept nowhere and nothing can begin in it. A database has some when the policy "
     "storage.safekeepers (spg99 dev --safekeeper) is set before it is made."
@@ -47,13 +46,27 @@ class Wanted:
 
     time: datetime | None = None
     lsn: int | None = None
-    fields: tuple[str, str] = ("source_time", "source_lsn")
-    """What the request calls them."""
+    time_field: str = "source_time"
+    lsn_field: str = "source_lsn"
+    source_field: str = "source_database"
+    """What the request calls them, for its errors."""
 
     @classmethod
     def of(cls, time: datetime | None, lsn: str | None) -> Wanted:
-        """From a declaration's fields."""
+        """From a branch's fields."""
         return cls(time, parse_lsn(lsn) if lsn is not None else None)
+
+    @classmethod
+    def to_restore(cls, time: datetime | None, lsn: str | None) -> Wanted:
+        """From a request to go back."""
+        field = "time" if time is not None else "lsn"
+        return cls(time, parse_lsn(lsn) if lsn is not None else None, "time", "lsn", field)
+
+    @classmethod
+    def parsed(cls, text: str) -> Wanted:
+        """From the text of `restore_to`, which is right (rules.py)."""
+        fields = ("restore_to",) * 3
+        return cls(None, parse_lsn(text), *fields) if "/" in text else cls(datetime.fromisoformat(text), None, *fields)
 
 
 @dataclass(frozen=True)
@@ -84,17 +97,16 @@ class Window:
 
 def beginning(source: Source, wanted: Wanted, now: datetime) -> Beginning | Ask:
     """Where a branch of this source begins, or that it has to be asked. Raises Conflict, BadRequest."""
-    time_field, lsn_field = wanted.fields
     if source.state is State.DELETING:
         raise Conflict(f"Database '{source.name}' is being deleted: no branch can begin in it.")
     if not source.is_kept:
-        raise _refused(SOURCE_FIELD, NO_HISTORY.format(name=source.name))
+        raise refused(wanted.source_field, NO_HISTORY.format(name=source.name))
     if wanted.time is not None and wanted.time > now:
-        raise _refused(time_field, f"lies in the future: it is {_text(now)} by the Control Plane's clock")
+        raise refused(wanted.time_field, f"lies in the future: it is {_text(now)} by the Control Plane's clock")
     if not source.was_started:
         if wanted.time is not None or wanted.lsn is not None:
-            field = time_field if wanted.time is not None else lsn_field
-            raise _refused(field, f"'{source.name}' was never started, so it has no history yet: leave the point out")
+            field = wanted.time_field if wanted.time is not None else wanted.lsn_field
+            raise refused(field, f"'{source.name}' was never started, so it has no history yet")
         return Beginning(source.begins_in)
     if wanted.time is not None or wanted.lsn is not None or source.has_writer:
         return Ask()
@@ -104,18 +116,17 @@ def beginning(source: Source, wanted: Wanted, now: datetime) -> Beginning | Ask:
 
 def located(source: Source, wanted: Wanted, window: Window) -> Beginning:
     """The same, once the source's node has answered. Raises BadRequest that names the window."""
-    time_field, lsn_field = wanted.fields
     if wanted.time is not None:
         if wanted.time < window.from_time:
-            raise _refused(
-                time_field,
+            raise refused(
+                wanted.time_field,
                 f"is before the history that is kept of '{source.name}', from {_text(window.from_time)} to now",
             )
         return _at(source, Point(time=wanted.time))
     if wanted.lsn is not None:
         if not window.from_lsn <= wanted.lsn <= window.end_lsn:
-            raise _refused(
-                lsn_field,
+            raise refused(
+                wanted.lsn_field,
                 f"is outside of the history that is kept of '{source.name}', from {format_lsn(window.from_lsn)} to "
                 f"{format_lsn(window.end_lsn)}",
             )
@@ -131,5 +142,6 @@ def _text(moment: datetime) -> str:
     return moment.isoformat(" ", "seconds")
 
 
-def _refused(field: str, sentence: str) -> BadRequest:
+def refused(field: str, sentence: str) -> BadRequest:
+    """What is wrong with a field of the request."""
     return BadRequest("A field has a value that is not allowed.", fields={field: sentence})

@@ -41,7 +41,7 @@ class Branching:
         """The source as it is, and where in it the branch begins. Raises what the rules raise, and Unavailable when nobody can be asked."""
         async with self._store.transaction() as tx:
             row = await source_of(tx)
-            source = await _source(tx, row)
+            source = await source_as_it_is(tx, row)
             found = beginning(source, wanted, self._clock.now())
             if not isinstance(found, Ask):
                 return source, found
@@ -88,7 +88,11 @@ class Branching:
 
 async def hold(tx: Transaction, source: Source) -> None:
     """Sees to it that the source stays what it was until this transaction ends. Raises Conflict when it is not any more."""
-    row = await rows.lock(tx, source.db_id)
+    unchanged(await rows.lock(tx, source.db_id), source)
+
+
+def unchanged(row: DatabaseRow | None, source: Source) -> None:
+    """Raises Conflict when a database is not any more what a moment was found in (pure)."""
     if row is None or row.state == State.DELETING or row.timeline_id != source.timeline_id:
         raise Conflict(
             f"Database '{source.name}' was deleted or restored in the same moment; nothing was changed. Try again.",
@@ -102,24 +106,8 @@ async def pin(tx: Transaction, db_id: str, found: Beginning, *, at: datetime) ->
         await storage.insert_pin(tx, found.origin.timeline_id, db_id, "branch", lsn=found.lsn, at=at)
 
 
-async def check_unneeded(tx: Transaction, row: DatabaseRow, *, leaving: frozenset[str] = frozenset()) -> None:
-    """Raises Conflict while something begins in this database that was never started: it needs its history. `leaving`: who is deleted with it."""
-    owners = [
-        one.owner_id for one in await storage.pins_of_timeline(tx, row.timeline_id) if one.owner_id not in leaving
-    ]
-    if not owners:
-        return
-    found = [one.name for owner_id in owners if (one := await rows.by_id(tx, owner_id)) is not None]
-    names = ", ".join(f"'{name}'" for name in sorted(found)[:5])
-    raise Conflict(
-        f"Database '{row.name}' cannot be deleted yet: {names} begin{'s' * (len(found) == 1)} in it and "
-        f"{'was' if len(found) == 1 else 'were'} never started. Start {'it' if len(found) == 1 else 'them'} once, or delete "
-        f"{'it' if len(found) == 1 else 'them'} first.",
-        details={"db_id": row.db_id, "needed_by": sorted(found)},
-    )
-
-
-async def _source(tx: Transaction, row: DatabaseRow) -> Source:
+async def source_as_it_is(tx: Transaction, row: DatabaseRow) -> Source:
+    """What the rules look at."""
     timeline = await storage.find_timeline(tx, row.timeline_id)
     assert timeline is not None, "a database has a timeline"
     was_started = timeline.state != "creating"

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import actions as a
-from spg99.control_plane.databases import computes, storage_limits
+from spg99.control_plane.databases import computes, restoring, rows, storage_limits
 from spg99.control_plane.databases.apply import apply, end_compute
 from spg99.control_plane.databases.kept import kept_by
 from spg99.control_plane.databases.removal import remove
@@ -83,6 +83,8 @@ async def carry_out(
             return await _fail(tx, row, view, action)
         case a.GiveUp():
             return await apply(tx, row, action.event)
+        case a.Restore():
+            return await _restore(tx, row, view, now, means)
         case a.DeleteTimeline():
             return await _delete_timeline(tx, row, view, action, now, means)
         case a.Remove():
@@ -241,6 +243,21 @@ async def _fail(tx: Transaction, row: DatabaseRow, view: DatabaseView, action: a
         attempt_count=action.attempt_count,
         retry_at=action.retry_at,
     )
+
+
+async def _restore(tx: Transaction, row: DatabaseRow, view: DatabaseView, now: datetime, means: Means) -> DatabaseRow:
+    row, before = await restoring.exchange(tx, row, now)
+    compute, node_id = view.compute, view.timeline.node_id
+    if before.state in (State.READY, State.IDLE):
+        assert compute is not None, "it serves"
+        before = await apply(tx, before, Event.QUIET)
+        await rows.save(tx, before)
+        if not compute.ended and node_id is not None:
+            await computes.mark_stopping(tx, compute.compute_id)
+            stop = ComputeStop(compute_id=compute.compute_id, timeline_id=before.timeline_id)
+            await _order(tx, means, stop, node_id=node_id, db_id=before.db_id, compute_id=compute.compute_id, now=now)
+    await rows.wake_reconciler(tx, before.db_id)
+    return row
 
 
 async def _delete_timeline(

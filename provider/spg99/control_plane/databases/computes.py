@@ -51,6 +51,11 @@ async def mark_running(tx: Transaction, started: ComputeStarted, now: datetime) 
     )
 
 
+async def give(tx: Transaction, compute_id: str, db_id: str) -> None:
+    """A compute goes with its timeline to another database."""
+    await tx.execute("give_compute", compute_id=compute_id, db_id=db_id)
+
+
 async def mark_stopping(tx: Transaction, compute_id: str) -> None:
     """Notes that a compute was told to stop."""
     await tx.defer("mark_compute_stopping", compute_id=compute_id)

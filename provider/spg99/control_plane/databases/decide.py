@@ -22,6 +22,7 @@ from spg99.control_plane.databases.actions import (
     MarkReady,
     MarkStopped,
     MarkUsed,
+    Restore,
     StartCompute,
     StopCompute,
     act,
@@ -61,6 +62,8 @@ IN_USE = "Somebody uses the database."
 
 def decide(view: DatabaseView, now: datetime) -> Decision:
     """The one next step for this database, or when to look again."""
+    if view.is_to_be_restored and _can_be_restored(view):
+        return act(Restore(), "It is wanted back at a moment of its history.")
     match view.state:
         case State.CREATING:
             return act(MarkCreated(), "Its files are made with its first start.")
@@ -76,6 +79,13 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
             return _failed(view, now)
         case State.DELETING:
             return deletion.decide(view, now)
+
+
+def _can_be_restored(view: DatabaseView) -> bool:
+    """Not while its compute is on its way up or down: what has been ordered has its outcome first."""
+    if view.state is State.ERROR:
+        return view.compute is None or view.compute.ended
+    return view.state in (State.STOPPED, State.READY, State.IDLE)
 
 
 def _stopped(view: DatabaseView, now: datetime) -> Decision:

@@ -16,9 +16,9 @@ from datetime import datetime
 
 from spg99 import faults
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import rows
+from spg99.control_plane.databases import rows, snapshots
 from spg99.control_plane.databases.apply import apply
-from spg99.control_plane.databases.branching import check_unneeded
+from spg99.control_plane.databases.needed import check_unneeded
 from spg99.control_plane.databases.removal import remove
 from spg99.control_plane.databases.requests import in_use, want_stopped
 from spg99.control_plane.databases.rows import DatabaseRow, save, wake_reconciler
@@ -155,6 +155,7 @@ class OfTenants:
         found = [
             row for db_id in await rows.of_tenant(tx, tenant_id) if (row := await rows.lock(tx, db_id)) is not None
         ]
+        await snapshots.delete_of_tenant(tx, tenant_id, actor)
         asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now)
         if not asked:
             for row in found:

@@ -1,4 +1,4 @@
-"""Databases that are deleted by themselves when their time is over. Here: which, and one attempt at each. Not here: the deletion (deletion_requests.py), which
+"""Databases and snapshots that are deleted by themselves when their time is over. Here: which, and one attempt at each. Not here: the deletion (deletion_requests.py), which
 asks and refuses as it does for everybody: one that is protected, in use, or needed by a branch stays, and is tried again later."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spg99 import log
-from spg99.control_plane.databases import rows
+from spg99.control_plane.databases import rows, snapshots
 from spg99.control_plane.databases.deletion_requests import Questions, begin_delete
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.actors import SYSTEM
@@ -52,6 +52,7 @@ class Expiry:
         """One attempt at each; answers the seconds until the next."""
         if self._clock.has_stepped_within(WAITS_AFTER_A_STEP):
             return AGAIN_SECONDS
+        await snapshots.delete_expired(self._store, self._clock)
         async with self._store.reading() as tx:
             due = await tx.many(_Id, "expired_databases", now=self._clock.now(), limit=BATCH)
         asked = [await self._attempt(one.db_id) for one in due]

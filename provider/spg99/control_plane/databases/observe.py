@@ -153,6 +153,7 @@ async def view_of(
         node=_node(seen),
         hears_since=graces.hears_since,
         is_unreachable=is_unreachable,
+        is_to_be_restored=row.restore is not None,
         has_ended_leases=seen.has_ended_leases,
     )
     if seen.timeline_state == "creating" and (candidates := await _candidates(tx, row, seen, now)):

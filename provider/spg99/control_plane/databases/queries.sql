@@ -11,10 +11,12 @@ select count(*) from databases d join tenants t using (tenant_id) where t.org_id
 -- insert_database
 -- What it becomes is known without an answer (rows.new).
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
-                       deletion_protection, source_database, source_time, source_lsn, branch_lsn, expires_at, history_seconds,
+                       deletion_protection, source_database, source_time, source_lsn, source_snapshot, branch_lsn, restore_trigger, restore_to,
+                       expires_at, history_seconds,
                        state, timeline_id, target_profile, created_at, updated_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s, %(history_seconds)s, %(state)s,
+        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(branch_lsn)s,
+        %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(history_seconds)s, %(state)s,
         %(timeline_id)s, %(target_profile)s, %(created_at)s, %(updated_at)s);
 
 -- find_database
@@ -74,7 +76,7 @@ select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
 update databases
    set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
        storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, expires_at = %(expires_at)s, history_seconds = %(history_seconds)s,
-       branch_lsn = %(branch_lsn)s, state = %(state)s, state_reason = %(state_reason)s,
+       branch_lsn = %(branch_lsn)s, restore_trigger = %(restore_trigger)s, restore_to = %(restore_to)s, state = %(state)s, state_reason = %(state_reason)s,
        compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
        target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
        lease_control_epoch = %(lease_control_epoch)s, wanted_until = %(wanted_until)s, last_used_at = %(last_used_at)s,
@@ -201,6 +203,66 @@ select storage_state as state, count(*)::integer as databases from databases whe
 select db_id from databases
  where expires_at <= %(now)s and state <> 'deleting' and not deletion_protection order by expires_at limit %(limit)s;
 
+-- note_restore
+update databases set restore = %(restore)s where db_id = %(db_id)s;
+
+-- exchange_timeline
+-- From here on it has another history.
+update databases
+   set timeline_id = %(timeline_id)s, database_name = null, restore = null, last_verified_at = null, history_begins_at = null,
+       history_failed_at = null
+ where db_id = %(db_id)s;
+
+-- insert_database_before
+-- What a database was until now, as another one of its tenant: with its history, and with whoever runs on it.
+insert into databases (db_id, tenant_id, name, database_name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, expires_at,
+                       source_database, source_time, source_lsn, source_snapshot, branch_lsn, state, state_reason, timeline_id, compute_id, writer_term,
+                       current_scale, current_profile, target_profile, storage_bytes, storage_state, storage_held_by, version)
+select %(kept_id)s, tenant_id, %(name)s, %(database_name)s, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, %(expires_at)s,
+       source_database, source_time, source_lsn, source_snapshot, %(branch_lsn)s, %(state)s, %(state_reason)s, %(timeline_id)s, %(compute_id)s, %(writer_term)s,
+       %(current_scale)s, %(current_profile)s, target_profile, storage_bytes, storage_state, storage_held_by, version + 1
+  from databases where db_id = %(db_id)s;
+
+-- insert_snapshot
+insert into snapshots (snapshot_id, tenant_id, name, db_id, database, time, lsn, origin, expires_at)
+values (%(snapshot_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(time)s, %(lsn)s, %(origin)s, %(expires_at)s);
+
+-- find_snapshot
+select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+ where s.tenant_id = %(tenant_id)s and s.name = %(name)s;
+
+-- hold_snapshot
+-- It stays until this transaction ends.
+select snapshot_id from snapshots where snapshot_id = %(snapshot_id)s for share;
+
+-- page_of_snapshots
+-- Ordered by name; `after_name` and `after_id` are the last row of the page before.
+select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+ where s.tenant_id = %(tenant_id)s
+   and (s.name collate "C", s.snapshot_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
+   and (%(database)s::text is null or s.database = %(database)s)
+   and (%(name_prefix)s::text is null or (s.name collate "C" >= %(name_prefix)s and s.name collate "C" < %(name_prefix_end)s))
+ order by s.name collate "C", s.snapshot_id limit %(limit)s offset %(offset)s;
+
+-- snapshots_of_tenant
+select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+ where s.tenant_id = %(tenant_id)s order by s.snapshot_id for update of s;
+
+-- snapshots_of_ids
+select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+ where s.snapshot_id = any(%(snapshot_ids)s) order by s.name;
+
+-- change_snapshot
+update snapshots set expires_at = %(expires_at)s, version = version + 1, updated_at = clock_timestamp()
+ where snapshot_id = %(snapshot_id)s;
+
+-- expired_snapshots
+select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+ where s.expires_at <= %(now)s order by s.expires_at limit %(limit)s for update of s skip locked;
+
+-- delete_snapshot
+delete from snapshots where snapshot_id = %(snapshot_id)s;
+
 -- delete_database
 delete from databases where db_id = %(db_id)s;
 
@@ -216,6 +278,10 @@ update computes
 
 -- mark_compute_stopping
 update computes set state = 'stopping' where compute_id = %(compute_id)s and state <> 'ended';
+
+-- give_compute
+-- It serves another database from here on.
+update computes set db_id = %(db_id)s where compute_id = %(compute_id)s;
 
 -- mark_compute_running_on
 update computes set state = 'running' where compute_id = %(compute_id)s and state = 'stopping';

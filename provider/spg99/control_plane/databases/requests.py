@@ -6,6 +6,7 @@ Not here: deleting (deletion_requests.py); what follows from a request: it is wr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from spg99 import faults
 from spg99.control_plane import storage, tenants
 from spg99.control_plane.databases import branching, limits, rows
-from spg99.control_plane.databases.branch_points import Beginning, Source
+from spg99.control_plane.databases.branch_points import Beginning
 from spg99.control_plane.databases.rows import DatabaseRow, publish, save, wake_reconciler
 from spg99.control_plane.databases.states import Event, move
 from spg99.control_plane.records import audit, declarations, operations, policies
@@ -34,6 +35,8 @@ CHANGEABLE = frozenset(
         "deletion_protection",
         "expires_at",
         "history_seconds",
+        "restore_trigger",
+        "restore_to",
     }
 )
 """Fields that may change in place."""
@@ -61,9 +64,10 @@ async def ask_for_create(tx: Transaction, tenant: tenants.AskedTenant, *, org_id
 
 @dataclass(frozen=True)
 class BranchOf:
-    """What a branch begins in, and where (branching.py)."""
+    """Where a branch begins (branching.py)."""
 
-    source: Source
+    hold: Callable[[Transaction], Awaitable[None]]
+    """Sees to it that this stays true until a transaction ends. Raises Conflict when it is not any more."""
     beginning: Beginning
     at: datetime
 
@@ -86,7 +90,7 @@ async def create(
         idle_timeout_seconds = int(found[_IDLE_TIMEOUT])
     db_id, timeline_id = new_id("db"), new_id("tl")
     if branch is not None:
-        await branching.hold(tx, branch.source)
+        await branch.hold(tx)
     await storage.insert_timeline(tx, timeline_id, db_id, branch.beginning.origin if branch is not None else None)
     row = rows.new(
         spec,

@@ -10,9 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from spg99.control_plane import tenants
-from spg99.control_plane.databases import deletion_requests, limits, requests, resource, rows
-from spg99.control_plane.databases.branch_points import Wanted
-from spg99.control_plane.databases.branching import Branching
+from spg99.control_plane.databases import deletion_requests, limits, moments, requests, resource, rows
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, pages, preconditions, waits
@@ -21,7 +19,7 @@ from spg99.control_plane.serving.call import Call, Caller, is_id, is_name
 from spg99.control_plane.serving.idempotency import once
 from spg99.control_plane.serving.openapi import changes, creates, documented, takes
 from spg99.control_plane.store import Transaction
-from spg99.errors import BadRequest, NotFound, Spg99Error
+from spg99.errors import NotFound, Spg99Error
 from spg99.resources import Database, DatabaseSpec, DatabaseState, Page, Permission
 
 router = APIRouter(prefix="/v2", tags=["databases"])
@@ -81,7 +79,7 @@ async def create(call: Caller, tenant: str) -> Response:
     spec = bodies.spec_of(Database, rest, {"tenant": tenant if is_name(tenant) else "_"})
     assert isinstance(spec, DatabaseSpec)
 
-    branch = await _branch(call, tenant, spec) if spec.source_database is not None else None
+    branch = await moments.of_branch(call, tenant, spec) if spec.source_database or spec.source_snapshot else None
     asked: requests.AskedForCreate
 
     async def ahead(tx: Transaction) -> None:
@@ -90,6 +88,8 @@ async def create(call: Caller, tenant: str) -> Response:
         asked = await requests.ask_for_create(tx, held, org_id=call.org_id)
 
     async def change(tx: Transaction) -> Answer:
+        if isinstance(branch, Spg99Error):  # now: what was made before is answered again though its source is gone
+            raise branch
         owner, row = await requests.create(tx, asked, spec, call.actor, branch=branch)
         if start.start_immediately or start.initial_scale:
             await _check_start(tx, call, owner.org_id)
@@ -100,26 +100,6 @@ async def create(call: Caller, tenant: str) -> Response:
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{owner.name}/dbs/{row.name}"})
 
     return await once(call, body, change, ahead=ahead)
-
-
-async def _branch(call: Call, tenant: str, spec: DatabaseSpec) -> requests.BranchOf:
-    """Where in its source a branch begins, found out before anything is written."""
-    name = spec.source_database or ""
-
-    async def source_of(tx: Transaction) -> DatabaseRow:
-        owner = await tenants.visible_tenant(tx, call, tenant)
-        row = await rows.find(tx, owner.tenant_id, name)
-        if row is None:
-            raise BadRequest(
-                "A field has a value that is not allowed.",
-                fields={"source_database": f"tenant '{owner.name}' has no database '{name}'"},
-            )
-        return row
-
-    at = call.plane.clock.now()
-    moments = Branching(call.plane.store, call.plane.wakeups, call.plane.clock)
-    source, found = await moments.find(source_of, Wanted.of(spec.source_time, spec.source_lsn))
-    return requests.BranchOf(source, found, at)
 
 
 @router.get(
@@ -155,7 +135,7 @@ async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wai
 
     async def read_now() -> tuple[tenants.TenantRow, DatabaseRow]:
         async with call.plane.store.reading() as tx:
-            owner, row = await _find(tx, call, tenant, db)
+            owner, row = await find(tx, call, tenant, db)
             await declarations.seen(tx, call.actor, row.db_id)
             return owner, row
 
@@ -190,17 +170,27 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
     ),
 )  # fmt: skip
 async def update(call: Caller, tenant: str, db: str) -> Response:
-    """Changes settings in place. A new size takes effect at the next start (`target_profile` shows it)."""
+    """Changes settings in place. A new size takes effect at the next start (`target_profile` shows it). Another
+    `restore_trigger` takes the database back to `restore_to`; the answer waits until that is done, some seconds at most."""
     body = await bodies.json_object(call.request)
     call.need(*_permissions_to_change(body))
+    back = await moments.of_change(call, tenant, db, body)
+    op_id: str | None = None
     async with call.plane.store.transaction() as tx:
-        owner, row = await _find(tx, call, tenant, db, lock=True)
+        owner, row = await find(tx, call, tenant, db, lock=True)
         current = {name: getattr(row, name) for name in Database.inputs()}
         _, named = bodies.changes_of(Database, body, current)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         differing = {name: value for name, value in named.items() if value != current[name]}
         row = await requests.change(tx, row, differing, call.actor)
+        if differing.get("restore_trigger") is not None:
+            op_id = await moments.go_back(tx, row, back, call.actor)
         answer = _answer(call, owner, row, 200)
+    if op_id is not None:
+        await moments.wait_for(call, op_id)
+        async with call.plane.store.reading() as tx:
+            owner, row = await find(tx, call, tenant, db)
+            answer = _answer(call, owner, row, 200)
     return answer.response()
 
 
@@ -223,7 +213,7 @@ async def delete(
     questions = deletion_requests.Questions(call.plane.store, call.plane.wakeups)
 
     async def attempt(tx: Transaction, refused: Spg99Error | None) -> Answer | tuple[str, ...]:
-        _, row = await _find(tx, call, tenant, db, lock=True)
+        _, row = await find(tx, call, tenant, db, lock=True)
         preconditions.check_uid(uid, row.db_id)
         preconditions.check(call.request.headers.get("if-match"), _etag(row))
         if refused is not None and row.state != DatabaseState.DELETING:
@@ -266,6 +256,27 @@ async def scale(call: Caller, tenant: str, db: str) -> Response:
     return await _scale(call, tenant, db, body, bodies.shape_of(Scale, body).target_scale)
 
 
+@router.post(
+    "/tenants/{tenant}/dbs/{db}/restore",
+    **documented(
+        "database.restore", 202, Operation, "The restore, under way",
+        body=takes(moments.RestoreTo), errors=(403, 409), idempotent=True,
+    ),
+)  # fmt: skip
+async def restore(call: Caller, tenant: str, db: str) -> Response:
+    """Takes a database back to a moment of its history, in place: its id and its connection string stay, its clients are ended, and the
+    state before is kept for a while as the database `<name>_before_<time>`. Needs safekeepers."""
+    call.need(Permission.CAN_CREATE_DB)
+    body = await bodies.json_object(call.request)
+    back = await moments.of_restore(call, tenant, db, bodies.shape_of(moments.RestoreTo, body))
+
+    async def change(tx: Transaction) -> Answer:
+        _, row = await find(tx, call, tenant, db, lock=True)
+        return await answers.accepted(tx, await moments.go_back(tx, row, back, call.actor))
+
+    return await once(call, body, change)
+
+
 async def _may_scale(call: Call) -> dict[str, Any]:
     call.need(Permission.CAN_SCALE)
     return await bodies.nothing(call.request)
@@ -273,7 +284,7 @@ async def _may_scale(call: Call) -> dict[str, Any]:
 
 async def _scale(call: Call, tenant: str, db: str, body: dict[str, Any], target_scale: int) -> Response:
     async def change(tx: Transaction) -> Answer:
-        owner, row = await _find(tx, call, tenant, db, lock=True)
+        owner, row = await find(tx, call, tenant, db, lock=True)
         if target_scale:
             await _check_start(tx, call, owner.org_id)
             return await answers.accepted(
@@ -290,9 +301,10 @@ async def _check_start(tx: Transaction, call: Call, org_id: str) -> None:
     await limits.check_usage(tx, org_id, call.plane.clock.now())
 
 
-async def _find(
+async def find(
     tx: Transaction, call: Call, tenant: str, db: str, *, lock: bool = False
 ) -> tuple[tenants.TenantRow, DatabaseRow]:
+    """A tenant and its database of this name, if this call may see it; `lock`: nobody else changes it. Raises NotFound."""
     owner = await tenants.visible_tenant(tx, call, tenant)
     row = await rows.find(tx, owner.tenant_id, db) if is_name(db) else None
     if row is None:

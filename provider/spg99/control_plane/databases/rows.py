@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from spg99.control_plane.records import outbox
 from spg99.control_plane.storage import DatabaseDescribed
@@ -30,7 +31,12 @@ class DatabaseRow:
     source_database: str | None
     source_time: datetime | None
     source_lsn: str | None
+    source_snapshot: str | None
     branch_lsn: int | None
+    restore_trigger: str | None
+    restore_to: str | None
+    restore: dict[str, Any] | None
+    """Where it shall go back to, as soon as it can."""
     expires_at: datetime | None
     history_seconds: int | None
     last_verified_at: datetime | None
@@ -117,7 +123,8 @@ def new(
         db_id=db_id, tenant_id=tenant_id, org_id=org_id, tenant=tenant, pg_user=pg_user, name=spec.name,
         size=spec.size.value, min_size=spec.min_size and spec.min_size.value, max_size=spec.max_size and spec.max_size.value, idle_timeout_seconds=idle_timeout_seconds,
         storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection,
-        source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, branch_lsn=branch_lsn,
+        source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, source_snapshot=spec.source_snapshot, branch_lsn=branch_lsn,
+        restore_trigger=spec.restore_trigger, restore_to=spec.restore_to, restore=None,
         expires_at=_in_utc(spec.expires_at), database_name=None,
         history_seconds=spec.history_seconds, last_verified_at=None, history_begins_at=None, history_failed_at=None,
         state=str(state), state_reason=None, timeline_id=timeline_id, compute_id=None, writer_term=0, current_scale=0, target_scale=0,
@@ -145,6 +152,8 @@ _SAVED = [
     "expires_at",
     "history_seconds",
     "branch_lsn",
+    "restore_trigger",
+    "restore_to",
     "state",
     "state_reason",
     "compute_id",

@@ -42,6 +42,8 @@ class Event(StrEnum):
     """An order failed; `state_reason` says why."""
     GIVEN_UP = "given_up"
     """Nobody wants it running any more after a failed start."""
+    RESTORED = "restored"
+    """It has gone back to a moment of its history: another timeline begins there, and its compute goes with the former one."""
     DELETED = "deleted"
     """The API wants it removed for good."""
 
@@ -91,7 +93,11 @@ _START_FAILS = Move(
 _RUN_FAILS = replace(_START_FAILS, publishes=_CHANGED)
 _DELETES = Move(
     State.DELETING, voids_checkouts=True, target_scale=0, clears_wanted=True, clears_retry=True, releases_leases=True,
-    fails=("database.create", "database.start", "database.stop"),
+    fails=("database.create", "database.start", "database.stop", "database.restore"),
+)  # fmt: skip
+_GOES_BACK = Move(
+    State.STOPPED, voids_checkouts=True, releases_compute=True, clears_retry=True, target_scale=0, releases_leases=True,
+    publishes=_CHANGED, finishes=("database.restore", "database.stop"), supersedes=("database.start",),
 )  # fmt: skip
 
 _CREATED = Move(State.STOPPED, clears_retry=True, finishes=("database.create",))
@@ -121,6 +127,7 @@ MOVES: dict[tuple[State, Event], Move] = {
     (State.ERROR, Event.GIVEN_UP): Move(
         State.STOPPED, releases_compute=True, clears_retry=True, finishes=("database.stop",)
     ),
+    **{(state, Event.RESTORED): _GOES_BACK for state in (State.STOPPED, State.READY, State.IDLE, State.ERROR)},
     **{(state, Event.DELETED): _DELETES for state in State if state is not State.DELETING},
 }
 

@@ -145,6 +145,8 @@ class DatabaseView:
     """Since when agents can be heard of here; a node's silence before it says nothing, and None: nothing at all."""
     is_unreachable: bool = False
     """Whether the Gateway that asks has found its compute not to answer."""
+    is_to_be_restored: bool = False
+    """Somebody wants it back at a moment of its history."""
     has_ended_leases: bool = False
     """Leases that are over and can be written off."""
 

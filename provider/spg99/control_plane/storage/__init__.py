@@ -21,6 +21,7 @@ from spg99.control_plane.storage.timelines import (
 from spg99.control_plane.storage.timelines import configure as configure_timeline
 from spg99.control_plane.storage.timelines import find as find_timeline
 from spg99.control_plane.storage.timelines import forget_before as forget_timelines_before
+from spg99.control_plane.storage.timelines import give as give_timeline
 from spg99.control_plane.storage.timelines import insert as insert_timeline
 from spg99.control_plane.storage.timelines import kept as kept_timelines
 from spg99.control_plane.storage.timelines import mark as mark_timeline
@@ -44,6 +45,7 @@ __all__ = [
     "descriptions_to_remove",
     "find_timeline",
     "forget_timelines_before",
+    "give_timeline",
     "insert_pin",
     "insert_timeline",
     "kept_timelines",

@@ -7,6 +7,9 @@ values (%(timeline_id)s, %(db_id)s, 'creating', %(parent_id)s, %(origin)s);
 -- find_timeline
 select * from timelines where timeline_id = %(timeline_id)s;
 
+-- give_timeline
+update timelines set db_id = %(db_id)s where timeline_id = %(timeline_id)s;
+
 -- insert_pin
 insert into timeline_pins (timeline_id, owner_id, reason, lsn, at, until)
 values (%(timeline_id)s, %(owner_id)s, %(reason)s, %(lsn)s, %(at)s, %(until)s);
@@ -56,8 +59,6 @@ delete from timelines where timeline_id in (
     select t.timeline_id from timelines t
      where t.state = 'gone' and t.gone_at < %(moment)s and t.description_key is null
        and (t.configuration is null or t.swept_at is not null or t.gone_at < %(unswept_moment)s)
-
-     where t.state = 'gone' and t.gone_at < %(moment)s and t.description_key is null
        and not exists (select from computes c where c.timeline_id = t.timeline_id)
        and not exists (select from jsonb_array_elements_text(t.configuration -> 'members' -> 'safekeeper_ids') kept_by
                         where kept_by = any(%(away)s))

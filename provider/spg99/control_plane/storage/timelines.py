@@ -54,6 +54,11 @@ async def find(tx: Transaction, timeline_id: str) -> TimelineRow | None:
     return await tx.one_or_none(TimelineRow, "find_timeline", timeline_id=timeline_id)
 
 
+async def give(tx: Transaction, timeline_id: str, db_id: str) -> None:
+    """It is the history of another database from here on."""
+    await tx.execute("give_timeline", timeline_id=timeline_id, db_id=db_id)
+
+
 async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:
     """Chooses the node of a timeline."""
     await tx.execute("place_timeline", timeline_id=timeline_id, node_id=node_id)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +20,9 @@ from kit.waits import until
 from spg99.client import InternalClient
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import bootstrap, routes
-from spg99.control_plane.databases import deletion_requests, requests, rows
+from spg99.control_plane.databases import deletion_requests, requests, restoring, rows
 from spg99.control_plane.databases.branch_points import Wanted
-from spg99.control_plane.databases.branching import Branching
+from spg99.control_plane.databases.branching import Branching, hold, unchanged
 from spg99.control_plane.databases.deletion_requests import OfTenants, Questions
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.databases.rows import DatabaseRow
@@ -191,9 +192,23 @@ class InProcessPlatform:
             return row
 
         branching = Branching(self.plane.store, self.plane.wakeups, self.clock)
-        found = await branching.find(source_of, Wanted.of(wanted.source_time, wanted.source_lsn))
-        branch = requests.BranchOf(*found, self.clock.now())
+        its, found = await branching.find(source_of, Wanted.of(wanted.source_time, wanted.source_lsn))
+        branch = requests.BranchOf(partial(hold, source=its), found, self.clock.now())
         return await self.create(name, branch=branch, source_database=source, **spec)
+
+    async def restore(self, db_id: str, **point: Any) -> str:
+        """As `POST /tenants/{tenant}/dbs/{db}/restore`; answers the operation."""
+
+        async def itself(tx: Transaction) -> DatabaseRow:
+            row = await rows.by_id(tx, db_id)
+            assert row is not None
+            return row
+
+        branching = Branching(self.plane.store, self.plane.wakeups, self.clock)
+        source, found = await branching.find(itself, Wanted.to_restore(point.get("time"), point.get("lsn")))
+        async with self.locked(db_id) as (tx, row):
+            unchanged(row, source)
+            return await restoring.request(tx, row, found, SYSTEM)
 
     async def create_used(self, name: str = "app", **spec: Any) -> DatabaseRow:
         """A database that was started once and sleeps: its files lie on a node. Some agent works."""

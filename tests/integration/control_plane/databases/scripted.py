@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -140,7 +141,8 @@ class Agent:
 
     async def _carry_out(self, task: Task) -> None:
         hook = self.hooks.get(task.kind)
-        async with self._locks[task.payload["timeline_id"]]:
+        is_read = task.kind == TaskKind.TIMELINE_LOCATE
+        async with contextlib.nullcontext() if is_read else self._locks[task.payload["timeline_id"]]:
             result = await hook(task) if hook is not None else None
             if result is None and self._lacks_files(task):
                 result = TaskResult(succeeded=False, attempt=task.attempt, error="The files are not on this node.")

@@ -119,7 +119,7 @@ async def test_a_source_that_was_never_started_gives_what_it_would_have_itself(p
     await platform.create("other")
     with pytest.raises(BadRequest, match="not allowed") as refused:
         await platform.branch("late", "other", source_time=platform.clock.now())
-    assert "leave the point out" in refused.value.fields["source_time"]
+    assert "no history yet" in refused.value.fields["source_time"]
 
 
 async def test_a_source_stays_while_a_branch_that_was_never_started_needs_it(platform: InProcessPlatform) -> None:

@@ -259,3 +259,20 @@ def policy(store: Store) -> Callable[..., Awaitable[None]]:
         await set_policy(store, key, value, **where)
 
     return set_it
+
+
+@pytest.fixture
+def was_started(url: str) -> Callable[..., Awaitable[None]]:
+    """Makes a database one that was started once, has a safekeeper and sleeps: as far as its rows say."""
+    members = {"safekeeper_ids": ["sk_1"], "quorum": 1}
+    configuration = json.dumps({"number": 1, "members": members, "next_members": None})
+
+    async def start(name: str) -> None:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute(
+                "update timelines set state = 'present', configuration = %s where db_id in (select db_id from databases where name = %s)",
+                [configuration, name],
+            )
+            await connection.execute("update databases set writer_term = 3 where name = %s", [name])
+
+    return start

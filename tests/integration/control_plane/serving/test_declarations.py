@@ -17,6 +17,12 @@ LIVES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "tenant": ("/tenants", {"name": "globex"}, {}, "/tenants/globex"),
     "database": ("/tenants/acme/dbs", {"name": "app"}, {"idle_timeout_seconds": 60}, "/tenants/acme/dbs/app"),
     "api_key": ("/keys", {"name": "ci", "permissions": []}, {"name": "other"}, "/keys/{key_id}"),
+    "snapshot": (
+        "/tenants/acme/snapshots",
+        {"name": "s", "database": "app"},
+        {"expires_at": "2031-01-01T00:00:00Z"},
+        "/tenants/acme/snapshots/s",
+    ),
     "tenant_credentials": ("/tenants/acme/credentials", {}, {"rotation_trigger": "2"}, "/tenants/acme/credentials"),
 }
 
@@ -42,9 +48,12 @@ def test_every_noun_that_can_be_made_has_its_line(creatable: dict[str, type[Reso
 
 @pytest.mark.parametrize("noun", sorted(LIVES))
 async def test_an_object_is_declared_by_who_makes_it_then_by_who_changes_it(
-    api: Any, noun: str, creatable: dict[str, type[Resource]]
+    api: Any, noun: str, creatable: dict[str, type[Resource]], was_started: Any
 ) -> None:
     await api.tenant("acme")
+    if noun == "snapshot":
+        await api.database()
+        await was_started("app")
     collection, body, changes, item = LIVES[noun]
     made = await api.ok("POST", collection, body, headers=by(DEV))
     item = item.format(**made)

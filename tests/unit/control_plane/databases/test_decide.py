@@ -11,8 +11,16 @@ import pytest
 from spg99.control_plane.databases import actions as a
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.states import Event, State
-from spg99.control_plane.databases.view import ComputeView, DatabaseView, NodeView, TaskView, TimelineView
-from spg99.protocol.tasks import TaskKind
+from spg99.control_plane.databases.view import (
+    ComputeView,
+    DatabaseView,
+    Keeping,
+    NodeView,
+    SafekeeperView,
+    TaskView,
+    TimelineView,
+)
+from spg99.protocol.tasks import Origin, Point, TaskKind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PLACED = TimelineView("tl_1", "present", "node_1")
@@ -294,3 +302,32 @@ def test_a_database_with_a_live_lease_is_never_stopped(state: State, timeout: in
 def test_a_database_without_a_node_says_so() -> None:
     state_reason = decide(db(State.STOPPED, timeline=UNPLACED, node=None, target_scale=1), NOW).state_reason
     assert state_reason is not None and "No node has room" in state_reason
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.DELETING])
+def test_what_is_wanted_back_goes_back_unless_its_compute_is_on_its_way(state: State) -> None:
+    tasks = (task(START), task(STOP))
+    for its in (compute(), ENDED):
+        action = decide(db(state, compute=its, tasks=tasks, is_to_be_restored=True), NOW).action
+        goes = state in (State.STOPPED, State.READY, State.IDLE) or (state is State.ERROR and its.ended)
+        assert isinstance(action, a.Restore) == goes, (state, its)
+
+
+ORIGIN = Origin(timeline_id="tl_0", point=Point(lsn=1), database_name="app")
+BRANCH = replace(UNPLACED, origin=ORIGIN)
+TWO = Keeping(1, 0, (SafekeeperView("sk_1", NOW),))
+
+
+def test_a_branch_goes_only_to_who_knows_what_that_is() -> None:
+    old, new = replace(NODE, keeps_wal=True), replace(ELSEWHERE, keeps_wal=True, makes_branches=True)
+    waits = db(State.STOPPED, timeline=BRANCH, wanted_until=at(10), node=None, candidates=(old,), keeping=TWO)
+    assert decide(waits, NOW).action is None
+    action = decide(replace(waits, candidates=(old, new)), NOW).action
+    assert isinstance(action, a.StartCompute) and action.first_on == new
+
+
+def test_a_branch_waits_while_its_account_wants_no_safekeepers() -> None:
+    new = replace(NODE, keeps_wal=True, makes_branches=True)
+    view = db(State.STOPPED, timeline=BRANCH, wanted_until=at(10), node=None, candidates=(new,))
+    decision = decide(view, NOW)
+    assert decision.action is None and "storage.safekeepers" in (decision.state_reason or "")

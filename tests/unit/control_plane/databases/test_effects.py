@@ -49,6 +49,8 @@ def changes_of(row: DatabaseRow, event: Event) -> dict[str, Any]:
             return {"current_scale": 1, "backend_addr": "/run/x", "backend_port": 5432}
         case Event.RELEASED:
             return {"idle_since": NOW}
+        case Event.RESTORED:
+            return {"current_scale": 0, "current_profile": None, "backend_addr": None, "backend_port": None}
         case Event.FAILED:
             return {"reason": "It did not work.", "attempt_count": row.attempt_count + 1, "retry_at": NOW}
     return {}
@@ -71,6 +73,8 @@ def is_decided(row: DatabaseRow, event: Event) -> bool:
             return not runs
         case Event.CREATED if row.state == State.ERROR:
             return row.writer_term == 0
+        case Event.RESTORED if row.state == State.ERROR:
+            return not runs
         case Event.WANTED if row.state == State.ERROR:
             return not runs and row.writer_term > 0
     return True
@@ -126,7 +130,12 @@ def test_operations_end_by_some_move() -> None:
     ended = {
         kind for found in MOVES.values() for kinds in (found.finishes, found.fails, found.supersedes) for kind in kinds
     }
-    assert ended == {"database.create", "database.start", "database.stop"}  # delete ends with the row
+    assert ended == {
+        "database.create",
+        "database.start",
+        "database.stop",
+        "database.restore",
+    }  # delete ends with the row
     deletes = move(State.READY, Event.DELETED)
     assert set(deletes.fails) == ended, "whoever waits for something else hears that the database is being deleted"
 
@@ -178,6 +187,7 @@ def random_view(chance: random.Random) -> DatabaseView:
         tasks=tuple(task(kind) for kind in kinds),
         node=node(),
         candidates=tuple(node() for _ in range(chance.randrange(3))),
+        is_to_be_restored=chance.random() < 0.1,
     )
 
 

@@ -20,8 +20,11 @@ CURRENT = {
     "source_database": None,
     "source_time": None,
     "source_lsn": None,
+    "source_snapshot": None,
     "expires_at": None,
     "history_seconds": None,
+    "restore_trigger": None,
+    "restore_to": None,
 }
 
 

@@ -22,6 +22,7 @@ OWNER = {
     "leases": "databases",
     "organization_usage": "databases",
     "certificate_authorities": "fleet",
+    "snapshots": "databases",
     "enrolment_tokens": "fleet",
     "gateways": "fleet",
     "node_tasks": "fleet",
