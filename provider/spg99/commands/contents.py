@@ -43,7 +43,11 @@ CONTENTS: Final[tuple[Section, ...]] = (
                 "pageserver", "spg99.commands.servers:pageserver", "Keeps the history of databases in the object store."
             ),
             Entry("migrate", "spg99.commands.migrate:migrate", "The catalogue's schema: up, down, status."),
-            Entry("storage", "spg99.commands.storage:storage", "The object store: its master key, a lost catalogue."),
+            Entry(
+                "storage",
+                "spg99.commands.storage:storage",
+                "The object store: checked, its master key, a lost catalogue.",
+            ),
         ),
     ),
     Section(

@@ -4,21 +4,19 @@ control_plane/recovery.py)."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from spg99.clock import SystemClock
+from spg99.commands.opened_store import opened
 from spg99.commands.options import with_settings
+from spg99.commands.storage_check import check
 from spg99.config import RecoverSettings, StoreSettings
-from spg99.errors import BadRequest, Conflict
+from spg99.errors import Conflict
 
 if TYPE_CHECKING:
-    from spg99.images import MasterKeyFile
-    from spg99.objects import ObjectStore
+    pass
 
 
 @click.group("storage")
@@ -81,7 +79,7 @@ async def _recovered(settings: RecoverSettings, catalogue_url: str) -> list[str]
     from spg99.control_plane.records.secret_box import secret_box
     from spg99.control_plane.store import Store, migrate
 
-    async with _opened(settings) as (objects, master):
+    async with opened(settings) as (objects, master):
         contents = await recovery.read_store(objects, images.TenantKeys(objects, master))
     await asyncio.to_thread(migrate.up, catalogue_url)
     store = Store(catalogue_url, pool_size=2)
@@ -100,7 +98,7 @@ async def _recovered(settings: RecoverSettings, catalogue_url: str) -> list[str]
 async def _rotated(settings: StoreSettings) -> str:
     from spg99 import images
 
-    async with _opened(settings) as (objects, master):
+    async with opened(settings) as (objects, master):
         done = await images.rotate(objects, master, SystemClock().now())
     keys = "key of 1 tenant was" if done.rewrapped == 1 else f"keys of {done.rewrapped} tenants were"
     return f"The master key is {done.master_key_id}; the {keys} wrapped with it. Former ones in the file: {', '.join(done.former_ids)}."
@@ -109,7 +107,7 @@ async def _rotated(settings: StoreSettings) -> str:
 async def _forgotten(settings: StoreSettings) -> str:
     from spg99 import images
 
-    async with _opened(settings) as (objects, master):
+    async with opened(settings) as (objects, master):
         gone = await images.forget_former(objects, master, SystemClock().now())
     if gone:
         return f"Removed from {master.path}: {', '.join(gone)}."
@@ -118,23 +116,4 @@ async def _forgotten(settings: StoreSettings) -> str:
     return "Nothing was removed: there is no former master key."
 
 
-@contextlib.asynccontextmanager
-async def _opened(settings: StoreSettings) -> AsyncIterator[tuple[ObjectStore, MasterKeyFile]]:
-    """The store and its master keys. Raises BadRequest when there is no store of ours."""
-    from spg99 import images
-    from spg99.objects import installation_of, open_store
-
-    place = settings.object_store_place
-    nothing = BadRequest(
-        f"There is no object store of an installation in {place}. Name it with --object-store, or --data-dir."
-    )
-    if "://" not in place and not await asyncio.to_thread(Path(place).is_dir):
-        raise nothing
-    objects = open_store(place)
-    try:
-        if await installation_of(objects) is None:
-            raise nothing
-        await images.open_keys(objects, settings.master_keys_path)
-        yield objects, images.MasterKeyFile.at(settings.master_keys_path)
-    finally:
-        await objects.close()
+storage.add_command(check)

@@ -32,7 +32,7 @@ update timelines set configuration = %(configuration)s, tenant_id = %(tenant_id)
 
 -- kept_timelines
 -- All whose WAL safekeepers keep, also those that are gone, until the store has nothing of them any more.
-select timeline_id, tenant_id, configuration, state = 'gone' as is_gone from timelines
+select timeline_id, tenant_id, configuration, state = 'gone' as is_gone, state = 'present' as has_started from timelines
  where configuration is not null and tenant_id is not null and swept_at is null order by timeline_id;
 
 -- note_history

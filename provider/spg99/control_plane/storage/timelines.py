@@ -83,6 +83,8 @@ class KeptTimeline:
     tenant_id: str
     configuration: dict[str, Any]
     is_gone: bool
+    has_started: bool
+    """It has an image in the store then."""
 
 
 async def kept(tx: Transaction) -> list[KeptTimeline]:
