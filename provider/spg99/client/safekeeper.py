@@ -76,6 +76,14 @@ class SafekeeperClient:
         """Has it take the WAL of a compute."""
         return await self._call("POST", f"/{timeline_id}/follow", said.KeeperSeen, follow)
 
+    async def configure(self, timeline_id: str, ask: said.Configure) -> said.KeeperState:
+        """Tells it who the members are; what it has by then."""
+        return await self._call("POST", f"/{timeline_id}/configure", said.KeeperState, ask)
+
+    async def seed(self, timeline_id: str, ask: said.Seed) -> said.KeeperState:
+        """Makes it a new member that begins with what a peer has."""
+        return await self._call("POST", f"/{timeline_id}/seed", said.KeeperState, ask)
+
     async def rest(self, timeline_id: str, term: int) -> None:
         """The compute of this term has ended."""
         await self._call("POST", f"/{timeline_id}/rest", said.KeeperSeen, said.Rest(term=term))

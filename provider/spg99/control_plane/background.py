@@ -85,6 +85,7 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     loops.repeat(
         "shredder", shredder.turn, wakeup=wakeups.waiter(("spg99_shred", None)), turn_seconds_max=STORE_TURN_SECONDS_MAX
     )
+    loops.repeat("member-changes", life.member_changes.turn)
     loops.repeat("janitor", delete_old_records)
     loops.repeat("databases-janitor", delete_old_databases_records)
 

@@ -64,6 +64,11 @@ class TimelineFolder:
         return self.root / "life.json"
 
     @property
+    def standbys_file(self) -> Path:
+        """A kept compute's configuration: the template's, and whom its commits wait for (standbys.py)."""
+        return self.root / "standbys.conf"
+
+    @property
     def hba_file(self) -> Path:
         """Who may log in; outside of pgdata, so that PostgreSQL can read it and never write it."""
         return self.root / "pg_hba.conf"

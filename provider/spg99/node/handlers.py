@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from spg99 import log
-from spg99.errors import BadRequest, Spg99Error
+from spg99.errors import BadRequest, CannotWake, Spg99Error
+from spg99.node import members
 from spg99.node.computes import Computes
 from spg99.node.observation import Observer
 from spg99.node.timelines import Timelines
@@ -38,6 +39,8 @@ from spg99.protocol.tasks import (
     TimelineDelete,
     TimelineLocate,
     TimelineLocated,
+    TimelineMembers,
+    TimelineMembersKnown,
     find_declaration,
 )
 
@@ -73,6 +76,7 @@ class Handlers:
             TaskKind.TIMELINE_CREATE: self.timeline_create,
             TaskKind.TIMELINE_DELETE: self.timeline_delete,
             TaskKind.TIMELINE_LOCATE: self.timeline_locate,
+            TaskKind.TIMELINE_MEMBERS: self.timeline_members,
             TaskKind.COMPUTE_START: self.compute_start,
             TaskKind.COMPUTE_STOP: self.compute_stop,
         }
@@ -150,6 +154,19 @@ class Handlers:
         await self.timelines.delete(order.timeline_id)
         self._observer.forget(order.timeline_id)
         return Done()
+
+    async def timeline_members(self, order: TimelineMembers) -> TimelineMembersKnown:
+        """`timeline.members`"""
+        keeping = self._computes.keeping
+        if keeping is None:
+            raise CannotWake("This agent has no object store, and the database's images are in one.")
+        compute = next((one for one in self._computes.running() if one.timeline.timeline_id == order.timeline_id), None)
+        try:
+            is_finished = await members.reconfigure(keeping, order.timeline_id, order.kept, compute)
+        except CannotWake as error:  # it is ordered again: there is nothing in it that could be given up
+            _log.info("a change of members waits", timeline_id=order.timeline_id, reason=error.message)
+            is_finished = False
+        return TimelineMembersKnown(configuration_number=order.kept.configuration.number, is_finished=is_finished)
 
     async def compute_start(self, order: ComputeStart) -> ComputeStarted:
         """`compute.start`"""

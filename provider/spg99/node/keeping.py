@@ -19,15 +19,15 @@ from typing import Final
 from spg99 import faults, images, log, spans
 from spg99.errors import CannotWake, Conflict, StoreUnavailable
 from spg99.images.manifest import images_prefix, wake_set_key
-from spg99.node import kept_files, lazy_folder
+from spg99.node import kept_files, lazy_folder, standbys
 from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.following import BACKEND_PORT, Reached, follow_of
 from spg99.node.kept_start import Start, are_files_at_fault
 from spg99.node.lazy_pages import LOST, LazyPages
-from spg99.node.materialise import Materialiser, asked_ahead, newest_history
+from spg99.node.materialise import Materialiser, asked_ahead, newest_timeline
 from spg99.node.page_fetcher import PageFetcher
-from spg99.node.safekeepers import Safekeepers, StaleFiles, standby_setting
+from spg99.node.safekeepers import DamagedWal, Safekeepers, StaleFiles
 from spg99.node.writer import Writer
 from spg99.objects import ObjectStore, open_store, require_installation
 from spg99.postgres import Account
@@ -107,7 +107,7 @@ class Keeping:
             except (StaleFiles, CannotWake) as error:
                 are_at_fault = await asyncio.shield(are_files_at_fault(start, error))
                 await asyncio.shield(self._abandon(start))
-                if start.choice is not None and start.history is None:
+                if start.choice is not None and start.history is None and not isinstance(error, DamagedWal):
                     self.safekeepers.turn(timeline.timeline_id)
                 if not are_at_fault:
                     raise
@@ -136,7 +136,6 @@ class Keeping:
         """All that has to be there before the process: files that may be started on. `last`: the record of who wrote those on this node last.
         Raises CannotWake, Conflict."""
         settings = {
-            "synchronous_standby_names": standby_setting(kept),
             # One transaction may write WAL faster than a safekeeper keeps it. What it has not yet stays, within the database's storage limit.
             "max_slot_wal_keep_size": "-1",
         }
@@ -145,11 +144,13 @@ class Keeping:
             settings["fsync"] = "off"
         start = Start(order, kept, timeline, settings)
         if order.makes_timeline:
+            start.settings |= standbys.settings(timeline, kept.configuration)
             await self._begin(start)
             return start
         try:
             await self._prepare_files(start, last, files_are_stale=files_are_stale)
             start.preload = await self.pages.fetcher.listen(timeline, order.compute_id)
+            start.settings |= standbys.settings(timeline, kept.configuration)
         except BaseException:
             await asyncio.shield(self.pages.fetcher.end(timeline.timeline_id))
             raise
@@ -179,13 +180,12 @@ class Keeping:
     async def serves(self, start: Start) -> None:
         """PostgreSQL serves; clients may come once this has returned. Raises StaleFiles, CannotWake, Conflict."""
         if start.history is None and start.choice is not None:
-            begun = await asyncio.to_thread(newest_history, start.timeline.data_dir / "pg_wal")
-            begin_lsn = begun.switches[-1].lsn
-            start.history = fence.begin(start.choice, tli=begun.tli, begin_lsn=begin_lsn)
-            if begin_lsn < start.choice.flush_lsn:
+            begun = await asyncio.to_thread(newest_timeline, start.timeline.data_dir / "pg_wal")
+            if begun.lsn < start.choice.flush_lsn:
                 await self.safekeepers.require_torn(
-                    start.timeline.timeline_id, start.kept, start.choice, begin_lsn, start.segment_bytes
+                    start.timeline.timeline_id, start.kept, start.choice, begun.lsn, start.segment_bytes
                 )
+            start.history = fence.begin(start.choice, tli=begun.tli, begin_lsn=begun.lsn)
             await self._follow(start, start.history)
         await asyncio.gather(*start.beside)
         if start.is_gated:
@@ -209,9 +209,13 @@ class Keeping:
         terms = await asyncio.to_thread(kept_files.lived, timeline, record) if record.kept is not None else None
         if record.kept is None or terms is None:
             return None
-        follow = follow_of(self._folder, self.reached, record.compute_id, record.writer_term, record.kept, terms)
+        follow = self.follow_of_record(record, record.kept, terms)
         reason = await self.safekeepers.reconcile(timeline.timeline_id, record.kept, follow)
         return f"Its safekeepers cannot keep its WAL: {reason}" if reason is not None else None
+
+    def follow_of_record(self, record: Writer, kept: Kept, terms: TermHistory) -> said.Follow:
+        """What these are told of a compute that runs."""
+        return follow_of(self._folder, self.reached, record.compute_id, record.writer_term, kept, terms)
 
     async def ended(self, timeline: TimelineFolder, record: Writer, code: int | None = None) -> None:
         """Its compute has ended, by itself with this exit code. A clean end becomes an image, some time after."""

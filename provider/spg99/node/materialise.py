@@ -212,10 +212,10 @@ async def _wake_set(manifest: images.Manifest, objects: ObjectStore, key: images
     return found if found.misses else wake_set.catalogues(lazy_files(manifest))
 
 
-def newest_history(pg_wal: Path) -> history.TimelineHistory:
-    """The history of the timeline that a server has just begun, in its own words. Raises CannotWake."""
+def newest_timeline(pg_wal: Path) -> history.Switch:
+    """The PostgreSQL timeline that a server has just begun, and where. Raises CannotWake."""
     names = {history.parse_history_name(path.name): path for path in pg_wal.iterdir() if path.suffix == ".history"}
     if not names:
         raise CannotWake("PostgreSQL has begun no new timeline though it has replayed WAL to its end.")
     tli = max(names)
-    return history.parse_history(tli, names[tli].read_text())
+    return history.parse_last(tli, names[tli].read_text())

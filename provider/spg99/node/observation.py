@@ -59,6 +59,7 @@ class Observer:
             reserve_is_given_up=self._computes.storage.reserve_is_given_up,
             makes_timelines=True,
             keeps_wal=True,
+            changes_members=True,
             makes_branches=True,
         )
 

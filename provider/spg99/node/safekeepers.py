@@ -28,7 +28,7 @@ from spg99.wal.catch_up import serves
 from spg99.wal.commits import is_torn
 from spg99.wal.fence import Choice, NotEnough, TermHistory
 from spg99.wal.lsn import Segment, format_lsn, segment_begin, segment_name, segment_number, segment_numbers
-from spg99.wal.quorum import have_promised, standbys
+from spg99.wal.quorum import have_promised
 
 ANSWER_SECONDS_MAX: Final = 20.0
 """For enough of them to answer: one that is being started again is back by then."""
@@ -41,15 +41,12 @@ T = TypeVar("T")
 _log = log.get("node")
 
 
-def standby_setting(kept: Kept) -> str:
-    """`synchronous_standby_names` of a compute: a commit waits until enough of its safekeepers have flushed it."""
-    wanted = standbys(configuration_of(kept.configuration), configuration_of(kept.configuration).ids)
-    names = ", ".join(f'"{said.standby_name(one)}"' for one in sorted(wanted.ids))
-    return f"ANY {wanted.number} ({names})"
-
-
 class StaleFiles(Exception):
     """The files on this node are not what the safekeepers' WAL goes on with: they are made anew."""
+
+
+class DamagedWal(CannotWake):
+    """Recovery has ended where WAL goes on: some of it was damaged."""
 
 
 class WalIsGone(CannotWake):
@@ -211,7 +208,7 @@ class Safekeepers:
         number = segment_number(lsn, segment_bytes)
         source = laid_out.get(number, choice.donor_id)
         self._damaged.setdefault(timeline_id, set()).add((source, number))
-        raise CannotWake(
+        raise DamagedWal(
             f"The database's WAL at {format_lsn(lsn)} is damaged on safekeeper {source}. The next start takes it from another one; if none has it, "
             "nothing was changed, and that safekeeper's disk should be looked at."
         )
@@ -262,6 +259,10 @@ class Safekeepers:
             kind = CannotWake if gone is None else WalIsGone
             raise kind(f"The WAL of the database cannot be fetched: {gone or errors.exceptions[0]}") from errors
         self._sources[timeline_id] = sources
+
+    def client(self, kept: Kept, safekeeper_id: str) -> SafekeeperClient:
+        """One of them."""
+        return self._client(kept, safekeeper_id)
 
     # What follows is how.
 

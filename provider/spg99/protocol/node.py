@@ -146,6 +146,8 @@ class Heartbeat(Message):
     not say so, is ordered to create the timeline before."""
     network_address: str | None = None
     """Where Gateways and safekeepers of other machines reach this node's computes (host:port, mutual TLS); None: nowhere."""
+    changes_members: bool = False
+    """Whether this agent can replace safekeepers of a timeline."""
     keeps_wal: bool = False
     """This agent heeds `ComputeStart.kept`. An older one would start such a database without its safekeepers: it gets none."""
     makes_branches: bool = False

@@ -10,6 +10,8 @@ POST   /timelines/{timeline_id}/rest     Rest          -> KeeperSeen        (its
 POST   /timelines/{timeline_id}/trim     Trim          -> KeeperSeen
 GET    /timelines/{timeline_id}/wal/{name}  -> bytes of a segment, as PostgreSQL names it | 404
 POST   /timelines/{timeline_id}/wal      WalAsk       -> these bytes, their CRC-32 in WAL_CRC_HEADER | 404 | 409 (it has not all of them, of that life)
+POST   /timelines/{timeline_id}/configure Configure   -> KeeperState | 404
+POST   /timelines/{timeline_id}/seed     Seed         -> KeeperState        (a new member begins with what a peer is)
 DELETE /timelines/{timeline_id}          -> 204
 GET    /timelines                        -> KeptTimelines
 
@@ -154,6 +156,34 @@ class Trim(Message):
     history: list[TermBegin]
 
 
+class Configure(Message):
+    """The members of a timeline have changed, or are being changed. From the answer on nothing counts that comes under an older configuration."""
+
+    configuration: Configuration
+
+
+class KeeperState(Message):
+    """All that a safekeeper knows of a timeline (wal/fence.py, Keeper)."""
+
+    safekeeper_id: str
+    system_identifier: int
+    segment_bytes: int
+    configuration: Configuration
+    promised_term: int
+    promised_to: str
+    history: list[TermBegin]
+    first_lsn: int
+    flush_lsn: int
+
+
+class Seed(Message):
+    """Begin a timeline here as a new member of it: with a peer's promise and history; its WAL comes as that of one that was away. Again: a success."""
+
+    configuration: Configuration
+    donor: KeeperState
+    """What the peer has answered since it knows of the change."""
+
+
 class Trouble(StrEnum):
     """Why a safekeeper takes nothing from the compute that it should follow."""
 
@@ -259,6 +289,19 @@ def configuration_said(configuration: quorum.Configuration) -> Configuration:
         number=configuration.number,
         members=members(configuration.members),
         next_members=members(then) if then is not None else None,
+    )
+
+
+def keeper_of(state: KeeperState) -> fence.Keeper:
+    """The keeper that a message says."""
+    return fence.Keeper(
+        id=state.safekeeper_id,
+        configuration=configuration_of(state.configuration),
+        promised_term=state.promised_term,
+        promised_to=state.promised_to,
+        history=history_of(state.history),
+        first_lsn=state.first_lsn,
+        flush_lsn=state.flush_lsn,
     )
 
 

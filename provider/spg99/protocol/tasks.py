@@ -28,6 +28,7 @@ class TaskKind(StrEnum):
     TIMELINE_CREATE = "timeline.create"
     TIMELINE_DELETE = "timeline.delete"
     TIMELINE_LOCATE = "timeline.locate"
+    TIMELINE_MEMBERS = "timeline.members"
     COMPUTE_START = "compute.start"
     COMPUTE_STOP = "compute.stop"
 
@@ -169,6 +170,21 @@ class ComputeStopped(Message):
     """A sentence: why it runs on."""
 
 
+class TimelineMembers(Order):
+    """The safekeepers of a timeline are these, or are being changed to `next_members`: whoever runs, and they, hear of it. Again: a success."""
+
+    kept: Kept
+
+
+class TimelineMembersKnown(Message):
+    """How far it has come."""
+
+    configuration_number: int
+    """Of the order."""
+    is_finished: bool = False
+    """Of two sets the new one may be alone now. One set: it is."""
+
+
 @dataclass(frozen=True)
 class TaskDeclaration:
     """All that is to be known of a kind of task."""
@@ -226,6 +242,12 @@ TASKS: Final[Mapping[TaskKind, TaskDeclaration]] = {
             TaskKind.TIMELINE_LOCATE,
             TimelineLocate,
             TimelineLocated,
+            waits_for=_AT_ONCE,
+        ),
+        TaskDeclaration(
+            TaskKind.TIMELINE_MEMBERS,
+            TimelineMembers,
+            TimelineMembersKnown,
             waits_for=_AT_ONCE,
         ),
         TaskDeclaration(

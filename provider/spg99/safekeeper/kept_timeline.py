@@ -21,7 +21,7 @@ from spg99.errors import Conflict, Internal, NotFound
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, configuration_said, history_of, history_said, vote_said
 from spg99.safekeeper.wal_files import WalFiles
-from spg99.wal import catch_up, fence
+from spg99.wal import catch_up, fence, membership
 from spg99.wal.fence import Keeper, Log, Refused, TermHistory
 from spg99.wal.lsn import format_lsn, segment_begin
 
@@ -109,6 +109,15 @@ class KeptTimeline:
         write_file(folder / "keeper.json", file.model_dump_json(), mode=0o600)
         return cls(folder, file)
 
+    @classmethod
+    def seed(cls, folder: Path, safekeeper_id: str, configuration: said.Configuration, donor: said.KeeperState) -> None:
+        """The beginning of a new member: all that a peer knows and as yet none of its WAL, as one that was away from its first byte on."""
+        make_folders(folder / "wal", mode=0o700)
+        keeper = membership.seeded(said.keeper_of(donor), safekeeper_id)
+        keeper = replace(fence.adopt(keeper, configuration_of(configuration)), flush_lsn=donor.first_lsn)
+        file = _File.of(keeper, None, system_identifier=donor.system_identifier, segment_bytes=donor.segment_bytes)
+        write_file(folder / "keeper.json", file.model_dump_json(), mode=0o600)
+
     @property
     def has_begun(self) -> bool:
         """Whether a compute has followed on the image: its WAL may be here."""
@@ -117,6 +126,30 @@ class KeptTimeline:
     def tli_at(self, lsn: int) -> int:
         """The PostgreSQL timeline of WAL at this place."""
         return fence.cut(self.keeper.history, lsn)[-1].tli
+
+    def configure(self, configuration: said.Configuration) -> said.KeeperState:
+        """Knows of these members from now on, durably. A compute that counts under older ones is told nothing more: whoever changes them has it follow again."""
+        keeper = fence.adopt(self.keeper, configuration_of(configuration))
+        if keeper is not self.keeper:
+            follow = self.following
+            is_older = follow is not None and follow.configuration.number < configuration.number
+            self._save(keeper, None if is_older else follow)
+        return self.state()
+
+    def state(self) -> said.KeeperState:
+        """All that is known of it here."""
+        keeper = self.keeper
+        return said.KeeperState(
+            safekeeper_id=keeper.id,
+            system_identifier=self.system_identifier,
+            segment_bytes=self.segment_bytes,
+            configuration=configuration_said(keeper.configuration),
+            promised_term=keeper.promised_term,
+            promised_to=keeper.promised_to,
+            history=history_said(keeper.history),
+            first_lsn=keeper.first_lsn,
+            flush_lsn=keeper.flush_lsn,
+        )
 
     def promise(self, ask: said.PromiseAsk) -> said.Vote:
         """Promises, durably. Raises Conflict when that is not possible any more."""

@@ -12,7 +12,7 @@ from spg99 import faults, log
 from spg99.atomic_write import make_folders, sync_folder
 from spg99.errors import Conflict, Internal, NotFound
 from spg99.ids import is_id
-from spg99.protocol.safekeeper import TimelineBegin
+from spg99.protocol.safekeeper import Configuration, KeeperState, TimelineBegin
 from spg99.safekeeper.kept_timeline import KeptTimeline
 
 _REPLACED: Final = ".replaced-"
@@ -73,6 +73,21 @@ class KeptTimelines:
         shutil.rmtree(draft, ignore_errors=True)
         KeptTimeline.create(draft, self._safekeeper_id, begin).close()
         faults.point("safekeeper.begin.before_rename")
+        draft.rename(self._root / timeline_id)
+        sync_folder(self._root)
+        timeline = self._timelines[timeline_id] = KeptTimeline.load(self._root / timeline_id)
+        return timeline
+
+    def seed(self, timeline_id: str, configuration: Configuration, donor: KeeperState) -> KeptTimeline:
+        """A timeline of which this safekeeper becomes a member. One that is here stays as it is."""
+        if (known := self._timelines.get(timeline_id)) is not None:
+            return known
+        if not is_id(timeline_id) or timeline_id in self.damaged:
+            raise NotFound("This timeline cannot be made here.")
+        draft = self._root / f".draft-{timeline_id}"
+        shutil.rmtree(draft, ignore_errors=True)
+        KeptTimeline.seed(draft, self._safekeeper_id, configuration, donor)
+        faults.point("safekeeper.seed.before_rename")
         draft.rename(self._root / timeline_id)
         sync_folder(self._root)
         timeline = self._timelines[timeline_id] = KeptTimeline.load(self._root / timeline_id)

@@ -103,6 +103,15 @@ def app(timelines: KeptTimelines, followers: Followers) -> Starlette:
         headers = {said.WAL_CRC_HEADER: str(zlib.crc32(content))}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    async def configure(request: Request) -> Response:
+        timeline = timeline_of(request)
+        return _answer(timeline.configure((await _read(request, said.Configure)).configuration))
+
+    async def seed(request: Request) -> Response:
+        ask = await _read(request, said.Seed)
+        timeline = timelines.seed(request.path_params["timeline_id"], ask.configuration, ask.donor)
+        return _answer(timeline.configure(ask.configuration))
+
     async def remove(request: Request) -> Response:
         timelines.remove(request.path_params["timeline_id"])
         return Response(status_code=204)
@@ -115,6 +124,8 @@ def app(timelines: KeptTimelines, followers: Followers) -> Starlette:
         ("POST", f"{one}/promise", promise),
         ("POST", f"{one}/follow", follow),
         ("POST", f"{one}/rest", rest),
+        ("POST", f"{one}/configure", configure),
+        ("POST", f"{one}/seed", seed),
         ("POST", f"{one}/trim", trim),
         ("GET", f"{one}/wal/{{name}}", segment),
         ("POST", f"{one}/wal", wal),

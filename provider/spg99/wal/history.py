@@ -44,6 +44,15 @@ class TimelineHistory:
             raise ValueError(f"timelines are left in no order: {[format_lsn(lsn) for lsn in lsns]}")
 
 
+def parse_last(tli: int, text: str) -> Switch:
+    """Where timeline `tli` itself began, by its file's last line. What is before need not ascend: a recovery that damage has ended early copies all that its target
+    stood on. ValueError where there is no line."""
+    lines = [found for line in text.splitlines() if (found := _LINE.fullmatch(line))]
+    if not lines:
+        raise ValueError(f"the history of timeline {tli} has no line")
+    return Switch(tli, parse_lsn(lines[-1][2]))
+
+
 def parse_history(tli: int, text: str) -> TimelineHistory:
     """The file of timeline `tli`. Blank lines and comments (`#`) are passed over; ValueError names the line that is none."""
     switches = []

@@ -93,9 +93,12 @@ class Database:
         order = ComputeStop(compute_id=self.compute_id, timeline_id=self.timeline_id, mode=mode)
         assert (await node.do("compute.stop", order)).succeeded
 
-    def connect(self, **options: Any) -> psycopg.Connection[Any]:
+    def connect_string(self) -> str:
         timeline = TimelineCreate(timeline_id=self.timeline_id, database_name=APP, pg_user=USER)
-        return psycopg.connect(dsn(self.started, timeline), autocommit=True, **options)
+        return dsn(self.started, timeline)
+
+    def connect(self, **options: Any) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.connect_string(), autocommit=True, **options)
 
     async def run(self, *statements: str) -> list[tuple[Any, ...]]:
         def run() -> list[tuple[Any, ...]]:

@@ -64,6 +64,9 @@ async def test_wal_that_is_damaged_on_a_disk_comes_from_another(
         for _ in range(5):
             await of_three.run(f"insert into t values ({n})")
         await of_three.run("create table filling as select generate_series(1, 30000)", "drop table filling")
+        if n == 1:  # also in WAL of a timeline that PostgreSQL has left since
+            _lose(node, of_three)
+            await of_three.start(node)
     for safekeeper, at in zip(safekeepers, places, strict=True):
         await damage(safekeeper, of_three, at + 64)
     _lose(node, of_three)

@@ -17,6 +17,7 @@ from spg99.wal.history import (
     owner,
     parse_history,
     parse_history_name,
+    parse_last,
     parted,
 )
 
@@ -109,3 +110,13 @@ def test_up_to_where_they_part_each_byte_has_the_same_owner(one: TimelineHistory
     assert all(owner(one, byte) == owner(two, byte) for byte in range(60 if lsn is None else lsn))
     if descends(one, two) and one != two:
         assert lsn == one.switches[len(two.switches)].lsn
+
+
+def test_where_a_timeline_began_is_in_its_last_line_whatever_is_before() -> None:
+    """Of a recovery that damage has ended before the places at which its target's timelines were left."""
+    text = "1\t0/3000000\tno recovery target specified\n\n2\t0/2000000\tno recovery target specified\n"
+    assert parse_last(3, text) == Switch(3, 0x2000000)
+    with pytest.raises(ValueError, match="in no order"):
+        parse_history(3, text)
+    with pytest.raises(ValueError, match="has no line"):
+        parse_last(3, "# nothing\n")

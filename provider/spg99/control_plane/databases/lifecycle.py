@@ -10,6 +10,7 @@ from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import computes
 from spg99.control_plane.databases.carry_out import Means
 from spg99.control_plane.databases.expiry import Expiry
+from spg99.control_plane.databases.member_changes import MemberChanges
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.reports import Reports
 from spg99.control_plane.databases.wake import Waker
@@ -44,6 +45,7 @@ class Lifecycle:
         means = Means(self.polls, policies, installation := storage.Installation())
         self.reconciler = Reconciler(store, clock, settings, wakeups, means, on_failure=on_failure)
         self.waker = Waker(self.reconciler, policies)
+        self.member_changes = MemberChanges(self.reconciler, self.polls, installation)
         self.expiry = Expiry(store, wakeups, clock)
         self.reports = Reports(self.reconciler, self.waker, policies, installation)
 

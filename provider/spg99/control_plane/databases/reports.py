@@ -91,6 +91,7 @@ class Reports:
                 "reserve_is_given_up",
                 "makes_timelines",
                 "keeps_wal",
+                "changes_members",
                 "makes_branches",
                 "network_address",
             }

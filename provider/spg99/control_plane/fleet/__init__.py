@@ -22,6 +22,7 @@ from spg99.control_plane.fleet.pageservers import retime as retime_pageservers
 from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
+from spg99.control_plane.fleet.safekeepers import gone as safekeepers_gone
 from spg99.control_plane.fleet.safekeepers import names as safekeeper_names
 from spg99.control_plane.fleet.safekeepers import not_seen_since as safekeepers_not_seen_since
 from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
@@ -72,6 +73,7 @@ __all__ = [
     "retime_tasks",
     "revoked_identities",
     "safekeeper_names",
+    "safekeepers_gone",
     "safekeepers_not_seen_since",
     "safekeepers_of_ids",
     "set_node_status",

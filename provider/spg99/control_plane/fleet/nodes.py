@@ -60,6 +60,11 @@ class NodeRow:
         return bool(self.observed.get("makes_timelines"))
 
     @property
+    def changes_members(self) -> bool:
+        """Whether its agent can replace safekeepers (one of an older version cannot)."""
+        return bool(self.observed.get("changes_members"))
+
+    @property
     def keeps_wal(self) -> bool:
         """Whether its agent knows of safekeepers."""
         return bool(self.observed.get("keeps_wal"))

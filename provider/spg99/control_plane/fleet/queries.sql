@@ -190,6 +190,9 @@ select * from safekeepers where token_sha256 = %(token_sha256)s and status = 'ac
 select * from safekeepers where status = 'active'
  order by (observed ->> 'disk_free_bytes')::bigint desc nulls last, safekeeper_id limit 100;
 
+-- safekeepers_gone
+select * from safekeepers where status <> 'active' or last_seen_at < %(silent_before)s::timestamptz;
+
 -- safekeepers_not_seen_since
 select * from safekeepers where status = 'active' and (last_seen_at is null or last_seen_at < %(moment)s);
 

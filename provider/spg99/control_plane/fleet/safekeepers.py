@@ -134,6 +134,11 @@ async def active(tx: Transaction) -> list[SafekeeperRow]:
     return await tx.many(SafekeeperRow, "active_safekeepers")
 
 
+async def gone(tx: Transaction, silent_before: datetime | None) -> list[str]:
+    """Ids of those that will not come back, for all that is known: lost ones, and ones that were not heard of since (None: nobody could have been)."""
+    return [row.safekeeper_id for row in await tx.many(SafekeeperRow, "safekeepers_gone", silent_before=silent_before)]
+
+
 async def not_seen_since(tx: Transaction, moment: datetime) -> list[str]:
     """Ids of those that are not lost and were not heard of since: they may still have what was removed meanwhile."""
     return [row.safekeeper_id for row in await tx.many(SafekeeperRow, "safekeepers_not_seen_since", moment=moment)]

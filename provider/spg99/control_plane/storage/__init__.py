@@ -29,6 +29,7 @@ from spg99.control_plane.storage.timelines import node_of as node_of_timeline
 from spg99.control_plane.storage.timelines import note_described as note_timeline_described
 from spg99.control_plane.storage.timelines import place as place_timeline
 from spg99.control_plane.storage.timelines import to_forget as timelines_to_forget
+from spg99.control_plane.storage.timelines import with_members as timelines_with_members
 
 __all__ = [
     "DatabaseDescribed",
@@ -60,4 +61,5 @@ __all__ = [
     "place_timeline",
     "shred_tenant",
     "timelines_to_forget",
+    "timelines_with_members",
 ]

@@ -40,6 +40,15 @@ update timelines
    set history = %(history)s, swept_at = case when %(is_swept)s and state = 'gone' then clock_timestamp() else swept_at end
  where timeline_id = %(timeline_id)s;
 
+-- timelines_with_members
+-- In no order that would let the same ones come first each time.
+select db_id from timelines
+ where state = 'present' and configuration is not null
+   and (configuration ? 'is_pending' or configuration -> 'next_members' <> 'null'::jsonb
+        or exists (select from jsonb_array_elements_text(configuration -> 'members' -> 'safekeeper_ids') kept_by
+                    where kept_by = any(%(gone_ids)s)))
+ order by random() limit %(limit)s;
+
 -- mark_timeline
 -- clock_timestamp(): gone is gone now, not when a long transaction began.
 update timelines

@@ -64,11 +64,18 @@ async def place(tx: Transaction, timeline_id: str, node_id: str) -> None:
     await tx.execute("place_timeline", timeline_id=timeline_id, node_id=node_id)
 
 
-async def configure(tx: Transaction, timeline_id: str, configuration: Configuration, *, tenant_id: str) -> None:
-    """Notes which safekeepers keep its WAL, and whose it is: that tenant has something in the object store from now on."""
-    said = configuration.model_dump(mode="json")
+async def configure(
+    tx: Transaction, timeline_id: str, configuration: Configuration, *, tenant_id: str, is_pending: bool = False
+) -> None:
+    """Notes which safekeepers keep its WAL, and whose it is: that tenant has something in the object store from now on. `is_pending`: not all of them have heard of it."""
+    said = configuration.model_dump(mode="json") | ({"is_pending": True} if is_pending else {})
     await tx.defer("configure_timeline", timeline_id=timeline_id, configuration=said, tenant_id=tenant_id)
     await tx.defer("insert_stored_tenant", tenant_id=tenant_id)
+
+
+async def with_members(tx: Transaction, gone_ids: list[str], *, limit: int) -> list[str]:
+    """Databases of which a safekeeper is one of these, or whose safekeepers are being changed."""
+    return [row.db_id for row in await tx.many(_DatabaseId, "timelines_with_members", gone_ids=gone_ids, limit=limit)]
 
 
 UNSWEPT_KEPT_FOR = timedelta(days=330)
@@ -170,3 +177,8 @@ class DescriptionRow:
 @dataclass(frozen=True)
 class _Id:
     timeline_id: str
+
+
+@dataclass(frozen=True)
+class _DatabaseId:
+    db_id: str

@@ -90,6 +90,7 @@ class Agent:
                 disk_free_bytes=free,
                 makes_timelines=self.makes_timelines,
                 keeps_wal=self.keeps_wal,
+                changes_members=True,
                 makes_branches=self.makes_branches,
             )
         )

@@ -12,6 +12,7 @@ from kit.waits import until
 from spg99.client import InternalClient
 from spg99.errors import Conflict, Unauthorized
 from spg99.protocol import Enrolment
+from spg99.protocol.node import TaskResult
 from spg99.protocol.safekeeper import SafekeeperHeartbeat
 from spg99.protocol.tasks import TaskKind
 
@@ -154,3 +155,51 @@ async def test_one_whose_disk_is_short_of_room_is_taken_last(platform: InProcess
     first, second = kept_of(agent, TaskKind.COMPUTE_START)
     assert first is not None and list(first["addresses"]) == [other_id]
     assert second is not None and set(second["addresses"]) == {other_id, short_id}
+
+
+async def test_one_that_is_lost_is_replaced_step_by_step(platform: InProcessPlatform) -> None:
+    """Its name is taken by another with an empty disk: from then on it is lost, and a spare takes its place in every database."""
+    ids = {name: (await enrolled(platform, name))[0] for name in ("sk-1", "sk-2", "sk-3")}
+    await platform.set_policy("storage.safekeepers", 3)
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await gateway.connect()
+    platform.clock.advance(seconds=31)
+    for name in ("sk-1", "sk-3"):
+        await platform.sql("update safekeepers set last_seen_at = %s where name = %s", platform.clock.now(), name)
+    new_id, _ = await enrolled(platform, "sk-2")
+    await agent.heartbeat()
+    turn = platform.plane.life.member_changes.turn
+    answers = iter([False, True, True])
+
+    async def answer(task: Any) -> TaskResult:
+        known = {"configuration_number": task.payload["kept"]["configuration"]["number"], "is_finished": next(answers)}
+        return TaskResult(succeeded=True, attempt=task.attempt, result=known)
+
+    agent.hooks[TaskKind.TIMELINE_MEMBERS] = answer
+
+    async def configuration() -> dict[str, Any]:
+        (line,) = await platform.sql("select configuration from timelines where timeline_id = %s", row.timeline_id)
+        return dict(line["configuration"])
+
+    async def is_replaced() -> bool:
+        platform.clock.advance(seconds=6)
+        await agent.heartbeat()
+        for name in ("sk-1", "sk-3", "sk-2"):
+            await platform.sql(
+                "update safekeepers set last_seen_at = %s where name = %s and status = 'active'",
+                platform.clock.now(),
+                name,
+            )
+        await turn()
+        found = await configuration()
+        return found["number"] == 3 and "is_pending" not in found
+
+    await until("it to be replaced", is_replaced, every=0.1)
+    found = await configuration()
+    assert found["next_members"] is None
+    assert set(found["members"]["safekeeper_ids"]) == {ids["sk-1"], ids["sk-3"], new_id}
+    numbers = [task.payload["kept"]["configuration"]["number"] for task in agent.orders(TaskKind.TIMELINE_MEMBERS)]
+    assert numbers == [2, 2, 3]
+    await turn()
+    assert len(agent.orders(TaskKind.TIMELINE_MEMBERS)) == 3  # it is over
