@@ -78,8 +78,14 @@ class _Past:
     images: list[ImageRef]
     live: Live
     end_lsn: int
+    stored_lsn: int
+    """Up to here it is in the store."""
     is_certain: bool
     """False: safekeepers that do not answer may have more, or another life."""
+
+    def knows(self, lsn: int) -> bool:
+        """Whether what is here up to a place is what was acknowledged there: one safekeeper alone may hold the end of a life that the others have cut."""
+        return self.is_certain or lsn <= self.stored_lsn
 
 
 async def lay_out_at(
@@ -158,12 +164,13 @@ async def _past(archive: Archive, live: Live, kept: Kept, objects: ObjectStore) 
     pieces, size = await archive.pieces(), life.segment_bytes
     newest = max(ref.lsn for ref in refs)
     stored = archived.stored_until(pieces, life.history, segment_begin(segment_number(newest, size), size), size)
-    return _Past(life, pieces, refs, live, max(end_lsn, stored, newest), is_certain)
+    stored = max(stored, newest)
+    return _Past(life, pieces, refs, live, max(end_lsn, stored), stored, is_certain)
 
 
 def _require_within(lsn: int, past: _Past) -> None:
     first = min(ref.lsn for ref in past.images)
-    if lsn > past.end_lsn and not past.is_certain:
+    if not past.knows(lsn):
         raise _silent(past.live.timeline_id)
     if not first <= lsn <= past.end_lsn:
         raise BadRequest(
@@ -269,6 +276,8 @@ def _cut_at(past: _Past, manifest: Manifest, end_lsn: int, moment: datetime, pg_
             raise _silent(past.live.timeline_id)
         return end_lsn
     cut = max(stop, manifest.lsn)
+    if not past.knows(cut):
+        raise _silent(past.live.timeline_id)
     last = segment_number(cut - 1, size)
     content = segment_at(last) or b""
     for number in range(last, segment_number(end_lsn - 1, size) + 1):

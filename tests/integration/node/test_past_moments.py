@@ -195,6 +195,40 @@ async def test_a_laggard_is_not_taken_for_the_whole(
         await past.lay_out(Point())
 
 
+async def test_the_end_of_a_life_that_was_cut_is_not_taken_for_a_moment(
+    node: KeepingNode, of_three: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    """One safekeeper has WAL that nobody acknowledged; the others have gone on with another life in the same place, and are away."""
+    past = Past(node, of_three)
+    await of_three.start(node)
+    await of_three.run("create table t (n int)", "insert into t values (1)")
+    for one in safekeepers[1:]:
+        await one.stop()
+    await of_three.run("begin", "insert into t select 1000 from generate_series(1, 60000)", "rollback")
+    unacknowledged = await past.lsn() - 65536
+    async with Live(of_three.timeline_id, of_three.kept) as live, asyncio.timeout(20):
+        while not live.seen or max(one.flush_lsn for one in live.seen.values()) < unacknowledged:
+            await live.ask()
+    await safekeepers[0].stop()
+    for one in safekeepers[1:]:
+        await one.start()
+    _lose(node, of_three)
+    await of_three.start(node)
+    await of_three.run("insert into t values (2)")
+    lsn, at = await past.lsn(), datetime.now(UTC)
+    await of_three.run("insert into t values (3)")
+    assert lsn < unacknowledged
+    for one in safekeepers[1:]:
+        await one.stop()
+    await safekeepers[0].start()
+    for point in (Point(lsn=lsn), Point(time=at)):
+        with pytest.raises(CannotWake, match="Too few safekeepers"):
+            await past.lay_out(point)
+    for one in safekeepers[1:]:
+        await one.start()
+    assert await past.rows(Point(lsn=lsn), "select max(n) from t") == [(2,)]
+
+
 async def test_a_put_that_is_killed_is_made_good(
     past: Past, node: KeepingNode, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
