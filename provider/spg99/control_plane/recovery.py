@@ -58,12 +58,20 @@ async def read_store(objects: ObjectStore, keys: TenantKeys) -> Contents:
     if (installation_id := await installation_of(objects)) is None:
         raise BadRequest("The object store belongs to no installation: there is nothing to recover from it.")
     found = Contents(installation_id)
+    keyless: set[str] = set()
     async for tenant_id, object_key in descriptions.all_keys(objects):
         try:
             key = await keys.get(tenant_id)
         except NotFound:
-            if tenant_id not in found.destroyed:
-                found.destroyed.append(tenant_id)
+            if tenant_id not in keyless:
+                keyless.add(tenant_id)
+                if await keys.was_destroyed(tenant_id):
+                    found.destroyed.append(tenant_id)
+                else:
+                    found.left_out.append(
+                        f"Tenant {tenant_id} is left out: the object store has no key of it, and no note that it was destroyed. Nothing of it is "
+                        "removed; put its key.json back and recover again into an empty catalogue."
+                    )
             continue
         if object_key == descriptions.key_of_tenant(tenant_id):
             found.tenants.append(await descriptions.read(objects, key, object_key, TenantDescribed))

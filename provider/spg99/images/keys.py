@@ -117,6 +117,16 @@ class TenantKeys:
         key = TenantKey(tenant_id, await self._service.unwrap(wrapped, tenant_id))
         return self._opened.setdefault(tenant_id, key)
 
+    async def was_destroyed(self, tenant_id: str) -> bool:
+        """Whether its key was destroyed for good: the note in its place says so. A key that is only missing may be put back from a copy."""
+        try:
+            await _read(self._store, tenant_id)
+        except _Destroyed:
+            return True
+        except NotFound:
+            pass
+        return False
+
     async def get_or_make(self, tenant_id: str) -> TenantKey:
         """The same; a tenant that has none gets one. Of two who make it at once the first one's counts. Raises NotFound when it was destroyed."""
         try:
