@@ -20,6 +20,10 @@ NO_HISTORY = (
     "'{name}' has no safekeepers, so its history is kept nowhere and nothing can begin in it. A database has some when the policy "
     "storage.safekeepers (spg99 dev --safekeeper) is set before it is made."
 )
+NO_ARCHIVE = (
+    "there is no pageserver, so history is kept only until the next image, and '{name}' might be gone from there before somebody begins in it. Start one "
+    "(spg99 pageserver; spg99 dev --safekeeper runs one)"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Source:
     was_started: bool
     is_kept: bool
     """It has safekeepers, or will have some at its first start."""
+    is_archived: bool
+    """A pageserver keeps what is pinned; without one each image lets go of the WAL before it."""
     has_writer: bool
     writer_term: int
     begins_in: Origin | None = None
@@ -101,6 +107,8 @@ def beginning(source: Source, wanted: Wanted, now: datetime) -> Beginning | Ask:
         raise Conflict(f"Database '{source.name}' is being deleted: no branch can begin in it.")
     if not source.is_kept:
         raise refused(wanted.source_field, NO_HISTORY.format(name=source.name))
+    if not source.is_archived:
+        raise refused(wanted.source_field, NO_ARCHIVE.format(name=source.name))
     if wanted.time is not None and wanted.time > now:
         raise refused(wanted.time_field, f"lies in the future: it is {_text(now)} by the Control Plane's clock")
     if not source.was_started:

@@ -122,6 +122,7 @@ async def source_as_it_is(tx: Transaction, row: DatabaseRow) -> Source:
         timeline_id=row.timeline_id,
         was_started=was_started,
         is_kept=is_kept or timeline.origin is not None,
+        is_archived=await fleet.pageservers_exist(tx),
         has_writer=row.has_writer,
         writer_term=row.writer_term,
         begins_in=timeline.begins_in,

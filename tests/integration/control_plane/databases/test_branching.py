@@ -9,6 +9,7 @@ import pytest
 
 from integration.control_plane.databases.in_process_platform import InProcessPlatform
 from integration.control_plane.databases.scripted import Agent, Gateway
+from integration.control_plane.databases.test_histories import enrolled as pageserver_enrolled
 from integration.control_plane.databases.test_safekeepers import enrolled, kept_of
 from kit.waits import until
 from spg99.control_plane.databases.rows import DatabaseRow
@@ -21,6 +22,7 @@ FROM_LSN, END_LSN = 0x1000000, 0x2000000
 
 async def kept_platform(platform: InProcessPlatform) -> Agent:
     await enrolled(platform)
+    await pageserver_enrolled(platform)
     await platform.set_policy("storage.safekeepers", 1)
     agent = await Agent.enroll(platform)
 

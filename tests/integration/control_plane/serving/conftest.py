@@ -263,7 +263,7 @@ def policy(store: Store) -> Callable[..., Awaitable[None]]:
 
 @pytest.fixture
 def was_started(url: str) -> Callable[..., Awaitable[None]]:
-    """Makes a database one that was started once, has a safekeeper and sleeps: as far as its rows say."""
+    """Makes a database one that was started once, has a safekeeper and sleeps, and a pageserver: as far as rows say."""
     members = {"safekeeper_ids": ["sk_1"], "quorum": 1}
     configuration = json.dumps({"number": 1, "members": members, "next_members": None})
 
@@ -274,5 +274,7 @@ def was_started(url: str) -> Callable[..., Awaitable[None]]:
                 [configuration, name],
             )
             await connection.execute("update databases set writer_term = 3 where name = %s", [name])
+            pageserver = "insert into pageservers (pageserver_id, name, token_sha256) values ('ps_1', 'ps-1', 'hash') on conflict do nothing"
+            await connection.execute(pageserver)
 
     return start

@@ -101,7 +101,9 @@ async def test_the_description_is_whole(api: Any) -> None:
                 keyed = set() if path.startswith("/v2/downloads/") else {"400", "401"}  # whoever has no key yet may ask
                 assert {"404", "429", "500", "503"} | keyed <= operation["responses"].keys(), (method, path)
                 assert operation["description"], (method, path)
-            if method == "post":
+            is_machine = path.startswith(("/v2/nodes/", "/v2/safekeepers/", "/v2/enrolment-tokens"))
+            # Nobody declares a machine: it has no revision to be compared, and what is said of it twice is said once.
+            if method == "post" and not is_machine:
                 parameters = [p["name"] for p in operation["parameters"]]
                 assert "Idempotency-Key" in parameters, path
             is_machine = path.startswith(

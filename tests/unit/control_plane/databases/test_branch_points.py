@@ -15,7 +15,16 @@ from spg99.resources import DatabaseState as State
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WINDOW = Window(from_lsn=100, from_time=NOW - timedelta(hours=1), end_lsn=200)
 ASLEEP = Source(
-    "db_1", "app", "app_inside", State.STOPPED, "tl_1", was_started=True, is_kept=True, has_writer=False, writer_term=7
+    "db_1",
+    "app",
+    "app_inside",
+    State.STOPPED,
+    "tl_1",
+    was_started=True,
+    is_kept=True,
+    is_archived=True,
+    has_writer=False,
+    writer_term=7,
 )
 RUNS = dataclasses.replace(ASLEEP, state=State.READY, has_writer=True)
 
@@ -81,3 +90,11 @@ def test_nothing_begins_in_what_goes_or_is_kept_nowhere() -> None:
         with pytest.raises(BadRequest) as refused:
             beginning(dataclasses.replace(RUNS, is_kept=False), wanted, NOW)
         assert "storage.safekeepers" in refused.value.fields["source_database"]
+
+
+@pytest.mark.parametrize("wanted", [Wanted(), Wanted(lsn=5), Wanted(time=NOW)])
+def test_without_a_pageserver_nothing_holds_what_is_pinned(wanted: Wanted) -> None:
+    for source in (ASLEEP, RUNS, dataclasses.replace(ASLEEP, was_started=False)):
+        with pytest.raises(BadRequest) as refused:
+            beginning(dataclasses.replace(source, is_archived=False), wanted, NOW)
+        assert "pageserver" in refused.value.fields["source_database"]
