@@ -115,7 +115,7 @@ def test_the_message_is_what_terraform_reads() -> None:
 
 def test_the_product_has_what_it_promises() -> None:
     answer = schema_answer(schema.tables(PRODUCT))
-    assert {"spg99_tenant", "spg99_database", "spg99_api_key", "spg99_tenant_credentials"} == set(
+    assert {"spg99_tenant", "spg99_database", "spg99_api_key", "spg99_tenant_credentials", "spg99_snapshot"} == set(
         answer["resource_schemas"]
     )
     assert {"spg99_account", "spg99_databases", "spg99_tenants", "spg99_database"} <= set(answer["data_source_schemas"])

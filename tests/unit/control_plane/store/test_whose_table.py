@@ -47,6 +47,7 @@ OWNER = {
 
 _ROW_AND_OWNER = "a database is always read with its tenant's names, in one statement, on the path of every connect"
 _ACCOUNT = "sums over an account, whose databases are found by their tenants; one statement, or it would sum what moves"
+_SNAPSHOT = "a snapshot is shown, and its end told, with the names of its tenant and account; one statement"
 _KEY = "a key is shown and checked with the name of the tenant it is bound to; one look-up on the path of every request"
 _FILES = "a node reports by timeline; thousands of databases are found by theirs in one statement"
 
@@ -54,6 +55,11 @@ _NODE = "with the compute's address goes its node's, at which other machines rea
 _DESCRIBED = "what the store says and what is so are compared in one snapshot, and no change has to tell"
 
 READS_OF_OTHERS: dict[tuple[str, str], str] = {
+    ("find_snapshot", "tenants"): _SNAPSHOT,
+    ("page_of_snapshots", "tenants"): _SNAPSHOT,
+    ("snapshots_of_tenant", "tenants"): _SNAPSHOT,
+    ("snapshots_of_ids", "tenants"): _SNAPSHOT,
+    ("expired_snapshots", "tenants"): _SNAPSHOT,
     ("find_database", "tenants"): _ROW_AND_OWNER,
     ("find_database_by_id", "tenants"): _ROW_AND_OWNER,
     ("page_of_databases", "tenants"): _ROW_AND_OWNER,
