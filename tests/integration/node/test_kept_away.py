@@ -98,7 +98,7 @@ async def test_one_that_was_away_for_too_long_is_filled_up_by_a_peer(
     if is_trimmed:
         await until("WAL to be removed", lambda: _is_trimmed(first, of_three))
     root = node.folder.timeline(of_three.timeline_id).root
-    root.rename(root.with_name(".trash-lost"))  # at once: its image may be cut right now
+    root.rename(root.with_name(".trash-asleep"))  # at once: its image may be cut right now
     await second.stop()
     await away.start()
     await of_three.start(node)  # a quorum is what one has and one has not
