@@ -48,7 +48,10 @@ class _Database:
     source_database: str | None
     source_time: datetime | None
     source_lsn: str | None
+    source_snapshot: str | None
     branch_lsn: int | None
+    restore_trigger: str | None
+    restore_to: str | None
     expires_at: datetime | None
     database_name: str | None
     begins_in_another: bool

@@ -446,11 +446,13 @@ select s.tenant_id, s.description_tag, t.version::text as revision
 -- The same of databases. Everything that a description says, or that it hangs on, stands in the revision.
 select * from (
     select d.db_id, d.tenant_id, d.name, d.size, d.min_size, d.max_size, d.idle_timeout_seconds, d.storage_limit_bytes, d.history_seconds, d.deletion_protection,
-           d.source_database, d.source_time, d.source_lsn, d.branch_lsn, d.expires_at, d.database_name,
+           d.source_database, d.source_time, d.source_lsn, d.source_snapshot, d.branch_lsn, d.expires_at, d.database_name,
+           -- One that is not carried out yet is asked for again by the next declaration; one that is, never.
+           case when d.restore is null then d.restore_trigger end as restore_trigger, case when d.restore is null then d.restore_to end as restore_to,
            tl.origin is not null and tl.state = 'creating' as begins_in_another, d.state, d.writer_term, d.version, d.created_at, tl.timeline_id, tl.state as timeline_state, tl.configuration,
            tl.node_id, n.name as node_name, tl.description_tag, tl.described,
            concat_ws('.', d.version, d.writer_term / %(terms_at_once)s, d.state = 'deleting', tl.state, tl.node_id,
-                     tl.configuration ->> 'number', d.database_name, d.branch_lsn) as revision
+                     tl.configuration ->> 'number', d.database_name, d.branch_lsn, d.restore is null) as revision
       from timelines tl join databases d on d.timeline_id = tl.timeline_id left join nodes n on n.node_id = tl.node_id
      where tl.configuration is not null) due
  where described is distinct from revision
@@ -468,7 +470,8 @@ update databases d set writer_term = promised.term from promised where d.db_id =
 
 -- restore_database
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection,
-                       source_database, source_time, source_lsn, branch_lsn, expires_at, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
+                       source_database, source_time, source_lsn, source_snapshot, branch_lsn, restore_trigger, restore_to, expires_at, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s, %(storage_limit_bytes)s,
-        %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(branch_lsn)s, %(expires_at)s,
+        %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(branch_lsn)s,
+        %(restore_trigger)s, %(restore_to)s, %(expires_at)s,
         %(database_name)s, 'stopped', %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);

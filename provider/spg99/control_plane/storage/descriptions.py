@@ -84,7 +84,11 @@ class DatabaseDescribed(_Described):
     source_database: str | None = None
     source_time: datetime | None = None
     source_lsn: str | None = None
+    source_snapshot: str | None = None
     branch_lsn: int | None = None
+    restore_trigger: str | None = None
+    """Of the restore that was carried out last: forgotten, the next declaration would go back once more."""
+    restore_to: str | None = None
     expires_at: datetime | None = None
     database_name: str | None = None
     created_at: datetime
