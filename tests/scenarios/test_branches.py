@@ -37,20 +37,20 @@ def rows(platform: Platform, name: str, *statements: str) -> list[Any]:
 
 
 def test_a_preview_has_what_was_there_and_both_sides_go_their_own_way(kept: Platform) -> None:
-    kept.create_database()
-    rows(kept, "app", "create table t (n int)", "insert into t select generate_series(1, 1000)")
+    kept.create_database(name="origin")
+    rows(kept, "origin", "create table t (n int)", "insert into t select generate_series(1, 1000)")
     begin = time.monotonic()
-    answer = kept.api("POST", "/tenants/acme/dbs", json={"name": "preview", "source_database": "app"})
+    answer = kept.api("POST", "/tenants/acme/dbs", json={"name": "preview", "source_database": "origin"})
     seconds = time.monotonic() - begin
     assert answer.status_code == 201, answer.text
     branch = answer.json()
-    assert (branch["state"], branch["source_database"]) == ("stopped", "app") and branch["branch_lsn"]
-    rows(kept, "app", "insert into t values (1001)")
+    assert (branch["state"], branch["source_database"]) == ("stopped", "origin") and branch["branch_lsn"]
+    rows(kept, "origin", "insert into t values (1001)")
     begin = time.monotonic()
     assert rows(kept, "preview", "select count(*) from t") == [1000]
     print(f"answered after {seconds * 1000:.0f} ms, first query after {(time.monotonic() - begin) * 1000:.0f} ms")
     rows(kept, "preview", "delete from t where n > 10")
-    assert rows(kept, "app", "select count(*) from t") == [1001]
+    assert rows(kept, "origin", "select count(*) from t") == [1001]
     assert rows(kept, "preview", "select current_database() || count(*) from t") == ["preview10"]
     assert kept.api("DELETE", "/tenants/acme/dbs/preview?force=true").status_code == 202
 
@@ -90,7 +90,9 @@ def test_a_bad_delete_is_undone_in_place_and_what_was_there_before_stays_beside_
     assert (after["db_id"], after["connection_string"]) == (made["db_id"], made["connection_string"])
     assert after["timeline"] != made["timeline"]
     assert rows(kept, "shop", "select count(*) from t") == [500]
-    (before,) = [one for one in kept.api("GET", "/tenants/acme/dbs").json()["items"] if "_before_" in one["name"]]
+    (before,) = [
+        one for one in kept.api("GET", "/tenants/acme/dbs").json()["items"] if one["name"].startswith("shop_before_")
+    ]
     assert rows(kept, before["name"], "select n from t") == [7]
     # The same again changes nothing.
     rows(kept, "shop", "insert into t values (501)")

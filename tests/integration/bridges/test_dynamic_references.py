@@ -20,6 +20,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     "database": {"tenant": "acme", "name": "app"},
     "api_key": {"name": "ci"},
     "tenant_credentials": {"tenant": "acme"},
+    "snapshot": {"tenant": "acme", "name": "before", "database": "app"},
 }
 
 
