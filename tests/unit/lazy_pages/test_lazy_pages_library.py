@@ -65,6 +65,7 @@ def test_the_library_holds_its_rules_under_the_sanitizers(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (0, "all right\n"), done.stderr
 
 
+@pytest.mark.slow  # again
 @pytest.mark.parametrize("rule", CONTROLS)
 def test_no_rule_is_there_for_nothing(rule: str, tmp_path: Path) -> None:
     text = (SOURCE / "lazy_pages.c").read_text()
