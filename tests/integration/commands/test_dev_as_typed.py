@@ -48,8 +48,10 @@ def platform(session_data_dir: Path, pg_bin: Path) -> Iterator[Platform]:
 
 
 def printed(platform: Platform, word: str) -> str:
-    """What stands behind this word of the greeting."""
-    (line,) = re.findall(rf"^  {word} +(.*)$", platform.log(), flags=re.MULTILINE)
+    """What stands behind this word of the greeting, which is printed after the ready file is there."""
+    (line,) = wait_for(
+        f"{word} in the greeting", lambda: re.findall(rf"^  {word} +(.*)$", platform.log(), flags=re.MULTILINE)
+    )
     return str(line)
 
 
