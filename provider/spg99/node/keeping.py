@@ -238,7 +238,8 @@ class Keeping:
             self._jobs.begin(job, self._image_when_stored(timeline, record, record.kept))
 
     async def delete(self, timeline_id: str, kept: Kept) -> None:
-        """Removes the WAL of a timeline and its images; chunks that they share with others stay. Raises CannotWake while a safekeeper does not answer."""
+        """Removes the WAL of a timeline and its images; chunks that they share with others stay. A safekeeper that does not answer is told later, by the Control Plane."""
+        await self._jobs.cancel(f"image {timeline_id} ")  # what it stored from here on, nobody would remove
         await self.safekeepers.remove(timeline_id, kept)
         if kept.is_archived:
             return  # others may begin in it: the pageserver knows

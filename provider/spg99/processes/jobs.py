@@ -38,6 +38,13 @@ class Jobs:
         if self._tasks:
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
 
+    async def cancel(self, prefix: str) -> None:
+        """Ends those whose names begin so, and returns when they have ended."""
+        tasks = [task for name, task in self._tasks.items() if name.startswith(prefix)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def finish(self, *, within_seconds: float) -> None:
         """Lets jobs end by themselves for a while, then cancels what is left."""
         tasks = list(self._tasks.values())

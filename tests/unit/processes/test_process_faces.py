@@ -104,6 +104,24 @@ async def test_two_jobs_of_one_name_are_one_and_a_job_that_does_not_end_is_cance
     assert runs == 1 and len(jobs) == 0
 
 
+async def test_jobs_are_cancelled_by_how_their_names_begin_and_have_ended_then() -> None:
+    jobs, ended = Jobs(), list[str]()
+
+    async def run(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(name)
+
+    for name in ("image tl_1 a", "image tl_1 b", "image tl_12 a"):
+        jobs.begin(name, run(name))
+    await asyncio.sleep(0)
+    await jobs.cancel("image tl_1 ")
+    assert ended == ["image tl_1 a", "image tl_1 b"] and len(jobs) == 1
+    await jobs.finish(within_seconds=0)
+
+
 @pytest.mark.parametrize("step_seconds", [-7200.0, -3.0, 3.0, 7200.0])
 def test_a_step_of_the_wall_clock_is_noticed_once_in_both_directions(step_seconds: float) -> None:
     steps = ClockSteps(NOON, 100.0)
