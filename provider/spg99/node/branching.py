@@ -19,6 +19,7 @@ from spg99.atomic_write import sync_folder
 from spg99.errors import CannotWake, Internal
 from spg99.node import access, kept_files
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.kept_start import require_no_image
 from spg99.node.storage_rules import new_timeline_bytes_min
 from spg99.objects import ObjectStore
 from spg99.postgres import Account, Binaries, Cluster
@@ -97,7 +98,8 @@ async def store_first(
     timeline: TimelineFolder, order: ComputeStart, kept: Kept, objects: ObjectStore, key: images.TenantKey
 ) -> ControlFile:
     """Stores the first image of a branch that is about to start: its source's, and what its files have beyond that. That may be any amount, so it is not
-    done in memory beside the start, as with a copy of the template."""
+    done in memory beside the start, as with a copy of the template. Raises CannotWake when this start has stored one before."""
+    await require_no_image(order, kept, objects)
     known = await asyncio.to_thread(images.Known.load, kept_files.known_file(timeline))
     origin = images.Origin(kept.tenant_id, timeline.timeline_id, order.writer_term)
     image = await images.build(timeline.data_dir, origin, objects, key, known=known)

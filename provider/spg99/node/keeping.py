@@ -23,7 +23,7 @@ from spg99.node import kept_files, lazy_folder, standbys
 from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.following import BACKEND_PORT, Reached, follow_of
-from spg99.node.kept_start import Start, are_files_at_fault
+from spg99.node.kept_start import Start, are_files_at_fault, require_no_image
 from spg99.node.lazy_pages import LOST, LazyPages
 from spg99.node.materialise import Materialiser, asked_ahead, newest_timeline
 from spg99.node.page_fetcher import PageFetcher
@@ -340,7 +340,8 @@ class Keeping:
         key = await keys.get_or_make(kept.tenant_id)
         # Each node has made its own: of one version, but another cluster.
         template_name = f"{self._template_dir.parent.name}-{captured.control.system_identifier}"
-        base = await images.template_manifest(self._template_dir, template_name, objects, key)
+        with_base = images.template_manifest(self._template_dir, template_name, objects, key)
+        base, _ = await asyncio.gather(with_base, require_no_image(order, kept, objects))
         origin = images.Origin(kept.tenant_id, timeline.timeline_id, order.writer_term)
         await images.store(captured, origin, objects, key, base=base)
 

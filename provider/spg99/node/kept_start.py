@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from spg99.errors import CannotWake
+from spg99.images.manifest import images_of
 from spg99.node.folder import TimelineFolder
-from spg99.node.safekeepers import StaleFiles
+from spg99.node.safekeepers import BEGUN_BEFORE, StaleFiles
+from spg99.objects import ObjectStore
 from spg99.postgres.preload import Preload
 from spg99.protocol.tasks import ComputeStart, Kept
 from spg99.wal.fence import Choice, TermHistory
@@ -40,6 +43,13 @@ class Start:
     def preload_after(self, first: Preload | None) -> Preload | None:
         """What the process has to load in all."""
         return first.before(self.preload) if first is not None else self.preload
+
+
+async def require_no_image(order: ComputeStart, kept: Kept, objects: ObjectStore) -> None:
+    """Before the first image of a first start: WAL of its term goes on from one image alone. An agent that was killed in this very start may have stored one, of
+    files that are no more. Raises CannotWake; the next start has another term, to which that image does not belong."""
+    if any(ref.term == order.writer_term for ref in await images_of(objects, kept.tenant_id, order.timeline_id)):
+        raise CannotWake(BEGUN_BEFORE)
 
 
 async def are_files_at_fault(start: Start, error: Exception) -> bool:

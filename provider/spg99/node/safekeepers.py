@@ -34,6 +34,7 @@ ANSWER_SECONDS_MAX: Final = 20.0
 """For enough of them to answer: one that is being started again is back by then."""
 CATCH_UP_SECONDS_MAX: Final = 60.0
 _AGAIN_SECONDS: Final = 0.2
+BEGUN_BEFORE: Final = "This start has begun before and did not come to its end. The next one has a new term."
 _SEGMENTS_READ_MAX: Final = 8
 """Segments in which the end of a torn record is sought."""
 
@@ -89,9 +90,7 @@ class Safekeepers:
         try:
             choice = fence.choose([vote_of(vote) for vote in votes.values()], configuration)
         except ValueError as error:  # the agent was killed in the middle of this very start
-            raise CannotWake(
-                "This start has begun before and did not come to its end. The next one has a new term."
-            ) from error
+            raise CannotWake(BEGUN_BEFORE) from error
         if isinstance(choice, NotEnough):
             raise CannotWake(_too_few(kept, votes))
         return choice, votes
