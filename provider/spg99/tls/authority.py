@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from spg99.errors import BadRequest
-from spg99.tls.certificates import BACKDATE, CA_LIFE
+from spg99.tls.certificates import BACKDATE, ca_certificate, key_pem
 
 LIFE: Final = timedelta(hours=24)
 """Of a process's certificate: as long as computes can be reached without a Control Plane, and no longer than a stolen one may last."""
@@ -48,20 +48,8 @@ class Credentials:
 def make(now: datetime) -> Authority:
     """A new authority."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _COMMON_NAME)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATE)
-        .not_valid_after(now + CA_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return Authority(certificate.public_bytes(serialization.Encoding.PEM).decode(), _pem_of(key))
+    certificate = ca_certificate(key, _COMMON_NAME, now)
+    return Authority(certificate.public_bytes(serialization.Encoding.PEM).decode(), key_pem(key).decode())
 
 
 def make_request(identity_id: str) -> tuple[str, str]:
@@ -69,7 +57,7 @@ def make_request(identity_id: str) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity_id)])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return _pem_of(key), request.public_bytes(serialization.Encoding.PEM).decode()
+    return key_pem(key).decode(), request.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def sign(authority: Authority, request: str, identity_id: str, now: datetime) -> str:
@@ -112,9 +100,3 @@ def sign(authority: Authority, request: str, identity_id: str, now: datetime) ->
 def ends_at(certificate: str) -> datetime:
     """When a certificate (PEM) ends. Raises ValueError for what is none."""
     return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
-
-
-def _pem_of(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()

@@ -72,7 +72,7 @@ def ensure(folder: Path, *, names: list[str], now: datetime, subject: str = "SPG
             key = _read_key(files.key) or ec.generate_private_key(ec.SECP256R1())
             cert = _server_certificate(key, ca_cert, ca_key, names, now, subject)
             # The key does not change when a certificate is renewed, so no reader ever sees a pair that does not fit.
-            write_file(files.key, _key_pem(key), mode=0o600)
+            write_file(files.key, key_pem(key), mode=0o600)
             write_file(files.cert, _cert_pem(cert) + _cert_pem(ca_cert), mode=0o644)
     return files
 
@@ -98,7 +98,15 @@ def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certific
         key = None  # its life is over: a new CA has a new key
     # A certificate that is lost comes back with the same key and name, so what clients hold goes on working.
     key = key or ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{subject} CA")])
+    cert = ca_certificate(key, f"{subject} CA", now)
+    write_file(key_path, key_pem(key), mode=0o600)
+    write_file(cert_path, _cert_pem(cert), mode=0o644)
+    return cert, key
+
+
+def ca_certificate(key: ec.EllipticCurvePrivateKey, common_name: str, now: datetime) -> x509.Certificate:
+    """The certificate of a CA of this name, which signs certificates of no further CA."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -110,7 +118,7 @@ def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certific
         encipher_only=False,
         decipher_only=False,
     )
-    cert = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -123,9 +131,6 @@ def _ensure_ca(folder: Path, now: datetime, subject: str) -> tuple[x509.Certific
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_file(key_path, _key_pem(key), mode=0o600)
-    write_file(cert_path, _cert_pem(cert), mode=0o644)
-    return cert, key
 
 
 def _lost(folder: Path, what: str) -> Unavailable:
@@ -217,7 +222,8 @@ def _read_cert(path: Path) -> x509.Certificate | None:
         return None
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """As it is written, without a password."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -21,6 +21,14 @@ async def test_both_ends_know_who_is_there() -> None:
     assert await hello(node, gateway, named=NODE) == GATEWAY
 
 
+async def test_whoever_checks_all_that_the_standard_asks_for_believes_them_too() -> None:
+    """As Python's own default contexts do from 3.13 on: an authority has to say what its key is for."""
+    node, gateway = MutualTls(credentials_of(NODE)), MutualTls(credentials_of(GATEWAY))
+    for context in (node.server, gateway.client):
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    assert await hello(node, gateway, named=NODE) == GATEWAY
+
+
 async def test_a_certificate_that_has_ended_lets_nobody_in_or_be_believed() -> None:
     late = authority.LIFE + timedelta(minutes=1)
     with pytest.raises(OSError):
