@@ -16,7 +16,7 @@ class CachedFolder:
     timeline_id: str
     size_bytes: int
     used_at: float
-    """When its last compute ended, in seconds since the epoch; later than now: it runs."""
+    """When its last compute ended, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from spg99.node import access, in_use, writer
 from spg99.node.compute import NOTICE_SECONDS, Compute, confine, dies, started
 from spg99.node.confinement import Confinement, memory_bounds, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
+from spg99.node.following import BACKEND_PORT
 from spg99.node.in_use import Use
-from spg99.node.keeping import BACKEND_PORT, Keeping, Start
+from spg99.node.keeping import Keeping, Start
 from spg99.node.kept_files import boot_id, distrust
 from spg99.node.memory import Eater, MemoryWatch
 from spg99.node.profiles import TENANT_RULES_NAME, compute_settings

@@ -1,9 +1,10 @@
 """Where a node keeps what on disk. Here: paths. Not here: what is in them.
 
-    <data>/node/<name>/  identity.json  pg/  template/  extensions/
+    <data>/node/<name>/  identity.json  certificate.json  agent.lock  reserve  pg/  lib/  template/  extensions/
                          spares/  copies of the template that no timeline has yet
                          chunks/  parts of images that were fetched
-                         timelines/<timeline_id>/  pgdata/  writer.json  begun.json  life.json  pg_hba.conf  postgres.log
+                         timelines/<timeline_id>/  pgdata/  writer.json  begun.json  life.json  pg_hba.conf  storage.page  postgres.log
+                                                   of a kept one also: history.json  image.json  standbys.conf  pages.map  wake_set.json  evicted
     <data>/run/<id>/     sockets of one compute (elsewhere when the path is too long: postgres/socket_folder.py)
 
 Everything is root's (or ours) except pgdata/ and the socket folders, which belong to the account that runs PostgreSQL.

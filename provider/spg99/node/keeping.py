@@ -22,7 +22,7 @@ from spg99.images.manifest import images_prefix, wake_set_key
 from spg99.node import kept_files, lazy_folder, standbys
 from spg99.node.branching import Brancher, store_first
 from spg99.node.folder import NodeFolder, TimelineFolder
-from spg99.node.following import BACKEND_PORT, Reached, follow_of
+from spg99.node.following import Reached, follow_of
 from spg99.node.kept_start import Start, are_files_at_fault, require_no_image
 from spg99.node.lazy_pages import LOST, LazyPages
 from spg99.node.materialise import Materialiser, asked_ahead, newest_timeline
@@ -43,7 +43,7 @@ from spg99.wal.lsn import segment_begin
 IMAGE_PAUSE_SECONDS: Final = 0.5
 """After a stop: a database that is wanted again at once is not read meanwhile."""
 
-__all__ = ["BACKEND_PORT", "IMAGE_PAUSE_SECONDS", "Keeping", "Start"]
+__all__ = ["IMAGE_PAUSE_SECONDS", "Keeping", "Start"]
 
 _log = log.get("node")
 

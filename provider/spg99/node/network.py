@@ -17,7 +17,7 @@ from spg99 import log
 from spg99.errors import ProtocolViolation
 from spg99.node.computes import Computes
 from spg99.node.folder import NodeFolder
-from spg99.node.keeping import BACKEND_PORT
+from spg99.node.following import BACKEND_PORT
 from spg99.node.writer import Writer
 from spg99.postgres.cluster import wal_socket_of
 from spg99.processes.own_certificate import OwnCertificate
@@ -29,7 +29,8 @@ from spg99.wire.preface import Preface, Refused
 
 PREFACE_SECONDS_MAX: Final = 10.0
 UNTAKEN_BYTES_MAX: Final = 256 * 1024
-_KINDS: Final = frozenset({"gw", "sk"})
+_TARGETS: Final = {"gw": "clients", "sk": "wal"}
+"""What each kind of process may ask for."""
 ONLY_OURS: Final = "This port is for Gateways and safekeepers of the same installation only."
 
 _log = log.get("network")
@@ -70,7 +71,7 @@ class Network:
     def admit(self, asked: Preface, peer_id: str) -> Path | Refused:
         """The unix socket of the compute that one may be let through to, or why not."""
         kind = peer_id.partition("_")[0]
-        if asked.target != {"gw": "clients", "sk": "wal"}.get(kind):
+        if asked.target != _TARGETS.get(kind):
             return Refused("forbidden", f"'{peer_id[:80]}' may not ask for this.")
         found = self._found(asked)
         if found is None:
@@ -121,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=UNTAKEN_BYTES_MAX)
         secured = transport.get_extra_info("ssl_object")
         self.peer_id = peer_of(secured)
-        if (reason := self._network.certificate.refusal(secured, kinds=_KINDS)) is not None:
+        if (reason := self._network.certificate.refusal(secured, kinds=frozenset(_TARGETS))) is not None:
             self._refuse(Refused("forbidden", reason))
             return
         self._timer = asyncio.get_running_loop().call_later(PREFACE_SECONDS_MAX, self.abort)

@@ -113,7 +113,7 @@ class Safekeepers:
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
         while time.monotonic() < deadline and self._is_on(timeline_id, follow.term):
             try:
-                await self._client(kept, safekeeper_id).follow(timeline_id, follow)
+                await self.client(kept, safekeeper_id).follow(timeline_id, follow)
             except (Conflict, NotFound):
                 return
             except Spg99Error:
@@ -201,7 +201,7 @@ class Safekeepers:
         for number in range(segment_number(lsn, segment_bytes) - 1, last + 1):
             if (source := laid_out.get(number)) is not None:  # also the one before: the record there says where it ends
                 name = _segment_of(choice, number, segment_bytes)
-                segments[number] = await self._client(kept, source).segment(timeline_id, name)
+                segments[number] = await self.client(kept, source).segment(timeline_id, name)
         if is_torn(segments.get, lsn, choice.flush_lsn, segment_bytes):
             return
         number = segment_number(lsn, segment_bytes)
@@ -246,7 +246,7 @@ class Safekeepers:
         async def fetch(number: int, source: str) -> None:
             name = _segment_of(choice, number, segment_bytes)
             async with places:
-                content = await self._client(kept, source).segment(timeline_id, name)
+                content = await self.client(kept, source).segment(timeline_id, name)
             await asyncio.to_thread((into / name).write_bytes, content)
 
         try:
@@ -261,15 +261,12 @@ class Safekeepers:
 
     def client(self, kept: Kept, safekeeper_id: str) -> SafekeeperClient:
         """One of them."""
-        return self._client(kept, safekeeper_id)
+        return self.clients.of(safekeeper_id, kept.addresses[safekeeper_id], kept.network_addresses.get(safekeeper_id))
 
     # What follows is how.
 
     def _is_on(self, timeline_id: str, term: int) -> bool:
         return self._over.get(timeline_id, 0) < term
-
-    def _client(self, kept: Kept, safekeeper_id: str) -> SafekeeperClient:
-        return self.clients.of(safekeeper_id, kept.addresses[safekeeper_id], kept.network_addresses.get(safekeeper_id))
 
     async def _ask(
         self,
@@ -287,7 +284,7 @@ class Safekeepers:
         async def ask(safekeeper_id: str) -> None:
             while True:
                 try:
-                    answers[safekeeper_id] = await call(self._client(kept, safekeeper_id), safekeeper_id)
+                    answers[safekeeper_id] = await call(self.client(kept, safekeeper_id), safekeeper_id)
                     return
                 except (Conflict, NotFound):
                     raise
@@ -322,7 +319,7 @@ class Safekeepers:
     async def _try_all(self, kept: Kept, call: Callable[[SafekeeperClient, str], Awaitable[T]]) -> None:
         async def attempt(safekeeper_id: str) -> None:
             try:
-                await call(self._client(kept, safekeeper_id), safekeeper_id)
+                await call(self.client(kept, safekeeper_id), safekeeper_id)
             except Spg99Error as error:
                 _log.info("a safekeeper was not told", safekeeper_id=safekeeper_id, reason=error.message)
 

@@ -243,7 +243,7 @@ async def test_dirty_marks_are_what_was_written(node: LazyNode, database: Databa
     assert DIRTY in states(node, database)[table]
 
 
-async def test_a_store_that_is_away_costs_a_statement_and_recovery_waits(node: LazyNode, database: Database) -> None:
+async def test_a_store_that_is_away_costs_a_statement_and_no_more(node: LazyNode, database: Database) -> None:
     await evicted(node, database)
     await database.start(node)
     await database.run("insert into t values (0, 'here')")
