@@ -54,10 +54,6 @@ class StoreSettings(Settings):
     """Folder or URL (s3://, gs://, az://) of the object store, in which images of databases are kept that have safekeepers; the same for all nodes. Default: the folder `objects` in the data folder."""
     master_key_file: Path | None = None
     """File with the keys that encrypt the keys of tenants in the object store; the same for all nodes. Lost, nothing in the store can be read. Default: `secrets/storage.key` in the data folder, made when it is needed first."""
-    cache_bytes: int | None = Field(default=None, ge=0)
-    """How much this node keeps of databases whose WAL safekeepers keep: beyond it the files of the longest unused sleeping ones are given up, and come back from the object store at their next start. Default: as long as the disk has room."""
-    cache_seconds: int | None = Field(default=None, ge=0)
-    """After how long without a compute such files are given up in any case. Default: never."""
 
     @property
     def object_store_place(self) -> str:

@@ -17,6 +17,8 @@ from spg99.config import (
     ControlPlaneSettings,
     DevSettings,
     GatewaySettings,
+    PageserverSettings,
+    SafekeeperSettings,
     Settings,
     load,
 )
@@ -26,6 +28,8 @@ ALL: dict[str, type[Settings]] = {
     "control-plane": ControlPlaneSettings,
     "gateway": GatewaySettings,
     "agent": AgentSettings,
+    "safekeeper": SafekeeperSettings,
+    "pageserver": PageserverSettings,
     "catalogue": CatalogueSettings,
 }
 
@@ -85,6 +89,13 @@ def test_help_shows_flag_variable_default_and_meaning_of_every_setting(command: 
         assert f"SPG99_{name.upper()}" in text
         assert " ".join((field.description or "no description").split()) in text
     assert f"in its table `{command}`" in text
+
+
+@pytest.mark.parametrize("kind", ALL.values())
+def test_what_a_process_inherits_is_not_written_again(kind: type[Settings]) -> None:
+    """One that stands above and below is offered by processes that do nothing with it."""
+    inherited = {name for above in kind.__mro__[1:] for name in getattr(above, "model_fields", {})}
+    assert not inherited & kind.__annotations__.keys() - {"OWN_VARIABLES"}
 
 
 def test_a_wrong_flag_is_wrong_usage() -> None:
