@@ -6,11 +6,12 @@ Here: asking the Control Plane's own code for it, in this process. Not here: wha
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, Self
+from typing import Self
 
 from spg99.clock import SystemClock
 from spg99.commands.dev_folder import DevFolder
 from spg99.control_plane import bootstrap
+from spg99.control_plane.fleet import EnrolmentKind
 from spg99.control_plane.store import Store, migrate
 
 
@@ -39,7 +40,7 @@ class Installation:
         """How many safekeepers new databases have (policy `storage.safekeepers`)."""
         await bootstrap.set_policy(await self._open(), "storage.safekeepers", safekeepers)
 
-    async def enrolment_token(self, kind: Literal["node", "gateway", "safekeeper", "pageserver"]) -> str:
+    async def enrolment_token(self, kind: EnrolmentKind) -> str:
         """A single-use token for who joins."""
         return await bootstrap.new_enrolment_token(await self._open(), kind, SystemClock())
 

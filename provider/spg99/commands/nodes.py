@@ -83,14 +83,14 @@ def remove(connection: Connection, node: str) -> None:
 @click.option(
     "--for",
     "kind",
-    type=click.Choice(["node", "gateway", "safekeeper"]),
+    type=click.Choice(["node", "gateway", "safekeeper", "pageserver"]),
     default="node",
     show_default=True,
     help="What is to join.",
 )
 @with_connection
 def token(connection: Connection, kind: str) -> None:
-    """Makes a token with which one node, gateway or safekeeper joins: single use, 15 minutes, shown this once."""
+    """Makes a token with which one node, gateway, safekeeper or pageserver joins: single use, 15 minutes, shown this once."""
     answer = connection.call(lambda client: client.call("POST", "/enrolment-tokens", json={"kind": kind}))
     if connection.as_json:
         show_one(answer, as_json=True)

@@ -69,6 +69,6 @@ async def set_policy(store: Store, key: str, value: int) -> None:
 
 
 async def new_enrolment_token(store: Store, kind: tokens.EnrolmentKind, clock: Clock) -> str:
-    """A single-use token that lets one node or gateway enrol within 15 minutes."""
+    """A single-use token that lets one process of a kind enrol within 15 minutes."""
     async with store.transaction() as tx:
         return await tokens.new_enrolment(tx, kind, clock.now())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -74,7 +74,7 @@ class Enrols(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    kind: Literal["node", "gateway", "safekeeper"]
+    kind: fleet.EnrolmentKind
     """What the token is for."""
 
 
@@ -189,7 +189,7 @@ def _check_removal(row: fleet.NodeRow, lies: _Lies, *, is_away: bool) -> None:
     ),
 )
 async def new_enrolment_token(call: Caller) -> Response:
-    """Makes a token with which one node, gateway or safekeeper joins, once and within 15 minutes."""
+    """Makes a token with which one node, gateway, safekeeper or pageserver joins, once and within 15 minutes."""
     _need_operator(call)
     asked = bodies.shape_of(Enrols, await bodies.json_object(call.request))
     async with call.plane.store.transaction() as tx:

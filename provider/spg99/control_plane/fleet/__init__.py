@@ -37,9 +37,11 @@ from spg99.control_plane.fleet.tasks import finish as finish_task
 from spg99.control_plane.fleet.tasks import forget_before as forget_tasks_before
 from spg99.control_plane.fleet.tasks import retime as retime_tasks
 from spg99.control_plane.fleet.tasks import wait_until as orders_wait_until
+from spg99.control_plane.fleet.tokens import EnrolmentKind
 from spg99.control_plane.fleet.tokens import new_enrolment as new_enrolment_token
 
 __all__ = [
+    "EnrolmentKind",
     "GatewayRow",
     "Identities",
     "NodeRow",

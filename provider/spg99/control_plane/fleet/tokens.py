@@ -22,7 +22,7 @@ EnrolmentKind = Literal["node", "gateway", "safekeeper", "pageserver"]
 
 
 async def new_enrolment(tx: Transaction, kind: EnrolmentKind, now: datetime, actor: Actor = SYSTEM) -> str:
-    """A single-use token that lets one node, gateway or safekeeper enrol within 15 minutes."""
+    """A single-use token that lets one node, gateway, safekeeper or pageserver enrol within 15 minutes."""
     token = f"spg99_enrol_{random_word(8)}_{random_word(40)}"
     await tx.execute(
         "insert_enrolment_token",
