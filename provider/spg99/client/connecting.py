@@ -21,7 +21,7 @@ async def connected(address: Address, context: ssl.SSLContext | None, protocol: 
     """A protocol that is connected. Raises NotConnected, from the SSLError where it is one that stays."""
     try:
         async with asyncio.timeout(seconds):
-            plain = await _first(await _addresses(address))
+            plain = await first_connection(await _addresses(address))
             return await _spoken(plain, address, context, protocol)
     except TimeoutError:
         raise NotConnectedInTime("no connection in time") from None
@@ -59,7 +59,7 @@ async def _addresses(address: Address) -> list[tuple[Any, ...]]:
     return [each for each in found if each[0] in (socket.AF_INET, socket.AF_INET6)]
 
 
-async def _first(addresses: list[tuple[Any, ...]]) -> socket.socket:
+async def first_connection(addresses: list[tuple[Any, ...]]) -> socket.socket:
     """A connection to the first address that takes one: each has a small head start over the next (RFC 8305). Raises OSError."""
     if len(addresses) == 1:
         return await _one(addresses[0])

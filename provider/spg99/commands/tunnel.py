@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from spg99.client.connecting import first_connection
 from spg99.wire import messages
 from spg99.wire.scram_exchange import PLUS
 
@@ -46,15 +48,15 @@ def tunnel(server: Server) -> Iterator[Path]:
     """The folder of the socket (libpq's PGHOST), which only this user may enter, for as long as the block runs. A server that cannot be reached is
     said to the program that connects, as PostgreSQL would say it."""
     with tempfile.TemporaryDirectory(prefix="spg99-") as folder:
-        socket = Path(folder) / f".s.PGSQL.{SOCKET_PORT}"
+        path = Path(folder) / f".s.PGSQL.{SOCKET_PORT}"
         loop = asyncio.new_event_loop()
         listening: asyncio.Server = loop.run_until_complete(
-            asyncio.start_unix_server(lambda r, w: _serve(server, r, w), socket)
+            asyncio.start_unix_server(lambda r, w: _serve(server, r, w), path)
         )
         thread = threading.Thread(target=loop.run_forever, name="tunnel", daemon=True)
         thread.start()
         try:
-            yield socket.parent
+            yield path.parent
         finally:
             asyncio.run_coroutine_threadsafe(_close(listening), loop).result()
             loop.call_soon_threadsafe(loop.stop)
@@ -105,20 +107,24 @@ async def _first_packet(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def _connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection(server.host, server.port)
+    loop = asyncio.get_running_loop()
+    plain = await first_connection(await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM))
     try:
         if server.context is None:
-            return reader, writer
-        writer.write(_SSL_REQUEST)
-        answer = await reader.readexactly(1)
+            return await asyncio.open_connection(sock=plain)
+        await loop.sock_sendall(plain, _SSL_REQUEST)
+        # One byte and no more: what stands in the clear behind a yes is not the server's (CVE-2021-23222 in libpq), and ends the handshake.
+        answer = await loop.sock_recv(plain, 1)
         if answer == b"S":
-            await writer.start_tls(server.context, server_hostname=server.host)
-        elif not server.is_tls_optional:
+            return await asyncio.open_connection(sock=plain, ssl=server.context, server_hostname=server.host)
+        if not answer:
+            raise ConnectionError("it has hung up")
+        if not server.is_tls_optional:
             raise ConnectionError("it has no TLS, and that is asked for")
+        return await asyncio.open_connection(sock=plain)
     except BaseException:
-        writer.close()
+        plain.close()
         raise
-    return reader, writer
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -208,10 +208,10 @@ async def test_the_next_address_is_tried_while_the_first_says_nothing(monkeypatc
 
     monkeypatch.setattr(connecting, "HEAD_START_SECONDS", 0.01)
     monkeypatch.setattr(connecting, "_one", one)
-    found = await connecting._first([("silent",), ("refused",), ("good",)])
+    found = await connecting.first_connection([("silent",), ("refused",), ("good",)])
     assert found.name == "good" and attempts == ["silent", "refused", "good"] and closed == []  # type: ignore[attr-defined]
     with pytest.raises(ConnectionRefusedError):
-        await connecting._first([("refused",), ("refused",)])
+        await connecting.first_connection([("refused",), ("refused",)])
 
 
 async def test_who_does_not_take_a_connection_is_told_apart() -> None:
