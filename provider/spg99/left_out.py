@@ -1,5 +1,5 @@
 """Packages that a library loads when they are installed, for what we never use of it. Here: leaving them out while the library is
-loaded. Not here: what is left out (log.py, commands/preforked.py)."""
+loaded. Not here: what is left out (log.py, client/)."""
 
 from __future__ import annotations
 

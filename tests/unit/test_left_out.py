@@ -36,3 +36,18 @@ def test_our_own_processes_load_no_pretty_tracebacks_and_somebody_elses_program_
         [sys.executable, "-c", f"{program}; {said}"], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import spg99.client.over_httpx",
+        "from spg99.client.safekeeper import SafekeeperClient; SafekeeperClient('/nowhere')",
+    ],
+)
+def test_httpx_brings_no_command_line_along(program: str) -> None:
+    said = "print('httpx' in sys.modules, {'httpx._main', 'rich', 'pygments'} & {*sys.modules}); import httpx._main"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {program}; {said}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "True set()"

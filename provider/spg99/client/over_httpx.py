@@ -11,14 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-# httpx brings a command line of its own along (click, rich, pygments: half of its import time) wherever these happen to
-# be installed. None in sys.modules means "not there" (Python's documented way), and httpx takes that for an answer.
-_modules: dict[str, Any] = sys.modules
-_hidden = "httpx" not in _modules and _modules.setdefault("httpx._main", None) is None
-
-import httpx  # noqa: E402
-
-from spg99.client.exchanges import (  # noqa: E402
+from spg99.client.exchanges import (
     LOOPBACK,
     Address,
     BrokenOff,
@@ -32,10 +25,15 @@ from spg99.client.exchanges import (  # noqa: E402
     Request,
     Response,
 )
-from spg99.client.lanes import CONNECTIONS_MAX, Lanes  # noqa: E402
+from spg99.left_out import left_out
 
-if _hidden:
-    del _modules["httpx._main"]
+# httpx brings a command line of its own along (click, rich, pygments: half of its import time) wherever these happen to be installed.
+with left_out("httpx._main"):
+    import httpx
+
+    from spg99.client.lanes import CONNECTIONS_MAX, Lanes
+
+_modules: dict[str, Any] = sys.modules
 # httpcore imports this for every lock that it makes, and looks for it on the whole path each time where it is not there.
 if importlib.util.find_spec("sniffio") is None:
     _modules.setdefault("sniffio", None)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from spg99.client.typed import understood
 from spg99.errors import Unavailable, from_envelope
+from spg99.left_out import left_out
 from spg99.protocol import Message
 from spg99.protocol import safekeeper as said
 
@@ -31,7 +32,8 @@ class SafekeeperClient:
         self, address: str, *, safekeeper_id: str | None = None, context: ssl.SSLContext | None = None
     ) -> None:
         """`context`: mutual TLS of this process; None: `address` is a path."""
-        import httpx  # a node without safekeepers has no use for it
+        with left_out("httpx._main"):  # as in over_httpx.py
+            import httpx  # a node without safekeepers has no use for it
 
         self.address = address
         self.safekeeper_id = safekeeper_id
