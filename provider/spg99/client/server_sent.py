@@ -23,6 +23,8 @@ class MessageReader:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._coding = "utf-8-sig"
+        """Only what comes first may begin with a byte order mark."""
         self._id = self._event = ""
         self._data: list[str] = []
         self._is_empty = True
@@ -38,9 +40,10 @@ class MessageReader:
         return [found for line in text[:end].splitlines() if (found := self._line(line)) is not None]
 
     def _line(self, line: bytes) -> Message | None:
-        if not line:
+        text, self._coding = line.decode(self._coding, "replace"), "utf-8"
+        if not text:
             return self._message()
-        name, _, value = line.decode("utf-8", "replace").partition(":")
+        name, _, value = text.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)

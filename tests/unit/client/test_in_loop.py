@@ -19,11 +19,11 @@ from spg99.client.exchanges import (
     NoRoom,
     NotConnected,
     NotConnectedInTime,
+    NotDecompressed,
     NotHttp,
     Request,
 )
 from spg99.client.in_loop import InLoop
-from spg99.client.server_sent import Message, MessageReader
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -161,6 +161,14 @@ async def test_a_stream_that_is_refused_is_whole() -> None:
         assert (head.status, head.content, parts) == (409, b"{}", None)
 
 
+async def test_a_stream_in_an_encoding_that_was_not_asked_for_is_refused() -> None:
+    packed = EVENTS.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    async with server(packed + b"1\r\nx\r\n0\r\n\r\n") as (client, _):
+        with pytest.raises(NotDecompressed):
+            async with client.stream(asked()):
+                pass
+
+
 async def test_a_reader_that_is_slow_holds_the_server_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_loop, "STREAM_BYTES_MAX", 1000)
     part = b"%x\r\n%b\r\n" % (1 << 16, b"y" * (1 << 16))
@@ -229,12 +237,3 @@ async def test_who_does_not_take_a_connection_is_told_apart() -> None:
                 other.connect_ex(nobody.getsockname())
             with pytest.raises(NotConnectedInTime):
                 await InLoop(address, None).send(Request("GET", "/", {}, None, 5.0, 0.05))
-
-
-def test_messages_of_a_stream_however_it_is_cut() -> None:
-    text = b": hello\n\nid: 5\n\nevent: a\r\ndata: 1\r\ndata:2\r\nid: 6\r\n\r\ndata: \xc3\xa9\rretry: 3\r\rdata: last"
-    expected = [Message("5", "message", ""), Message("6", "a", "1\n2"), Message("6", "message", "é")]
-    assert MessageReader().feed(text) == expected
-    for size in (1, 2, 3, 7):
-        reader = MessageReader()
-        assert [m for at in range(0, len(text), size) for m in reader.feed(text[at : at + size])] == expected
