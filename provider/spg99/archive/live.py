@@ -13,7 +13,7 @@ from spg99.errors import NotFound, Spg99Error
 from spg99.protocol import safekeeper as said
 from spg99.protocol.safekeeper import configuration_of, history_of
 from spg99.protocol.tasks import Kept
-from spg99.wal import catch_up
+from spg99.wal import catch_up, fence
 from spg99.wal.fence import Log, TermHistory
 from spg99.wal.lsn import Segment, segment_begin, segment_name
 
@@ -57,6 +57,15 @@ class Live:
         """Whether so many answered that none of what was acknowledged can be missing in all of them."""
         sets = configuration_of(self._kept.configuration).sets
         return all(len(some.ids & self.seen.keys()) > len(some.ids) - some.quorum for some in sets)
+
+    @property
+    def kept_lsn(self) -> int | None:
+        """Up to where so many of them have the WAL of `best`'s life that no later life is without it. None: too few of those who answered are of that life,
+        and it may come to nothing."""
+        if (best := self.best) is None:
+            return None
+        logs = {name: log_of(seen) for name, seen in self.seen.items()}
+        return fence.kept_lsn(logs, log_of(best).last_term, configuration_of(self._kept.configuration))
 
     @property
     def best(self) -> said.KeeperSeen | None:

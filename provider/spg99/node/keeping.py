@@ -304,7 +304,8 @@ class Keeping:
         if start.is_over:
             return
         start.history = fence.go_on(lived, choice)
-        kept_lsn = fence.kept_lsn(map(vote_of, votes.values()), choice, configuration_of(start.kept.configuration))
+        logs = {name: vote_of(vote) for name, vote in votes.items()}
+        kept_lsn = fence.kept_lsn(logs, choice.last_term, configuration_of(start.kept.configuration))
         start.is_gated = not end.is_kept(kept_lsn)
         await self._follow(start, start.history)
 

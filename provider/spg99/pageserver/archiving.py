@@ -1,4 +1,4 @@
-"""Archives the WAL of one timeline: what safekeepers have finished goes into the store, then they may let go of it. Here: one timeline's turn
+"""Archives the WAL of one timeline: finished segments that a quorum holds go into the store, then safekeepers may let go of them. Here: one timeline's turn
 and what is remembered between turns. Not here: when (rounds.py), objects (archive/), rules (wal/)."""
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ class Archived:
     flush_lsn: int = 0
     """Of the most advanced safekeeper when it was asked last."""
     flush_changed_at: float = 0.0
-    has_last: bool = False
-    """Also the unfinished segment is there, up to `flush_lsn`."""
     bytes_stored: int = 0
     first_lsn: dict[str, int] = field(default_factory=dict)
     """Where the WAL of each safekeeper begins."""
@@ -49,21 +47,24 @@ class Archived:
 async def archive_turn(
     state: Archived, live: Live, archive: Archive, now: float, *, idle_seconds: float = IDLE_SECONDS
 ) -> None:
-    """Stores what is finished and not there yet, in order; `live` has been asked. `now`: seconds of a clock that only rises.
+    """Stores what is finished, held by a quorum and not there yet, in order: whoever reads the store may take it for what was acknowledged. While it is
+    not known which life counts, what is known of the one before stays. `live` has been asked. `now`: seconds of a clock that only rises.
     Raises what objects/ raises; what was stored until then counts."""
     best = live.best
     if best is None or not best.segment_bytes:
         return
     held, size = log_of(best).held, best.segment_bytes
-    first_lsn = min(seen.first_lsn for seen in live.seen.values())
-    log = Log(history=held, first_lsn=first_lsn, flush_lsn=best.flush_lsn)
     state.first_lsn = {name: seen.first_lsn for name, seen in live.seen.items()}
+    if best.flush_lsn != state.flush_lsn:
+        state.flush_lsn, state.flush_changed_at = best.flush_lsn, now
+    if (kept_until := live.kept_lsn) is None:
+        return
+    first_lsn = min(state.first_lsn.values())
+    log = Log(history=held, first_lsn=first_lsn, flush_lsn=kept_until)
     if held != state.history:
         pieces = await archive.pieces(segment_number(first_lsn, size))
         state.stored_lsn = archived.stored_until(pieces, held, first_lsn, size)
         state.history, state.flush_changed_at = held, now
-    if best.flush_lsn != state.flush_lsn:
-        state.flush_lsn, state.flush_changed_at = best.flush_lsn, now
     rests = best.following_term is None or now - state.flush_changed_at >= idle_seconds
     todo = archived.unstored(log, state.stored_lsn, size, with_last=rests)
     if not todo:

@@ -11,18 +11,15 @@ from pathlib import Path
 
 from spg99 import faults, images, log
 from spg99.archive import Live, Point, lay_out_at
-from spg99.archive.live import log_of
 from spg99.atomic_write import make_folders
 from spg99.images.build import Image
 from spg99.objects import ObjectStore
 from spg99.postgres import Account, Binaries
 from spg99.postgres.control_file import read_control_file
 from spg99.postgres.replay import check_pages, replay
-from spg99.protocol.safekeeper import configuration_of
 from spg99.protocol.tasks import Kept
 from spg99.wal import archived
 from spg99.wal.lsn import PAGE_BYTES, format_lsn, segment_begin, segment_number
-from spg99.wal.quorum import acknowledged_lsn
 
 _log = log.get("pageserver")
 
@@ -34,16 +31,6 @@ class Sandbox:
     root: Path
     binaries: Binaries
     account: Account | None
-
-
-def kept_lsn(live: Live, kept: Kept) -> int | None:
-    """Up to where enough safekeepers have the WAL of the newest life: no later life is without it. None: nobody knows."""
-    best = live.best
-    if best is None:
-        return None
-    term = log_of(best).last_term
-    same = {name: seen.flush_lsn for name, seen in live.seen.items() if log_of(seen).last_term == term}
-    return acknowledged_lsn(configuration_of(kept.configuration), same)
 
 
 def target_lsn(kept_until: int, segment_bytes: int) -> int:
@@ -61,7 +48,7 @@ async def build_image(
     """
     replayed_at = datetime.now(UTC)
     await live.ask()
-    best, until = live.best, kept_lsn(live, kept)
+    best, until = live.best, live.kept_lsn
     if best is None or until is None or not best.segment_bytes:
         return None
     target = target_lsn(until, best.segment_bytes)

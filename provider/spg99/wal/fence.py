@@ -17,7 +17,7 @@ Proof: tests/unit/wal/test_fence_proof.py; in words: docs/storage.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -235,11 +235,11 @@ def goes_on(folder_term: int, choice: Choice) -> bool:
     return folder_term >= choice.last_term
 
 
-def kept_lsn(votes: Iterable[Vote], choice: Choice, configuration: Configuration) -> int | None:
-    """Up to where a quorum is known, by its votes, to hold the WAL of the choice's last term: who reads what is before it reads what lasts. None: too few are."""
-    return acknowledged_lsn(
-        configuration, {vote.keeper_id: vote.flush_lsn for vote in votes if vote.last_term == choice.last_term}
-    )
+def kept_lsn(logs: Mapping[str, Log], last_term: int, configuration: Configuration) -> int | None:
+    """Up to where a quorum is known, by these logs of safekeepers (by id), to hold the WAL of the newest term: no later life is without what is before it.
+    None: too few are."""
+    flush_lsns = {name: log.flush_lsn for name, log in logs.items() if log.last_term == last_term}
+    return acknowledged_lsn(configuration, flush_lsns)
 
 
 def go_on(folder_history: TermHistory, choice: Choice) -> TermHistory:

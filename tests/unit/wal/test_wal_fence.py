@@ -158,10 +158,9 @@ def test_a_term_counts_from_its_beginning_on() -> None:
 
 def test_what_is_kept_is_what_a_quorum_of_the_last_term_has() -> None:
     """The donor's own end says nothing of the others, and WAL of an older term is other WAL."""
-    votes = [vote("a", TWO, 30), vote("b", TWO, 20)]
-    assert kept_lsn(votes, chosen(*votes), ABC) == 20
-    votes = [vote("a", TWO, 30), vote("b", ONE, 90)]
-    assert kept_lsn(votes, chosen(*votes), ABC) is None
+    ahead = vote("a", TWO, 30)
+    assert kept_lsn({"a": ahead, "b": vote("b", TWO, 20)}, ahead.last_term, ABC) == 20
+    assert kept_lsn({"a": ahead, "b": vote("b", ONE, 90)}, ahead.last_term, ABC) is None
 
 
 def test_a_term_begins_once() -> None:
