@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def opened(settings: StoreSettings) -> AsyncIterator[tuple[ObjectStore, MasterKeyFile]]:
-    """The store and its master keys. Raises BadRequest when there is no store of ours."""
+    """The store and its master keys. Raises BadRequest when there is no store of ours, Forbidden without its master keys: only agents make them."""
     from spg99 import images
     from spg99.objects import installation_of, open_store
 
@@ -32,7 +32,7 @@ async def opened(settings: StoreSettings) -> AsyncIterator[tuple[ObjectStore, Ma
     try:
         if await installation_of(objects) is None:
             raise nothing
-        await images.open_keys(objects, settings.master_keys_path)
+        await images.open_keys(objects, settings.master_keys_path, makes_file=False)
         yield objects, images.MasterKeyFile.at(settings.master_keys_path)
     finally:
         await objects.close()

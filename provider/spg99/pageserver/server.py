@@ -133,7 +133,7 @@ class Pageserver:
 
     async def _archive(self) -> float:
         rounds = self._rounds or await self._open()
-        return await rounds.round()
+        return await rounds.round() if rounds is not None else BUILD_SECONDS
 
     async def _build(self) -> float:
         return await self._rounds.build() if self._rounds is not None else BUILD_SECONDS
@@ -150,14 +150,19 @@ class Pageserver:
         make_folders(root, mode=0o755)
         return Sandbox(root, binaries, account)
 
-    async def _open(self) -> Rounds:
-        """Opens the store, once it is known whose it must be. Raises ForeignStore, StoreUnavailable: then the loop comes back."""
+    async def _open(self) -> Rounds | None:
+        """Opens the store, once it is known whose it must be. None: nothing was ever stored, and the file of master keys is made by the agent who does it
+        first, here or on another machine. Raises ForeignStore, StoreUnavailable, Forbidden: then the loop comes back."""
         answer = self._answer
         assert answer is not None, "the loops begin when the Control Plane has answered"
         objects = await asyncio.to_thread(open_store, self._settings.object_store_place)
         try:
             await require_installation(objects, answer.installation_id)
-            keys = await images.open_keys(objects, self._settings.master_keys_path)
+            path = self._settings.master_keys_path
+            if not await asyncio.to_thread(path.exists) and not [one async for one in images.tenants_in(objects)]:
+                await objects.close()
+                return None
+            keys = await images.open_keys(objects, path, makes_file=False)
         except BaseException:
             await objects.close()
             raise

@@ -62,3 +62,12 @@ def test_without_its_file_nothing_is_made(data_dir: Path) -> None:
     (data_dir / "secrets" / "storage.key").unlink()
     refused = run(data_dir)
     assert former in str(refused.exception) and not (data_dir / "secrets" / "storage.key").exists()
+
+
+def test_where_nothing_was_encrypted_yet_no_master_key_is_made(tmp_path: Path) -> None:
+    """An operator's machine need not be an agent's: its own file would be a wrong one."""
+    asyncio.run(require_installation(FolderStore(tmp_path / "objects"), "ins_1"))
+    for command in (["rotate-key"], ["check"]):
+        refused = CliRunner().invoke(storage, [*command, "--data-dir", str(tmp_path)])
+        assert "master key file" in str(refused.exception) and "is missing" in str(refused.exception)
+    assert not (tmp_path / "secrets").exists()

@@ -125,6 +125,17 @@ async def test_a_lost_file_is_not_made_anew_while_the_store_needs_it(room: Room)
     assert await room.all_open()
 
 
+async def test_only_who_makes_the_file_makes_it(room: Room) -> None:
+    """A store that holds no key yet, and one whose only key was destroyed: another's new file would be a wrong one on its machine."""
+    keys = await open_keys(room.store, room.file)
+    for tenant_id in TENANTS:
+        await keys.destroy(tenant_id, NOW)
+    for store in (FolderStore(room.root / "empty"), room.store):
+        with pytest.raises(Forbidden, match="is missing. Name that of the agents"):
+            await open_keys(store, room.root / "elsewhere.key", makes_file=False)
+        assert not (room.root / "elsewhere.key").exists()
+
+
 async def test_a_destroyed_key_is_passed_over_and_does_not_come_back(room: Room) -> None:
     keys = await open_keys(room.store, room.file)
     await keys.destroy("ten_1", NOW)
