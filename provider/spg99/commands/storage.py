@@ -4,7 +4,6 @@ control_plane/recovery.py)."""
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from spg99.commands.options import with_settings
 from spg99.commands.storage_check import check
 from spg99.config import RecoverSettings, StoreSettings
 from spg99.errors import Conflict
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group("storage")

@@ -188,7 +188,8 @@ class _Walk:
         return read
 
     async def _wal(self, timeline_id: str, images: list[Manifest], pieces: list[Piece]) -> None:
-        """Between the first and the last of the life that counts there is no hole, from the newest image on in any case."""
+        """From the newest image to the last piece of the life that counts there is no hole. Before it there may be some: of the past only what is pinned or in the
+        window stays, and how long that is the store does not know."""
         archive = Archive(self._objects, self._key, timeline_id)
         life = await self._life(archive)
         if life is None:
@@ -197,12 +198,9 @@ class _Walk:
         numbers = sorted({piece.number for piece in pieces if archived.left_at(life.history, piece.entry) is not None})
         fit = [one.wal_lsn for one in images if archived.holds(life.history, one.writer_term, one.lsn)]
         if numbers and fit:
-            newest = segment_begin(max(fit) // size, size)
-            last = segment_begin(numbers[-1], size)
-            behind = [number for number in numbers if segment_begin(number, size) >= newest]
-            begin = newest if not behind else min(newest, segment_begin(behind[0], size))
-            reached = archived.stored_until(pieces, life.history, begin, size)
-            if behind and reached <= last:
+            newest, last = segment_begin(max(fit) // size, size), segment_begin(numbers[-1], size)
+            reached = archived.stored_until(pieces, life.history, newest, size)
+            if newest <= last and reached <= last:
                 why = f"Its WAL from {format_lsn(reached)} on is needed to go on from the newest image."
                 self._report.add(Finding.MISSING, f"{self._prefix}timelines/{timeline_id}/wal/", why)
         if self._reads:
