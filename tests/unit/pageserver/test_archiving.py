@@ -10,6 +10,7 @@ import pytest
 
 from spg99.archive import Archive, Live
 from spg99.client.safekeeper import SafekeeperClient
+from spg99.errors import Conflict
 from spg99.images import TenantKey
 from spg99.objects import FolderStore
 from spg99.pageserver.archiving import Archived, archive_turn, trim_lsn
@@ -96,3 +97,15 @@ async def test_nobody_alone_says_what_is_archived(tmp_path: Path) -> None:
 )
 def test_what_is_not_in_the_store_or_is_still_needed_stays(stored: int, image: int, below: int) -> None:
     assert trim_lsn(Archived(stored_lsn=stored), image, SIZE) == below
+
+
+async def test_a_term_that_was_handed_out_twice_archives_nothing(tmp_path: Path) -> None:
+    """No piece of the one could be told from the other's."""
+    room = _Room(tmp_path)
+    await room.turn(*(_Safekeeper(name, TWO, 2 * SIZE + 5) for name in "ab"))
+    before = await room.archive.pieces()
+    room.state = Archived()
+    twice = (BEGIN, TermBegin(2, 2, 2 * SIZE))
+    with pytest.raises(Conflict, match="another life"):
+        await room.turn(*(_Safekeeper(name, twice, 3 * SIZE) for name in "ab"))
+    assert await room.archive.pieces() == before
