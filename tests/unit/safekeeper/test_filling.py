@@ -14,7 +14,9 @@ from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import Conflict, NotFound, Unavailable
 from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol import safekeeper as said
+from spg99.safekeeper import routes
 from spg99.safekeeper.filling import Outcome, Peers
+from spg99.safekeeper.follower import Followers
 from spg99.safekeeper.kept_timeline import KeptTimeline
 from spg99.safekeeper.kept_timelines import KeptTimelines
 from spg99.wal.lsn import MIB
@@ -159,6 +161,33 @@ async def test_a_peer_that_has_cut_it_meanwhile_does_not_serve_it(three: Set) ->
     three.clients["sk_b"].before = lambda: follow(three.b, 2, [*LIFE, (2, 2, BEGIN + 10)])
     assert await three.peers.fill(three.a, 1) is Outcome.WAITS
     assert three.a.keeper.flush_lsn == BEGIN
+
+
+async def test_what_is_cut_while_it_is_read_is_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As served: it is asked again behind the read."""
+    timelines = KeptTimelines(tmp_path / "sk_a", "sk_a")
+    begin = said.TimelineBegin(
+        term=1, compute_id="cmp_1", configuration=ALL, system_identifier=7, segment_bytes=MIB, tli=1, begin_lsn=BEGIN
+    )
+    timeline = timelines.begin(TL, begin)
+    follow(timeline, 1, LIFE)
+    take(timeline, 1, b"x" * 100)
+    http = httpx.AsyncClient(
+        transport=httpx.ASGITransport(routes.app(timelines, Followers())), base_url="http://safekeeper"
+    )
+    ask = said.WalAsk(history=history(LIFE), begin_lsn=BEGIN, end_lsn=BEGIN + 100)
+    answer = await http.post(f"/timelines/{TL}/wal", content=ask.model_dump_json())
+    assert (answer.status_code, answer.content) == (200, b"x" * 100)
+    read = KeptTimeline.read
+
+    def read_late(self: KeptTimeline, *where: Any) -> bytes:
+        content = read(self, *where)
+        follow(self, 2, [*LIFE, (2, 2, BEGIN + 10)])
+        return content
+
+    monkeypatch.setattr(KeptTimeline, "read", read_late)
+    assert (await http.post(f"/timelines/{TL}/wal", content=ask.model_dump_json())).status_code == 409
+    await http.aclose()
 
 
 async def test_it_is_hopeless_only_when_all_have_answered(three: Set) -> None:

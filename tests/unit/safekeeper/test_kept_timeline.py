@@ -259,3 +259,15 @@ def test_trimmed_is_only_what_an_image_of_this_life_holds(timeline: KeptTimeline
     with pytest.raises(NotFound):
         timeline.segment(1, 8)
     assert timeline.segment(1, 9)[:1] == b"a"
+
+
+def test_a_new_member_that_is_here_already_stays_as_it_is(timeline: KeptTimeline, root: Path) -> None:
+    """The order may come again, when it has taken WAL and given promises."""
+    donor, kept = timeline.state(), KeptTimelines(root.parent / "other", "sk_other")
+    members = said.Members(safekeeper_ids=[SK, "sk_other"], quorum=2)
+    two = said.Configuration(number=2, members=ONE.members, next_members=members)
+    seeded = kept.seed(TL, two, donor)
+    assert (seeded.keeper.first_lsn, seeded.keeper.flush_lsn) == (BEGIN, BEGIN) and seeded.keeper.promised_term == 1
+    seeded.promise(said.PromiseAsk(term=5, compute_id="cmp_5", configuration=two))
+    assert kept.seed(TL, two, donor) is seeded
+    assert KeptTimelines(root.parent / "other", "sk_other").get(TL).keeper.promised_term == 5
