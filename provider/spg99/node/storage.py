@@ -265,8 +265,8 @@ class Storage:
             held.writers = await asyncio.to_thread(sessions.cancel_writers, held.postmaster_pid, held.writers)
         if held.page.is_loaded or over == held.over:
             return
-        held.over = over
         await asyncio.to_thread(self._make_read_only, held, over)
+        held.over = over  # not before: what a heartbeat says is so
         self._say(held) if over else _log.info("database may grow again", timeline_id=held.timeline.timeline_id)
 
     def _make_read_only(self, held: _Held, read_only: bool) -> None:

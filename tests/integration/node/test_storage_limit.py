@@ -188,15 +188,23 @@ async def test_without_the_library_a_watcher_holds_and_says_so(node: Node) -> No
             refused = await asyncio.to_thread(fill, session, rounds=400)
             assert refused.sqlstate in ("57014", "25006"), refused
             await until("the limit to be reached", lambda: tenant.seen().state is StorageState.LIMIT_REACHED)
+        # The server reads the setting again when it comes to it, so a session that begins at once may not have it yet.
+        await until("new sessions to be read-only", lambda: is_read_only(tenant))
         with tenant.connect() as session:
-            assert session.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
             with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                 session.execute(FILL)
             session.execute("SET default_transaction_read_only = off")
             session.execute("TRUNCATE filler")
             await until("room again", lambda: tenant.seen().state is StorageState.OK)
+        await until("new sessions to write again", lambda: not is_read_only(tenant))
         with tenant.connect() as session:
             session.execute(FILL)
+
+
+def is_read_only(tenant: Tenant) -> bool:
+    """Whether a session that begins now may not write."""
+    with tenant.connect() as session:
+        return session.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
 
 
 @pytest.mark.slow  # again
