@@ -1,5 +1,5 @@
 """The agent's part of the rules of lazy pages: what is put where and when, who is still the file, what the next wake has ahead. Not here: the library's part
-(tests/unit/lazy_pages), servers (tests/integration/node/test_lazy_pages.py)."""
+(tests/unit/lazy_pages), servers (tests/integration/node/kept/test_lazy_pages.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which compute a process of another machine is let through to, and why not. Not here: connections (tests/integration/node/test_network.py)."""
+"""Which compute a process of another machine is let through to, and why not. Not here: connections (tests/integration/node/kept/test_network.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is put into a server's files comes from the store or from this node's cache, and is what its name says. Not here: servers (tests/integration/node/test_lazy_pages.py),
+"""What is put into a server's files comes from the store or from this node's cache, and is what its name says. Not here: servers (tests/integration/node/kept/test_lazy_pages.py),
 putting (test_lazy_folder.py)."""
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
     _lose,

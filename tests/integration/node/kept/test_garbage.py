@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
     _lose,
@@ -18,8 +18,8 @@ from integration.node.test_kept import (  # noqa: F401
     of_three,
     safekeepers,
 )
-from integration.node.test_pageserver_rounds import Pageserver, pageserver  # noqa: F401
-from integration.node.test_past_moments import Past, alone
+from integration.node.kept.test_pageserver_rounds import Pageserver, pageserver  # noqa: F401
+from integration.node.kept.test_past_moments import Past, alone
 from spg99.archive import Point
 from spg99.errors import Damaged
 from spg99.images import condemned

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.test_kept import Database, KeepingNode, database, make_node, node, safekeepers  # noqa: F401
+from integration.node.kept.test_kept import Database, KeepingNode, database, make_node, node, safekeepers  # noqa: F401
 from kit.waits import until
 from spg99.clock import SystemClock
 from spg99.node.cache import Cache

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from integration.node.conftest import dsn
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     USER,
     Database,
     KeepingNode,

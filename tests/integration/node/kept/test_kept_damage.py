@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     APP,
     Database,
     KeepingNode,

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from integration.node.test_images_by_recovery import checkpoint
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_images_by_recovery import checkpoint
+from integration.node.kept.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
     _lose,
@@ -22,7 +22,7 @@ from integration.node.test_kept import (  # noqa: F401
     of_three,
     safekeepers,
 )
-from integration.node.test_past_moments import Past, alone
+from integration.node.kept.test_past_moments import Past, alone
 from kit.safekeepers import ServedSafekeeper
 from spg99.archive import Point
 from spg99.errors import Damaged, StoreUnavailable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.test_kept import Database, KeepingNode, make_node, safekeepers  # noqa: F401
+from integration.node.kept.test_kept import Database, KeepingNode, make_node, safekeepers  # noqa: F401
 from kit import s3_servers
 from kit.faulty_s3 import Fault, FaultyS3
 from kit.s3_servers import BUCKET

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from integration.node.test_garbage import Sweeper, lives, past, sweeper  # noqa: F401
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_garbage import Sweeper, lives, past, sweeper  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
     database,
@@ -14,7 +14,7 @@ from integration.node.test_kept import (  # noqa: F401
     node,
     safekeepers,
 )
-from integration.node.test_pageserver_rounds import Pageserver, pageserver  # noqa: F401
+from integration.node.kept.test_pageserver_rounds import Pageserver, pageserver  # noqa: F401
 from spg99.images import TenantKeys
 from spg99.images.manifest import images_of, load_manifest
 from spg99.pageserver.checking import Finding, KnownTimeline, Report, check

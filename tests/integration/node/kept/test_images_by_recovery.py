@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
     _lose,
@@ -18,7 +18,7 @@ from integration.node.test_kept import (  # noqa: F401
     of_three,
     safekeepers,
 )
-from integration.node.test_past_moments import Past, alone
+from integration.node.kept.test_past_moments import Past, alone
 from spg99.archive import Live, Point
 from spg99.errors import Damaged
 from spg99.images.build import Image

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     APP,
     Database,
     KeepingNode,

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from integration.node.test_kept import Database, KeepingNode, database, make_node, safekeepers  # noqa: F401
+from integration.node.kept.test_kept import Database, KeepingNode, database, make_node, safekeepers  # noqa: F401
 from kit.waits import until
 from spg99.images.manifest import CHUNK_BYTES, images_prefix
 from spg99.node.folder import TimelineFolder

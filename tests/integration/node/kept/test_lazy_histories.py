@@ -17,8 +17,8 @@ import psutil
 import psycopg
 import pytest
 
-from integration.node.test_kept import Database, KeepingNode, database, make_node, safekeepers  # noqa: F401
-from integration.node.test_lazy_pages import LazyNode, home, image_after_stop, map_of, node, pytestmark  # noqa: F401
+from integration.node.kept.test_kept import Database, KeepingNode, database, make_node, safekeepers  # noqa: F401
+from integration.node.kept.test_lazy_pages import LazyNode, home, image_after_stop, map_of, node, pytestmark  # noqa: F401
 from kit.waits import until
 from spg99.images import Known
 from spg99.images.manifest import CHUNK_BYTES, wake_set_key

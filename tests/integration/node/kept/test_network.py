@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from integration.node.conftest import Node
-from integration.node.test_kept import APP, USER, Database, KeepingNode, make_node, safekeepers
+from integration.node.kept.test_kept import APP, USER, Database, KeepingNode, make_node, safekeepers
 from kit.machines import certificate_of, credentials_of
 from kit.safekeepers import ServedSafekeeper, kept_by
 from kit.waits import until

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     APP,
     USER,
     Database,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.test_kept import (  # noqa: F401
+from integration.node.kept.test_kept import (  # noqa: F401
     Database,
     KeepingNode,
     _lose,
