@@ -122,6 +122,9 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 options=_MOMENT,
             ),
             _action(Database, "scale", "/scale", "Set how many writers run.", options=(_SCALE,)),
+            _Later(
+                "diff", "Show how the schema of another database differs from this one's.", "spg99.commands.diff:diff"
+            ),
             _Later("export", "Write the database into a file, as pg_dump does.", "spg99.commands.dump:export"),
             _Later(
                 "import",

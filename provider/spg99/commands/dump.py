@@ -23,9 +23,8 @@ from spg99.commands.psql import ca_file_of, variables
 from spg99.commands.source import server_of, source_variables
 from spg99.commands.tunnel import SOCKET_PORT, tunnel
 from spg99.errors import BadRequest, Conflict, Unavailable
+from spg99.postgres.archive_contents import ARCHIVE_BEGINS
 
-_MAGIC: Final = b"PGDMP"
-"""With which pg_dump's custom format begins."""
 _REPORT_SECONDS: Final = 1.0
 _ERROR_LINES: Final = 12
 _END_SECONDS: Final = 0.5
@@ -59,9 +58,9 @@ def export(
     options += ["--schema-only"] if schema_only else []
     draft = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with _reached(_variables(connection, human_id)) as environment, draft.open("xb") as into:
+        with reached(variables_of(connection, human_id)) as environment, draft.open("xb") as into:
             os.fchmod(into.fileno(), 0o600)
-            with _program("pg_dump", *options, environment=environment, stdout=into) as dump:
+            with program("pg_dump", *options, environment=environment, stdout=into) as dump:
                 _report(dump, draft)
             os.fsync(into.fileno())
         draft.replace(file)
@@ -88,15 +87,15 @@ def import_(connection: Connection, human_id: str, source: str, *, into_existing
         raise BadRequest(
             f"There is no file {source}. A running PostgreSQL is named as postgresql://USER@HOST/DATABASE."
         )
-    with _reached(_variables(connection, human_id)) as target:
+    with reached(variables_of(connection, human_id)) as target:
         if not into_existing and not _is_empty(target):
             raise Conflict(
                 f"The database {human_id} has tables already, and nothing was imported. Name an empty one, or say --into-existing."
             )
         if is_url:
             with (
-                _reached(source_variables(source, os.environ)) as origin,
-                _program(
+                reached(source_variables(source, os.environ)) as origin,
+                program(
                     "pg_dump", "--format=custom", "--compress=0", environment=origin, stdout=subprocess.PIPE
                 ) as dump,
                 _restore(target, dump.stdout),
@@ -104,14 +103,14 @@ def import_(connection: Connection, human_id: str, source: str, *, into_existing
                 pass
         else:
             with open(source, "rb", buffering=0) as file:  # the program goes on where the descriptor stands
-                is_custom = file.read(len(_MAGIC)) == _MAGIC
+                is_custom = file.read(len(ARCHIVE_BEGINS)) == ARCHIVE_BEGINS
                 file.seek(0)
                 with _restore(target, file) if is_custom else _run_sql(target, file):
                     pass
     click.echo(f"{human_id} holds what {_without_password(source) if is_url else source} held.", err=True)
 
 
-def _variables(connection: Connection, human_id: str) -> dict[str, str]:
+def variables_of(connection: Connection, human_id: str) -> dict[str, str]:
     from spg99.resources import Database
 
     try:
@@ -124,7 +123,7 @@ def _variables(connection: Connection, human_id: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _reached(said: dict[str, str]) -> Iterator[dict[str, str]]:
+def reached(said: dict[str, str]) -> Iterator[dict[str, str]]:
     """The environment in which our programs reach what libpq's variables say."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     if said["PGHOST"].startswith("/"):
@@ -136,7 +135,7 @@ def _reached(said: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _program(
+def program(
     name: str, *arguments: str, environment: dict[str, str], stdin: Any = subprocess.DEVNULL, stdout: Any = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs one of PostgreSQL's programs; at the end of the block it is waited for. Raises BadRequest with its own words when it has failed."""
@@ -185,7 +184,7 @@ def _restore(target: dict[str, str], source: IO[bytes] | None) -> contextlib.Abs
         "--no-privileges",
         f"--dbname={target['PGDATABASE']}",
     )
-    return _program("pg_restore", *options, environment=target, stdin=source)
+    return program("pg_restore", *options, environment=target, stdin=source)
 
 
 def _run_sql(target: dict[str, str], source: IO[bytes]) -> contextlib.AbstractContextManager[Any]:
@@ -197,12 +196,12 @@ def _run_sql(target: dict[str, str], source: IO[bytes]) -> contextlib.AbstractCo
         "--output=/dev/null",
         "--file=-",
     )
-    return _program("psql", *options, environment=target, stdin=source)
+    return program("psql", *options, environment=target, stdin=source)
 
 
 def _is_empty(target: dict[str, str]) -> bool:
     with tempfile.TemporaryFile() as answer:
-        with _program("psql", "--no-psqlrc", "-Atc", _IS_EMPTY, environment=target, stdout=answer):
+        with program("psql", "--no-psqlrc", "-Atc", _IS_EMPTY, environment=target, stdout=answer):
             pass
         answer.seek(0)
         return answer.read().strip() == b"t"
