@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import uvicorn
 
+from spg99.archive import Live
 from spg99.ids import new_id
 from spg99.processes.listening import listen
 from spg99.processes.own_certificate import OwnCertificate
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import Kept
 from spg99.safekeeper import routes
 from spg99.safekeeper.follower import Followers
 from spg99.safekeeper.kept_timelines import KeptTimelines
-from spg99.safekeeper.network import PeersOnlyRead, serve_agents
+from spg99.safekeeper.network import OnlyAgentsOrder, serve_agents
 
 
 class ServedSafekeeper:
@@ -32,7 +34,7 @@ class ServedSafekeeper:
 
     async def start(self) -> None:
         self.timelines, self.followers = KeptTimelines(self.root, self.id), Followers()
-        app = PeersOnlyRead(routes.app(self.timelines, self.followers))
+        app = OnlyAgentsOrder(routes.app(self.timelines, self.followers))
         self._server = _Server(uvicorn.Config(app, uds=str(self.socket), lifespan="off", log_config=None))
         self._serving = asyncio.create_task(self._server.serve())
         async with asyncio.timeout(10):
@@ -64,6 +66,21 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+@contextlib.asynccontextmanager
+async def reached() -> AsyncIterator[SafekeeperClients]:
+    """Connections to safekeepers of this machine."""
+    clients = SafekeeperClients()
+    yield clients
+    await clients.aclose()
+
+
+@contextlib.asynccontextmanager
+async def live_of(timeline_id: str, kept: Kept) -> AsyncIterator[Live]:
+    """Those that keep a timeline, not asked yet."""
+    async with reached() as clients:
+        yield Live(timeline_id, kept, clients.of_kept(kept))
 
 
 def kept_by(*safekeepers: ServedSafekeeper, tenant_id: str, quorum: int | None = None) -> Kept:

@@ -4,18 +4,19 @@ that is still kept. Not here: when that is done (pageserver/, node/), images the
 What a restore, a branch or a rebuild calls:
 
     point = Point()                          # the end of what there is; Point(lsn=...) | Point(time=...): that moment
-    laid = await lay_out_at(point, timeline_id, kept, objects, key, data_dir, account)
+    laid = await lay_out_at(point, timeline_id, kept, clients, objects, key, data_dir, account)
 
 `data_dir` is made (it must not be there) and holds the newest image at or before the moment and the WAL behind it, from store and safekeepers, up to
 the moment and not a byte further. Start PostgreSQL on it with `laid.settings`: it replays that WAL to its end and begins a new timeline, of which
 `laid.history` is the past (`fence.begin(Choice...)`, or the root of a timeline of its own). No recovery target is needed, so none can be missed:
 a time is translated here into the LSN before the first transaction that ended after it.
 
-`kept` is the source's (protocol/tasks.py): its safekeepers are asked for what the store has not yet. `kept.addresses` empty: the store alone counts.
+`kept` is the source's (protocol/tasks.py): its safekeepers are asked, by the caller's `clients` (processes/safekeeper_clients.py), for what the store has not
+yet. `kept.addresses` empty: the store alone counts.
 Raises BadRequest for a moment outside of what is kept (it names the bounds), CannotWake when safekeepers that are needed do not answer or hold
 another life (try again), and what images/ raises; then nothing was laid out.
 
-    window = await kept_window(timeline_id, kept, objects, key)      # the bounds, without laying anything out
+    window = await kept_window(timeline_id, kept, clients, objects, key)      # the bounds, without laying anything out
 
 For who archives (pageserver/): `Archive` (pieces, lives), `Live` (what safekeepers have).
 

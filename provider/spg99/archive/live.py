@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from spg99.client.safekeeper import SafekeeperClient
 from spg99.errors import NotFound, Spg99Error
@@ -19,27 +17,14 @@ from spg99.wal.lsn import Segment, segment_begin, segment_name
 
 
 class Live:
-    """The safekeepers of a timeline. Use it as `async with`; `ask` first."""
+    """The safekeepers of a timeline. `ask` first."""
 
-    def __init__(self, timeline_id: str, kept: Kept, clients: Mapping[str, SafekeeperClient] | None = None) -> None:
-        """`clients`: by safekeeper id, kept open by the caller; else they are made and closed here."""
+    def __init__(self, timeline_id: str, kept: Kept, clients: Mapping[str, SafekeeperClient]) -> None:
+        """`clients`: those that can be reached, by safekeeper id; the caller keeps them open."""
         self.timeline_id, self._kept = timeline_id, kept
-        self._own = clients is None
-        self._clients = (
-            clients if clients is not None else {name: SafekeeperClient(at) for name, at in kept.addresses.items()}
-        )
+        self._clients = clients
         self.seen: dict[str, said.KeeperSeen] = {}
         """Who answered last, and what."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._own:
-            for client in self._clients.values():
-                await client.aclose()
 
     async def ask(self) -> None:
         """Asks all of them how they stand; who does not answer is left out of `seen`."""

@@ -19,6 +19,7 @@ from spg99.errors import BadRequest, CannotWake, NotFound
 from spg99.images.manifest import ImageRef, Manifest, images_of, load_manifest
 from spg99.objects import ObjectStore
 from spg99.postgres import Account
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol.tasks import Kept
 from spg99.wal import archived, commits
 from spg99.wal.archived import Piece
@@ -92,6 +93,7 @@ async def lay_out_at(
     point: Point,
     timeline_id: str,
     kept: Kept,
+    clients: SafekeeperClients,
     objects: ObjectStore,
     key: images.TenantKey,
     data_dir: Path,
@@ -99,37 +101,39 @@ async def lay_out_at(
 ) -> Laid:
     """As the package's docstring says. `account` owns the files (None: ourselves); they are not synced: a cache, or a draft."""
     archive = Archive(objects, key, timeline_id)
-    async with Live(timeline_id, kept) as live:
-        past = await _past(archive, live, kept, objects)
-        if point.lsn is not None:
-            _require_within(point.lsn, past)
-        elif point.time is None and not past.is_certain:
-            raise _silent(timeline_id)
-        target = past.end_lsn if point.lsn is None else point.lsn
-        manifest, ref = await _image_before(past, target, point.time, objects, key)
-        stage = data_dir.with_name(f".draft-{data_dir.name}-at")
-        await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
-        try:
-            known = await images.lay_out(manifest, objects, key, stage, account, durable=False)
-            await _lay_out_wal(past, archive, manifest.wal_lsn, target, stage / "pg_wal")
-            if point.time is not None:
-                target = await asyncio.to_thread(_cut_at, past, manifest, target, point.time, stage / "pg_wal")
-            history = archived.up_to(past.life.history, target)
-            await asyncio.to_thread(_finish, stage, history, account)
-            faults.point("archive.lay_out.before_rename")
-            stage.rename(data_dir)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True))
-            raise
+    live = Live(timeline_id, kept, clients.of_kept(kept))
+    past = await _past(archive, live, kept, objects)
+    if point.lsn is not None:
+        _require_within(point.lsn, past)
+    elif point.time is None and not past.is_certain:
+        raise _silent(timeline_id)
+    target = past.end_lsn if point.lsn is None else point.lsn
+    manifest, ref = await _image_before(past, target, point.time, objects, key)
+    stage = data_dir.with_name(f".draft-{data_dir.name}-at")
+    await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
+    try:
+        known = await images.lay_out(manifest, objects, key, stage, account, durable=False)
+        await _lay_out_wal(past, archive, manifest.wal_lsn, target, stage / "pg_wal")
+        if point.time is not None:
+            target = await asyncio.to_thread(_cut_at, past, manifest, target, point.time, stage / "pg_wal")
+        history = archived.up_to(past.life.history, target)
+        await asyncio.to_thread(_finish, stage, history, account)
+        faults.point("archive.lay_out.before_rename")
+        stage.rename(data_dir)
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True))
+        raise
     settings = {**REPLAY, "recovery_target_timeline": str(history[-1].tli)}
     life = past.life
     return Laid(settings, history, target, ref, known, life.system_identifier, life.segment_bytes)
 
 
-async def kept_window(timeline_id: str, kept: Kept, objects: ObjectStore, key: images.TenantKey) -> Window:
+async def kept_window(
+    timeline_id: str, kept: Kept, clients: SafekeeperClients, objects: ObjectStore, key: images.TenantKey
+) -> Window:
     """The moments that `lay_out_at` can lay out. Raises as it does."""
-    async with Live(timeline_id, kept) as live:
-        past = await _past(Archive(objects, key, timeline_id), live, kept, objects)
+    live = Live(timeline_id, kept, clients.of_kept(kept))
+    past = await _past(Archive(objects, key, timeline_id), live, kept, objects)
     for ref in sorted(past.images, key=lambda one: one.lsn):
         manifest = await load_manifest(objects, key, ref.key)
         if _reach(past, manifest.wal_lsn) >= past.end_lsn:

@@ -94,6 +94,10 @@ class InternalClient:
         """The same of a safekeeper."""
         return await self._post("/safekeepers/certificate", request, CertificateIssued, is_repeatable=True)
 
+    async def pageserver_certificate(self, request: CertificateRequest) -> CertificateIssued:
+        """The same of a pageserver."""
+        return await self._post("/pageservers/certificate", request, CertificateIssued, is_repeatable=True)
+
     async def enroll_gateway(self, enrolment: Enrolment) -> Identity:
         """Trades a gateway's single-use token for an identity."""
         return await self._post("/gateways/enroll", enrolment, Identity)

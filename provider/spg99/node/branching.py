@@ -26,6 +26,7 @@ from spg99.postgres import Account, Binaries, Cluster
 from spg99.postgres.accounts import make_folder
 from spg99.postgres.control_file import ControlFile, read_control_file
 from spg99.postgres.reserve import disk_of
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol.tasks import ComputeStart, Kept, Origin, TimelineLocated
 from spg99.wal import past
 from spg99.wal.fence import Log
@@ -42,6 +43,7 @@ class Brancher:
 
     folder: NodeFolder
     account: Account | None
+    clients: SafekeeperClients
     made: dict[str, int] = field(default_factory=dict)
     """Branches that this agent has made, and where in their sources they begin."""
 
@@ -49,8 +51,8 @@ class Brancher:
         self, timeline_id: str, kept: Kept, objects: ObjectStore, key: images.TenantKey
     ) -> TimelineLocated:
         """Where a timeline ends, and from where on it can be gone back to. Raises CannotWake."""
-        its = await _log_of(timeline_id, kept)
-        window = await archive.kept_window(timeline_id, kept, objects, key)
+        its = await self._log_of(timeline_id, kept)
+        window = await archive.kept_window(timeline_id, kept, self.clients, objects, key)
         return TimelineLocated(
             timeline_id=timeline_id, from_lsn=window.first_lsn, from_time=window.first_time, end_lsn=its.flush_lsn
         )
@@ -68,9 +70,9 @@ class Brancher:
         await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
         make_folder(draft.root, mode=0o755, durable=False)
         try:
-            point = await _point(origin, origin.kept)
+            point = await self._point(origin, origin.kept)
             laid = await archive.lay_out_at(
-                point, origin.timeline_id, origin.kept, objects, key, draft.data_dir, self.account
+                point, origin.timeline_id, origin.kept, self.clients, objects, key, draft.data_dir, self.account
             )
             _log.info(
                 "the files of a branch are made",
@@ -93,6 +95,23 @@ class Brancher:
             raise
         self.made[order.timeline_id] = laid.end_lsn
 
+    async def _point(self, origin: Origin, kept: Kept) -> archive.Point:
+        point = origin.point
+        if point.end_of_term is None:
+            return archive.Point(lsn=point.lsn, time=point.time)
+        return archive.Point(lsn=past.end_of_term(await self._log_of(origin.timeline_id, kept), point.end_of_term))
+
+    async def _log_of(self, timeline_id: str, kept: Kept) -> Log:
+        """A log that holds all that was acknowledged on a timeline before this call, by the argument of `fence.choose`: each set that acknowledged has one
+        of those in it who answer here, and of those the most advanced has all of it. Nothing is promised for it. Raises CannotWake."""
+        live = Live(timeline_id, kept, self.clients.of_kept(kept))
+        await live.ask()
+        if (best := live.best) is None or not live.are_enough:
+            raise CannotWake(
+                f"Too few safekeepers of timeline {timeline_id} answer to tell where it ends: {len(live.seen)} of {len(kept.addresses)}."
+            )
+        return log_of(best)
+
 
 async def store_first(
     timeline: TimelineFolder, order: ComputeStart, kept: Kept, objects: ObjectStore, key: images.TenantKey
@@ -105,22 +124,3 @@ async def store_first(
     image = await images.build(timeline.data_dir, origin, objects, key, known=known)
     await asyncio.to_thread(image.known.save, kept_files.known_file(timeline))
     return await asyncio.to_thread(read_control_file, timeline.data_dir)
-
-
-async def _point(origin: Origin, kept: Kept) -> archive.Point:
-    point = origin.point
-    if point.end_of_term is None:
-        return archive.Point(lsn=point.lsn, time=point.time)
-    return archive.Point(lsn=past.end_of_term(await _log_of(origin.timeline_id, kept), point.end_of_term))
-
-
-async def _log_of(timeline_id: str, kept: Kept) -> Log:
-    """A log that holds all that was acknowledged on a timeline before this call, by the argument of `fence.choose`: each set that acknowledged has one
-    of those in it who answer here, and of those the most advanced has all of it. Nothing is promised for it. Raises CannotWake."""
-    async with Live(timeline_id, kept) as live:
-        await live.ask()
-        if (best := live.best) is None or not live.are_enough:
-            raise CannotWake(
-                f"Too few safekeepers of timeline {timeline_id} answer to tell where it ends: {len(live.seen)} of {len(kept.addresses)}."
-            )
-        return log_of(best)

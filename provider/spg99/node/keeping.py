@@ -79,7 +79,7 @@ class Keeping:
         self.safekeepers = Safekeepers()
         self.pages = LazyPages(pages or PageFetcher(folder, account, library=None), self._store)
         self._materialiser = Materialiser(folder, account, self.safekeepers, self.pages.fetcher)
-        self.brancher = Brancher(folder, account)
+        self.brancher = Brancher(folder, account, self.safekeepers.clients)
 
     async def aclose(self) -> None:
         """Ends what is under way and closes all connections."""

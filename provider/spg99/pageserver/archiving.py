@@ -102,7 +102,7 @@ async def trim(
     ask = said.Trim(below_lsn=below_lsn, history=history_said(state.history))
     faults.point("pageserver.trim.before")
     for name, first_lsn in list(state.first_lsn.items()):
-        if first_lsn < below_lsn:
+        if first_lsn < below_lsn and name in clients:
             try:
                 await clients[name].trim(timeline_id, ask)
                 state.first_lsn[name] = below_lsn

@@ -17,6 +17,7 @@ from spg99.objects import ObjectStore
 from spg99.postgres import Account, Binaries
 from spg99.postgres.control_file import read_control_file
 from spg99.postgres.replay import check_pages, replay
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol.tasks import Kept
 from spg99.wal import archived
 from spg99.wal.lsn import PAGE_BYTES, format_lsn, segment_begin, segment_number
@@ -40,13 +41,19 @@ def target_lsn(kept_until: int, segment_bytes: int) -> int:
 
 
 async def build_image(
-    timeline_id: str, kept: Kept, live: Live, sandbox: Sandbox, objects: ObjectStore, key: images.TenantKey
+    timeline_id: str,
+    kept: Kept,
+    clients: SafekeeperClients,
+    sandbox: Sandbox,
+    objects: ObjectStore,
+    key: images.TenantKey,
 ) -> Image | None:
     """Makes and stores an image as new as the WAL allows; None when it would not be newer than what is there (no checkpoint lies between).
 
     Raises Damaged when the WAL cannot be replayed or a page is damaged, and what archive/ and images/ raise; then nothing was stored that counts.
     """
     replayed_at = datetime.now(UTC)
+    live = Live(timeline_id, kept, clients.of_kept(kept))
     await live.ask()
     best, until = live.best, live.kept_lsn
     if best is None or until is None or not best.segment_bytes:
@@ -57,7 +64,7 @@ async def build_image(
     await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
     try:
         await asyncio.to_thread(make_folders, home, mode=0o755)
-        laid = await lay_out_at(Point(lsn=until), timeline_id, kept, objects, key, data_dir, sandbox.account)
+        laid = await lay_out_at(Point(lsn=until), timeline_id, kept, clients, objects, key, data_dir, sandbox.account)
         before = laid.known.manifest
         if target <= before.wal_lsn:
             return None

@@ -23,6 +23,7 @@ from spg99.pageserver.archiving import IDLE_SECONDS, Archived, archive_turn, tri
 from spg99.pageserver.building import Sandbox, build_image
 from spg99.pageserver.garbage import Collector, Owned
 from spg99.processes.health import pause_seconds
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol import safekeeper as said
 from spg99.protocol.pageserver import TimelineHistory, TimelineToKeep
 from spg99.wal import archived
@@ -129,10 +130,12 @@ class Rounds:
         monotonic: Callable[[], float] = time.monotonic,
         idle_seconds: float = IDLE_SECONDS,
         sandbox: Sandbox | None = None,
+        clients: SafekeeperClients | None = None,
         grace_seconds: float = GRACE_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`sandbox`: where images are made by recovery; None: none are. `grace_seconds`: between the mark of what nobody needs and its removal."""
+        """`sandbox`: where images are made by recovery; None: none are. `clients`: by which safekeepers are reached; None: those of this machine only.
+        `grace_seconds`: between the mark of what nobody needs and its removal."""
         self._collector = Collector(objects, grace_seconds=grace_seconds)
         self._now = now
         self._sandbox = sandbox
@@ -141,13 +144,11 @@ class Rounds:
         self._monotonic = monotonic
         self._idle_seconds = idle_seconds
         self.cares: dict[str, Care] = {}
-        self._clients: dict[str, SafekeeperClient] = {}
+        self.clients = clients or SafekeeperClients()
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        await self.clients.aclose()
 
     def learn(self, timelines: list[TimelineToKeep]) -> None:
         """What to care for from now on."""
@@ -187,26 +188,23 @@ class Rounds:
         self._metrics.failing.set(sum(care.problem is not None for care in self.cares.values()))
         return ROUND_SECONDS
 
-    def clients_of(self, care: Care) -> dict[str, SafekeeperClient]:
-        """Of its safekeepers, by id."""
-        return {name: self._client(address) for name, address in care.ordered.kept.addresses.items()}
-
     async def _see(self) -> None:
         """Asks each safekeeper once for all that it has."""
-        addresses = {address for care in self.cares.values() for address in care.ordered.kept.addresses.values()}
-        for gone in self._clients.keys() - addresses:
-            await self._clients.pop(gone).aclose()
+        clients = {
+            client for care in self.cares.values() for client in self.clients.of_kept(care.ordered.kept).values()
+        }
+        await self.clients.close_others(clients)
         seen: dict[str, dict[str, said.KeeperSeen]] = {}
 
-        async def ask(address: str) -> None:
+        async def ask(client: SafekeeperClient) -> None:
             try:
-                answer = await self._client(address).all()
+                answer = await client.all()
             except Spg99Error:
                 return  # what only others have is archived from them
             for one in answer.timelines:
                 seen.setdefault(one.timeline_id, {})[one.safekeeper_id] = one
 
-        await asyncio.gather(*map(ask, addresses))
+        await asyncio.gather(*map(ask, clients))
         for care in self.cares.values():
             its = seen.get(care.timeline_id, {})
             care.seen = {name: one for name, one in its.items() if name in care.ordered.kept.addresses}
@@ -230,7 +228,7 @@ class Rounds:
 
     async def _archive(self, care: Care, now: float) -> None:
         key = await self.keys.get(care.ordered.kept.tenant_id)
-        clients = self.clients_of(care)
+        clients = self.clients.of_kept(care.ordered.kept)
         live = Live(care.timeline_id, care.ordered.kept, clients)
         live.seen = dict(care.seen)
         before = care.archived.bytes_stored
@@ -333,10 +331,9 @@ class Rounds:
 
     async def build_one(self, care: Care, sandbox: Sandbox) -> None:
         """Makes one image now; what goes wrong is the timeline's problem from then on."""
-        live = Live(care.timeline_id, care.ordered.kept, self.clients_of(care))
         try:
             key = await self.keys.get(care.ordered.kept.tenant_id)
-            image = await build_image(care.timeline_id, care.ordered.kept, live, sandbox, self.objects, key)
+            image = await build_image(care.timeline_id, care.ordered.kept, self.clients, sandbox, self.objects, key)
         except (Spg99Error, OSError) as error:
             reason = error.message if isinstance(error, Spg99Error) else str(error)
             care.build_failures += 1
@@ -350,6 +347,3 @@ class Rounds:
             return
         care.image, care.verified_at = image.manifest, image.manifest.created_at
         self._metrics.built.inc()
-
-    def _client(self, address: str) -> SafekeeperClient:
-        return self._clients.setdefault(address, SafekeeperClient(address))

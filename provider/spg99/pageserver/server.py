@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from spg99 import images, log
 from spg99.atomic_write import make_folders
 from spg99.client import InternalClient
+from spg99.clock import SystemClock
 from spg99.config import PageserverSettings
 from spg99.errors import BadRequest, Unauthorized
 from spg99.objects import open_store, require_installation
@@ -25,6 +26,8 @@ from spg99.postgres.locks import locked
 from spg99.postgres.replay import REPLAY_SECONDS_MAX, end_all
 from spg99.processes import Loops, loop_failures, retried, say_ready, serve_probes, stop_ordered
 from spg99.processes.identity import Applicant, introduce
+from spg99.processes.own_certificate import OwnCertificate
+from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
 
 _log = log.get("pageserver")
@@ -74,8 +77,10 @@ class Pageserver:
         failures = loop_failures(self._registry)
         self._answer: PageserverAnswer | None = None
         self._rounds: Rounds | None = None
+        self._clients = SafekeeperClients()
         self._loops = Loops(failures=failures, fatal=(Unauthorized,))
         self._loops.repeat("heartbeat", self._beat)
+        self._loops.repeat("certificate", self._keep_certificate)
         self._loops.repeat("archive", self._archive, turn_seconds_max=600.0)
         self._loops.repeat("garbage", self._sweep, turn_seconds_max=3600.0)
         self._loops.repeat("images", self._build, turn_seconds_max=REPLAY_SECONDS_MAX)
@@ -99,6 +104,9 @@ class Pageserver:
             stopped.cancel()
             return
         identity = introduced.result()
+        self._clients.certificate = OwnCertificate(
+            identity.identity_id, self._root / "certificate.json", self._client.pageserver_certificate, SystemClock()
+        )
         probes: asyncio.Server | None = None
         try:
             facts: dict[str, object] = {"pageserver_id": identity.identity_id}
@@ -116,6 +124,7 @@ class Pageserver:
         finally:
             stopped.cancel()
             end_all()
+            await self._clients.aclose()
             if probes is not None:
                 probes.close()
             if self._rounds is not None:
@@ -130,6 +139,14 @@ class Pageserver:
             self._rounds.heard(histories)
             self._rounds.learn(answer.timelines)
         return float(answer.heartbeat_seconds)
+
+    async def _keep_certificate(self) -> float:
+        """Where all safekeepers are of this machine none is asked for."""
+        certificate = self._clients.certificate
+        assert self._answer is not None and certificate is not None, "the loops begin when it is known who this is"
+        if not any(timeline.kept.network_addresses for timeline in self._answer.timelines):
+            return BUILD_SECONDS
+        return await certificate.turn()
 
     async def _archive(self) -> float:
         rounds = self._rounds or await self._open()
@@ -166,6 +183,7 @@ class Pageserver:
         except BaseException:
             await objects.close()
             raise
-        self._rounds = Rounds(objects, keys, Metrics(self._registry), sandbox=await asyncio.to_thread(self._sandbox))
+        sandbox = await asyncio.to_thread(self._sandbox)
+        self._rounds = Rounds(objects, keys, Metrics(self._registry), sandbox=sandbox, clients=self._clients)
         self._rounds.learn(answer.timelines)
         return self._rounds

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from spg99.client.safekeeper import SafekeeperClient
+from spg99.errors import Unavailable
 from spg99.processes import addresses
 from spg99.processes.own_certificate import OwnCertificate
+from spg99.protocol.tasks import Kept
 
 
 class SafekeeperClients:
@@ -27,6 +31,23 @@ class SafekeeperClients:
             far = SafekeeperClient(network_address, safekeeper_id=safekeeper_id, context=context)
             self._clients[safekeeper_id, network_address] = far
         return far
+
+    def of_kept(self, kept: Kept) -> dict[str, SafekeeperClient]:
+        """Those of a timeline by id; without those of other machines while this process has no certificate: they are as ones that do not answer."""
+        found = {}
+        for safekeeper_id, path in kept.addresses.items():
+            try:
+                found[safekeeper_id] = self.of(safekeeper_id, path, kept.network_addresses.get(safekeeper_id))
+            except Unavailable:
+                continue
+        return found
+
+    async def close_others(self, wanted: Collection[SafekeeperClient]) -> None:
+        """Closes the connections of all that are not among these."""
+        for place, client in list(self._clients.items()):
+            if client not in wanted:
+                del self._clients[place]
+                await client.aclose()
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -1,6 +1,6 @@
 """Certificates of our own processes, by which those of different machines know each other. Not here: making them (tls/authority.py).
 
-POST /internal/v1/{nodes,gateways,safekeepers}/certificate  CertificateRequest -> CertificateIssued
+POST /internal/v1/{nodes,gateways,safekeepers,pageservers}/certificate  CertificateRequest -> CertificateIssued
 """
 
 from __future__ import annotations

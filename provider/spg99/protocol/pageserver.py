@@ -2,6 +2,7 @@
 
 POST /internal/v1/pageservers/enroll     Enrolment           -> Identity
 POST /internal/v1/pageservers/heartbeat  PageserverHeartbeat -> PageserverAnswer
+(its certificate: certificates.py)
 
 LSNs are whole numbers.
 """

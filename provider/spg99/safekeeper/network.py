@@ -1,4 +1,4 @@
-"""A safekeeper and other machines: serves agents by mutual TLS, reaches computes through the agents of their nodes. Here: who may come in, the way there.
+"""A safekeeper and other machines: serves agents, peers and pageservers by mutual TLS, reaches computes through the agents of their nodes. Here: who may come in, the way there.
 Not here: what is asked (routes.py), the WAL (receiver.py), TLS (tls/mutual.py)."""
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from spg99.tls.mutual import notice_silence, peer_of
 from spg99.wire import preface
 from spg99.wire.preface import Preface, Refused
 
-_KINDS: Final = frozenset({"node", "sk"})
-_OF_PEERS: Final = ("GET", "/wal")
-"""What another safekeeper may ask: to read. Everything else is an agent's."""
-ONLY_OURS: Final = "This port is for agents and safekeepers of the same installation only."
+_READS: Final = frozenset({("GET", ""), ("POST", "/wal")})
+_MAY: Final[dict[str, tuple[str, frozenset[tuple[str, str]]]]] = {
+    "sk": ("a safekeeper: it may read here, and nothing else", _READS),
+    "ps": ("a pageserver: it may read and trim here, and nothing else", _READS | {("POST", "/trim")}),
+}
+"""What others than agents may ask, by the kind of their identity: method and the end of the path. An agent may ask for everything."""
+_KINDS: Final = frozenset({"node", *_MAY})
+ONLY_OURS: Final = "This port is for agents, safekeepers and pageservers of the same installation only."
 
 _PEER: Final = "spg99.peer"
 """In the state of a connection: the identity at its other end."""
@@ -73,17 +77,25 @@ def _protocol(server: uvicorn.Server, certificate: OwnCertificate) -> asyncio.Pr
     return made
 
 
-class PeersOnlyRead:
-    """The app as it is to other machines: one safekeeper reads of another, and orders it nothing."""
+def refusal_of_call(peer_id: str, method: str, path: str) -> str | None:
+    """Why the identity at the other end may not make this call, as a sentence; None: it may. Without an identity it has come by our unix socket."""
+    who, calls = _MAY.get(peer_id.partition("_")[0], ("", None))
+    if calls is None or any(method == its and path.endswith(end) for its, end in calls):
+        return None
+    return f"'{peer_id}' is {who}."
+
+
+class OnlyAgentsOrder:
+    """The app as it is to other machines: safekeepers and pageservers read of it, and order it nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         peer_id = scope.get("state", {}).get(_PEER, "")
-        is_read = scope["type"] != "http" or scope["method"] == _OF_PEERS[0] or scope["path"].endswith(_OF_PEERS[1])
-        if peer_id.startswith("sk_") and not is_read:
-            refusal = Forbidden(f"'{peer_id}' is a safekeeper: it may read here, and nothing else.")
+        reason = refusal_of_call(peer_id, scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if reason is not None:
+            refusal = Forbidden(reason)
             await JSONResponse(refusal.envelope(), status_code=refusal.http_status)(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -34,7 +34,7 @@ from spg99.safekeeper import routes
 from spg99.safekeeper.follower import Followers
 from spg99.safekeeper.health import Health, SafekeeperMetrics, health
 from spg99.safekeeper.kept_timelines import KeptTimelines
-from spg99.safekeeper.network import PeersOnlyRead, serve_agents
+from spg99.safekeeper.network import OnlyAgentsOrder, serve_agents
 
 REPORT_ALL_BEATS: Final = 12
 """All timelines are told with each of so many heartbeats: one that belongs to nothing any more is removed some time."""
@@ -135,7 +135,7 @@ class Safekeeper:
             KeptTimelines, self._root / "timelines", identity.identity_id
         )
         server = _Server(uvicorn.Config(
-            PeersOnlyRead(routes.app(timelines, self._followers)), uds=str(self._socket), lifespan="off", log_config=None,
+            OnlyAgentsOrder(routes.app(timelines, self._followers)), uds=str(self._socket), lifespan="off", log_config=None,
             access_log=False, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         ))  # fmt: skip

@@ -1,7 +1,7 @@
 """The certificate authority of an installation's own processes: making it, making requests, signing them. Here: bytes to bytes, with time handed
 in. Not here: where its key is kept (control_plane/fleet), who may have a certificate (there, too), what is spoken with one (mutual.py).
 
-A certificate's name is the identity that its process got when it enrolled, so its kind stands in the first letters. A Gateway's can begin
+A certificate's name is the identity that its process got when it enrolled, so its kind stands in the first letters. A Gateway's and a pageserver's can begin
 connections only; a node's and a safekeeper's can be connected to, too.
 """
 

@@ -16,6 +16,7 @@ from spg99.control_plane.fleet.authority import Authorities
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
 from spg99.control_plane.fleet.nodes import NodeRow
+from spg99.control_plane.fleet.pageservers import PageserverRow
 from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.serving import internal, sse
@@ -80,6 +81,12 @@ def routes(
         _: Request, safekeeper: SafekeeperRow, ask: CertificateRequest
     ) -> CertificateIssued:
         return await authorities.issue(safekeeper.safekeeper_id, ask)
+
+    @here.post("/pageservers/certificate", who=identities.pageserver, takes=CertificateRequest)
+    async def pageserver_certificate(
+        _: Request, pageserver: PageserverRow, ask: CertificateRequest
+    ) -> CertificateIssued:
+        return await authorities.issue(pageserver.pageserver_id, ask)
 
     @here.post("/gateways/cancel", who=identities.gateway, takes=CancelForward)
     async def forward_cancel(_: Request, __: GatewayRow, forward: CancelForward) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from spg99.control_plane.fleet import tokens
+from spg99.control_plane.fleet import authority, tokens
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
@@ -31,6 +31,7 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> 
     """Trades a single-use token for an identity. One of a known name takes the place of the former one: it keeps nothing that could be lost."""
     await tokens.use(tx, enrolment.enrolment_token, "pageserver", clock)
     bearer_token = tokens.new_bearer_token("pageserver")
+    former_id = await tx.value("pageserver_of_name", name=enrolment.name)
     row = await tx.one(
         PageserverRow,
         "enroll_pageserver",
@@ -39,6 +40,8 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> 
         hostname=enrolment.hostname,
         token_sha256=tokens.hash_of(bearer_token),
     )
+    if former_id is not None:
+        await authority.revoke(tx, former_id, clock.now())
     await audit.record(tx, SYSTEM, "pageserver.enroll", row.pageserver_id, name=enrolment.name)
     return Identity(identity_id=row.pageserver_id, bearer_token=bearer_token)
 

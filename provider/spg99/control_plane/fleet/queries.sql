@@ -170,7 +170,7 @@ select name, coalesce((observed ->> 'disk_total_bytes')::bigint, 0) as total_byt
 select count(*) from nodes where status = 'active' and last_seen_at > %(after)s;
 
 -- lose_safekeeper
-update safekeepers set status = 'lost' where name = %(name)s and status = 'active';
+update safekeepers set status = 'lost' where safekeeper_id = %(safekeeper_id)s and status = 'active';
 
 -- safekeeper_of_name
 select * from safekeepers where name = %(name)s and status = 'active' for update;
@@ -213,6 +213,9 @@ values (%(pageserver_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
 on conflict (name) do update
    set pageserver_id = excluded.pageserver_id, hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp()
 returning pageserver_id, name, token_sha256, last_seen_at;
+
+-- pageserver_of_name
+select pageserver_id from pageservers where name = %(name)s for update;
 
 -- pageserver_of_token
 select pageserver_id, name, token_sha256, last_seen_at from pageservers where token_sha256 = %(token_sha256)s;

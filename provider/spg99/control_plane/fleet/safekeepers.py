@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from spg99.control_plane.fleet import tokens
+from spg99.control_plane.fleet import authority, tokens
 from spg99.control_plane.records import audit
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
@@ -73,7 +73,8 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, 
                 retry_after_seconds=HEARTBEAT_SECONDS,
             )
     bearer_token = tokens.new_bearer_token("safekeeper")
-    await tx.execute("lose_safekeeper", name=enrolment.name)
+    if before is not None:
+        await lose(tx, before.safekeeper_id, clock.now())
     row = await tx.one(
         SafekeeperRow,
         "enroll_safekeeper",
@@ -102,6 +103,12 @@ async def _again(tx: Transaction, enrolment: Enrolment, former_id: str) -> Ident
         return None
     await audit.record(tx, SYSTEM, "safekeeper.enroll", row.safekeeper_id, name=enrolment.name, state="readmitted")
     return Identity(identity_id=row.safekeeper_id, bearer_token=bearer_token)
+
+
+async def lose(tx: Transaction, safekeeper_id: str, now: datetime) -> None:
+    """Counts it as lost from now on: its identity is known no more, and no other machine lets it in."""
+    await tx.execute("lose_safekeeper", safekeeper_id=safekeeper_id)
+    await authority.revoke(tx, safekeeper_id, now)
 
 
 async def names(tx: Transaction, safekeeper_ids: list[str]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
 from cryptography import x509
 
 from spg99.client import InternalClient
+from spg99.control_plane.fleet import EnrolmentKind
 from spg99.errors import Unauthorized
 from spg99.ids import new_id
 from spg99.protocol import Enrolment, Identity
@@ -24,7 +25,7 @@ async def enrolled(api: Any, kind: str = "node", name: str = "alpha") -> tuple[I
     assert answer.status_code == 201, answer.text
     client = InternalClient(api.base_url + "/v2", None)
     enrolment = Enrolment(enrolment_token=answer.json()["enrolment_token"], name=name)
-    identity = await (client.enroll_node if kind == "node" else client.enroll_gateway)(enrolment)
+    identity = await getattr(client, f"enroll_{kind}")(enrolment)
     client.authenticate(identity.bearer_token)
     return identity, client
 
@@ -124,17 +125,29 @@ async def test_what_safekeepers_keep_holds_no_node(api: Any, url: str) -> None:
 
 
 async def test_a_certificate_is_of_who_asks_and_of_the_same_authority_everywhere(api: Any) -> None:
-    node, client = await enrolled(api)
-    gateway, gateway_client = await enrolled(api, "gateway")
     request = CertificateRequest(request=authority.make_request("node_somebody_else")[1])
-    first = await client.node_certificate(request)
-    second = await gateway_client.gateway_certificate(request)
-    assert first.authority == second.authority
-    names = [
-        x509.load_pem_x509_certificate(one.certificate.encode()).subject.rfc4514_string() for one in (first, second)
-    ]
-    assert names == [f"CN={node.identity_id}", f"CN={gateway.identity_id}"]
-    with pytest.raises(Unauthorized):
-        await client.gateway_certificate(request)
-    await client.aclose()
-    await gateway_client.aclose()
+    authorities = set()
+    kinds = get_args(EnrolmentKind)
+    for kind, another in zip(kinds, (*kinds[1:], kinds[0]), strict=True):
+        identity, client = await enrolled(api, kind)
+        issued = await getattr(client, f"{kind}_certificate")(request)
+        authorities.add(issued.authority)
+        name = x509.load_pem_x509_certificate(issued.certificate.encode()).subject.rfc4514_string()
+        assert name == f"CN={identity.identity_id}"
+        with pytest.raises(Unauthorized):
+            await getattr(client, f"{another}_certificate")(request)
+        await client.aclose()
+    assert len(authorities) == 1
+
+
+@pytest.mark.parametrize("kind", ["safekeeper", "pageserver"])
+async def test_whose_place_another_takes_is_let_in_nowhere_any_more(api: Any, kind: str) -> None:
+    """It may still have a certificate of the identity that it had."""
+    former, former_client = await enrolled(api, kind)
+    later, later_client = await enrolled(api, kind)
+    assert later.identity_id != former.identity_id
+    _, node = await enrolled(api)
+    answer = await node.heartbeat(Heartbeat(computes=[], network_address="10.0.0.6:7654"))
+    assert answer.revoked_ids == [former.identity_id]
+    for client in (former_client, later_client, node):
+        await client.aclose()

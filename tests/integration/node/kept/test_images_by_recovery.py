@@ -19,7 +19,8 @@ from integration.node.kept.test_kept import (  # noqa: F401
     safekeepers,
 )
 from integration.node.kept.test_past_moments import Past, alone
-from spg99.archive import Live, Point
+from kit.safekeepers import reached
+from spg99.archive import Point
 from spg99.errors import Damaged
 from spg99.images.build import Image
 from spg99.images.manifest import images_of
@@ -39,8 +40,8 @@ async def build(past: Past) -> Image | None:
     """One image, as the pageserver makes it."""
     node, database = past.node, past.database
     sandbox = Sandbox(node.folder.root / "sandbox", node.binaries, node.account)
-    async with Live(database.timeline_id, database.kept) as live:
-        return await build_image(database.timeline_id, database.kept, live, sandbox, past.store, await past.key())
+    async with reached() as clients:
+        return await build_image(database.timeline_id, database.kept, clients, sandbox, past.store, await past.key())
 
 
 async def write(past: Past) -> None:

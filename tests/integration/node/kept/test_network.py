@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,10 @@ import pytest
 import pytest_asyncio
 
 from integration.node.conftest import Node
+from integration.node.kept.test_branches import Branch, now_of
+from integration.node.kept.test_images_by_recovery import checkpoint
 from integration.node.kept.test_kept import APP, USER, Database, KeepingNode, make_node, safekeepers
+from integration.node.kept.test_pageserver_rounds import Pageserver
 from kit.machines import certificate_of, credentials_of
 from kit.safekeepers import ServedSafekeeper, kept_by
 from kit.waits import until
@@ -22,15 +25,18 @@ from spg99.gateway.cancel import CancelTarget, cancel
 from spg99.ids import new_id
 from spg99.node import following
 from spg99.node.network import Network
+from spg99.node.profiles import PROFILES
+from spg99.pageserver.building import Sandbox
 from spg99.processes import addresses
 from spg99.processes.listening import listen
+from spg99.resources import Size
 from spg99.tls.mutual import MutualTls
 from spg99.wire import messages, preface
 from spg99.wire.preface import AnswerReader, Preface, Refused
 
 __all__ = ["make_node", "safekeepers"]
 
-NODE, GATEWAY = "node_aaaaaaaaaaaaaaaaaaaa", "gw_aaaaaaaaaaaaaaaaaaaa"
+NODE, GATEWAY, PAGESERVER = "node_aaaaaaaaaaaaaaaaaaaa", "gw_aaaaaaaaaaaaaaaaaaaa", "ps_aaaaaaaaaaaaaaaaaaaa"
 PARAMETERS = {b"user": USER.encode(), b"database": APP.encode()}
 
 
@@ -177,16 +183,25 @@ async def test_half_open_connections_end_by_themselves(reached: Reached, monkeyp
     await until("it to be forgotten", lambda: not reached.network.connections)
 
 
-async def test_safekeepers_of_other_machines_keep_a_database_and_bring_it_back(
-    make_node: object, safekeepers: list[ServedSafekeeper], data_dir: Path
-) -> None:
-    node: KeepingNode = make_node("n1")  # type: ignore[operator]
+async def apart(
+    node: KeepingNode, safekeepers: list[ServedSafekeeper], data_dir: Path
+) -> tuple[Reached, Database, dict[str, str]]:
+    """A database whose node and safekeepers are on machines of their own, and where these are."""
     reached = await reach(node, data_dir)
     node.keeping.reached = following.Reached(NODE, reached.address)
     node.keeping.safekeepers.clients.certificate = reached.network.certificate
     places = {one.id: one.listen(await certificate_of(one.id, data_dir)) for one in safekeepers}
-    kept = kept_by(*safekeepers, tenant_id=new_id("ten")).model_copy(update={"network_addresses": places})
-    database = Database(kept)
+    sockets = {one.id: f"/elsewhere/{one.id}.sock" for one in safekeepers}
+    kept = kept_by(*safekeepers, tenant_id=new_id("ten"))
+    kept = kept.model_copy(update={"addresses": sockets, "network_addresses": places})
+    return reached, Database(kept), places
+
+
+async def test_safekeepers_of_other_machines_keep_a_database_and_bring_it_back(
+    make_node: Callable[..., KeepingNode], safekeepers: list[ServedSafekeeper], data_dir: Path
+) -> None:
+    node = make_node("n1")
+    reached, database, places = await apart(node, safekeepers, data_dir)
     await database.start(node)
     await database.run("create table t (n int)", "insert into t select generate_series(1, 1000)")
     assert {connection.peer_id for connection in reached.network.connections} <= {one.id for one in safekeepers}
@@ -211,6 +226,53 @@ async def test_safekeepers_of_other_machines_keep_a_database_and_bring_it_back(
     safekeepers[0].followers.certificate.revoked = frozenset({NODE})
     await _is_refused(places[safekeepers[0].id], safekeepers[0].id, MutualTls(credentials_of(NODE)), "has been removed")
     await database.stop(node)
+    await reached.network.end()
+
+
+async def test_a_pageserver_of_another_machine_archives_trims_and_makes_images(
+    make_node: Callable[..., KeepingNode],
+    safekeepers: list[ServedSafekeeper],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = make_node("n1")
+    monkeypatch.setitem(PROFILES, Size.L1, replace(PROFILES[Size.L1], max_wal_size_mb=24))
+    reached, database, places = await apart(node, safekeepers, data_dir)
+    database.kept = database.kept.model_copy(update={"is_archived": True})
+    pageserver = Pageserver(node, database)
+    await database.start(node)
+    await database.run("create table t (n int)", "insert into t select generate_series(1, 30000)")
+    care = await pageserver.round()
+    assert not care.seen and not care.archived.stored_lsn  # without a certificate nobody there speaks to it
+    pageserver.rounds.clients.certificate = await certificate_of(PAGESERVER, data_dir)
+    care = await pageserver.round()
+    assert care.problem is None and care.seen.keys() == places.keys() and care.archived.stored_lsn
+    # A branch of it asks the same safekeepers, as its node.
+    point = await now_of(node, database)
+    await checkpoint(database)
+    await database.run("insert into t select 0 from generate_series(1, 30000)")
+    branch = Branch(database, point)
+    await branch.start(node)
+    assert await branch.run("select count(*) from t") == [(30000,)]
+    await branch.stop(node)
+    # An image by recovery: the WAL of the last segment is with the safekeepers alone.
+    await pageserver.round()
+    sandbox = Sandbox(node.folder.root / "sandbox", node.binaries, node.account)
+    await pageserver.rounds.build_one(care, sandbox)
+    assert care.build_problem is None and care.image is not None and care.verified_at is not None
+    its = [one.timelines.get(database.timeline_id) for one in safekeepers]
+    before = [timeline.keeper.first_lsn for timeline in its]
+    await pageserver.round()
+    assert all(timeline.keeper.first_lsn > was for timeline, was in zip(its, before, strict=True))
+    # And it may do nothing else, or nothing at all once it was removed.
+    who, address = MutualTls(credentials_of(PAGESERVER)), places[safekeepers[0].id]
+    for method in ("DELETE", "PUT"):
+        await _is_refused(address, safekeepers[0].id, who, "may read and trim here", method=method)
+    assert safekeepers[0].followers.certificate is not None
+    safekeepers[0].followers.certificate.revoked = frozenset({PAGESERVER})
+    await _is_refused(address, safekeepers[0].id, who, "has been removed")
+    await database.stop(node)
+    await pageserver.rounds.aclose()
     await reached.network.end()
 
 

@@ -23,8 +23,8 @@ from integration.node.kept.test_kept import (  # noqa: F401
     of_three,
     safekeepers,
 )
-from kit.safekeepers import ServedSafekeeper
-from spg99.archive import Archive, Laid, Live, Point, kept_window, lay_out_at
+from kit.safekeepers import ServedSafekeeper, live_of, reached
+from spg99.archive import Archive, Laid, Point, kept_window, lay_out_at
 from spg99.errors import BadRequest, CannotWake
 from spg99.images import MasterKeyFile, TenantKey, TenantKeys
 from spg99.objects import FolderStore
@@ -50,7 +50,7 @@ class Past:
     async def archive(self, *, rests: bool = False) -> Archived:
         """One turn; `rests`: as after a minute in which nothing was written."""
         key = await self.key()
-        async with Live(self.database.timeline_id, self.database.kept) as live:
+        async with live_of(self.database.timeline_id, self.database.kept) as live:
             await live.ask()
             idle = 0.0 if rests else 60.0
             archive = Archive(self.store, key, self.database.timeline_id)
@@ -62,9 +62,17 @@ class Past:
         data_dir = self.node.folder.root / f"past{self._count}" / "pg"
         data_dir.parent.mkdir(mode=0o755)
         kept = kept or self.database.kept
-        laid = await lay_out_at(
-            point, self.database.timeline_id, kept, self.store, await self.key(), data_dir, self.node.account
-        )
+        async with reached() as clients:
+            laid = await lay_out_at(
+                point,
+                self.database.timeline_id,
+                kept,
+                clients,
+                self.store,
+                await self.key(),
+                data_dir,
+                self.node.account,
+            )
         return data_dir, laid
 
     async def rows(self, point: Point, sql: str, kept: Kept | None = None) -> list[tuple[Any, ...]]:
@@ -139,7 +147,7 @@ async def test_wal_that_was_let_go_of_comes_from_the_store(past: Past, node: Kee
     lsn = await past.lsn()
     await database.run("insert into t select generate_series(1, 60000)")
     await past.archive()
-    async with Live(database.timeline_id, database.kept) as live:
+    async with live_of(database.timeline_id, database.kept) as live:
         await live.ask()
         (before,) = live.seen.values()
         await trim(past.archived, database.timeline_id, live._clients, past.archived.stored_lsn, before.segment_bytes)
@@ -154,7 +162,8 @@ async def test_outside_of_what_is_kept(past: Past, node: KeepingNode, database: 
     await database.start(node)
     await database.run("create table t (n int)")
     key = await past.key()
-    window = await kept_window(database.timeline_id, database.kept, past.store, key)
+    async with reached() as clients:
+        window = await kept_window(database.timeline_id, database.kept, clients, past.store, key)
     assert window.first_lsn < window.end_lsn
     for point in (Point(lsn=window.end_lsn + (1 << 30)), Point(lsn=1), Point(time=datetime(2020, 1, 1, tzinfo=UTC))):
         with pytest.raises(BadRequest, match="outside of what is kept"):
@@ -206,7 +215,7 @@ async def test_the_end_of_a_life_that_was_cut_is_not_taken_for_a_moment(
         await one.stop()
     await of_three.run("begin", "insert into t select 1000 from generate_series(1, 60000)", "rollback")
     unacknowledged = await past.lsn() - 65536
-    async with Live(of_three.timeline_id, of_three.kept) as live, asyncio.timeout(20):
+    async with live_of(of_three.timeline_id, of_three.kept) as live, asyncio.timeout(20):
         while not live.seen or max(one.flush_lsn for one in live.seen.values()) < unacknowledged:
             await live.ask()
     await safekeepers[0].stop()
