@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from spg99.control_plane.fleet import tokens
-from spg99.control_plane.records import audit
-from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.fleet import joining
 from spg99.control_plane.store import Transaction
-from spg99.errors import Unauthorized
-from spg99.ids import new_id
-from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.gateway import Egress
 
@@ -23,30 +18,22 @@ class GatewayRow:
     gateway_id: str
     name: str
 
+    @property
+    def identity_id(self) -> str:
+        """What it is known by."""
+        return self.gateway_id
 
-async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
-    """Trades a single-use token for an identity; a known name keeps its id."""
-    await tokens.use(tx, enrolment.enrolment_token, "gateway", clock)
-    bearer_token = tokens.new_bearer_token("gateway")
-    row = await tx.one(
-        GatewayRow,
-        "enroll_gateway",
-        gateway_id=new_id("gw"),
-        name=enrolment.name,
-        hostname=enrolment.hostname,
-        token_sha256=tokens.hash_of(bearer_token),
-        now=clock.now(),
-    )
-    await audit.record(tx, SYSTEM, "gateway.enroll", row.gateway_id, name=enrolment.name)
-    return Identity(identity_id=row.gateway_id, bearer_token=bearer_token)
+
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+    """An identity for one whose token was used up; a known name keeps its id."""
+    identity = await joining.join(tx, "gateway", enrolment, "enroll_gateway", now=now)
+    assert identity is not None, "nothing holds it up"
+    return identity
 
 
 async def of_token(tx: Transaction, bearer_token: str) -> GatewayRow:
     """The Gateway whose identity this is. Raises Unauthorized."""
-    row = await tx.one_or_none(GatewayRow, "gateway_of_token", token_sha256=tokens.hash_of(bearer_token))
-    if row is None:
-        raise Unauthorized("This identity is not known. Enrol the gateway again with a fresh token.")
-    return row
+    return await joining.known(tx, "gateway", GatewayRow, "gateway_of_token", bearer_token)
 
 
 async def note_seen(tx: Transaction, gateway_id: str, now: datetime) -> None:

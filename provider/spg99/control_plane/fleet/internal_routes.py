@@ -6,21 +6,22 @@ is its own there. Not here: who speaks (identities.py), which call is which mess
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from spg99.control_plane.fleet import changes, gateways, nodes, pageservers, safekeepers
+from spg99.control_plane.fleet import changes, gateways, nodes, pageservers, safekeepers, tokens
 from spg99.control_plane.fleet.authority import Authorities
 from spg99.control_plane.fleet.gateways import GatewayRow
 from spg99.control_plane.fleet.identities import Identities
+from spg99.control_plane.fleet.joining import Joined
 from spg99.control_plane.fleet.nodes import NodeRow
-from spg99.control_plane.fleet.pageservers import PageserverRow
 from spg99.control_plane.fleet.polls import Polls
-from spg99.control_plane.fleet.safekeepers import SafekeeperRow
+from spg99.control_plane.fleet.tokens import EnrolmentKind
 from spg99.control_plane.serving import internal, sse
-from spg99.control_plane.store import Store, Wakeups
+from spg99.control_plane.serving.internal import Speaker
+from spg99.control_plane.store import Store, Transaction, Wakeups
 from spg99.errors import BadRequest
 from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
@@ -43,50 +44,42 @@ def routes(
     we were away ourselves."""
     here = internal.Routes()
 
-    @here.post("/nodes/enroll", takes=Enrolment)
-    async def enroll_node(_: Request, enrolment: Enrolment) -> Identity:
-        async with store.transaction() as tx:
-            return await nodes.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
+    def joins(
+        kind: EnrolmentKind, enroll: Callable[[Transaction, Enrolment], Awaitable[Identity]], who: Speaker
+    ) -> None:
+        """How one kind of process gets to be known: an identity for its token, and certificates of that."""
+
+        @here.post(f"/{kind}s/enroll", takes=Enrolment)
+        async def trade(_: Request, enrolment: Enrolment) -> Identity:
+            async with store.transaction() as tx:
+                await tokens.use(tx, enrolment.enrolment_token, kind, clock)
+                return await enroll(tx, enrolment)
+
+        @here.post(f"/{kind}s/certificate", who=who, takes=CertificateRequest)
+        async def certify(_: Request, row: Joined, ask: CertificateRequest) -> CertificateIssued:
+            return await authorities.issue(row.identity_id, ask)
+
+    async def as_node(tx: Transaction, enrolment: Enrolment) -> Identity:
+        return await nodes.enroll(tx, enrolment, clock.now(), silence_is_known=silence_is_known())
+
+    async def as_gateway(tx: Transaction, enrolment: Enrolment) -> Identity:
+        return await gateways.enroll(tx, enrolment, clock.now())
+
+    async def as_safekeeper(tx: Transaction, enrolment: Enrolment) -> Identity:
+        return await safekeepers.enroll(tx, enrolment, clock.now(), silence_is_known=silence_is_known())
+
+    async def as_pageserver(tx: Transaction, enrolment: Enrolment) -> Identity:
+        return await pageservers.enroll(tx, enrolment, clock.now())
+
+    joins("node", as_node, identities.node)
+    joins("gateway", as_gateway, identities.gateway)
+    joins("safekeeper", as_safekeeper, identities.safekeeper)
+    joins("pageserver", as_pageserver, identities.pageserver)
 
     @here.post("/nodes/tasks/lease", who=identities.node, takes=LeaseTasks)
     async def lease_tasks(request: Request, node: NodeRow, ask: LeaseTasks) -> LeasedTasks:
         request.state.waits = True
         return await polls.lease_tasks(node, ask, is_gone=request.is_disconnected)
-
-    @here.post("/gateways/enroll", takes=Enrolment)
-    async def enroll_gateway(_: Request, enrolment: Enrolment) -> Identity:
-        async with store.transaction() as tx:
-            return await gateways.enroll(tx, enrolment, clock)
-
-    @here.post("/safekeepers/enroll", takes=Enrolment)
-    async def enroll_safekeeper(_: Request, enrolment: Enrolment) -> Identity:
-        async with store.transaction() as tx:
-            return await safekeepers.enroll(tx, enrolment, clock, silence_is_known=silence_is_known())
-
-    @here.post("/pageservers/enroll", takes=Enrolment)
-    async def enroll_pageserver(_: Request, enrolment: Enrolment) -> Identity:
-        async with store.transaction() as tx:
-            return await pageservers.enroll(tx, enrolment, clock)
-
-    @here.post("/nodes/certificate", who=identities.node, takes=CertificateRequest)
-    async def node_certificate(_: Request, node: NodeRow, ask: CertificateRequest) -> CertificateIssued:
-        return await authorities.issue(node.node_id, ask)
-
-    @here.post("/gateways/certificate", who=identities.gateway, takes=CertificateRequest)
-    async def gateway_certificate(_: Request, gateway: GatewayRow, ask: CertificateRequest) -> CertificateIssued:
-        return await authorities.issue(gateway.gateway_id, ask)
-
-    @here.post("/safekeepers/certificate", who=identities.safekeeper, takes=CertificateRequest)
-    async def safekeeper_certificate(
-        _: Request, safekeeper: SafekeeperRow, ask: CertificateRequest
-    ) -> CertificateIssued:
-        return await authorities.issue(safekeeper.safekeeper_id, ask)
-
-    @here.post("/pageservers/certificate", who=identities.pageserver, takes=CertificateRequest)
-    async def pageserver_certificate(
-        _: Request, pageserver: PageserverRow, ask: CertificateRequest
-    ) -> CertificateIssued:
-        return await authorities.issue(pageserver.pageserver_id, ask)
 
     @here.post("/gateways/cancel", who=identities.gateway, takes=CancelForward)
     async def forward_cancel(_: Request, __: GatewayRow, forward: CancelForward) -> None:

@@ -6,13 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from spg99.control_plane.fleet import authority, tokens
-from spg99.control_plane.records import audit
-from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.fleet import authority, joining, tokens
 from spg99.control_plane.store import Transaction, Window
-from spg99.errors import Conflict, Unauthorized, Unavailable
-from spg99.ids import new_id
-from spg99.processes import WatchedClock
+from spg99.errors import Conflict, Unavailable
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER, is_silent
 
@@ -33,6 +29,11 @@ class NodeRow:
     region: str
     drain_ends_sessions: bool
     enrolled_at: datetime
+
+    @property
+    def identity_id(self) -> str:
+        """What it is known by."""
+        return self.node_id
 
     @property
     def network_address(self) -> str | None:
@@ -75,38 +76,29 @@ class NodeRow:
         return bool(self.observed.get("makes_branches"))
 
 
-async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
-    """Trades a single-use token for an identity. A known name keeps its node id, so what lies on the node stays its own.
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool) -> Identity:
+    """An identity for one whose token was used up. A known name keeps its node id, so what lies on the node stays its own.
 
     Raises Conflict while an agent of this name is alive, and Unavailable for one that is silent while nobody can tell
     since when (`silence_is_known` False: this Control Plane has not been there for long enough, or its clock has just stepped).
     """
-    await tokens.use(tx, enrolment.enrolment_token, "node", clock)
-    bearer_token = tokens.new_bearer_token("node")
-    row = await tx.one_or_none(
-        NodeRow,
-        "enroll_node",
-        node_id=new_id("node"),
-        name=enrolment.name,
-        hostname=enrolment.hostname,
-        region=enrolment.region,
-        token_sha256=tokens.hash_of(bearer_token),
-        silent_before=clock.now() - NODE_SILENT_AFTER if silence_is_known else _NEVER,
+    silent_before = now - NODE_SILENT_AFTER if silence_is_known else _NEVER
+    identity = await joining.join(
+        tx, "node", enrolment, "enroll_node", region=enrolment.region, silent_before=silent_before
     )
-    last_seen_at = await tx.value("node_last_seen", name=enrolment.name) if row is None else None
-    if row is None and not silence_is_known and is_silent(last_seen_at, clock.now()):
+    if identity is not None:
+        return identity
+    last_seen_at = await tx.value("node_last_seen", name=enrolment.name)
+    if not silence_is_known and is_silent(last_seen_at, now):
         raise Unavailable(
             f"A node called '{enrolment.name}' is known, and this Control Plane has not listened for long enough to tell "
             "whether it is alive. Retry in a moment, or give this node another name (--name).",
             retry_after_seconds=HEARTBEAT_SECONDS,
         )
-    if row is None:
-        raise Conflict(
-            f"A node called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
-            f"{NODE_SILENT_AFTER.seconds} s after the other has stopped."
-        )
-    await audit.record(tx, SYSTEM, "node.enroll", row.node_id, name=enrolment.name)
-    return Identity(identity_id=row.node_id, bearer_token=bearer_token)
+    raise Conflict(
+        f"A node called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
+        f"{NODE_SILENT_AFTER.seconds} s after the other has stopped."
+    )
 
 
 async def restore(tx: Transaction, node_id: str, name: str) -> str:
@@ -117,10 +109,7 @@ async def restore(tx: Transaction, node_id: str, name: str) -> str:
 
 async def of_token(tx: Transaction, bearer_token: str) -> NodeRow:
     """The node whose identity this is. Raises Unauthorized."""
-    row = await tx.one_or_none(NodeRow, "node_of_token", token_sha256=tokens.hash_of(bearer_token))
-    if row is None:
-        raise Unauthorized("This identity is not known. Enrol the node again with a fresh token.")
-    return row
+    return await joining.known(tx, "node", NodeRow, "node_of_token", bearer_token)
 
 
 async def find(tx: Transaction, node_id: str) -> NodeRow | None:

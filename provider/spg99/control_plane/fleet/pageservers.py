@@ -6,13 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from spg99.control_plane.fleet import authority, tokens
-from spg99.control_plane.records import audit
-from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.fleet import authority, joining
 from spg99.control_plane.store import Transaction
-from spg99.errors import Unauthorized
-from spg99.ids import new_id
-from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.node import NODE_SILENT_AFTER
 
@@ -26,32 +21,25 @@ class PageserverRow:
     token_sha256: str = field(repr=False)
     last_seen_at: datetime | None
 
+    @property
+    def identity_id(self) -> str:
+        """What it is known by."""
+        return self.pageserver_id
 
-async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock) -> Identity:
-    """Trades a single-use token for an identity. One of a known name takes the place of the former one: it keeps nothing that could be lost."""
-    await tokens.use(tx, enrolment.enrolment_token, "pageserver", clock)
-    bearer_token = tokens.new_bearer_token("pageserver")
+
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime) -> Identity:
+    """An identity for one whose token was used up. One of a known name takes the place of the former one: it keeps nothing that could be lost."""
     former_id = await tx.value("pageserver_of_name", name=enrolment.name)
-    row = await tx.one(
-        PageserverRow,
-        "enroll_pageserver",
-        pageserver_id=new_id("ps"),
-        name=enrolment.name,
-        hostname=enrolment.hostname,
-        token_sha256=tokens.hash_of(bearer_token),
-    )
+    identity = await joining.join(tx, "pageserver", enrolment, "enroll_pageserver")
+    assert identity is not None, "nothing holds it up"
     if former_id is not None:
-        await authority.revoke(tx, former_id, clock.now())
-    await audit.record(tx, SYSTEM, "pageserver.enroll", row.pageserver_id, name=enrolment.name)
-    return Identity(identity_id=row.pageserver_id, bearer_token=bearer_token)
+        await authority.revoke(tx, former_id, now)
+    return identity
 
 
 async def of_token(tx: Transaction, bearer_token: str) -> PageserverRow:
     """The pageserver whose identity this is. Raises Unauthorized."""
-    row = await tx.one_or_none(PageserverRow, "pageserver_of_token", token_sha256=tokens.hash_of(bearer_token))
-    if row is None:
-        raise Unauthorized("This identity is not known. Enrol the pageserver again with a fresh token.")
-    return row
+    return await joining.known(tx, "pageserver", PageserverRow, "pageserver_of_token", bearer_token)
 
 
 async def note_seen(tx: Transaction, pageserver_id: str, now: datetime) -> bool:

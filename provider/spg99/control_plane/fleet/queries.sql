@@ -11,12 +11,12 @@ returning token_sha256;
 -- machine was given the same name by mistake, and no row comes back.
 -- Only its first heartbeat makes it a place for databases.
 insert into nodes (node_id, name, hostname, region, token_sha256)
-values (%(node_id)s, %(name)s, %(hostname)s, %(region)s, %(token_sha256)s)
+values (%(identity_id)s, %(name)s, %(hostname)s, %(region)s, %(token_sha256)s)
 on conflict (name) do update
    set hostname = excluded.hostname, region = excluded.region, token_sha256 = excluded.token_sha256, status = 'active',
        enrolled_at = clock_timestamp()
  where nodes.last_seen_at is null or nodes.last_seen_at < %(silent_before)s
-returning *;
+returning node_id;
 
 -- node_last_seen
 select last_seen_at from nodes where name = %(name)s;
@@ -64,11 +64,11 @@ update nodes set status = 'gone', name = name || ' (removed ' || node_id || ')' 
 
 -- enroll_gateway
 insert into gateways (gateway_id, name, hostname, token_sha256, last_seen_at)
-values (%(gateway_id)s, %(name)s, %(hostname)s, %(token_sha256)s, %(now)s)
+values (%(identity_id)s, %(name)s, %(hostname)s, %(token_sha256)s, %(now)s)
 on conflict (name) do update
    set hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp(),
        last_seen_at = excluded.last_seen_at
-returning *;
+returning gateway_id;
 
 -- gateway_of_token
 select * from gateways where token_sha256 = %(token_sha256)s;
@@ -180,8 +180,8 @@ update safekeepers set last_seen_at = %(now)s where last_seen_at > %(now)s;
 
 -- enroll_safekeeper
 insert into safekeepers (safekeeper_id, name, hostname, token_sha256)
-values (%(safekeeper_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
-returning *;
+values (%(identity_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
+returning safekeeper_id;
 
 -- safekeeper_of_token
 select * from safekeepers where token_sha256 = %(token_sha256)s and status = 'active';
@@ -209,10 +209,10 @@ returning before.last_seen_at;
 
 -- enroll_pageserver
 insert into pageservers (pageserver_id, name, hostname, token_sha256)
-values (%(pageserver_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
+values (%(identity_id)s, %(name)s, %(hostname)s, %(token_sha256)s)
 on conflict (name) do update
    set pageserver_id = excluded.pageserver_id, hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp()
-returning pageserver_id, name, token_sha256, last_seen_at;
+returning pageserver_id;
 
 -- pageserver_of_name
 select pageserver_id from pageservers where name = %(name)s for update;
@@ -252,12 +252,12 @@ select identity_id from revoked_identities where revoked_at > %(since)s order by
 -- readmit_safekeeper
 -- Only one that this catalogue has never heard of, by id and by name: neither it nor another of its name was here.
 insert into safekeepers (safekeeper_id, name, hostname, token_sha256)
-select %(safekeeper_id)s, %(name)s, %(hostname)s, %(token_sha256)s
- where not exists (select from safekeepers where name = %(name)s and status = 'active' and safekeeper_id <> %(safekeeper_id)s)
+select %(identity_id)s, %(name)s, %(hostname)s, %(token_sha256)s
+ where not exists (select from safekeepers where name = %(name)s and status = 'active' and safekeeper_id <> %(identity_id)s)
 on conflict (safekeeper_id) do update
    set hostname = excluded.hostname, token_sha256 = excluded.token_sha256, enrolled_at = clock_timestamp()
  where safekeepers.status = 'active' and safekeepers.last_seen_at is null and safekeepers.name = excluded.name
-returning *;
+returning safekeeper_id;
 
 -- restore_safekeeper
 insert into safekeepers (safekeeper_id, name, token_sha256) values (%(safekeeper_id)s, %(name)s, %(token_sha256)s) on conflict do nothing;

@@ -7,13 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from spg99.control_plane.fleet import authority, tokens
-from spg99.control_plane.records import audit
-from spg99.control_plane.records.actors import SYSTEM
+from spg99.control_plane.fleet import authority, joining, tokens
 from spg99.control_plane.store import Transaction
-from spg99.errors import Conflict, Unauthorized, Unavailable
-from spg99.ids import new_id
-from spg99.processes import WatchedClock
+from spg99.errors import Conflict, Unavailable
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER, is_silent
 
@@ -28,6 +24,11 @@ class SafekeeperRow:
     token_sha256: str = field(repr=False)
     observed: dict[str, Any]
     last_seen_at: datetime | None
+
+    @property
+    def identity_id(self) -> str:
+        """What it is known by."""
+        return self.safekeeper_id
 
     @property
     def address(self) -> str:
@@ -50,18 +51,23 @@ class SafekeeperRow:
         return int(self.observed.get("disk_free_bytes") or 0)
 
 
-async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, silence_is_known: bool) -> Identity:
-    """Trades a single-use token for an identity. One of a known name is another: it comes without an identity, so without what the former
+async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool) -> Identity:
+    """An identity for one whose token was used up. One of a known name is another: it comes without an identity, so without what the former
     one kept, and must never vote in its place. The former one counts as lost.
 
     Raises Conflict while that is alive (a second machine was given the same name), Unavailable while nobody can tell (as nodes.enroll).
     """
-    await tokens.use(tx, enrolment.enrolment_token, "safekeeper", clock)
-    if enrolment.former_id is not None and (identity := await _again(tx, enrolment, enrolment.former_id)) is not None:
-        return identity
+    if enrolment.former_id is not None:
+        # One with its disk, and the id of its disk, that this catalogue has never heard: its catalogue was lost, and this one is made anew. It goes on as
+        # who it was. None: it is known as lost, or lives, and comes as another one.
+        again = await joining.join(
+            tx, "safekeeper", enrolment, "readmit_safekeeper", identity_id=enrolment.former_id, state="readmitted"
+        )
+        if again is not None:
+            return again
     before = await tx.one_or_none(SafekeeperRow, "safekeeper_of_name", name=enrolment.name)
     if before is not None and before.last_seen_at is not None:
-        if not is_silent(before.last_seen_at, clock.now()):
+        if not is_silent(before.last_seen_at, now):
             raise Conflict(
                 f"A safekeeper called '{enrolment.name}' is alive. Give this one another name (--name), or wait "
                 f"{NODE_SILENT_AFTER.seconds} s after the other has stopped."
@@ -72,37 +78,11 @@ async def enroll(tx: Transaction, enrolment: Enrolment, clock: WatchedClock, *, 
                 "alive. Retry in a moment, or give this one another name (--name).",
                 retry_after_seconds=HEARTBEAT_SECONDS,
             )
-    bearer_token = tokens.new_bearer_token("safekeeper")
     if before is not None:
-        await lose(tx, before.safekeeper_id, clock.now())
-    row = await tx.one(
-        SafekeeperRow,
-        "enroll_safekeeper",
-        safekeeper_id=new_id("sk"),
-        name=enrolment.name,
-        hostname=enrolment.hostname,
-        token_sha256=tokens.hash_of(bearer_token),
-    )
-    await audit.record(tx, SYSTEM, "safekeeper.enroll", row.safekeeper_id, name=enrolment.name)
-    return Identity(identity_id=row.safekeeper_id, bearer_token=bearer_token)
-
-
-async def _again(tx: Transaction, enrolment: Enrolment, former_id: str) -> Identity | None:
-    """One with its disk, and the id of its disk, that this catalogue has never heard: its catalogue was lost, and this one is made anew. It goes on as
-    who it was. None: it is known as lost, or lives, and comes as another one."""
-    bearer_token = tokens.new_bearer_token("safekeeper")
-    row = await tx.one_or_none(
-        SafekeeperRow,
-        "readmit_safekeeper",
-        safekeeper_id=former_id,
-        name=enrolment.name,
-        hostname=enrolment.hostname,
-        token_sha256=tokens.hash_of(bearer_token),
-    )
-    if row is None:
-        return None
-    await audit.record(tx, SYSTEM, "safekeeper.enroll", row.safekeeper_id, name=enrolment.name, state="readmitted")
-    return Identity(identity_id=row.safekeeper_id, bearer_token=bearer_token)
+        await lose(tx, before.safekeeper_id, now)
+    identity = await joining.join(tx, "safekeeper", enrolment, "enroll_safekeeper")
+    assert identity is not None, "nothing holds it up"
+    return identity
 
 
 async def lose(tx: Transaction, safekeeper_id: str, now: datetime) -> None:
@@ -125,10 +105,7 @@ async def restore(tx: Transaction, safekeeper_id: str, name: str) -> None:
 
 async def of_token(tx: Transaction, bearer_token: str) -> SafekeeperRow:
     """The safekeeper whose identity this is. Raises Unauthorized."""
-    row = await tx.one_or_none(SafekeeperRow, "safekeeper_of_token", token_sha256=tokens.hash_of(bearer_token))
-    if row is None:
-        raise Unauthorized("This identity is not known. Enrol the safekeeper again with a fresh token.")
-    return row
+    return await joining.known(tx, "safekeeper", SafekeeperRow, "safekeeper_of_token", bearer_token)
 
 
 async def retime(tx: Transaction, now: datetime) -> None:

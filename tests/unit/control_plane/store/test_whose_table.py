@@ -174,14 +174,18 @@ def test_no_domain_writes_anothers_tables() -> None:
     assert found == []
 
 
+RUNS_A_QUERY = ("one", "one_or_none", "many", "value", "execute", "defer", "join", "known")
+"""Methods of a transaction; functions of fleet/joining.py, which take a query of each kind."""
+
+
 def uses() -> list[tuple[Path, str]]:
     """Every named query that is run somewhere, and the file."""
     found = []
     for path in sorted(CONTROL_PLANE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-            if is_call and node.func.attr in ("one", "one_or_none", "many", "value", "execute", "defer"):
-                named = [a.value for a in node.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            if is_call and node.func.attr in RUNS_A_QUERY:
+                named = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
                 found += [(path.relative_to(CONTROL_PLANE), name) for name in named]
     return found
 
