@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.benchmarks.table import Table, mid, ms
 
-from integration.node.kept.test_kept import Database, KeepingNode
-from integration.node.kept.test_lazy_pages import LazyNode, image_after_stop
+from integration.node.kept.databases import Database, KeepingNode, image_after_stop
+from integration.node.kept.lazy_nodes import LazyNode
 from kit.safekeepers import ServedSafekeeper, kept_by
 from spg99 import images
 from spg99.ids import new_id

@@ -1,6 +1,5 @@
 """Branches on real nodes: the content of another timeline at one moment, which goes its own way; the other one notices nothing."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import asyncio
@@ -8,65 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
-from integration.node.conftest import dsn
-from integration.node.kept.test_kept import (  # noqa: F401
-    USER,
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
+from integration.node.kept.branches import Branch, located, now_of
+from integration.node.kept.databases import USER, Database, KeepingNode, lose
 from kit.safekeepers import ServedSafekeeper
-from spg99.ids import new_id
-from spg99.protocol.node import TaskResult
-from spg99.protocol.tasks import ComputeStart, Kept, Origin, Point, TimelineCreate, TimelineLocate, TimelineLocated
-from spg99.resources import Size
+from spg99.protocol.tasks import Point
 from spg99.wal.lsn import parse_lsn
-
-
-class Branch(Database):
-    """A database that begins in another one, by another name."""
-
-    def __init__(self, source: Database, point: Point, *, name: str = "preview", kept: Kept | None = None) -> None:
-        super().__init__(kept or source.kept)
-        self.name = name
-        its_name = source.name if isinstance(source, Branch) else "app"
-        self.origin = Origin(timeline_id=source.timeline_id, point=point, database_name=its_name, kept=source.kept)
-
-    async def attempt(self, node: Any) -> TaskResult:
-        self.term += 1
-        self.compute_id = new_id("cmp")
-        order = ComputeStart(
-            compute_id=self.compute_id, timeline_id=self.timeline_id, db_id=self.db_id, writer_term=self.term,
-            profile=Size.L1, database_name=self.name, pg_user=USER, kept=self.kept,
-            makes_timeline=not self.has_started, origin=None if self.has_started else self.origin,
-        )  # fmt: skip
-        result = await node.do("compute.start", order)
-        if result.succeeded:
-            self.started, self.has_started = result.result, True
-        return result
-
-    def connect(self, **options: Any) -> psycopg.Connection[Any]:
-        timeline = TimelineCreate(timeline_id=self.timeline_id, database_name=self.name, pg_user=USER)
-        return psycopg.connect(dsn(self.started, timeline), autocommit=True, **options)
-
-
-async def located(node: KeepingNode, database: Database) -> TimelineLocated:
-    order = TimelineLocate(timeline_id=database.timeline_id, kept=database.kept)
-    result = await node.do("timeline.locate", order)
-    assert result.succeeded, result.error
-    return TimelineLocated.model_validate(result.result)
-
-
-async def now_of(node: KeepingNode, database: Database) -> Point:
-    return Point(lsn=(await located(node, database)).end_lsn)
 
 
 async def numbers(database: Database) -> list[int]:
@@ -91,7 +38,7 @@ async def test_a_branch_of_a_running_database_has_all_that_was_committed_and_goe
     # It is a database as any other: it sleeps, loses its files, comes back.
     await branch.stop(node)
     await branch.start(node)
-    _lose(node, branch)
+    lose(node, branch)
     await branch.start(node)
     assert await numbers(branch) == [1, 10]
     assert await database.tli() == 1
@@ -144,7 +91,7 @@ async def test_a_branch_of_a_branch_on_another_node_and_the_first_source_is_gone
     await branch.run("insert into t values (3)")
     await twig.start(first)
     assert await numbers(twig) == [1, 2]
-    _lose(first, twig)
+    lose(first, twig)
     await twig.start(second)
     assert (await numbers(twig), await numbers(branch)) == ([1, 2], [1, 2, 3])
 
@@ -155,7 +102,7 @@ async def test_a_point_after_several_lives_follows_the_whole_history(node: Keepi
     points = []
     for life in range(1, 4):
         points.append((await now_of(node, database), list(range(life))))
-        _lose(node, database)
+        lose(node, database)
         await database.start(node)
         await database.run(f"insert into t values ({life})")
     for point, expected in points:

@@ -1,14 +1,12 @@
 """Files of sleeping databases that were given up: their next start has all rows and PostgreSQL's statistics; what is the only copy stays."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
-from integration.node.kept.test_kept import Database, KeepingNode, database, make_node, node, safekeepers  # noqa: F401
-from kit.waits import until
+from integration.node.kept.databases import Database, KeepingNode, image_after_stop
 from spg99.clock import SystemClock
 from spg99.node.cache import Cache
 from spg99.node.cache_rules import CacheLimits
@@ -26,20 +24,12 @@ def data_dir(node: KeepingNode, database: Database) -> Path:
     return node.folder.timeline(database.timeline_id).data_dir
 
 
-async def asleep(node: KeepingNode, database: Database) -> None:
-    """Stopped, and its image is stored."""
-    image_file = node.folder.timeline(database.timeline_id).root / "image.json"
-    image_file.unlink(missing_ok=True)
-    await database.stop(node)
-    await until("the image of its end", image_file.exists, seconds=30)
-
-
 async def test_a_sleeping_database_gives_up_its_files_and_wakes_whole(node: KeepingNode, database: Database) -> None:
     await database.start(node)
     await database.run(
         "create table t (n int)", "insert into t select generate_series(1, 5000)", "select pg_stat_force_next_flush()"
     )
-    await asleep(node, database)
+    await image_after_stop(node, database)
     timeline = node.folder.timeline(database.timeline_id)
     size = size_bytes(timeline)
     await cache_of(node).keep()
@@ -63,7 +53,7 @@ async def test_one_that_runs_keeps_its_files(node: KeepingNode, database: Databa
 
 async def test_one_whose_end_no_image_holds_keeps_its_files(node: KeepingNode, database: Database) -> None:
     await database.start(node)
-    await asleep(node, database)
+    await image_after_stop(node, database)
     await database.start(node)
     await database.run("create table t (n int)")
     await database.stop(node, "immediate")

@@ -1,76 +1,21 @@
 """What nobody needs is removed from a store, and only that: real databases, real images, a grace, builds beside sweeps, mistakes on purpose."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from integration.node.kept.test_kept import (  # noqa: F401
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
-from integration.node.kept.test_pageserver_rounds import Pageserver, pageserver  # noqa: F401
-from integration.node.kept.test_past_moments import Past, alone
+from integration.node.kept.databases import Database, KeepingNode
+from integration.node.kept.pageservers import Pageserver, Sweeper, lives
+from integration.node.kept.pasts import Past, alone
 from spg99.archive import Point
 from spg99.errors import Damaged
 from spg99.images import condemned
 from spg99.images.manifest import images_of
-from spg99.pageserver.garbage import Collector, Owned, Turn
+from spg99.pageserver.garbage import Turn
 from spg99.protocol.pageserver import Pin
-
-HOUR = 3600.0
-
-
-class Sweeper:
-    """A collector with a clock of its own."""
-
-    def __init__(self, pageserver: Pageserver, past: Past) -> None:
-        self.pageserver, self.past = pageserver, past
-        self.now: datetime | None = None
-        """Of the first turn, then as it is moved."""
-        self.collector = Collector(pageserver.store, grace_seconds=HOUR)
-
-    async def turn(self, *, hours: float = 0.0, **facts: Any) -> Turn:
-        self.now = (self.now or datetime.now(UTC)) + timedelta(hours=hours)
-        care = self.pageserver.care
-        ordered = care.ordered.model_copy(update=facts)
-        owned = Owned(ordered, care.archived.history, care.segment_bytes)
-        return await self.collector.collect(await self.past.key(), [owned], self.now)
-
-    def objects(self, kind: str) -> set[str]:
-        root = self.pageserver.store.root
-        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and f"/{kind}/" in str(path)}
-
-
-@pytest.fixture
-def past(node: KeepingNode, database: Database) -> Past:
-    return Past(node, database)
-
-
-@pytest.fixture
-def sweeper(pageserver: Pageserver, past: Past) -> Sweeper:
-    return Sweeper(pageserver, past)
-
-
-async def lives(node: KeepingNode, database: Database, pageserver: Pageserver, count: int) -> None:
-    """A database that was started and stopped so often, with some rows each time."""
-    for n in range(count):
-        await database.start(node)
-        sql = "create table t (n int)" if n == 0 else "select 1"
-        await database.run(sql, f"insert into t select {n} from generate_series(1, 20000)")
-        await database.stop(node)
-        await node.keeping._jobs.finish(within_seconds=20)
-        await pageserver.round()
-    await pageserver.round(after_seconds=61)
 
 
 async def test_what_is_older_than_the_window_goes_after_a_grace_and_all_else_comes_back(
@@ -185,7 +130,8 @@ async def test_a_sweep_and_a_rescue_at_the_same_moment_have_an_order(
 
     found = await read(past.store, key.tenant_id)
     await condemned.write(past.store, key.tenant_id, found, {}, {place})
-    monkeypatch.setattr("spg99.images.condemned.asyncio.sleep", waits)
+    # The module's own name for it: all other loops of this process go on sleeping.
+    monkeypatch.setattr("spg99.images.condemned.asyncio", SimpleNamespace(sleep=waits))
     await condemned.rescue(past.store, key.tenant_id, {place})
     assert events == ["waits"]
 

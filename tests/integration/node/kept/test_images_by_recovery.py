@@ -1,6 +1,5 @@
 """Images of running databases: real nodes write, a real PostgreSQL replays, and what comes out is started on and compared."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 from dataclasses import replace
@@ -8,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.kept.test_kept import (  # noqa: F401
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
-from integration.node.kept.test_past_moments import Past, alone
+from integration.node.kept.databases import Database, KeepingNode, checkpoint, lose
+from integration.node.kept.pasts import Past, alone
 from kit.safekeepers import reached
 from spg99.archive import Point
 from spg99.errors import Damaged
@@ -67,7 +57,7 @@ async def test_a_running_database_gets_images_and_comes_back_from_them(node: Kee
     assert await past.rows(Point(), "select count(*) from t") == [(60000,)]
     await past.archive(rests=True)
     assert await past.rows(Point(), "select count(*) from t", alone(database.kept)) == [(60000,)]
-    _lose(node, database)
+    lose(node, database)
     await database.start(node)
     assert await database.run("select count(*) from t") == [(60000,)]
     # And the next one goes on from it, over the switch of timelines.
@@ -115,19 +105,6 @@ async def test_damage_is_found_and_nothing_is_stored(
         await build(past)
     assert await images_of(past.store, database.kept.tenant_id, database.timeline_id) == before
     assert not any((node.folder.root / "sandbox").iterdir())
-
-
-async def checkpoint(database: Database) -> None:
-    """As much WAL as PostgreSQL makes a checkpoint after by itself, and some behind it. The superuser cannot log in."""
-    before = await database.run("select checkpoint_lsn::text from pg_control_checkpoint()")
-    for _ in range(60):
-        await database.run(
-            "create table filler as select repeat(md5(n::text), 60) from generate_series(1, 3000) n",
-            "drop table filler",
-        )
-        if await database.run("select checkpoint_lsn::text from pg_control_checkpoint()") != before:
-            return
-    raise AssertionError("no checkpoint came")
 
 
 def test_the_place_to_stop_at_has_a_record_behind_it() -> None:

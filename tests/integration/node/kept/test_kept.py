@@ -8,156 +8,15 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-import pytest_asyncio
 
-from integration.node.conftest import Node, dsn
-from kit.safekeepers import ServedSafekeeper, kept_by
+from integration.node.kept.databases import USER, Database, KeepingNode, lose
+from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
-from spg99.ids import new_id
-from spg99.node.computes import Computes
-from spg99.node.folder import NodeFolder
-from spg99.node.handlers import Handlers
-from spg99.node.keeping import Keeping
-from spg99.node.observation import Observer
-from spg99.node.page_fetcher import PageFetcher
-from spg99.postgres import Account, Binaries
-from spg99.protocol.node import TaskResult
-from spg99.protocol.tasks import ComputeStart, ComputeStop, Kept, TimelineCreate
-from spg99.resources import Size
-
-APP = "app"
-USER = "acme_user"
-
-
-class KeepingNode(Node):
-    """A node with an object store."""
-
-    def __init__(self, *parts: Any, objects_dir: Path) -> None:
-        self.objects_dir = objects_dir
-        self.object_store = str(objects_dir)
-        super().__init__(*parts)
-
-    def page_fetcher(self) -> PageFetcher:
-        return PageFetcher(self.folder, self.account, library=None)
-
-    def fresh_agent(self) -> None:
-        super().fresh_agent()
-        self.keeping = Keeping(
-            self.folder, self.account, object_store=self.object_store, template_dir=self.template,
-            master_key_file=self.objects_dir.parent / "master.key", pages=self.page_fetcher(),
-        )  # fmt: skip
-        self.computes = Computes(
-            self.folder, self.binaries, self.account, extensions_dir=self.extensions, keeping=self.keeping
-        )
-        self.observer = Observer(self.folder, self.computes)
-        self.handlers = Handlers(self.computes, self.timelines, self.observer)
-
-
-class Database:
-    """One database as the Control Plane orders it about."""
-
-    def __init__(self, kept: Kept) -> None:
-        self.kept, self.timeline_id, self.db_id = kept, new_id("tl"), new_id("db")
-        self.term = 0
-        self.compute_id = ""
-        self.started: dict[str, Any] = {}
-        self.has_started = False
-
-    async def attempt(self, node: Node) -> TaskResult:
-        """One start, with a term of its own."""
-        self.term += 1
-        self.compute_id = new_id("cmp")
-        order = ComputeStart(
-            compute_id=self.compute_id, timeline_id=self.timeline_id, db_id=self.db_id, writer_term=self.term,
-            profile=Size.L1, database_name=APP, pg_user=USER, kept=self.kept, makes_timeline=not self.has_started,
-        )  # fmt: skip
-        result = await node.do("compute.start", order)
-        if result.succeeded:
-            self.started, self.has_started = result.result, True
-        return result
-
-    async def start(self, node: Node, *, error: str | None = None) -> None:
-        result = await self.attempt(node)
-        if error is not None:
-            assert not result.succeeded and error in (result.error or ""), result
-            return
-        assert result.succeeded, result.error
-
-    async def stop(self, node: Node, mode: str = "fast") -> None:
-        order = ComputeStop(compute_id=self.compute_id, timeline_id=self.timeline_id, mode=mode)
-        assert (await node.do("compute.stop", order)).succeeded
-
-    def connect_string(self) -> str:
-        timeline = TimelineCreate(timeline_id=self.timeline_id, database_name=APP, pg_user=USER)
-        return dsn(self.started, timeline)
-
-    def connect(self, **options: Any) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.connect_string(), autocommit=True, **options)
-
-    async def run(self, *statements: str) -> list[tuple[Any, ...]]:
-        def run() -> list[tuple[Any, ...]]:
-            with self.connect() as db:
-                for statement in statements[:-1]:
-                    db.execute(statement)
-                cursor = db.execute(statements[-1])
-                return cursor.fetchall() if cursor.description else []
-
-        return await asyncio.wait_for(asyncio.to_thread(run), 30)
-
-    def kill(self) -> None:
-        os.kill(self.started["pid"], signal.SIGKILL)
-
-    async def tli(self) -> int:
-        return int((await self.run("select timeline_id from pg_control_checkpoint()"))[0][0])
-
-
-@pytest_asyncio.fixture
-async def make_node(
-    data_dir: Path, prepared: tuple[Binaries, Account | None, Path, Path]
-) -> AsyncIterator[Callable[..., KeepingNode]]:
-    nodes: list[KeepingNode] = []
-    binaries, account, template, extensions = prepared
-
-    def make(name: str, kind: type[KeepingNode] = KeepingNode) -> KeepingNode:
-        folder = NodeFolder.prepare(data_dir, name, account)
-        node = kind(folder, binaries, account, template, extensions, objects_dir=data_dir / "objects")
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        await node.end()
-
-
-@pytest_asyncio.fixture
-async def safekeepers(data_dir: Path) -> AsyncIterator[list[ServedSafekeeper]]:
-    made = [ServedSafekeeper(data_dir / f"sk{n}", data_dir / f"sk{n}.sock") for n in range(3)]
-    for one in made:
-        await one.start()
-    yield made
-    for one in made:
-        await one.stop()
-
-
-@pytest.fixture
-def node(make_node: Callable[..., KeepingNode]) -> KeepingNode:
-    return make_node("n1")
-
-
-@pytest.fixture
-def database(safekeepers: list[ServedSafekeeper]) -> Database:
-    return Database(kept_by(safekeepers[0], tenant_id=new_id("ten")))
-
-
-@pytest.fixture
-def of_three(safekeepers: list[ServedSafekeeper]) -> Database:
-    return Database(kept_by(*safekeepers, tenant_id=new_id("ten")))
 
 
 async def test_it_sleeps_and_goes_on_with_its_files(node: KeepingNode, database: Database) -> None:
@@ -175,7 +34,7 @@ async def test_its_files_are_lost_while_it_runs(node: KeepingNode, database: Dat
     await database.start(node)
     await database.run("create table t (n int)", "insert into t select generate_series(1, 10000)")
     for life in (2, 3, 4):
-        _lose(node, database)
+        lose(node, database)
         await database.start(node)
         assert await database.run("insert into t values (0)", "select count(*) from t") == [(10000 + life - 1,)]
         assert await database.run("select max(timeline_id) from pg_control_checkpoint()") == [(life,)]
@@ -349,7 +208,7 @@ async def test_every_one_of_three_may_be_the_one_that_is_gone(
     for n, gone in enumerate(safekeepers):
         await gone.stop()
         await of_three.run(f"insert into t values ({n})")
-        _lose(node, of_three)
+        lose(node, of_three)
         await of_three.start(node)
         assert await of_three.run("select count(*) from t") == [(n + 1,)]
         await gone.start()
@@ -383,7 +242,7 @@ async def test_nobody_is_let_in_before_the_quorum_has_all_that_could_be_read(
             database.kill()
             await until("its end to be told", lambda: not all(one.running for one in node.computes.seen({})))
         else:
-            _lose(node, database)
+            lose(node, database)
     monkeypatch.setattr("spg99.safekeeper.follower.Followers.begin", lambda *_: None)  # it promises, and takes nothing
     monkeypatch.setattr("spg99.node.safekeepers.CATCH_UP_SECONDS_MAX", 0.5)
     monkeypatch.setattr("spg99.node.safekeepers.ANSWER_SECONDS_MAX", 0.2)
@@ -455,11 +314,3 @@ async def test_nor_at_its_log_in(node: KeepingNode, database: Database) -> None:
     for options in ({"application_name": "spg99_sk_1"}, {"options": "-c application_name=spg99_sk_1"}):
         with pytest.raises(psycopg.OperationalError, match="may not begin with"):
             await asyncio.to_thread(lambda options=options: database.connect(**options).close())
-
-
-def _lose(node: KeepingNode, database: Database) -> None:
-    root = node.folder.timeline(database.timeline_id).root
-    aside = root.with_name(".trash-lost")
-    root.rename(aside)
-    database.kill()
-    shutil.rmtree(aside, ignore_errors=True)

@@ -1,6 +1,5 @@
 """A safekeeper that was away: it takes the WAL again when it is back, whoever has been started again meanwhile."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.kept.test_kept import (  # noqa: F401
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
+from integration.node.kept.databases import Database, KeepingNode, lose
 from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
 from spg99.safekeeper.kept_timeline import KeptTimeline
@@ -88,7 +78,7 @@ async def test_one_that_was_away_for_too_long_is_filled_up_by_a_peer(
     first, second, away = safekeepers
     await away.stop()
     for n in (2, 3):
-        _lose(node, of_three)  # a new PostgreSQL timeline each
+        lose(node, of_three)  # a new PostgreSQL timeline each
         await of_three.start(node)
         await of_three.run(f"insert into t values ({n})")
         # Some segments of WAL: the one in which it stopped is not the one in which the image's begins.
@@ -107,7 +97,7 @@ async def test_one_that_was_away_for_too_long_is_filled_up_by_a_peer(
     await node.handlers.reconcile_safekeepers()
     await until("it to follow", follows(second, of_three))
     await first.stop()  # the one that it was filled from
-    _lose(node, of_three)
+    lose(node, of_three)
     await of_three.start(node)
     assert await of_three.run("select n from t order by n") == [(1,), (2,), (3,), (4,)]
 

@@ -1,6 +1,5 @@
 """Kept databases at awkward moments: an agent killed in the middle of a start, an order that comes twice, more WAL than a safekeeper keeps at once."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import asyncio
@@ -9,18 +8,7 @@ from typing import Any
 
 import pytest
 
-from integration.node.kept.test_kept import (  # noqa: F401
-    APP,
-    USER,
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
+from integration.node.kept.databases import APP, USER, Database, KeepingNode, lose
 from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
 from spg99.ids import new_id
@@ -80,7 +68,7 @@ async def test_an_agent_killed_in_a_first_start_leaves_no_database_without_an_im
     if not result.succeeded:
         assert (await carried_out(node, database, order_of(database))).succeeded
     await database.run("create table t (n int)", "insert into t values (1)")  # acknowledged
-    _lose(node, database)
+    lose(node, database)
     await database.start(node)
     assert await database.run("select n from t") == [(1,)]
 
@@ -137,7 +125,7 @@ async def test_a_first_start_that_comes_again_after_a_crash_keeps_what_it_acknow
         assert (await carried_out(node, database, order_of(database))).succeeded
     await database.run("create table t (n int)", "insert into t select generate_series(1, 10000)")  # acknowledged
     await database.run("insert into t select generate_series(1, 10000)")
-    _lose(node, database)
+    lose(node, database)
     await database.start(node)
     assert await database.run("select count(*) from t") == [(20000,)]
 
@@ -161,6 +149,7 @@ async def test_an_image_is_not_newer_than_the_wal_of_the_safekeepers(
 
 
 @pytest.mark.slow  # again
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("safekeeper_is_up", [False, True])
 async def test_a_bulk_load_does_not_hang_for_ever(
     node: KeepingNode,
@@ -186,7 +175,7 @@ async def test_a_bulk_load_does_not_hang_for_ever(
     if not safekeeper_is_up:
         await safekeepers[0].start()
     commit = asyncio.create_task(asyncio.to_thread(load.execute, "commit"))
-    for _ in range(9):  # as the agent does
+    for _ in range(36):  # as the agent does; 900 MB of WAL take a while where others work, too
         await asyncio.wait({commit}, timeout=5)
         if commit.done():
             break

@@ -1,23 +1,12 @@
 """Kept databases and disks that are away or damaged: nothing waits for them, nothing is believed that they hold."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import errno
 
 import pytest
 
-from integration.node.kept.test_kept import (  # noqa: F401
-    APP,
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
+from integration.node.kept.databases import Database, KeepingNode, lose
 from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
 from spg99.protocol.safekeeper import Trouble
@@ -65,11 +54,11 @@ async def test_wal_that_is_damaged_on_a_disk_comes_from_another(
             await of_three.run(f"insert into t values ({n})")
         await of_three.run("create table filling as select generate_series(1, 30000)", "drop table filling")
         if n == 1:  # also in WAL of a timeline that PostgreSQL has left since
-            _lose(node, of_three)
+            lose(node, of_three)
             await of_three.start(node)
     for safekeeper, at in zip(safekeepers, places, strict=True):
         await damage(safekeeper, of_three, at + 64)
-    _lose(node, of_three)
+    lose(node, of_three)
     for _ in range(6):
         result = await of_three.attempt(node)
         if result.succeeded:
@@ -87,7 +76,7 @@ async def test_wal_that_is_damaged_on_the_only_disk_is_refused(
     at = await position(database)
     await database.run("insert into t values (2)", "insert into t values (3)")
     await damage(safekeepers[0], database, at + 64)
-    _lose(node, database)
+    lose(node, database)
     before = safekeepers[0].timelines.get(database.timeline_id).keeper.flush_lsn
     for _ in range(2):
         await database.start(node, error="damaged on safekeeper")
@@ -105,7 +94,7 @@ async def test_a_torn_end_is_no_damage(
         load = database.connect()
         load.execute("begin")
         load.execute("insert into t select n, repeat(md5(n::text), 200) from generate_series(1, 2000) n")
-        _lose(node, database)
+        lose(node, database)
         load.close()
         await database.start(node)
         await database.run(f"insert into t values ({n}, '')")

@@ -1,6 +1,5 @@
 """Safekeepers of a database that runs are replaced by others: commits go on, and nothing that was acknowledged is lost with the old ones."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import asyncio
@@ -12,15 +11,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from integration.node.kept.test_kept import (  # noqa: F401
-    Database,
-    KeepingNode,
-    _lose,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
+from integration.node.kept.databases import Database, KeepingNode, lose
 from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
 from spg99.node import members, standbys
@@ -132,7 +123,7 @@ async def test_all_are_replaced_one_by_one_under_load(
     load.stopped.set()
     await writing
     assert of_three.started["pid"] == pid and load.slowest_seconds < 10
-    _lose(node, of_three)
+    lose(node, of_three)
     await of_three.start(node)
     assert await of_three.run("select count(*), max(n) from t") == [(load.acknowledged + 1, load.acknowledged)]
 
@@ -165,7 +156,7 @@ async def test_a_change_goes_on_after_the_agent_was_killed_in_the_middle(
     await changes.finish()
     await of_three.run("insert into t values (1)")
     await safekeepers[1].stop()
-    _lose(node, of_three)
+    lose(node, of_three)
     await of_three.start(node)
     assert await of_three.run("select n from t") == [(1,)]
 
@@ -184,6 +175,6 @@ async def test_members_are_changed_while_it_sleeps(
     await of_three.run("insert into t values (2)")
     await until("it to have it all", lambda: spares[0].timelines.get(of_three.timeline_id).seen().caught_up)
     await safekeepers[1].stop()
-    _lose(node, of_three)
+    lose(node, of_three)
     await of_three.start(node)
     assert await of_three.run("select n from t order by n") == [(1,), (2,)]

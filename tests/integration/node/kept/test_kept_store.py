@@ -1,7 +1,6 @@
 """What computes make of an object store that is away, is full, or is another's: they go on, or say why not. Not here: the store itself
 (tests/integration/objects)."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import shutil
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.kept.test_kept import Database, KeepingNode, make_node, safekeepers  # noqa: F401
+from integration.node.kept.databases import Database, KeepingNode
 from kit import s3_servers
 from kit.faulty_s3 import Fault, FaultyS3
 from kit.s3_servers import BUCKET

@@ -1,7 +1,6 @@
 """Servers on files that are not here, killed with everything while they write and chunks come, and their agent with them: balances, rows by heap and by index,
 and every chunk that is called clean compared with its name. Not here: the library's own random histories (provider/lazy_pages)."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import asyncio
@@ -17,13 +16,15 @@ import psutil
 import psycopg
 import pytest
 
-from integration.node.kept.test_kept import Database, KeepingNode, database, make_node, safekeepers  # noqa: F401
-from integration.node.kept.test_lazy_pages import LazyNode, home, image_after_stop, map_of, node, pytestmark  # noqa: F401
+from integration.node.kept.databases import Database, KeepingNode, image_after_stop
+from integration.node.kept.lazy_nodes import LazyNode, home, map_of, with_library
 from kit.waits import until
 from spg99.images import Known
 from spg99.images.manifest import CHUNK_BYTES, wake_set_key
 from spg99.node import kept_files
 from spg99.node.lazy_map import ABSENT, CLEAN, DIRTY
+
+pytestmark = with_library
 
 ACCOUNTS = 60000
 NEAR = 3000
@@ -125,56 +126,58 @@ async def wrong_clean_chunks(node: KeepingNode, database: Database) -> tuple[int
 
 
 async def rounds_of_kills(
-    node: LazyNode, database: Database, make_node: Callable[..., KeepingNode], rounds: int
+    lazy_node: LazyNode, database: Database, make_node: Callable[..., KeepingNode], rounds: int
 ) -> None:
     chance = random.Random(rounds)
-    await database.start(node)
+    await database.start(lazy_node)
     await database.run(*TABLES)
-    await image_after_stop(node, database)
+    await image_after_stop(lazy_node, database)
     writers = Writers(database)
     for number in range(rounds):
-        shutil.rmtree(home(node, database).root)
-        objects, _ = await node.keeping._store(database.kept)
+        shutil.rmtree(home(lazy_node, database).root)
+        objects, _ = await lazy_node.keeping._store(database.kept)
         await objects.delete(wake_set_key(database.kept.tenant_id, database.timeline_id))  # or all would come by itself
-        await database.start(node)
+        await database.start(lazy_node)
         for _ in range(2):  # the second time on what the first kill has left
             writers.begin(chance.randint(1, ACCOUNTS - NEAR))
             await asyncio.sleep(chance.uniform(0.2, 1.5))
-            with contextlib.closing(map_of(node, database)) as found:
+            with contextlib.closing(map_of(lazy_node, database)) as found:
                 states = [found.state(n) for n in range(found.chunks)]
             if chance.random() < 0.5:  # its agent, too
-                await node.computes.leave()
-                node.fresh_agent()
+                await lazy_node.computes.leave()
+                lazy_node.fresh_agent()
             kill_all(database)
             await writers.ended()
-            await node.computes.adopt()
-            await until("its end to be noticed", lambda: node.computes.find(database.compute_id) is None)
+            await lazy_node.computes.adopt()
+            await until("its end to be noticed", lambda: lazy_node.computes.find(database.compute_id) is None)
             print(
                 f"round {number}: {[states.count(n) for n in (ABSENT, CLEAN, DIRTY)]} absent, clean, dirty at the kill"
             )
-            await database.start(node)
-        assert home(node, database).map_file.exists()
+            await database.start(lazy_node)
+        assert home(lazy_node, database).map_file.exists()
         await check(database, writers.acknowledged)
-        await database.stop(node)
-        if home(node, database).map_file.exists():
-            clean, wrong = await wrong_clean_chunks(node, database)
+        await database.stop(lazy_node)
+        if home(lazy_node, database).map_file.exists():
+            clean, wrong = await wrong_clean_chunks(lazy_node, database)
             assert not wrong, f"{wrong} of {clean}"
-        await until("its image", lambda: len(node.keeping._jobs) == 0)
-    shutil.rmtree(home(node, database).root)
+        await until("its image", lambda: len(lazy_node.keeping._jobs) == 0)
+    shutil.rmtree(home(lazy_node, database).root)
     whole = make_node("n1")  # and all of it from the last image
     await database.start(whole)
     assert not home(whole, database).map_file.exists()
     await check(database, writers.acknowledged)
-    await node.computes.leave()
+    await lazy_node.computes.leave()
 
 
-async def test_kills_lose_nothing(node: LazyNode, database: Database, make_node: Callable[..., KeepingNode]) -> None:
-    await rounds_of_kills(node, database, make_node, 1)
+async def test_kills_lose_nothing(
+    lazy_node: LazyNode, database: Database, make_node: Callable[..., KeepingNode]
+) -> None:
+    await rounds_of_kills(lazy_node, database, make_node, 1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 async def test_many_kills_lose_nothing(
-    node: LazyNode, database: Database, make_node: Callable[..., KeepingNode]
+    lazy_node: LazyNode, database: Database, make_node: Callable[..., KeepingNode]
 ) -> None:
-    await rounds_of_kills(node, database, make_node, 12)
+    await rounds_of_kills(lazy_node, database, make_node, 12)

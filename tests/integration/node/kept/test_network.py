@@ -12,10 +12,9 @@ import pytest
 import pytest_asyncio
 
 from integration.node.conftest import Node
-from integration.node.kept.test_branches import Branch, now_of
-from integration.node.kept.test_images_by_recovery import checkpoint
-from integration.node.kept.test_kept import APP, USER, Database, KeepingNode, make_node, safekeepers
-from integration.node.kept.test_pageserver_rounds import Pageserver
+from integration.node.kept.branches import Branch, now_of
+from integration.node.kept.databases import APP, USER, Database, KeepingNode, checkpoint
+from integration.node.kept.pageservers import Pageserver
 from kit.machines import certificate_of, credentials_of
 from kit.safekeepers import ServedSafekeeper, kept_by
 from kit.waits import until
@@ -33,8 +32,6 @@ from spg99.resources import Size
 from spg99.tls.mutual import MutualTls
 from spg99.wire import messages, preface
 from spg99.wire.preface import AnswerReader, Preface, Refused
-
-__all__ = ["make_node", "safekeepers"]
 
 NODE, GATEWAY, PAGESERVER = "node_aaaaaaaaaaaaaaaaaaaa", "gw_aaaaaaaaaaaaaaaaaaaa", "ps_aaaaaaaaaaaaaaaaaaaa"
 PARAMETERS = {b"user": USER.encode(), b"database": APP.encode()}

@@ -1,72 +1,21 @@
 """A pageserver's rounds over real nodes, safekeepers and a store: what is archived when, what safekeepers may let go of, what a failing store does."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from prometheus_client import CollectorRegistry
 
-from integration.node.kept.test_images_by_recovery import checkpoint
-from integration.node.kept.test_kept import (  # noqa: F401
-    Database,
-    KeepingNode,
-    _lose,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
-from integration.node.kept.test_past_moments import Past, alone
+from integration.node.kept.databases import Database, KeepingNode, checkpoint, lose
+from integration.node.kept.pageservers import Pageserver
+from integration.node.kept.pasts import Past, alone
 from kit.safekeepers import ServedSafekeeper
 from spg99.archive import Point
 from spg99.errors import Damaged, StoreUnavailable
-from spg99.images import MasterKeyFile, TenantKeys
 from spg99.node.profiles import PROFILES
-from spg99.objects import FolderStore
 from spg99.pageserver.building import Sandbox
-from spg99.pageserver.rounds import Care, Metrics, Rounds
-from spg99.protocol.pageserver import TimelineToKeep
 from spg99.resources import Size
-
-
-class Pageserver:
-    """Rounds of one, with the one database to care for."""
-
-    def __init__(self, node: KeepingNode, database: Database) -> None:
-        self.database = database
-        database.kept = database.kept.model_copy(update={"is_archived": True})
-        self.store = FolderStore(node.objects_dir)
-        self.master = MasterKeyFile.at(node.objects_dir.parent / "master.key")
-        self.now = 0.0
-        self.begin()
-
-    def begin(self) -> None:
-        """A process that knows nothing yet."""
-        keys = TenantKeys(self.store, self.master)
-        self.rounds = Rounds(self.store, keys, Metrics(CollectorRegistry()), monotonic=lambda: self.now)
-        self.rounds.learn([TimelineToKeep(timeline_id=self.database.timeline_id, kept=self.database.kept)])
-
-    @property
-    def care(self) -> Care:
-        return self.rounds.cares[self.database.timeline_id]
-
-    async def round(self, after_seconds: float = 2.0) -> Care:
-        self.now += after_seconds
-        await self.rounds.round()
-        return self.care
-
-
-@pytest_asyncio.fixture
-async def pageserver(node: KeepingNode, database: Database) -> AsyncIterator[Pageserver]:
-    made = Pageserver(node, database)
-    yield made
-    await made.rounds.aclose()
 
 
 def first_lsn(safekeeper: ServedSafekeeper) -> int:
@@ -196,7 +145,7 @@ async def test_many_lives_leave_one_past(
         )
         lsns.append(await past.lsn())
         await pageserver.round()
-        _lose(node, database)
+        lose(node, database)
         await database.start(node)
     await pageserver.round(after_seconds=61)
     await pageserver.round(after_seconds=61)
@@ -230,7 +179,7 @@ async def test_a_busy_database_gets_images_by_itself_and_safekeepers_let_go_of_w
     await pageserver.round()
     assert begin < first_lsn(safekeepers[0]) <= care.image.wal_lsn  # type: ignore[union-attr]
     assert care.history().recoverable_from == care.oldest.as_of
-    _lose(node, database)
+    lose(node, database)
     await database.start(node)
     assert await database.run("select count(*) from t") == [(30000,)]
 

@@ -1,20 +1,11 @@
 """The check of a whole store: clean after real lives, and each kind of damage and each wrong sweep is named."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import pytest
 
-from integration.node.kept.test_garbage import Sweeper, lives, past, sweeper  # noqa: F401
-from integration.node.kept.test_kept import (  # noqa: F401
-    Database,
-    KeepingNode,
-    database,
-    make_node,
-    node,
-    safekeepers,
-)
-from integration.node.kept.test_pageserver_rounds import Pageserver, pageserver  # noqa: F401
+from integration.node.kept.databases import Database, KeepingNode
+from integration.node.kept.pageservers import Pageserver, Sweeper, lives
 from spg99.images import TenantKeys
 from spg99.images.manifest import images_of, load_manifest
 from spg99.pageserver.checking import Finding, KnownTimeline, Report, check
