@@ -113,7 +113,12 @@ async def lay_out_at(
     await asyncio.to_thread(shutil.rmtree, stage, ignore_errors=True)
     try:
         known = await images.lay_out(manifest, objects, key, stage, account, durable=False)
-        await _lay_out_wal(past, archive, manifest.wal_lsn, target, stage / "pg_wal")
+        try:
+            await _lay_out_wal(past, archive, manifest.wal_lsn, target, stage / "pg_wal")
+        except CannotWake as error:
+            if past.knows(target):
+                raise
+            raise _silent(timeline_id) from error  # who answered has cut it since: it belonged to no later life
         if point.time is not None:
             target = await asyncio.to_thread(_cut_at, past, manifest, target, point.time, stage / "pg_wal")
         history = archived.up_to(past.life.history, target)
