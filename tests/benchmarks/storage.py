@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 from tests.benchmarks.gateway import Target
 from tests.benchmarks.table import Table, mid, ms, ratio
 from tests.benchmarks.wake import stopped, through_gateway
@@ -54,7 +55,8 @@ def lose(platform: Platform, name: str) -> None:
     for postmaster in platform.computes(timeline):
         family = [*postmaster.children(recursive=True), postmaster]
         for process in family:
-            os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):  # its postmaster's end takes others along
+                process.kill()
     shutil.rmtree(aside, ignore_errors=True)
 
 
