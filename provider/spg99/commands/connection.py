@@ -123,3 +123,14 @@ def with_connection(body: Body) -> Body:
     as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
     decorated: Body = as_json(secrets(with_address(body)))
     return decorated
+
+
+async def all_pages(client: Any, path: str) -> list[dict[str, Any]]:
+    """All objects of a list that is no noun's, page by page."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        page = await client.call("GET", path, params={"cursor": cursor} if cursor else None)
+        found += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            return found

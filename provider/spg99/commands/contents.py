@@ -79,6 +79,11 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("account", "spg99.commands.account:account", "The account this API key belongs to."),
             Entry("events", "spg99.commands.events:events", "What happens, as it happens."),
             Entry("nodes", "spg99.commands.nodes:nodes", "The machines that run databases: list, drain, remove."),
+            Entry(
+                "safekeepers",
+                "spg99.commands.safekeepers:safekeepers",
+                "The processes that keep WAL: list, remove a lost one.",
+            ),
             Entry("operations", "spg99.commands.operations:operations", "What became of an asynchronous call."),
         ),
     ),

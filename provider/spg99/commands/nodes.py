@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from spg99.commands.connection import Connection, with_connection
+from spg99.commands.connection import Connection, all_pages, with_connection
 from spg99.commands.rendering import show_many, show_one
 
 COLUMNS = ("name", "status", "silent", "computes", "only_copies", "disk_free_bytes", "network_address")
@@ -21,17 +21,8 @@ def nodes() -> None:
 @with_connection
 def list_(connection: Connection) -> None:
     """Lists the nodes."""
-
-    async def work(client: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            page = await client.call("GET", "/nodes", params={"cursor": cursor} if cursor else None)
-            found += page["items"]
-            if (cursor := page["next_cursor"]) is None:
-                return found
-
-    show_many(connection.call(work), COLUMNS, as_json=connection.as_json, nothing="There are no nodes yet.")
+    found = connection.call(lambda client: all_pages(client, "/nodes"))
+    show_many(found, COLUMNS, as_json=connection.as_json, nothing="There are no nodes yet.")
 
 
 @nodes.command("get")

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spg99 import faults, log
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import members, observe, rows
 from spg99.control_plane.databases.kept import kept_by
-from spg99.control_plane.databases.members import LOST_AFTER, Seen
+from spg99.control_plane.databases.members import Seen
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.view import SafekeeperView
-from spg99.control_plane.records import audit
+from spg99.control_plane.records import audit, policies
 from spg99.control_plane.records.actors import SYSTEM
 from spg99.control_plane.store import Transaction
 from spg99.protocol.node import is_silent
@@ -50,11 +50,12 @@ class MemberChanges:
 
     async def _gone(self, tx: Transaction, now: datetime) -> frozenset[str]:
         """Those that are lost, or were not heard of for long though they could have been."""
+        lost_after = timedelta(seconds=await policies.value(tx, "storage.safekeeper_lost_seconds"))
         hears_since = self._reconciler.graces(now).hears_since
-        if hears_since is None or self._clock.has_stepped_within(LOST_AFTER):
+        if hears_since is None or self._clock.has_stepped_within(lost_after):
             silent_before = None
         else:
-            silent_before = now - LOST_AFTER if hears_since <= now - LOST_AFTER else None
+            silent_before = now - lost_after if hears_since <= now - lost_after else None
         return frozenset(await fleet.safekeepers_gone(tx, silent_before))
 
     async def _step(self, tx: Transaction, row: DatabaseRow, gone_ids: frozenset[str]) -> None:
@@ -87,6 +88,9 @@ class MemberChanges:
             case members.OrderIt():
                 await self._order(tx, row, node.node_id, configuration, now)
             case members.Configure(following):
+                joining = set((following.next_members or following.members).safekeeper_ids) - gone_ids
+                if not joining <= await fleet.hold_safekeepers(tx, sorted(joining)):
+                    return  # one of them was removed a moment ago: the next turn knows
                 await storage.configure_timeline(
                     tx, row.timeline_id, following, tenant_id=row.tenant_id, is_pending=following.next_members is None
                 )

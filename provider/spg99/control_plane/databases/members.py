@@ -14,8 +14,6 @@ from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import TimelineMembersKnown
 from spg99.wal.quorum import witnesses_needed
 
-LOST_AFTER: Final = timedelta(hours=1)
-"""A safekeeper that was not heard of for so long is replaced where another one is there. It may come back all the same: it is asked nothing then."""
 AGAIN_AFTER: Final = timedelta(seconds=5)
 
 
@@ -99,6 +97,17 @@ def replacement(
     if joins is None:
         return None
     return Members(safekeeper_ids=sorted({*ids, joins.safekeeper_id} - {gone[0]}), quorum=members.quorum)
+
+
+def is_needed(configuration: Configuration, safekeeper_id: str, gone_ids: Collection[str]) -> bool:
+    """Whether, once this safekeeper is gone too, those who are left may not know all that was acknowledged: the only copy of it may be gone with it.
+
+    While members change only the former ones count: what the next ones have is known to be enough when these are the only ones (wal/membership.py).
+    """
+    members = configuration.members
+    ids = set(members.safekeeper_ids)
+    left = ids - set(gone_ids) - {safekeeper_id}
+    return safekeeper_id in ids and len(left) < witnesses_needed(len(ids), members.quorum)
 
 
 def _is_known(task: TaskView | None, configuration: Configuration) -> bool:

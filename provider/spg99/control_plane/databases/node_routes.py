@@ -24,7 +24,7 @@ from spg99.control_plane.serving.openapi import documented, takes
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict, NotFound
 from spg99.protocol.node import is_silent
-from spg99.resources import Page, Permission, Scope
+from spg99.resources import Page
 
 router = APIRouter(prefix="/v2", tags=["nodes"])
 
@@ -90,7 +90,7 @@ class EnrolmentToken(Shape):
 @router.get("/nodes", **documented("node.list", 200, Page[Node], "A page of nodes, ordered by name", errors=(403,)))
 async def list_all(call: Caller, page: pages.Page) -> Response:
     """Lists the nodes of the installation. Needs `can_admin_platform` and a key of scope `global`."""
-    _need_operator(call)
+    call.need_operator()
     list_id = pages.list_id(call)
     async with call.plane.store.reading() as tx:
         rows = await fleet.page_of_nodes(tx, page.window(list_id))
@@ -103,7 +103,7 @@ async def list_all(call: Caller, page: pages.Page) -> Response:
 @router.get("/nodes/{node}", **documented("node.read", 200, Node, "The node", errors=(403,)))
 async def read(call: Caller, node: str) -> Response:
     """Reads a node by name or id."""
-    _need_operator(call)
+    call.need_operator()
     async with call.plane.store.reading() as tx:
         return answers.of_model(200, await _shown(tx, call, await _find(tx, node))).response()
 
@@ -136,7 +136,7 @@ async def drain(call: Caller, node: str) -> Response:
 )
 async def delete(call: Caller, node: str) -> Response:
     """Removes a node: its agent is known no more, and no other machine lets it in. 409 while anything is there that is nowhere else, or runs."""
-    _need_operator(call)
+    call.need_operator()
     now = call.plane.clock.now()
     async with call.plane.store.transaction() as tx:
         row = await _find(tx, node, lock=True)
@@ -190,7 +190,7 @@ def _check_removal(row: fleet.NodeRow, lies: _Lies, *, is_away: bool) -> None:
 )
 async def new_enrolment_token(call: Caller) -> Response:
     """Makes a token with which one node, gateway, safekeeper or pageserver joins, once and within 15 minutes."""
-    _need_operator(call)
+    call.need_operator()
     asked = bodies.shape_of(Enrols, await bodies.json_object(call.request))
     async with call.plane.store.transaction() as tx:
         token = await fleet.new_enrolment_token(tx, asked.kind, call.plane.clock.now(), call.actor)
@@ -198,7 +198,7 @@ async def new_enrolment_token(call: Caller) -> Response:
 
 
 async def _set_status(call: Call, node: str, word: str, status: str, *, ends_sessions: bool = False) -> Response:
-    _need_operator(call)
+    call.need_operator()
     async with call.plane.store.transaction() as tx:
         row = await _find(tx, node, lock=True)
         if (row.status, row.drain_ends_sessions) != (status, ends_sessions):
@@ -206,11 +206,6 @@ async def _set_status(call: Call, node: str, word: str, status: str, *, ends_ses
             await schedule.reconcile_running_of_node(tx, row.node_id, call.plane.clock.now())
             await audit.record(tx, call.actor, f"node.{word}", row.node_id, name=row.name)
         return answers.of_model(200, await _shown(tx, call, await _find(tx, row.node_id))).response()
-
-
-def _need_operator(call: Call) -> None:
-    call.need(Permission.CAN_ADMIN_PLATFORM)
-    call.need_scope(Scope.GLOBAL)
 
 
 async def _find(tx: Transaction, node: str, *, lock: bool = False) -> fleet.NodeRow:

@@ -145,6 +145,13 @@ select (select count(*) from timelines t join databases d on d.timeline_id = t.t
                                    order by 1 limit 3) named) as examples,
        (select count(*) from computes where node_id = %(node_id)s and state <> 'ended')::integer as computes;
 
+-- databases_kept_by
+-- Databases of which a safekeeper keeps WAL that counts, with all who do.
+select te.name || '/' || d.name as database, t.configuration
+  from timelines t join databases d on d.timeline_id = t.timeline_id join tenants te on te.tenant_id = d.tenant_id
+ where t.state = 'present' and t.configuration -> 'members' -> 'safekeeper_ids' ? %(safekeeper_id)s
+ order by 1;
+
 -- retime_databases
 -- After a step of the clock. Moments that lie ahead come no later than they could have been written now; what waits for one
 -- is looked at; an idle clock that runs begins anew. Rows are locked in order, as everybody does.

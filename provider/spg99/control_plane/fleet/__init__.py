@@ -23,10 +23,14 @@ from spg99.control_plane.fleet.polls import Polls
 from spg99.control_plane.fleet.safekeepers import SafekeeperRow
 from spg99.control_plane.fleet.safekeepers import active as active_safekeepers
 from spg99.control_plane.fleet.safekeepers import gone as safekeepers_gone
+from spg99.control_plane.fleet.safekeepers import hold as hold_safekeepers
+from spg99.control_plane.fleet.safekeepers import lose as lose_safekeeper
+from spg99.control_plane.fleet.safekeepers import named as safekeeper_named
 from spg99.control_plane.fleet.safekeepers import names as safekeeper_names
 from spg99.control_plane.fleet.safekeepers import not_seen_since as safekeepers_not_seen_since
 from spg99.control_plane.fleet.safekeepers import note_seen as note_safekeeper_seen
 from spg99.control_plane.fleet.safekeepers import of_ids as safekeepers_of_ids
+from spg99.control_plane.fleet.safekeepers import page as page_of_safekeepers
 from spg99.control_plane.fleet.safekeepers import restore as restore_safekeeper
 from spg99.control_plane.fleet.safekeepers import retime as retime_safekeepers
 from spg99.control_plane.fleet.tasks import TaskRow
@@ -56,6 +60,8 @@ __all__ = [
     "find_task",
     "finish_task",
     "forget_tasks_before",
+    "hold_safekeepers",
+    "lose_safekeeper",
     "new_enrolment_token",
     "node_named",
     "nodes_with_room",
@@ -65,6 +71,7 @@ __all__ = [
     "note_safekeeper_seen",
     "orders_wait_until",
     "page_of_nodes",
+    "page_of_safekeepers",
     "pageservers_exist",
     "remove_node",
     "restore_node",
@@ -74,6 +81,7 @@ __all__ = [
     "retime_safekeepers",
     "retime_tasks",
     "revoked_identities",
+    "safekeeper_named",
     "safekeeper_names",
     "safekeepers_gone",
     "safekeepers_not_seen_since",

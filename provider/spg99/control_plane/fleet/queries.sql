@@ -172,6 +172,24 @@ select count(*) from nodes where status = 'active' and last_seen_at > %(after)s;
 -- lose_safekeeper
 update safekeepers set status = 'lost' where safekeeper_id = %(safekeeper_id)s and status = 'active';
 
+-- page_of_safekeepers
+select * from safekeepers
+ where status = 'active' and name collate "C" > coalesce(%(after_name)s::text, '')
+ order by name collate "C" limit %(limit)s offset %(offset)s;
+
+-- safekeeper_named
+select * from safekeepers where (name = %(name_or_id)s or safekeeper_id = %(name_or_id)s) and status = 'active'
+ order by safekeeper_id = %(name_or_id)s desc limit 1;
+
+-- lock_safekeeper
+-- The same; stronger than a heartbeat's lock: who makes it a member waits, too (hold_safekeepers).
+select * from safekeepers where (name = %(name_or_id)s or safekeeper_id = %(name_or_id)s) and status = 'active'
+ order by safekeeper_id = %(name_or_id)s desc limit 1 for update;
+
+-- hold_safekeepers
+-- A heartbeat goes on meanwhile; a removal does not.
+select * from safekeepers where safekeeper_id = any(%(safekeeper_ids)s) and status = 'active' order by safekeeper_id for key share;
+
 -- safekeeper_of_name
 select * from safekeepers where name = %(name)s and status = 'active' for update;
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from spg99.control_plane.fleet import authority, joining, tokens
-from spg99.control_plane.store import Transaction
+from spg99.control_plane.store import Transaction, Window
 from spg99.errors import Conflict, Unavailable
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER, is_silent
@@ -24,6 +24,8 @@ class SafekeeperRow:
     token_sha256: str = field(repr=False)
     observed: dict[str, Any]
     last_seen_at: datetime | None
+    hostname: str
+    enrolled_at: datetime
 
     @property
     def identity_id(self) -> str:
@@ -44,6 +46,21 @@ class SafekeeperRow:
     def network_address(self) -> str | None:
         """Where agents of other machines reach it."""
         return self.observed.get("network_address")
+
+    @property
+    def disk_total_bytes(self) -> int:
+        """As it saw it last."""
+        return int(self.observed.get("disk_total_bytes") or 0)
+
+    @property
+    def trouble(self) -> str | None:
+        """What it last said is wrong with it, as a sentence."""
+        said = [
+            f"{count} timelines take no WAL ({what})" for what, count in (self.observed.get("troubles") or {}).items()
+        ]
+        if damaged := self.observed.get("damaged"):
+            said.append(f"{damaged} timelines cannot be read")
+        return "; ".join(said) or None
 
     @property
     def disk_free_bytes(self) -> int:
@@ -89,6 +106,31 @@ async def lose(tx: Transaction, safekeeper_id: str, now: datetime) -> None:
     """Counts it as lost from now on: its identity is known no more, and no other machine lets it in."""
     await tx.execute("lose_safekeeper", safekeeper_id=safekeeper_id)
     await authority.revoke(tx, safekeeper_id, now)
+
+
+async def page(tx: Transaction, window: Window) -> list[SafekeeperRow]:
+    """Those that are not lost, in name order."""
+    return await tx.many(
+        SafekeeperRow,
+        "page_of_safekeepers",
+        after_name=window.after and window.after[0],
+        limit=window.limit,
+        offset=window.offset,
+    )
+
+
+async def named(tx: Transaction, name_or_id: str, *, lock: bool = False) -> SafekeeperRow | None:
+    """The one of this name or id that is not lost. `lock`: nobody makes it a member (`hold`) until this transaction ends."""
+    if lock:
+        return await tx.one_or_none(SafekeeperRow, "lock_safekeeper", name_or_id=name_or_id)
+    return await tx.one_or_none(SafekeeperRow, "safekeeper_named", name_or_id=name_or_id)
+
+
+async def hold(tx: Transaction, safekeeper_ids: list[str]) -> set[str]:
+    """Which of these are not lost; none of them is until this transaction ends."""
+    return {
+        row.safekeeper_id for row in await tx.many(SafekeeperRow, "hold_safekeepers", safekeeper_ids=safekeeper_ids)
+    }
 
 
 async def names(tx: Transaction, safekeeper_ids: list[str]) -> dict[str, str]:

@@ -77,6 +77,11 @@ class Call:
         if _SCOPE_WIDTH[self.scope] < _SCOPE_WIDTH[scope]:
             raise Forbidden(f"This call needs an API key of scope {scope.value}.", details={"scope": scope.value})
 
+    def need_operator(self) -> None:
+        """Raises Forbidden unless the key may see and change the machines of the installation."""
+        self.need(Permission.CAN_ADMIN_PLATFORM)
+        self.need_scope(Scope.GLOBAL)
+
     def sees(self, *, org_id: str | None, tenant_id: str | None) -> bool:
         """Whether something of this account and tenant may be seen in this call."""
         if self.only_tenant_id is not None:

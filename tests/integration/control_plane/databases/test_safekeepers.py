@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from integration.control_plane.databases.in_process_platform import InProcessPla
 from integration.control_plane.databases.scripted import Agent, Gateway
 from kit.waits import until
 from spg99.client import InternalClient
+from spg99.control_plane import fleet
 from spg99.errors import Conflict, Unauthorized
 from spg99.protocol import Enrolment
 from spg99.protocol.node import TaskResult
@@ -155,6 +157,58 @@ async def test_one_whose_disk_is_short_of_room_is_taken_last(platform: InProcess
     first, second = kept_of(agent, TaskKind.COMPUTE_START)
     assert first is not None and list(first["addresses"]) == [other_id]
     assert second is not None and set(second["addresses"]) == {other_id, short_id}
+
+
+async def _loses_one(platform: InProcessPlatform) -> tuple[dict[str, str], Callable[..., Any]]:
+    """Three that keep a running database and a spare: their ids, and how to read who keeps it after a turn."""
+    ids = {name: (await enrolled(platform, name))[0] for name in ("sk-1", "sk-2", "sk-3")}
+    await platform.set_policy("storage.safekeepers", 3)
+    agent, gateway = await Agent.enroll(platform), await Gateway.enroll(platform)
+    row = await platform.create()
+    await gateway.connect()
+    ids["sk-4"], _ = await enrolled(platform, "sk-4")
+
+    async def after(*, seconds: int) -> dict[str, Any]:
+        """`sk-2` was silent for so long, the others were not."""
+        platform.clock.advance(seconds=seconds)
+        await agent.heartbeat()
+        await platform.sql("update safekeepers set last_seen_at = %s where name <> 'sk-2'", platform.clock.now())
+        await platform.plane.life.member_changes.turn()
+        (line,) = await platform.sql("select configuration from timelines where timeline_id = %s", row.timeline_id)
+        return dict(line["configuration"])
+
+    return ids, after
+
+
+async def test_one_that_is_silent_counts_as_lost_after_as_long_as_the_policy_says(platform: InProcessPlatform) -> None:
+    ids, after = await _loses_one(platform)
+    await platform.set_policy("storage.safekeeper_lost_seconds", 300)
+    assert (await after(seconds=299))["next_members"] is None
+    following = (await after(seconds=2))["next_members"]
+    assert set(following["safekeeper_ids"]) == {ids["sk-1"], ids["sk-3"], ids["sk-4"]}
+
+
+async def test_one_that_was_removed_is_replaced_with_the_next_turn(platform: InProcessPlatform) -> None:
+    ids, after = await _loses_one(platform)
+    await platform.sql("update safekeepers set status = 'lost' where name = 'sk-2'")
+    following = (await after(seconds=1))["next_members"]
+    assert set(following["safekeeper_ids"]) == {ids["sk-1"], ids["sk-3"], ids["sk-4"]}
+
+
+async def test_nobody_becomes_a_member_who_is_removed_meanwhile(
+    platform: InProcessPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, after = await _loses_one(platform)
+    await platform.sql("update safekeepers set status = 'lost' where name = 'sk-2'")
+    candidates, asked = fleet.active_safekeepers, []
+
+    async def then_one_more(tx: Any) -> Any:
+        found = await candidates(tx)
+        asked.append(await platform.sql("update safekeepers set status = 'lost' where name = 'sk-4' returning name"))
+        return found
+
+    monkeypatch.setattr(fleet, "active_safekeepers", then_one_more)
+    assert (await after(seconds=1))["next_members"] is None and asked[0]
 
 
 async def test_one_that_is_lost_is_replaced_step_by_step(platform: InProcessPlatform) -> None:

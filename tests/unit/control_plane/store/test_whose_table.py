@@ -96,6 +96,8 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("reconcile_databases_of_silent_nodes", "nodes"): "who is silent and what waits for it, in one statement",
     ("what_lies_on_node", "timelines"): "whether a node may be removed is one question, with one snapshot",
     ("what_lies_on_node", "tenants"): "as above: the answer names some of them",
+    ("databases_kept_by", "timelines"): "whether a safekeeper may be removed is one question, with one snapshot",
+    ("databases_kept_by", "tenants"): "as above: the answer names them",
     ("databases_to_describe", "timelines"): _DESCRIBED,
     ("databases_to_describe", "nodes"): _DESCRIBED,
     ("tenants_to_describe", "tenants"): _DESCRIBED,
