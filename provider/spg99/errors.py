@@ -6,7 +6,7 @@ and logged where it is handled. A message never holds a secret.
 
     Spg99Error
       BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · PreconditionFailed 412 · PayloadTooLarge 413
-      Conflict 409 (LimitExceeded, OperationDisabled, WrongState, ForeignStore)
+      Conflict 409 (LimitExceeded, OperationDisabled, WrongState, ForeignStore, NoSuchMoment)
       TooManyRequests 429
       Internal 500 (Damaged)
       Unavailable 503 (CannotWake, Unreachable, StoreUnavailable, StoreFull)
@@ -134,6 +134,12 @@ class ForeignStore(Conflict):
     """The object store belongs to another installation. Nothing in it was changed."""
 
     code = "ForeignStore"
+
+
+class NoSuchMoment(Conflict):
+    """The database cannot be read at this moment."""
+
+    code, sqlstate = "NoSuchMoment", "3D000"
 
 
 class PreconditionFailed(Spg99Error):

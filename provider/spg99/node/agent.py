@@ -90,6 +90,7 @@ async def _run(settings: AgentSettings) -> None:
         computes = Computes(folder, binaries, account, extensions_dir=extensions_dir, keeping=keeping)
         await timelines.sweep()
         adopted = await computes.adopt()
+        await timelines.sweep_moments({compute.timeline.timeline_id for compute in computes.running()})
         _log.info("agent started", node=settings.name, postgres=binaries.version, adopted=adopted)
         observer = Observer(folder, computes)
         async with InternalClient(settings.cp_url, None, ca_file=settings.ca_file) as client:

@@ -1,4 +1,4 @@
-"""A branch's files: the content of another timeline at one moment, as a stopped cluster that goes its own way from there.
+"""A branch's files: the content of another timeline at one moment, as a stopped cluster that goes its own way from there. Or one that is only read (time_travel.py).
 
 Whoever writes that timeline is asked nothing and notices nothing. Its WAL up to the moment is replayed by PostgreSQL in single-user mode, which opens the
 cluster to nobody, and there the database gets its own name.
@@ -17,7 +17,7 @@ from spg99 import archive, faults, images, log
 from spg99.archive.live import Live, log_of
 from spg99.atomic_write import sync_folder
 from spg99.errors import CannotWake, Internal
-from spg99.node import access, kept_files
+from spg99.node import access, kept_files, time_travel
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.kept_start import require_no_image
 from spg99.node.storage_rules import new_timeline_bytes_min
@@ -27,7 +27,7 @@ from spg99.postgres.accounts import make_folder
 from spg99.postgres.control_file import ControlFile, read_control_file
 from spg99.postgres.reserve import disk_of
 from spg99.processes.safekeeper_clients import SafekeeperClients
-from spg99.protocol.tasks import ComputeStart, Kept, Origin, TimelineLocated
+from spg99.protocol.tasks import ComputeStart, Kept, Origin, TimelineLocated, is_moment
 from spg99.wal import past
 from spg99.wal.fence import Log
 
@@ -60,7 +60,7 @@ class Brancher:
     async def make(
         self, order: ComputeStart, origin: Origin, binaries: Binaries, objects: ObjectStore, key: images.TenantKey
     ) -> None:
-        """Lays down the files of a branch, whole or not there. Raises CannotWake, BadRequest for a
+        """Lays down the files of a branch or a moment, whole or not there. Raises CannotWake, BadRequest for a
         moment that is not kept (any more), and what images/ raises."""
         assert origin.kept is not None, "an order says who keeps it"
         home, draft = self.folder.timeline(order.timeline_id), self.folder.draft(order.timeline_id)
@@ -82,11 +82,13 @@ class Brancher:
                 wal_bytes=laid.end_lsn - laid.image.lsn,
             )
             cluster = Cluster(draft.data_dir, self.folder.run_dir / "never", binaries, self.account)
-            await cluster.single_user(
-                access.renamed_sql(origin.database_name, order.database_name),
-                settings=laid.settings | {"shared_buffers": _SHARED_BUFFERS},
-            )
-            await asyncio.to_thread(laid.known.save, kept_files.known_file(draft))
+            is_read_only = is_moment(order.timeline_id)
+            rename = [] if is_read_only else access.renamed_sql(origin.database_name, order.database_name)
+            await cluster.single_user(rename, settings=laid.settings | {"shared_buffers": _SHARED_BUFFERS})
+            if is_read_only:
+                time_travel.make_read_only(draft.data_dir, self.account)
+            else:
+                await asyncio.to_thread(laid.known.save, kept_files.known_file(draft))
             faults.point("branch.before_rename")
             draft.root.rename(home.root)  # its content lasts since single_user
             sync_folder(home.root.parent)

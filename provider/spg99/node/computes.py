@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from spg99 import faults, log, spans
 from spg99.atomic_write import write_file
 from spg99.errors import CannotWake, Spg99Error
-from spg99.node import access, in_use, writer
+from spg99.node import access, in_use, time_travel, writer
 from spg99.node.compute import NOTICE_SECONDS, Compute, confine, dies, started
 from spg99.node.confinement import Confinement, memory_bounds, oom_environment
 from spg99.node.folder import NodeFolder, TimelineFolder
@@ -32,7 +32,7 @@ from spg99.postgres.cluster import StopMode
 from spg99.postgres.logfile import cause_of_end, read_since
 from spg99.processes import Wakeup, retried
 from spg99.protocol.node import ComputeSeen
-from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped
+from spg99.protocol.tasks import ComputeStart, ComputeStarted, ComputeStopped, is_moment
 
 _log = log.get("node")
 
@@ -130,13 +130,13 @@ class Computes:
         rules = access.hba_rules(
             database_name=order.database_name,
             pg_user=order.pg_user,
-            may_replicate=kept is None or self.tenant_rules_are_held,
+            may_replicate=not is_moment(order.timeline_id) and (kept is None or self.tenant_rules_are_held),
         )
         write_file(timeline.hba_file, rules, mode=0o644, durable=False)
         settings = compute_settings(
             order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir,
             within=self.storage.bounds(order.profile, order.storage_limit_bytes),
-        )  # fmt: skip
+        ) | time_travel.settings(timeline)  # fmt: skip
         preload = self.storage.prepare(timeline, order.profile, order.storage_limit_bytes)
         if kept is not None:
             settings, preload = settings | kept.settings, kept.preload_after(preload)

@@ -42,6 +42,7 @@ from spg99.protocol.tasks import (
     TimelineMembers,
     TimelineMembersKnown,
     find_declaration,
+    is_moment,
 )
 
 RECONCILE_SECONDS: Final = 5.0
@@ -171,7 +172,7 @@ class Handlers:
     async def compute_start(self, order: ComputeStart) -> ComputeStarted:
         """`compute.start`"""
         if order.makes_timeline:
-            if order.kept is not None and self._computes.find(order.compute_id) is None:
+            if self._is_made_anew(order) and self._computes.find(order.compute_id) is None:
                 # What an attempt before has left was never anybody's, and safekeepers are told where this one begins.
                 self.timelines.admit(order)
                 await self._computes.end_all_of(order.timeline_id)
@@ -183,14 +184,23 @@ class Handlers:
             return answer
         return answer.model_copy(update={"branch_lsn": self._computes.keeping.brancher.made.get(order.timeline_id)})
 
+    @staticmethod
+    def _is_made_anew(order: ComputeStart) -> bool:
+        """Whether what lies there before the first start is nobody's: a kept one is its safekeepers', and a moment another timeline's."""
+        return order.kept is not None or is_moment(order.timeline_id)
+
     async def _make_timeline(self, order: ComputeStart) -> None:
         keeping = self._computes.keeping
-        if order.origin is None:
+        is_read_only = is_moment(order.timeline_id)
+        if order.origin is None and not is_read_only:
             await self.timelines.create(order)
-        elif order.kept is None or order.origin.kept is None or keeping is None:
-            raise BadRequest("A branch begins in a timeline that safekeepers keep, and has some itself.")
+        elif order.origin is None or order.origin.kept is None or keeping is None:
+            raise BadRequest("A branch or a moment begins in a timeline that safekeepers keep.")
+        elif is_read_only is not (order.kept is None):
+            raise BadRequest("A branch has safekeepers itself, and a moment has none.")
         elif not self.timelines.has(order.timeline_id):
-            binaries, opened = self.timelines.binaries, await keeping.opened(order.kept)
+            # Of one tenant, and so is the key.
+            binaries, opened = self.timelines.binaries, await keeping.opened(order.kept or order.origin.kept)
             await keeping.brancher.make(order, order.origin, binaries, *opened)
 
     async def timeline_locate(self, order: TimelineLocate) -> TimelineLocated:

@@ -61,6 +61,7 @@ class Observer:
             keeps_wal=True,
             changes_members=True,
             makes_branches=True,
+            opens_moments=True,
         )
 
     def connections(self) -> dict[str, int]:

@@ -7,12 +7,13 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from spg99 import faults
 from spg99.atomic_write import sync_folder
 from spg99.errors import Internal
-from spg99.node import access, writer
+from spg99.node import access, time_travel, writer
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.spares import Spares
 from spg99.node.storage_rules import new_timeline_bytes_min
@@ -79,6 +80,11 @@ class Timelines:
         """Removes what an agent that was killed left half made or half removed."""
         for path in self._folder.remains():
             await asyncio.to_thread(_remove, path)
+
+    async def sweep_moments(self, running: Collection[str]) -> None:
+        """Removes what a former agent left of moments: all on which no server runs. `running`: timelines with one."""
+        for timeline_id in time_travel.leftovers(await asyncio.to_thread(self._folder.timelines), running):
+            await self.delete(timeline_id)
 
     async def prepare(self) -> float:
         """Copies the template ahead of who will need it; answers after how many seconds to look again."""

@@ -152,6 +152,8 @@ class Heartbeat(Message):
     """This agent heeds `ComputeStart.kept`. An older one would start such a database without its safekeepers: it gets none."""
     makes_branches: bool = False
     """This agent heeds `ComputeStart.origin`. An older one would make an empty database in place of a branch: it gets none."""
+    opens_moments: bool = False
+    """This agent starts servers that only read, on a moment of a timeline. An older one refuses the order: it gets none."""
 
 
 class HeartbeatAnswer(Message):

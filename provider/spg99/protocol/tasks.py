@@ -21,6 +21,15 @@ from spg99.protocol import Message
 from spg99.protocol.safekeeper import Configuration
 from spg99.resources import Size
 
+MOMENT_PREFIX: Final = "mom"
+"""Of the id of a timeline that is one moment of another one's history, only read and thrown away afterwards. It stands in the id, so that nobody who
+holds one, or finds a folder of that name, can take it for a database's."""
+
+
+def is_moment(timeline_id: str) -> bool:
+    """Whether this is the timeline of a moment."""
+    return timeline_id.startswith(f"{MOMENT_PREFIX}_")
+
 
 class TaskKind(StrEnum):
     """Every order an agent knows. Anything else is refused without side effects."""
@@ -132,7 +141,8 @@ class ComputeStart(Order):
     """No start of this timeline has succeeded yet: its files are laid down first where they are not there. Never true afterwards,
     because files that are lost must not be taken for files that were never made."""
     origin: Origin | None = None
-    """Of a branch, as long as it makes a timeline: what is laid down then is the content of another timeline at one moment."""
+    """Of a branch, as long as it makes a timeline: what is laid down then is the content of another timeline at one moment. Of a moment always, and
+    nobody keeps WAL of that one: its server only reads (`is_moment`)."""
 
 
 class ComputeStarted(Message):
@@ -145,7 +155,7 @@ class ComputeStarted(Message):
     pid: int
     started_at: datetime
     branch_lsn: int | None = None
-    """Of a branch that was made with this start: where in its source's WAL it begins."""
+    """Of a branch, or a moment, that was made with this start: where in its source's WAL it begins."""
 
 
 class ComputeStop(Order):

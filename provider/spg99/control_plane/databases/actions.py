@@ -125,6 +125,11 @@ class Restore:
 
 
 @dataclass(frozen=True)
+class Discard:
+    """It is no database but a moment of one, and nobody needs it any more: it goes."""
+
+
+@dataclass(frozen=True)
 class DeleteTimeline:
     """Order the files of the timeline removed."""
 
@@ -151,6 +156,7 @@ Action = (
     | Fail
     | GiveUp
     | Restore
+    | Discard
     | DeleteTimeline
     | Remove
 )

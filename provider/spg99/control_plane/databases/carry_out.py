@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import actions as a
-from spg99.control_plane.databases import computes, restoring, rows, storage_limits
+from spg99.control_plane.databases import computes, deletion_requests, restoring, rows, storage_limits
 from spg99.control_plane.databases.apply import apply, end_compute
 from spg99.control_plane.databases.kept import kept_by
 from spg99.control_plane.databases.removal import remove
@@ -85,6 +85,9 @@ async def carry_out(
             return await apply(tx, row, action.event)
         case a.Restore():
             return await _restore(tx, row, view, now, means)
+        case a.Discard():
+            _, row = await deletion_requests.doom(tx, row, force=True, actor=SYSTEM)
+            return row
         case a.DeleteTimeline():
             return await _delete_timeline(tx, row, view, action, now, means)
         case a.Remove():
@@ -182,7 +185,7 @@ async def _mark_ready(
     started = ComputeStarted.model_validate(result)
     assert started.compute_id == row.compute_id, "an answer to another order"
     await computes.mark_running(tx, started, now)
-    if view.timeline.state == "creating":
+    if view.timeline.state == "creating" and not view.is_moment:
         await storage.mark_timeline(tx, row.timeline_id, "present")
         await storage.delete_pins_of_owner(tx, row.db_id)  # its first image holds all that it had from its source
     row = await apply(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from spg99.control_plane.databases import backoff, deletion, idle, placement
+from spg99.control_plane.databases import backoff, deletion, idle, moment_rules, placement
 from spg99.control_plane.databases.actions import (
     CancelTask,
     Decision,
@@ -29,7 +29,7 @@ from spg99.control_plane.databases.actions import (
     wait,
 )
 from spg99.control_plane.databases.states import Event
-from spg99.control_plane.databases.view import DatabaseView, NodeView, TaskView
+from spg99.control_plane.databases.view import UNREACHABLE_AFTER, DatabaseView, NodeView, TaskView
 from spg99.protocol.node import NODE_SILENT_AFTER
 from spg99.protocol.tasks import ComputeStopped, TaskKind
 from spg99.resources import DatabaseState as State
@@ -54,14 +54,14 @@ NO_SAFEKEEPING = "The agent of node {name} is of a version that knows no safekee
 NO_NODE_AGAIN = NODE_SILENT_AFTER
 """A node that comes (back) has all that waited for one looked at, so this is only for what nobody reports. It is long
 because thousands may wait at once."""
-UNREACHABLE_AFTER = timedelta(seconds=12)
-"""A node that has missed two heartbeats and that a Gateway does not reach either: nobody waits longer for it where others can serve."""
 NODE_AWAY_AGAIN = timedelta(seconds=10)
 IN_USE = "Somebody uses the database."
 
 
 def decide(view: DatabaseView, now: datetime) -> Decision:
     """The one next step for this database, or when to look again."""
+    if view.is_moment and (ending := moment_rules.ending(view, now)) is not None:
+        return ending
     if view.is_to_be_restored and _can_be_restored(view):
         return act(Restore(), "It is wanted back at a moment of its history.")
     match view.state:
@@ -105,6 +105,8 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
             return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
         return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count, moves_to=place), why)
     fit = [node for node in view.candidates if node.keeps_wal or not view.keeping.safekeepers]
+    if view.is_moment:
+        return _open_moment(view, now, why)
     if view.timeline.origin is not None:
         if not view.keeping.safekeepers and fit:
             return wait(NO_KEEPING_OF_BRANCH, until=now + NO_NODE_AGAIN, state_reason=NO_KEEPING_OF_BRANCH)
@@ -119,6 +121,14 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
         return wait(reason, until=now + NODE_AWAY_AGAIN, state_reason=reason)
     start = StartCompute(Event.WANTED, attempt_count=view.attempt_count, first_on=node, configuration=configuration)
     return act(start, why)
+
+
+def _open_moment(view: DatabaseView, now: datetime, why: str) -> Decision:
+    """Every start of a moment lays it out anew, on the node that is best then; nobody keeps WAL of it."""
+    node = placement.choose([node for node in view.candidates if node.opens_moments], now)
+    if node is None:
+        return wait(NO_NODE, until=now + NODE_AWAY_AGAIN, state_reason=NO_NODE)
+    return act(StartCompute(Event.WANTED, attempt_count=view.attempt_count, first_on=node), why)
 
 
 def _elsewhere(view: DatabaseView, now: datetime, after: timedelta = NODE_SILENT_AFTER) -> NodeView | None:

@@ -30,12 +30,14 @@ CANCELLED = "The database is being deleted."
 def decide(view: DatabaseView, now: datetime) -> Decision:
     """The next step of removing a database."""
     if view.compute is not None and not view.compute.ended:
-        if view.timeline.configuration is not None and view.is_node_away(now):
+        if _is_elsewhere_too(view) and view.is_node_away(now):
             return act(EndCompute(CANCELLED), "Its node is away; what may run there is ended when it is back.")
         return _compute(view, now)
-    is_away = view.timeline.configuration is not None and view.is_node_away(now)
+    is_away = _is_elsewhere_too(view) and view.is_node_away(now)
     if view.timeline.node_id is None or view.timeline.state == "gone":
         return act(Remove(), "Nothing of it lies on a node.")
+    if is_away and view.is_moment:
+        return act(Remove(), "Its node is away, and removes what it has of it when it is back.")
     creation = view.latest(TaskKind.TIMELINE_CREATE)
     if creation is not None and creation.open:
         return _withdraw(creation)
@@ -44,6 +46,11 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
     if place is not None:
         return act(DeleteTimeline(on=place), "Its node is away, and another removes it.")
     return _order(view, view.latest(TaskKind.TIMELINE_DELETE), DeleteTimeline(), Remove(), now)
+
+
+def _is_elsewhere_too(view: DatabaseView) -> bool:
+    """Whether nothing that counts is on its node alone: safekeepers keep it, or it is a moment of what they keep."""
+    return view.timeline.configuration is not None or view.is_moment
 
 
 def _compute(view: DatabaseView, now: datetime) -> Decision:

@@ -112,6 +112,21 @@ async def begin_delete(
         under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
         assert under_way is not None, "state and operation are written together"
         return under_way.op_id
+    op_id, doomed = await doom(tx, row, force=force, actor=actor, leaving=leaving)
+    if row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None:
+        # No node was ever ordered anything for it: there is nobody to ask, and nothing to wait for.
+        await remove(tx, doomed)
+    else:
+        await save(tx, doomed)
+        await wake_reconciler(tx, row.db_id)
+    faults.point("delete.before_commit")
+    return op_id
+
+
+async def doom(
+    tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor, leaving: frozenset[str] = frozenset()
+) -> tuple[str, DatabaseRow]:
+    """Marks a database for removal, and no more; answers the operation, and the row for who saves it. For the rest as `begin_delete`."""
     check(row, force=force)
     await check_unneeded(tx, row, leaving=leaving)
     if row.has_writer and not force:
@@ -124,14 +139,8 @@ async def begin_delete(
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
-    if row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None:
-        # No node was ever ordered anything for it: there is nobody to ask, and nothing to wait for.
-        await remove(tx, doomed)
-    else:
-        await save(tx, doomed)
-        await wake_reconciler(tx, row.db_id)
-    faults.point("delete.before_commit")
-    return op_id
+    await rows.wake_moments_of(tx, row.timeline_id)
+    return op_id, doomed
 
 
 class OfTenants:

@@ -13,7 +13,11 @@ from spg99.errors import Conflict
 async def check_unneeded(tx: Transaction, row: DatabaseRow, *, leaving: frozenset[str] = frozenset()) -> None:
     """Raises Conflict while something begins in this database that was never started, or a snapshot keeps a moment of it. `leaving`: databases that are deleted
     with it."""
-    pins = [one for one in await storage.pins_of_timeline(tx, row.timeline_id) if one.owner_id not in leaving]
+    pins = [
+        one
+        for one in await storage.pins_of_timeline(tx, row.timeline_id)
+        if one.owner_id not in leaving and one.reason != "moment"
+    ]
     if not pins:
         return
     kept = await snapshots.names_of(tx, [one.owner_id for one in pins if one.reason == "snapshot"])

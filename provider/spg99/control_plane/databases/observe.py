@@ -9,9 +9,9 @@ from typing import Any
 
 from spg99.control_plane import fleet
 from spg99.control_plane.databases import computes
-from spg99.control_plane.databases.decide import UNREACHABLE_AFTER
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.view import (
+    UNREACHABLE_AFTER,
     ComputeView,
     DatabaseView,
     Keeping,
@@ -66,6 +66,7 @@ class Surroundings:
     node_ends_sessions: bool | None
     leases_end_at: datetime | None
     has_ended_leases: bool
+    is_source_gone: bool
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ async def view_of(
         hears_since=graces.hears_since,
         is_unreachable=is_unreachable,
         is_to_be_restored=row.restore is not None,
+        is_moment=row.moment_of is not None,
+        is_source_gone=seen.is_source_gone,
         has_ended_leases=seen.has_ended_leases,
     )
     if seen.timeline_state == "creating" and (candidates := await _candidates(tx, row, seen, now)):
@@ -222,6 +225,7 @@ def _candidate(node: fleet.NodeRow) -> NodeView:
         node.makes_timelines,
         node.keeps_wal,
         node.makes_branches,
+        node.opens_moments,
     )
 
 

@@ -3,10 +3,26 @@
 
 -- count_databases_of_tenant
 -- Those that are on their way out do not count: they cannot come back.
-select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'deleting';
+select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'deleting' and moment_of is null;
 
 -- count_databases_of_organization
-select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting';
+select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting' and d.moment_of is null;
+
+-- count_moments_of_tenant
+select count(*) from databases where tenant_id = %(tenant_id)s and moment_of is not null and state <> 'deleting';
+
+-- insert_moment
+-- Of the size of its database.
+insert into databases (db_id, tenant_id, name, database_name, size, idle_timeout_seconds, storage_limit_bytes, state, timeline_id, target_profile, moment_of,
+                       wanted_until, reconcile_at)
+select %(db_id)s, tenant_id, %(name)s, %(database_name)s, size, %(linger_seconds)s, storage_limit_bytes, 'stopped', %(timeline_id)s, size, timeline_id,
+       %(wanted_until)s, %(wanted_until)s
+  from databases where db_id = %(source_id)s;
+
+-- reconcile_moments_of
+-- Without waiting for who is at one: it may wait for the row of the database, which is locked here.
+update databases set reconcile_at = to_timestamp(0)
+ where db_id in (select db_id from databases where moment_of = %(timeline_id)s order by db_id for no key update skip locked);
 
 -- insert_database
 -- What it becomes is known without an answer (rows.new).
@@ -62,7 +78,7 @@ select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_por
        (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
        left join nodes n on n.node_id = c.node_id
- where d.tenant_id = %(tenant_id)s
+ where d.tenant_id = %(tenant_id)s and d.moment_of is null
    and (d.name collate "C", d.db_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(state)s::text is null or d.state = %(state)s)
    and (%(name_prefix)s::text is null or (d.name collate "C" >= %(name_prefix)s and d.name collate "C" < %(name_prefix_end)s))
@@ -132,16 +148,16 @@ update databases d set reconcile_at = %(now)s
 update databases d set reconcile_at = %(now)s
   from computes c join nodes n on n.node_id = c.node_id join timelines t on t.timeline_id = c.timeline_id
  where c.state in ('starting', 'stopping') and c.role = 'writer' and n.last_seen_at < %(silent_before)s
-   and t.configuration is not null and d.db_id = c.db_id and d.compute_id = c.compute_id;
+   and (t.configuration is not null or d.moment_of is not null) and d.db_id = c.db_id and d.compute_id = c.compute_id;
 
 -- what_lies_on_node
 -- Databases whose files on this node are the only copy, and computes that are not known to have ended there.
 select (select count(*) from timelines t join databases d on d.timeline_id = t.timeline_id
-         where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting'))::integer as only_copies,
+         where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting') and d.moment_of is null)::integer as only_copies,
        (select array_agg(n) from (select te.name || '/' || d.name as n
                                     from timelines t join databases d on d.timeline_id = t.timeline_id
                                          join tenants te on te.tenant_id = d.tenant_id
-                                   where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting')
+                                   where t.node_id = %(node_id)s and t.configuration is null and t.state in ('present', 'deleting') and d.moment_of is null
                                    order by 1 limit 3) named) as examples,
        (select count(*) from computes where node_id = %(node_id)s and state <> 'ended')::integer as computes;
 
@@ -203,7 +219,7 @@ update databases set storage_held_by = %(storage_held_by)s
  where db_id = (select db_id from databases where db_id = %(db_id)s for no key update skip locked);
 
 -- count_databases_by_storage_state
-select storage_state as state, count(*)::integer as databases from databases where storage_state <> 'ok' group by 1;
+select storage_state as state, count(*)::integer as databases from databases where storage_state <> 'ok' and moment_of is null group by 1;
 
 -- expired_databases
 -- Whose time is over, longest first. Those that are protected or on their way out are not looked at.
@@ -336,7 +352,8 @@ select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.
        n.node_id, n.name as node_name, n.status as node_status, n.last_seen_at as node_last_seen_at,
        (n.observed ->> 'keeps_wal')::boolean as node_keeps_wal, n.drain_ends_sessions as node_ends_sessions,
        (select max(expires_at) from leases where db_id = d.db_id and expires_at > %(leases_before)s) as leases_end_at,
-       exists (select from leases where db_id = d.db_id and expires_at <= %(leases_before)s) as has_ended_leases
+       exists (select from leases where db_id = d.db_id and expires_at <= %(leases_before)s) as has_ended_leases,
+       d.moment_of is not null and not exists (select from databases s where s.timeline_id = d.moment_of and s.state <> 'deleting') as is_source_gone
   from databases d
   join timelines tl on tl.timeline_id = d.timeline_id
   left join computes c on c.compute_id = case when %(is_saved)s then d.compute_id else %(compute_id)s end
@@ -427,7 +444,7 @@ on conflict (org_id) do update
        egress_bytes = organization_usage.egress_bytes + excluded.egress_bytes;
 
 -- count_databases_by_state
-select state, count(*) as databases from databases group by state;
+select state, count(*) as databases from databases where moment_of is null group by state;
 
 -- note_history_of_database
 -- What a pageserver does not say (it has just begun) stays what it was.

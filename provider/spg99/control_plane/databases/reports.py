@@ -93,6 +93,7 @@ class Reports:
                 "keeps_wal",
                 "changes_members",
                 "makes_branches",
+                "opens_moments",
                 "network_address",
             }
         )

@@ -153,7 +153,12 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
         async with call.plane.store.reading() as tx:
             row = await rows.by_id(tx, db_id) if is_id(db_id) else None
             owner = await tenants.tenant_by_id(tx, row.tenant_id) if row else None
-            if row is None or owner is None or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id):
+            if (
+                row is None
+                or owner is None
+                or row.moment_of is not None
+                or not call.sees(org_id=row.org_id, tenant_id=row.tenant_id)
+            ):
                 raise NotFound(f"There is no database '{db_id[:100]}', or this API key may not see it.")
             await declarations.seen(tx, call.actor, row.db_id)
         return owner, row

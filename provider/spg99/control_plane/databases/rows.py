@@ -44,6 +44,8 @@ class DatabaseRow:
     history_failed_at: datetime | None
     database_name: str | None
     """What it is called inside of its files, if that is another name."""
+    moment_of: str | None
+    """It is no database but a moment of one, open for reading: of this timeline's history (time_travel.py)."""
     state: str
     state_reason: str | None
     timeline_id: str
@@ -125,7 +127,7 @@ def new(
         storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection,
         source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, source_snapshot=spec.source_snapshot, branch_lsn=branch_lsn,
         restore_trigger=spec.restore_trigger, restore_to=spec.restore_to, restore=None,
-        expires_at=_in_utc(spec.expires_at), database_name=None,
+        expires_at=_in_utc(spec.expires_at), database_name=None, moment_of=None,
         history_seconds=spec.history_seconds, last_verified_at=None, history_begins_at=None, history_failed_at=None,
         state=str(state), state_reason=None, timeline_id=timeline_id, compute_id=None, writer_term=0, current_scale=0, target_scale=0,
         current_profile=None, target_profile=spec.size.value, candidate_profile=None, candidate_worker_id=None, candidate_writer_term=None,
@@ -203,6 +205,42 @@ _RESTORED = {
 async def find(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:
     """The database of this name: the one in use, else the latest that is on its way out."""
     return await tx.one_or_none(DatabaseRow, "find_database", tenant_id=tenant_id, name=name)
+
+
+async def insert_moment(
+    tx: Transaction,
+    source: DatabaseRow,
+    *,
+    db_id: str,
+    timeline_id: str,
+    name: str,
+    database_name: str,
+    linger_seconds: int,
+    wanted_until: datetime,
+) -> None:
+    """Writes a moment of this database, asleep; it is looked at when nobody has come for it by `wanted_until`."""
+    await tx.execute(
+        "insert_moment",
+        source_id=source.db_id,
+        db_id=db_id,
+        timeline_id=timeline_id,
+        name=name,
+        database_name=database_name,
+        linger_seconds=linger_seconds,
+        wanted_until=wanted_until,
+    )
+    await tx.notify("spg99_reconcile", db_id)
+
+
+async def count_moments(tx: Transaction, tenant_id: str) -> int:
+    """How many moments of a tenant's databases are open for reading."""
+    return int(await tx.value("count_moments_of_tenant", tenant_id=tenant_id))
+
+
+async def wake_moments_of(tx: Transaction, timeline_id: str) -> None:
+    """Makes the reconciler look at the moments of a database that is on its way out. One that somebody is at finds out when it is looked at next."""
+    if await tx.execute("reconcile_moments_of", timeline_id=timeline_id):
+        await tx.notify("spg99_reconcile")
 
 
 async def by_id(tx: Transaction, db_id: str) -> DatabaseRow | None:

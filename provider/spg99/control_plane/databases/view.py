@@ -12,6 +12,9 @@ from spg99.protocol.safekeeper import Configuration
 from spg99.protocol.tasks import Origin, TaskKind
 from spg99.resources import DatabaseState as State
 
+UNREACHABLE_AFTER = timedelta(seconds=12)
+"""A node that has missed two heartbeats and that a Gateway does not reach either: nobody waits longer for it where others can serve."""
+
 
 @dataclass(frozen=True)
 class TimelineView:
@@ -106,6 +109,8 @@ class NodeView:
     """Whether its agent knows of safekeepers (one of an older version does not)."""
     makes_branches: bool = False
     """Whether its agent knows of branches (one of an older version does not)."""
+    opens_moments: bool = False
+    """Whether its agent knows of moments that are only read (one of an older version does not)."""
     ends_sessions: bool = False
     """Whether it is emptied without waiting for who uses its databases."""
     last_term: int = 0
@@ -147,6 +152,10 @@ class DatabaseView:
     """Whether the Gateway that asks has found its compute not to answer."""
     is_to_be_restored: bool = False
     """Somebody wants it back at a moment of its history."""
+    is_moment: bool = False
+    """It is no database but a moment of one, open for reading (time_travel.py)."""
+    is_source_gone: bool = False
+    """The database of whose history it is a moment is no more, or on its way out."""
     has_ended_leases: bool = False
     """Leases that are over and can be written off."""
 

@@ -15,9 +15,10 @@ from functools import partial
 
 from spg99 import faults, spans
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import leases, observe, rows, storage_limits, usage
+from spg99.control_plane.databases import leases, moment_names, observe, rows, storage_limits, usage
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.rows import DatabaseRow
+from spg99.control_plane.databases.time_travel import TimeTravel
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Deferred, Transaction
 from spg99.errors import CannotWake, NotFound, Unavailable
@@ -31,6 +32,10 @@ _Key = tuple[str, str, str, int | None, str | None]
 
 
 LEASE_SECONDS, GRACE_SECONDS = "gateway.lease_seconds", "gateway.grace_seconds"
+
+
+MOMENT_TRIES = 3
+"""A moment may end while somebody comes for it."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,9 @@ class _Waiting:
 class Waker:
     """Answers connects."""
 
-    def __init__(self, reconciler: Reconciler, policies: PolicyCache) -> None:
+    def __init__(self, reconciler: Reconciler, policies: PolicyCache, time_travel: TimeTravel) -> None:
         self._reconciler = reconciler
+        self._time_travel = time_travel
         self._policies = policies
         # A reading that has begun may not see the change that woke one who comes now.
         self._flights: SingleFlight[_Key, _Status] = SingleFlight(joins_under_way=False)
@@ -72,18 +78,33 @@ class Waker:
         """By db_id."""
 
     async def connect(self, gateway_id: str, request: ConnectRequest) -> Checkout:
-        """Where the database's writer is, once it runs.
+        """Where the database's writer is, once it runs; of a moment who reads it.
 
         Raises NotFound for an unknown database or one that is being deleted; LimitExceeded when it sleeps and its account
         has used up what it may; CannotWake with the reason when a start failed
-        meanwhile or the time is over.
+        meanwhile or the time is over; and for a moment what TimeTravel.open raises.
         """
         spans.mark("wake.asked")
         waiting = _Waiting(gateway_id)
         try:
-            return await self._connect(request, waiting)
+            if not moment_names.is_moment(request.database):
+                return await self._connect(request, waiting)
+            return await self._connect_to_moment(request, waiting)
         finally:
             self._leave(waiting)
+
+    async def _connect_to_moment(self, request: ConnectRequest, waiting: _Waiting) -> Checkout:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + request.wait_seconds
+        for _ in range(MOMENT_TRIES):
+            name = await self._time_travel.open(request.tenant_id, request.database)
+            left = request.model_copy(update={"database": name, "wait_seconds": ends_at - loop.time()})
+            try:
+                return await self._connect(left, waiting)
+            except NotFound:
+                self._leave(waiting)  # it has just ended: it is opened anew
+                waiting.has_left = False
+        raise CannotWake("This moment of the database ends and is opened again all the time. Retry in a moment.")
 
     async def _connect(self, request: ConnectRequest, waiting: _Waiting) -> Checkout:
         loop = asyncio.get_running_loop()
@@ -94,6 +115,8 @@ class Waker:
         spans.mark("wake.ordered")
         attempt_count = status.attempt_count_before
         while True:
+            if status.state is State.DELETING:
+                raise NotFound(f'database "{request.database}" does not exist')
             # A failure from before we came is not ours: an attempt for us is under way or soon will be.
             if status.state is State.ERROR and status.attempt_count > attempt_count:
                 raise CannotWake(status.reason, details={"db_id": status.db_id})
@@ -183,7 +206,8 @@ class Waker:
             wanted_until = now + timedelta(seconds=max(seconds_left, 1.0))
             row = dataclasses.replace(row, wanted_until=max(wanted_until, row.wanted_until or wanted_until))
             settled = await self._reconciler.settle(tx, row, asked=asked, is_unreachable=True)
-            assert settled is not None, "a wanted database does not vanish"
+            if settled is None or settled.state == State.DELETING:
+                return _gone(row)
             row, asked = settled, None
         if _is_open(row):
             checkout = await self._check_out(tx, row, gateway_id, now)
@@ -201,7 +225,8 @@ class Waker:
         if row.state in _MOVES_WHEN_WANTED or not noted:
             row = dataclasses.replace(row, wanted_until=max(wanted_until, row.wanted_until or wanted_until))
             settled = await self._reconciler.settle(tx, row, asked=asked)
-            assert settled is not None, "a wanted database does not vanish"
+            if settled is None:
+                return _gone(row)
             row = settled
         return _Status(row.db_id, State(row.state), before, row.attempt_count, row.state_reason or "")
 
@@ -215,7 +240,7 @@ class Waker:
         row = dataclasses.replace(row, last_used_at=now, wanted_until=now + leases.HELD_FOR, target_scale=1)
         if row.state == State.IDLE:
             settled = await self._reconciler.settle(tx, row)
-            assert settled is not None, "a database in use does not vanish"
+            assert settled is not None, "what is in use does not vanish"
             row = settled
         else:
             await rows.save(tx, row)
@@ -251,6 +276,12 @@ class Waker:
         if status.reason:
             return status.reason
         return f"The database is still in state '{status.state}'. Retry in a moment."
+
+
+def _gone(row: DatabaseRow) -> _Status:
+    """A moment that has ended in this very transaction; a database that is wanted does not vanish."""
+    assert row.moment_of is not None, "a wanted database does not vanish"
+    return _Status(row.db_id, State.DELETING, row.attempt_count, row.attempt_count, "")
 
 
 def _is_open(row: DatabaseRow) -> bool:

@@ -75,6 +75,11 @@ class NodeRow:
         """Whether its agent knows that a database may begin in another."""
         return bool(self.observed.get("makes_branches"))
 
+    @property
+    def opens_moments(self) -> bool:
+        """Whether its agent starts servers that only read a moment."""
+        return bool(self.observed.get("opens_moments"))
+
 
 async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool) -> Identity:
     """An identity for one whose token was used up. A known name keeps its node id, so what lies on the node stays its own.

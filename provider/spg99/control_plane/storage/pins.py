@@ -8,7 +8,7 @@ from typing import Literal
 
 from spg99.control_plane.store import Transaction
 
-PinReason = Literal["branch", "snapshot"]
+PinReason = Literal["branch", "snapshot", "moment"]
 
 
 @dataclass(frozen=True)

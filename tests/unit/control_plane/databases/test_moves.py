@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from spg99.control_plane.databases import actions as a
-from spg99.control_plane.databases.decide import UNREACHABLE_AFTER, decide
+from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.placement import choose_again
 from spg99.control_plane.databases.states import Event
-from spg99.control_plane.databases.view import ComputeView, DatabaseView, NodeView, TaskView, TimelineView
+from spg99.control_plane.databases.view import (
+    UNREACHABLE_AFTER,
+    ComputeView,
+    DatabaseView,
+    NodeView,
+    TaskView,
+    TimelineView,
+)
 from spg99.protocol.node import NODE_SILENT_AFTER
 from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import TaskKind
