@@ -260,6 +260,8 @@ NOT_DESCRIBED = {
         "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "wanted_until", "last_used_at", "idle_since", "attempt_count",
         "retry_at", "reconcile_at", "compute_milliseconds", "storage_bytes", "storage_state", "storage_held_by", "egress_bytes", "updated_at",
         "source",
+        # a moment that was read is none of what is kept
+        "moment_of",
         # asked for and not carried out yet: its trigger is not described either, so the next declaration asks again
         "restore",
         # what a pageserver says of it again
