@@ -115,7 +115,7 @@ def test_deleted_rows_are_read_at_the_moment_before_and_nothing_of_it_stays(kept
             assert app.execute("select count(*) from t").fetchall() == [(11,)]
             assert len(moments(kept)) == 1 and len(kept.computes("mom_")) == 1
             listed = kept.api("GET", "/tenants/acme/dbs").json()["items"]
-            assert [one["name"] for one in listed] == ["app"]
+            assert "app" in [one["name"] for one in listed] and not any("@" in one["name"] for one in listed)
         after = kept.database()
         assert [after[field] for field in ("writer_term", "timeline")] == [
             before[field] for field in ("writer_term", "timeline")
