@@ -21,10 +21,12 @@ __all__ = [
     "GetApiKeyResult",
     "GetDatabaseResult",
     "GetSnapshotResult",
+    "GetSnapshotScheduleResult",
     "GetTenantCredentialsResult",
     "GetTenantResult",
     "Provider",
     "Snapshot",
+    "SnapshotSchedule",
     "Tenant",
     "TenantCredentials",
     "get_account",
@@ -33,6 +35,8 @@ __all__ = [
     "get_database",
     "get_databases",
     "get_snapshot",
+    "get_snapshot_schedule",
+    "get_snapshot_schedules",
     "get_snapshots",
     "get_tenant",
     "get_tenant_credentials",
@@ -676,7 +680,7 @@ class Snapshot(DynamicResource):
     """A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be."""
 
     NOUN = "snapshot"
-    OUTPUTS = ("tenant", "name", "database", "time", "lsn", "expires_at", "snapshot_id", "db_id", "timeline", "snapshot_lsn", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "database", "time", "lsn", "expires_at", "snapshot_id", "db_id", "timeline", "snapshot_lsn", "schedule", "created_at", "updated_at",)
     SECRETS = ()
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -699,6 +703,8 @@ class Snapshot(DynamicResource):
     """Id of the history that it is a moment of."""
     snapshot_lsn: pulumi.Output[Optional[str]] = pulumi.property("snapshotLsn")
     """The place in the WAL; null while nobody has needed to know."""
+    schedule: pulumi.Output[Optional[str]] = pulumi.property("schedule")
+    """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
     """When the snapshot was made (UTC)."""
     updated_at: pulumi.Output[str] = pulumi.property("updatedAt")
@@ -762,6 +768,8 @@ class GetSnapshotResult:
     """Id of the history that it is a moment of."""
     snapshot_lsn: Optional[str]
     """The place in the WAL; null while nobody has needed to know."""
+    schedule: Optional[str]
+    """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
     created_at: str
     """When the snapshot was made (UTC)."""
     updated_at: str
@@ -777,12 +785,133 @@ def get_snapshot(tenant: str, name: str, *, url: Optional[str] = None, api_key: 
     return GetSnapshotResult(_lookup.one("snapshot", values, url=url, api_key=api_key, ca_file=ca_file))
 
 
-def get_snapshots(tenant: str, *, database: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetSnapshotResult]:
+def get_snapshots(tenant: str, *, database: Optional[str] = None, schedule: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetSnapshotResult]:
     """Looks up all snapshots, ordered by name; the filters narrow it down."""
     values: Dict[str, str] = {"tenant": tenant}
-    filters: Dict[str, Optional[str]] = {"database": database, "name_prefix": name_prefix}
+    filters: Dict[str, Optional[str]] = {"database": database, "schedule": schedule, "name_prefix": name_prefix}
     found = _lookup.many("snapshot", values, filters, url=url, api_key=api_key, ca_file=ca_file)
     return [GetSnapshotResult(item) for item in found]
+
+
+@pulumi.input_type
+class _SnapshotScheduleArgs:
+    tenant: pulumi.Input[str] = pulumi.property("tenant")
+    name: pulumi.Input[str] = pulumi.property("name")
+    database: pulumi.Input[str] = pulumi.property("database")
+    cron: pulumi.Input[str] = pulumi.property("cron")
+    keep: Optional[pulumi.Input[int]] = pulumi.property("keep", default=None)
+    allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
+
+
+class SnapshotSchedule(DynamicResource):
+    """Makes snapshots of a database by itself and keeps the latest of them. When it is deleted, its snapshots are deleted with it."""
+
+    NOUN = "snapshot_schedule"
+    OUTPUTS = ("tenant", "name", "database", "cron", "keep", "schedule_id", "db_id", "last_snapshot_at", "next_snapshot_at", "last_error", "created_at", "updated_at",)
+    SECRETS = ()
+
+    tenant: pulumi.Output[str] = pulumi.property("tenant")
+    """Name of the tenant that owns the database."""
+    name: pulumi.Output[str] = pulumi.property("name")
+    """Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`."""
+    database: pulumi.Output[str] = pulumi.property("database")
+    """Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted."""
+    cron: pulumi.Output[str] = pulumi.property("cron")
+    """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
+    keep: pulumi.Output[int] = pulumi.property("keep")
+    """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    schedule_id: pulumi.Output[str] = pulumi.property("scheduleId")
+    """Id of the schedule."""
+    db_id: pulumi.Output[str] = pulumi.property("dbId")
+    """Id of the database."""
+    last_snapshot_at: pulumi.Output[Optional[str]] = pulumi.property("lastSnapshotAt")
+    """When it made its last snapshot (UTC); null before the first."""
+    next_snapshot_at: pulumi.Output[str] = pulumi.property("nextSnapshotAt")
+    """When the next one is due (UTC). In the past: it could not be made yet and is tried again every minute."""
+    last_error: pulumi.Output[Optional[str]] = pulumi.property("lastError")
+    """Why the last snapshot that was due could not be made; null when it could."""
+    created_at: pulumi.Output[str] = pulumi.property("createdAt")
+    """When the schedule was created (UTC)."""
+    updated_at: pulumi.Output[str] = pulumi.property("updatedAt")
+    """When the schedule was last changed (UTC)."""
+
+    def __init__(
+        self,
+        resource_name: str,
+        opts: Optional[pulumi.ResourceOptions] = None,
+        *,
+        tenant: pulumi.Input[str],
+        name: pulumi.Input[str],
+        database: pulumi.Input[str],
+        cron: pulumi.Input[str],
+        keep: Optional[pulumi.Input[int]] = None,
+        allow_replacement: Optional[bool] = None,
+    ) -> None:
+        """
+        :param resource_name: Name of the resource in the program.
+        :param opts: Options of Pulumi: parent, provider, protect, custom_timeouts ...
+        :param tenant: Name of the tenant that owns the database. Cannot be changed in place.
+        :param name: Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`. Cannot be changed in place.
+        :param database: Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted. Cannot be changed in place.
+        :param cron: When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot.
+        :param keep: How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone. Default: 7.
+        :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
+        """
+        self._declare(resource_name, opts, _SnapshotScheduleArgs, {"tenant": tenant, "name": name, "database": database, "cron": cron, "keep": keep, "allow_replacement": allow_replacement})
+
+    @classmethod
+    def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "SnapshotSchedule":
+        """Reads an object that is managed elsewhere; `id` is `<tenant>/<name>`."""
+        self = cls.__new__(cls)
+        found = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(id=id))
+        self._declare(resource_name, found, _SnapshotScheduleArgs, {})
+        return self
+
+
+class GetSnapshotScheduleResult:
+    """What get_snapshot_schedule found. Secrets are secret outputs."""
+
+    tenant: str
+    """Name of the tenant that owns the database."""
+    name: str
+    """Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`."""
+    database: str
+    """Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted."""
+    cron: str
+    """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
+    keep: int
+    """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    schedule_id: str
+    """Id of the schedule."""
+    db_id: str
+    """Id of the database."""
+    last_snapshot_at: Optional[str]
+    """When it made its last snapshot (UTC); null before the first."""
+    next_snapshot_at: str
+    """When the next one is due (UTC). In the past: it could not be made yet and is tried again every minute."""
+    last_error: Optional[str]
+    """Why the last snapshot that was due could not be made; null when it could."""
+    created_at: str
+    """When the schedule was created (UTC)."""
+    updated_at: str
+    """When the schedule was last changed (UTC)."""
+
+    def __init__(self, values: Dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def get_snapshot_schedule(tenant: str, name: str, *, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> GetSnapshotScheduleResult:
+    """Looks up the snapshot schedule `<tenant>/<name>` while the program runs. `url`, `api_key` and `ca_file` stand in for the configuration."""
+    values: Dict[str, str] = {"tenant": tenant, "name": name}
+    return GetSnapshotScheduleResult(_lookup.one("snapshot_schedule", values, url=url, api_key=api_key, ca_file=ca_file))
+
+
+def get_snapshot_schedules(tenant: str, *, database: Optional[str] = None, name_prefix: Optional[str] = None, url: Optional[str] = None, api_key: Optional[str] = None, ca_file: Optional[str] = None) -> List[GetSnapshotScheduleResult]:
+    """Looks up all snapshot schedules, ordered by name; the filters narrow it down."""
+    values: Dict[str, str] = {"tenant": tenant}
+    filters: Dict[str, Optional[str]] = {"database": database, "name_prefix": name_prefix}
+    found = _lookup.many("snapshot_schedule", values, filters, url=url, api_key=api_key, ca_file=ca_file)
+    return [GetSnapshotScheduleResult(item) for item in found]
 
 
 class GetAccountResult:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from spg99 import cron
 from spg99.patterns import LSN_PATTERN, NAME_PATTERN
 from spg99.saslprep import saslprepped
 
@@ -65,6 +66,12 @@ def snapshot_is_one_moment(values: Mapping[str, Any]) -> str | None:
     """A snapshot keeps one moment."""
     both = values["time"] is not None and values["lsn"] is not None
     return "lsn: a snapshot keeps one moment, and time is given too" if both else None
+
+
+def cron_is_right(values: Mapping[str, Any]) -> str | None:
+    """A schedule is an expression that cron knows."""
+    wrong = cron.complaint(values["cron"])
+    return f"cron: {wrong}" if wrong is not None else None
 
 
 def _is_moment(text: str) -> bool:

@@ -741,6 +741,10 @@ export interface GetSnapshotResult {
      * The place in the WAL; null while nobody has needed to know.
      */
     readonly snapshotLsn?: string;
+    /**
+     * Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over.
+     */
+    readonly schedule?: string;
 }
 
 /**
@@ -757,6 +761,10 @@ export interface GetSnapshotsArgs {
      * Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
      */
     database?: string;
+    /**
+     * Only those with this `schedule`.
+     */
+    schedule?: string;
     /**
      * Only those whose `name` begins with this.
      */
@@ -778,6 +786,10 @@ export interface GetSnapshotsOutputArgs {
      */
     database?: pulumi.Input<string>;
     /**
+     * Only those with this `schedule`.
+     */
+    schedule?: pulumi.Input<string>;
+    /**
      * Only those whose `name` begins with this.
      */
     namePrefix?: pulumi.Input<string>;
@@ -791,6 +803,142 @@ export interface GetSnapshotsResult {
      * All snapshots that fit, ordered by name.
      */
     readonly snapshots: outputs.SnapshotItem[];
+}
+
+/**
+ * Reads the snapshot schedule with the id `<tenant>/<name>`. Makes snapshots of a database by itself and keeps the latest of them. When it is deleted, its snapshots are deleted with it.
+ */
+export declare function getSnapshotSchedule(args: GetSnapshotScheduleArgs, opts?: pulumi.InvokeOptions): Promise<GetSnapshotScheduleResult>;
+
+export interface GetSnapshotScheduleArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: string;
+    /**
+     * Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`.
+     */
+    name: string;
+}
+
+/**
+ * Reads the snapshot schedule with the id `<tenant>/<name>`. Makes snapshots of a database by itself and keeps the latest of them. When it is deleted, its snapshots are deleted with it.
+ */
+export declare function getSnapshotScheduleOutput(args: GetSnapshotScheduleOutputArgs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<GetSnapshotScheduleResult>;
+
+export interface GetSnapshotScheduleOutputArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: pulumi.Input<string>;
+    /**
+     * Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`.
+     */
+    name: pulumi.Input<string>;
+}
+
+/**
+ * The snapshot schedule as it is now.
+ */
+export interface GetSnapshotScheduleResult {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    readonly tenant: string;
+    /**
+     * Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`.
+     */
+    readonly name: string;
+    /**
+     * Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted.
+     */
+    readonly database: string;
+    /**
+     * When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot.
+     */
+    readonly cron: string;
+    /**
+     * How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone.
+     */
+    readonly keep: number;
+    /**
+     * Id of the schedule.
+     */
+    readonly scheduleId: string;
+    /**
+     * Id of the database.
+     */
+    readonly dbId: string;
+    /**
+     * When the next one is due (UTC). In the past: it could not be made yet and is tried again every minute. RFC 3339.
+     */
+    readonly nextSnapshotAt: string;
+    /**
+     * When the schedule was created (UTC). RFC 3339.
+     */
+    readonly createdAt: string;
+    /**
+     * When the schedule was last changed (UTC). RFC 3339.
+     */
+    readonly updatedAt: string;
+    /**
+     * When it made its last snapshot (UTC); null before the first. RFC 3339.
+     */
+    readonly lastSnapshotAt?: string;
+    /**
+     * Why the last snapshot that was due could not be made; null when it could.
+     */
+    readonly lastError?: string;
+}
+
+/**
+ * Reads all snapshot schedules, ordered by name. Filters narrow them down.
+ */
+export declare function getSnapshotSchedules(args: GetSnapshotSchedulesArgs, opts?: pulumi.InvokeOptions): Promise<GetSnapshotSchedulesResult>;
+
+export interface GetSnapshotSchedulesArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: string;
+    /**
+     * Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+     */
+    database?: string;
+    /**
+     * Only those whose `name` begins with this.
+     */
+    namePrefix?: string;
+}
+
+/**
+ * Reads all snapshot schedules, ordered by name. Filters narrow them down.
+ */
+export declare function getSnapshotSchedulesOutput(args: GetSnapshotSchedulesOutputArgs, opts?: pulumi.InvokeOutputOptions): pulumi.Output<GetSnapshotSchedulesResult>;
+
+export interface GetSnapshotSchedulesOutputArgs {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    tenant: pulumi.Input<string>;
+    /**
+     * Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+     */
+    database?: pulumi.Input<string>;
+    /**
+     * Only those whose `name` begins with this.
+     */
+    namePrefix?: pulumi.Input<string>;
+}
+
+/**
+ * The snapshot schedules that were found.
+ */
+export interface GetSnapshotSchedulesResult {
+    /**
+     * All snapshot schedules that fit, ordered by name.
+     */
+    readonly snapshotSchedules: outputs.SnapshotScheduleItem[];
 }
 
 /**

@@ -76,6 +76,22 @@ exports.getSnapshotsOutput = function (args, opts) {
     return pulumi.runtime.invokeOutput("spg99:index:getSnapshots", args || {}, shared.withVersion(opts));
 };
 
+exports.getSnapshotSchedule = function (args, opts) {
+    return pulumi.runtime.invoke("spg99:index:getSnapshotSchedule", args || {}, shared.withVersion(opts));
+};
+
+exports.getSnapshotScheduleOutput = function (args, opts) {
+    return pulumi.runtime.invokeOutput("spg99:index:getSnapshotSchedule", args || {}, shared.withVersion(opts));
+};
+
+exports.getSnapshotSchedules = function (args, opts) {
+    return pulumi.runtime.invoke("spg99:index:getSnapshotSchedules", args || {}, shared.withVersion(opts));
+};
+
+exports.getSnapshotSchedulesOutput = function (args, opts) {
+    return pulumi.runtime.invokeOutput("spg99:index:getSnapshotSchedules", args || {}, shared.withVersion(opts));
+};
+
 exports.getAccount = function (opts) {
     return pulumi.runtime.invoke("spg99:index:getAccount", {}, shared.withVersion(opts));
 };

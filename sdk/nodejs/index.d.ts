@@ -4,6 +4,7 @@ export { Database, DatabaseArgs } from "./database";
 export { ApiKey, ApiKeyArgs } from "./apiKey";
 export { TenantCredentials, TenantCredentialsArgs } from "./tenantCredentials";
 export { Snapshot, SnapshotArgs } from "./snapshot";
+export { SnapshotSchedule, SnapshotScheduleArgs } from "./snapshotSchedule";
 export { Provider, ProviderArgs } from "./provider";
 export * from "./functions";
 export * from "./enums";

@@ -11,6 +11,7 @@ const lazily = {
     Scope: () => require("./enums").Scope,
     Size: () => require("./enums").Size,
     Snapshot: () => require("./snapshot").Snapshot,
+    SnapshotSchedule: () => require("./snapshotSchedule").SnapshotSchedule,
     Tenant: () => require("./tenant").Tenant,
     TenantCredentials: () => require("./tenantCredentials").TenantCredentials,
     buildDsn: () => require("./functions").buildDsn,
@@ -29,6 +30,10 @@ const lazily = {
     getDatabasesOutput: () => require("./functions").getDatabasesOutput,
     getSnapshot: () => require("./functions").getSnapshot,
     getSnapshotOutput: () => require("./functions").getSnapshotOutput,
+    getSnapshotSchedule: () => require("./functions").getSnapshotSchedule,
+    getSnapshotScheduleOutput: () => require("./functions").getSnapshotScheduleOutput,
+    getSnapshotSchedules: () => require("./functions").getSnapshotSchedules,
+    getSnapshotSchedulesOutput: () => require("./functions").getSnapshotSchedulesOutput,
     getSnapshots: () => require("./functions").getSnapshots,
     getSnapshotsOutput: () => require("./functions").getSnapshotsOutput,
     getTenant: () => require("./functions").getTenant,
@@ -51,6 +56,7 @@ exports.Provider = null;
 exports.Scope = null;
 exports.Size = null;
 exports.Snapshot = null;
+exports.SnapshotSchedule = null;
 exports.Tenant = null;
 exports.TenantCredentials = null;
 exports.buildDsn = null;
@@ -69,6 +75,10 @@ exports.getDatabases = null;
 exports.getDatabasesOutput = null;
 exports.getSnapshot = null;
 exports.getSnapshotOutput = null;
+exports.getSnapshotSchedule = null;
+exports.getSnapshotScheduleOutput = null;
+exports.getSnapshotSchedules = null;
+exports.getSnapshotSchedulesOutput = null;
 exports.getSnapshots = null;
 exports.getSnapshotsOutput = null;
 exports.getTenant = null;
@@ -94,4 +104,5 @@ shared.register("spg99", {
     "spg99:index:ApiKey": lazily.ApiKey,
     "spg99:index:TenantCredentials": lazily.TenantCredentials,
     "spg99:index:Snapshot": lazily.Snapshot,
+    "spg99:index:SnapshotSchedule": lazily.SnapshotSchedule,
 }, lazily.Provider);

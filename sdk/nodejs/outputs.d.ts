@@ -441,4 +441,62 @@ export interface SnapshotItem {
      * The place in the WAL; null while nobody has needed to know.
      */
     readonly snapshotLsn?: string;
+    /**
+     * Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over.
+     */
+    readonly schedule?: string;
+}
+
+/**
+ * One of what getSnapshotSchedules found.
+ */
+export interface SnapshotScheduleItem {
+    /**
+     * Name of the tenant that owns the database.
+     */
+    readonly tenant: string;
+    /**
+     * Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`.
+     */
+    readonly name: string;
+    /**
+     * Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted.
+     */
+    readonly database: string;
+    /**
+     * When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot.
+     */
+    readonly cron: string;
+    /**
+     * How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone.
+     */
+    readonly keep: number;
+    /**
+     * Id of the schedule.
+     */
+    readonly scheduleId: string;
+    /**
+     * Id of the database.
+     */
+    readonly dbId: string;
+    /**
+     * When the next one is due (UTC). In the past: it could not be made yet and is tried again every minute. RFC 3339.
+     */
+    readonly nextSnapshotAt: string;
+    /**
+     * When the schedule was created (UTC). RFC 3339.
+     */
+    readonly createdAt: string;
+    /**
+     * When the schedule was last changed (UTC). RFC 3339.
+     */
+    readonly updatedAt: string;
+    /**
+     * When it made its last snapshot (UTC); null before the first. RFC 3339.
+     */
+    readonly lastSnapshotAt?: string;
+    /**
+     * Why the last snapshot that was due could not be made; null when it could.
+     */
+    readonly lastError?: string;
 }

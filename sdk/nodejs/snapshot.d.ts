@@ -75,6 +75,10 @@ export declare class Snapshot extends pulumi.CustomResource {
      * The place in the WAL; null while nobody has needed to know.
      */
     readonly snapshotLsn: pulumi.Output<string | undefined>;
+    /**
+     * Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over.
+     */
+    readonly schedule: pulumi.Output<string | undefined>;
     constructor(name: string, args: SnapshotArgs, opts?: pulumi.CustomResourceOptions);
 }
 

@@ -13,6 +13,9 @@ import psycopg
 import pytest
 
 from kit.platform import Platform
+from kit.waits import wait_for
+from spg99.prepared import PACKAGE
+from terraform_cli import Workspace, attached, settings_of
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,67 @@ def test_a_snapshot_is_begun_in_and_gone_back_to(kept: Platform) -> None:
     body = {"restore_trigger": "1", "restore_to": "first"}
     kept.api("PATCH", "/tenants/acme/dbs/books", json=body).raise_for_status()
     assert rows(kept, "books", "select n from t order by n") == [1]
+
+
+SCHEDULED = """
+resource "spg99_tenant" "shop" {
+  name = "shop"
+}
+resource "spg99_database" "orders" {
+  tenant = spg99_tenant.shop.name
+  name   = "orders"
+}
+resource "spg99_snapshot_schedule" "nightly" {
+  tenant   = spg99_tenant.shop.name
+  name     = "nightly"
+  database = spg99_database.orders.name
+  cron     = "%s"
+  keep     = 2
+}
+"""
+
+
+def test_a_schedule_is_declared_keeps_real_moments_and_goes_with_its_database_in_the_order_of_a_destroy(
+    kept: Platform, tmp_path: Path
+) -> None:
+    def snapshots() -> list[Any]:
+        found: list[Any] = kept.api("GET", "/tenants/shop/snapshots").json()["items"]
+        return sorted(found, key=lambda one: str(one["created_at"]))
+
+    def make_one() -> None:
+        before = {one["snapshot_id"] for one in snapshots()}
+        with kept.catalogue() as catalogue:
+            catalogue.execute("update snapshot_schedules set next_snapshot_at = now(), attempt_at = now()")
+        wait_for("another snapshot", lambda: bool({one["snapshot_id"] for one in snapshots()} - before))
+
+    folder = tmp_path / "configuration"
+    with attached(PACKAGE, environment={"TF_DATA_DIR": str(folder / ".terraform")}) as environment:
+        settings = settings_of(kept.env["SPG99_CP_URL"], kept.env["SPG99_API_KEY"])
+        work = Workspace(folder, environment=environment, settings=settings)
+        wrong = work.write(SCHEDULED % "61 2 * * *").run("plan", check=False)
+        assert wrong.code == 1 and "minute '61' is not one that cron knows" in wrong.text
+        work.write(SCHEDULED % "30 2 * * *").apply()
+        assert work.values("spg99_snapshot_schedule.nightly")["next_snapshot_at"].endswith("02:30:00Z")
+        dsn = kept.database("shop", "orders")["connection_string"]
+        for n in range(3):
+            with psycopg.connect(dsn, autocommit=True, connect_timeout=60) as db:
+                db.execute("create table if not exists t (n int)")
+                db.execute(f"insert into t values ({n})")
+            make_one()
+        made = snapshots()
+        assert [one["schedule"] for one in made] == ["nightly"] * 2 and made[0]["name"].startswith("nightly_20")
+        body = {"name": "look", "source_snapshot": made[0]["name"]}
+        kept.api("POST", "/tenants/shop/dbs", json=body).raise_for_status()
+        with psycopg.connect(kept.database("shop", "look")["connection_string"], connect_timeout=60) as db:
+            assert db.execute("select n from t order by n").fetchall() == [(0,), (1,)]
+        assert kept.api("DELETE", "/tenants/shop/dbs/look?force=true").status_code == 202
+        # What the schedule has made is no difference, and a change of it goes in place.
+        assert work.plan().is_empty
+        plan = work.write(SCHEDULED % "@hourly").plan()
+        assert plan.changes["spg99_snapshot_schedule.nightly"].actions == ["update"]
+        work.apply()
+        assert len(snapshots()) == 2
+        refused = kept.api("DELETE", "/tenants/shop/dbs/orders?force=true")
+        assert refused.status_code == 409 and "'nightly'" in refused.json()["message"], refused.text
+        work.destroy()
+    assert kept.api("GET", "/tenants/shop").status_code == 404

@@ -73,6 +73,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("tenants", _NOUNS + "[tenants]", "Tenants and their credentials."),
             Entry("dbs", _NOUNS + "[dbs]", "Databases: settings, state, start, stop, scale."),
             Entry("snapshots", _NOUNS + "[snapshots]", "Kept moments of databases."),
+            Entry("schedules", _NOUNS + "[schedules]", "Snapshots that are made by themselves."),
             Entry("branches", "spg99.commands.branches:branches", "Databases that begin in others."),
             Entry("keys", _NOUNS + "[keys]", "API keys."),
             Entry("credentials", _NOUNS + "[credentials]", "Tenants' passwords, managed: rotate, bring one."),

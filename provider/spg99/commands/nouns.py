@@ -13,7 +13,7 @@ import click
 from spg99.commands import verbs
 from spg99.commands.connection import Connection, with_connection
 from spg99.commands.fields import field_options
-from spg99.resources import ApiKey, Database, Mark, Resource, Snapshot, Tenant, TenantCredentials
+from spg99.resources import ApiKey, Database, Mark, Resource, Snapshot, SnapshotSchedule, Tenant, TenantCredentials
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ NAMINGS: Final[dict[type[Resource], Naming]] = {
     ),
     ApiKey: Naming("keys", "an API key", "API keys", secret_once=True),
     Snapshot: Naming("snapshots", "a snapshot", "snapshots"),
+    SnapshotSchedule: Naming(
+        "schedules",
+        "a snapshot schedule",
+        "snapshot schedules",
+        deletions=(("keep_snapshots", "Its snapshots stay, as ones that somebody asked for."),),
+        ending="Delete {}, with the snapshots that it has made, for good",
+    ),
     TenantCredentials: Naming(
         "credentials", "a tenant's credentials", "managed credentials", ending="End the management of {}"
     ),
@@ -147,7 +154,7 @@ def _delete(kind: type[Resource], naming: Naming) -> click.Command:
     )
     decorated = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(decorated)
     for name, text in naming.deletions:
-        decorated = click.option(f"--{name}", is_flag=True, help=text)(decorated)
+        decorated = click.option(f"--{name.replace('_', '-')}", is_flag=True, help=text)(decorated)
     return click.command("delete", help=f"{naming.ending.format(naming.one)}.")(
         with_connection(id_argument(kind)(decorated))
     )

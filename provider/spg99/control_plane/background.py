@@ -78,6 +78,7 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     loops.repeat("last-used", write_last_used)
     loops.repeat("ended-tenants", remove_ended_tenants, wakeup=wakeups.waiter(("spg99_tenant", None)))
     loops.repeat("expiry", life.expiry.turn)
+    loops.repeat("snapshot-schedules", life.scheduled_snapshots.turn)
     access, installation = storage.StoreAccess(plane.settings), storage.Installation()
     describer = Describer(store, plane.box, access, installation)
     shredder = storage.Shredder(store, plane.clock, access, installation, plane.metrics.objects_deleted)

@@ -33,7 +33,7 @@ from spg99.errors import BadRequest, Unavailable
 
 PACKAGE = "spg99"
 EXECUTABLE = f"pulumi-resource-{PACKAGE}"
-NEEDS = ("grpcio", "protobuf", "httpx", "pydantic")
+NEEDS = ("grpcio", "protobuf", "httpx", "pydantic", "cronsim")
 """What the plugin imports of others."""
 ELSEWHERE = frozenset({"control_plane", "gateway", "node", "engine", "postgres", "commands", "protocol", "wire"})
 """Rooms of ours that the plugin never enters."""

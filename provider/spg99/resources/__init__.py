@@ -14,10 +14,11 @@ from spg99.resources.database import (
 from spg99.resources.fields import Immutable, Mark, Secret, Unordered, Volatile, marks_of
 from spg99.resources.noun import Page, Resource, Spec
 from spg99.resources.snapshot import Snapshot, SnapshotSpec
+from spg99.resources.snapshot_schedule import SnapshotSchedule, SnapshotScheduleSpec
 from spg99.resources.tenant import Tenant, TenantSpec, TenantState
 from spg99.resources.tenant_credentials import CredentialsState, TenantCredentials, TenantCredentialsSpec
 
-NOUNS: tuple[type[Resource], ...] = (Tenant, Database, ApiKey, TenantCredentials, Snapshot)
+NOUNS: tuple[type[Resource], ...] = (Tenant, Database, ApiKey, TenantCredentials, Snapshot, SnapshotSchedule)
 """Every noun a user may declare, in the order in which documentation lists them."""
 READS: tuple[type[Resource], ...] = (Account,)
 """What can only be read."""
@@ -42,6 +43,8 @@ __all__ = [
     "Secret",
     "Size",
     "Snapshot",
+    "SnapshotSchedule",
+    "SnapshotScheduleSpec",
     "SnapshotSpec",
     "Spec",
     "StorageHeldBy",

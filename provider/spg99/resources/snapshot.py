@@ -44,7 +44,7 @@ class Snapshot(SnapshotSpec, Resource):
     ID_FORMAT: ClassVar[str] = "{tenant}/{name}"
     UID_FIELD: ClassVar[str] = "snapshot_id"
     HOLDS_DATA: ClassVar[bool] = True
-    FILTERS: ClassVar[tuple[str, ...]] = ("database", "name_prefix")
+    FILTERS: ClassVar[tuple[str, ...]] = ("database", "schedule", "name_prefix")
 
     model_config = Resource.model_config
 
@@ -56,6 +56,9 @@ class Snapshot(SnapshotSpec, Resource):
     """Id of the history that it is a moment of."""
     snapshot_lsn: Volatile[str | None] = None
     """The place in the WAL; null while nobody has needed to know."""
+    schedule: Volatile[str | None] = None
+    """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes
+    it or its time is over."""
     created_at: datetime
     """When the snapshot was made (UTC)."""
     updated_at: Volatile[datetime]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .functions import GetDatabaseResult as GetDatabaseResult
     from .functions import GetDatabasesResult as GetDatabasesResult
     from .functions import GetSnapshotResult as GetSnapshotResult
+    from .functions import GetSnapshotScheduleResult as GetSnapshotScheduleResult
+    from .functions import GetSnapshotSchedulesResult as GetSnapshotSchedulesResult
     from .functions import GetSnapshotsResult as GetSnapshotsResult
     from .functions import GetTenantCredentialsResult as GetTenantCredentialsResult
     from .functions import GetTenantResult as GetTenantResult
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from .enums import Size as Size
     from .snapshot import Snapshot as Snapshot
     from .snapshot import SnapshotArgs as SnapshotArgs
+    from .snapshot_schedule import SnapshotSchedule as SnapshotSchedule
+    from .snapshot_schedule import SnapshotScheduleArgs as SnapshotScheduleArgs
     from .tenant import Tenant as Tenant
     from .tenant import TenantArgs as TenantArgs
     from .tenant_credentials import TenantCredentials as TenantCredentials
@@ -54,6 +58,10 @@ if TYPE_CHECKING:
     from .functions import get_databases_output as get_databases_output
     from .functions import get_snapshot as get_snapshot
     from .functions import get_snapshot_output as get_snapshot_output
+    from .functions import get_snapshot_schedule as get_snapshot_schedule
+    from .functions import get_snapshot_schedule_output as get_snapshot_schedule_output
+    from .functions import get_snapshot_schedules as get_snapshot_schedules
+    from .functions import get_snapshot_schedules_output as get_snapshot_schedules_output
     from .functions import get_snapshots as get_snapshots
     from .functions import get_snapshots_output as get_snapshots_output
     from .functions import get_tenant as get_tenant
@@ -79,6 +87,8 @@ __all__ = [
     "GetDatabaseResult",
     "GetDatabasesResult",
     "GetSnapshotResult",
+    "GetSnapshotScheduleResult",
+    "GetSnapshotSchedulesResult",
     "GetSnapshotsResult",
     "GetTenantCredentialsResult",
     "GetTenantResult",
@@ -91,6 +101,8 @@ __all__ = [
     "Size",
     "Snapshot",
     "SnapshotArgs",
+    "SnapshotSchedule",
+    "SnapshotScheduleArgs",
     "Tenant",
     "TenantArgs",
     "TenantCredentials",
@@ -111,6 +123,10 @@ __all__ = [
     "get_databases_output",
     "get_snapshot",
     "get_snapshot_output",
+    "get_snapshot_schedule",
+    "get_snapshot_schedule_output",
+    "get_snapshot_schedules",
+    "get_snapshot_schedules_output",
     "get_snapshots",
     "get_snapshots_output",
     "get_tenant",
@@ -138,6 +154,8 @@ _WHERE: Dict[str, str] = {
     "GetDatabaseResult": "functions",
     "GetDatabasesResult": "functions",
     "GetSnapshotResult": "functions",
+    "GetSnapshotScheduleResult": "functions",
+    "GetSnapshotSchedulesResult": "functions",
     "GetSnapshotsResult": "functions",
     "GetTenantCredentialsResult": "functions",
     "GetTenantResult": "functions",
@@ -150,6 +168,8 @@ _WHERE: Dict[str, str] = {
     "Size": "enums",
     "Snapshot": "snapshot",
     "SnapshotArgs": "snapshot",
+    "SnapshotSchedule": "snapshot_schedule",
+    "SnapshotScheduleArgs": "snapshot_schedule",
     "Tenant": "tenant",
     "TenantArgs": "tenant",
     "TenantCredentials": "tenant_credentials",
@@ -168,6 +188,10 @@ _WHERE: Dict[str, str] = {
     "get_databases_output": "functions",
     "get_snapshot": "functions",
     "get_snapshot_output": "functions",
+    "get_snapshot_schedule": "functions",
+    "get_snapshot_schedule_output": "functions",
+    "get_snapshot_schedules": "functions",
+    "get_snapshot_schedules_output": "functions",
     "get_snapshots": "functions",
     "get_snapshots_output": "functions",
     "get_tenant": "functions",

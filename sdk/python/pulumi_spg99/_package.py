@@ -18,6 +18,7 @@ RESOURCES: Dict[str, Tuple[str, str]] = {
     "spg99:index:ApiKey": ("api_key", "ApiKey",),
     "spg99:index:TenantCredentials": ("tenant_credentials", "TenantCredentials",),
     "spg99:index:Snapshot": ("snapshot", "Snapshot",),
+    "spg99:index:SnapshotSchedule": ("snapshot_schedule", "SnapshotSchedule",),
 }
 """Module and class of every resource, by its token."""
 

@@ -516,6 +516,8 @@ class GetSnapshotResult:
     """When the snapshot is deleted by itself (RFC 3339). Null means never."""
     snapshot_lsn: Optional[str] = pulumi.property("snapshotLsn")
     """The place in the WAL; null while nobody has needed to know."""
+    schedule: Optional[str] = pulumi.property("schedule")
+    """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
 
 
 def get_snapshot(tenant: str, name: str, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotResult:
@@ -554,27 +556,119 @@ class GetSnapshotsResult:
         return len(self.snapshots)
 
 
-def get_snapshots(tenant: str, database: Optional[str] = None, name_prefix: Optional[str] = None, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotsResult:
+def get_snapshots(tenant: str, database: Optional[str] = None, schedule: Optional[str] = None, name_prefix: Optional[str] = None, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotsResult:
     """
     Reads all snapshots, ordered by name. Filters narrow them down.
     :param tenant: Name of the tenant that owns the database.
     :param database: Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+    :param schedule: Only those with this `schedule`.
     :param name_prefix: Only those whose `name` begins with this.
     """
-    given: Dict[str, Any] = {"tenant": tenant, "database": database, "namePrefix": name_prefix}
+    given: Dict[str, Any] = {"tenant": tenant, "database": database, "schedule": schedule, "namePrefix": name_prefix}
     found: GetSnapshotsResult = pulumi.runtime.invoke("spg99:index:getSnapshots", given, opts=_package.invoke_options(opts), typ=GetSnapshotsResult).value
     return found
 
 
-def get_snapshots_output(tenant: pulumi.Input[str], database: Optional[pulumi.Input[str]] = None, name_prefix: Optional[pulumi.Input[str]] = None, opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[GetSnapshotsResult]:
+def get_snapshots_output(tenant: pulumi.Input[str], database: Optional[pulumi.Input[str]] = None, schedule: Optional[pulumi.Input[str]] = None, name_prefix: Optional[pulumi.Input[str]] = None, opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[GetSnapshotsResult]:
     """
     Reads all snapshots, ordered by name. Filters narrow them down. Takes outputs, and runs when they are known.
+    :param tenant: Name of the tenant that owns the database.
+    :param database: Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+    :param schedule: Only those with this `schedule`.
+    :param name_prefix: Only those whose `name` begins with this.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "database": database, "schedule": schedule, "namePrefix": name_prefix}
+    found: pulumi.Output[GetSnapshotsResult] = pulumi.runtime.invoke_output("spg99:index:getSnapshots", given, opts=_package.invoke_options(opts), typ=GetSnapshotsResult)
+    return found
+
+
+@pulumi.output_type
+class GetSnapshotScheduleResult:
+    """The snapshot schedule as it is now."""
+
+    tenant: str = pulumi.property("tenant")
+    """Name of the tenant that owns the database."""
+    name: str = pulumi.property("name")
+    """Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`."""
+    database: str = pulumi.property("database")
+    """Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted."""
+    cron: str = pulumi.property("cron")
+    """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
+    keep: int = pulumi.property("keep")
+    """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    schedule_id: str = pulumi.property("scheduleId")
+    """Id of the schedule."""
+    db_id: str = pulumi.property("dbId")
+    """Id of the database."""
+    next_snapshot_at: str = pulumi.property("nextSnapshotAt")
+    """When the next one is due (UTC). In the past: it could not be made yet and is tried again every minute. RFC 3339."""
+    created_at: str = pulumi.property("createdAt")
+    """When the schedule was created (UTC). RFC 3339."""
+    updated_at: str = pulumi.property("updatedAt")
+    """When the schedule was last changed (UTC). RFC 3339."""
+    last_snapshot_at: Optional[str] = pulumi.property("lastSnapshotAt")
+    """When it made its last snapshot (UTC); null before the first. RFC 3339."""
+    last_error: Optional[str] = pulumi.property("lastError")
+    """Why the last snapshot that was due could not be made; null when it could."""
+
+
+def get_snapshot_schedule(tenant: str, name: str, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotScheduleResult:
+    """
+    Reads the snapshot schedule with the id `<tenant>/<name>`. Makes snapshots of a database by itself and keeps the latest of them. When it is deleted, its snapshots are deleted with it.
+    :param tenant: Name of the tenant that owns the database.
+    :param name: Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "name": name}
+    found: GetSnapshotScheduleResult = pulumi.runtime.invoke("spg99:index:getSnapshotSchedule", given, opts=_package.invoke_options(opts), typ=GetSnapshotScheduleResult).value
+    return found
+
+
+def get_snapshot_schedule_output(tenant: pulumi.Input[str], name: pulumi.Input[str], opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[GetSnapshotScheduleResult]:
+    """
+    Reads the snapshot schedule with the id `<tenant>/<name>`. Makes snapshots of a database by itself and keeps the latest of them. When it is deleted, its snapshots are deleted with it. Takes outputs, and runs when they are known.
+    :param tenant: Name of the tenant that owns the database.
+    :param name: Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "name": name}
+    found: pulumi.Output[GetSnapshotScheduleResult] = pulumi.runtime.invoke_output("spg99:index:getSnapshotSchedule", given, opts=_package.invoke_options(opts), typ=GetSnapshotScheduleResult)
+    return found
+
+
+@pulumi.output_type
+class GetSnapshotSchedulesResult:
+    """The snapshot schedules that were found."""
+
+    snapshot_schedules: List[outputs.SnapshotScheduleItem] = pulumi.property("snapshotSchedules")
+    """All snapshot schedules that fit, ordered by name."""
+
+    def __iter__(self) -> Iterator[outputs.SnapshotScheduleItem]:
+        return iter(self.snapshot_schedules)
+
+    def __len__(self) -> int:
+        return len(self.snapshot_schedules)
+
+
+def get_snapshot_schedules(tenant: str, database: Optional[str] = None, name_prefix: Optional[str] = None, opts: Optional[pulumi.InvokeOptions] = None) -> GetSnapshotSchedulesResult:
+    """
+    Reads all snapshot schedules, ordered by name. Filters narrow them down.
     :param tenant: Name of the tenant that owns the database.
     :param database: Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
     :param name_prefix: Only those whose `name` begins with this.
     """
     given: Dict[str, Any] = {"tenant": tenant, "database": database, "namePrefix": name_prefix}
-    found: pulumi.Output[GetSnapshotsResult] = pulumi.runtime.invoke_output("spg99:index:getSnapshots", given, opts=_package.invoke_options(opts), typ=GetSnapshotsResult)
+    found: GetSnapshotSchedulesResult = pulumi.runtime.invoke("spg99:index:getSnapshotSchedules", given, opts=_package.invoke_options(opts), typ=GetSnapshotSchedulesResult).value
+    return found
+
+
+def get_snapshot_schedules_output(tenant: pulumi.Input[str], database: Optional[pulumi.Input[str]] = None, name_prefix: Optional[pulumi.Input[str]] = None, opts: Optional[Union[pulumi.InvokeOptions, pulumi.InvokeOutputOptions]] = None) -> pulumi.Output[GetSnapshotSchedulesResult]:
+    """
+    Reads all snapshot schedules, ordered by name. Filters narrow them down. Takes outputs, and runs when they are known.
+    :param tenant: Name of the tenant that owns the database.
+    :param database: Only those with this `database`. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`.
+    :param name_prefix: Only those whose `name` begins with this.
+    """
+    given: Dict[str, Any] = {"tenant": tenant, "database": database, "namePrefix": name_prefix}
+    found: pulumi.Output[GetSnapshotSchedulesResult] = pulumi.runtime.invoke_output("spg99:index:getSnapshotSchedules", given, opts=_package.invoke_options(opts), typ=GetSnapshotSchedulesResult)
     return found
 
 

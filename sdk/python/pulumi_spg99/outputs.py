@@ -297,3 +297,35 @@ class SnapshotItem:
     """When the snapshot is deleted by itself (RFC 3339). Null means never."""
     snapshot_lsn: Optional[str] = pulumi.property("snapshotLsn")
     """The place in the WAL; null while nobody has needed to know."""
+    schedule: Optional[str] = pulumi.property("schedule")
+    """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
+
+
+@pulumi.output_type
+class SnapshotScheduleItem:
+    """One of what getSnapshotSchedules found."""
+
+    tenant: str = pulumi.property("tenant")
+    """Name of the tenant that owns the database."""
+    name: str = pulumi.property("name")
+    """Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`."""
+    database: str = pulumi.property("database")
+    """Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted."""
+    cron: str = pulumi.property("cron")
+    """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
+    keep: int = pulumi.property("keep")
+    """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    schedule_id: str = pulumi.property("scheduleId")
+    """Id of the schedule."""
+    db_id: str = pulumi.property("dbId")
+    """Id of the database."""
+    next_snapshot_at: str = pulumi.property("nextSnapshotAt")
+    """When the next one is due (UTC). In the past: it could not be made yet and is tried again every minute. RFC 3339."""
+    created_at: str = pulumi.property("createdAt")
+    """When the schedule was created (UTC). RFC 3339."""
+    updated_at: str = pulumi.property("updatedAt")
+    """When the schedule was last changed (UTC). RFC 3339."""
+    last_snapshot_at: Optional[str] = pulumi.property("lastSnapshotAt")
+    """When it made its last snapshot (UTC); null before the first. RFC 3339."""
+    last_error: Optional[str] = pulumi.property("lastError")
+    """Why the last snapshot that was due could not be made; null when it could."""

@@ -71,7 +71,7 @@ class Snapshot(_package.Resource):
 
     TOKEN = "spg99:index:Snapshot"
     ARGS = SnapshotArgs
-    OUTPUTS = ("tenant", "name", "database", "snapshot_id", "db_id", "timeline", "created_at", "updated_at", "time", "lsn", "expires_at", "snapshot_lsn",)
+    OUTPUTS = ("tenant", "name", "database", "snapshot_id", "db_id", "timeline", "created_at", "updated_at", "time", "lsn", "expires_at", "snapshot_lsn", "schedule",)
     REQUIRED = ("tenant", "database",)
     SECRET_INPUTS = ()
     SECRETS = ()
@@ -97,6 +97,8 @@ class Snapshot(_package.Resource):
     """Id of the history that it is a moment of."""
     snapshot_lsn: pulumi.Output[Optional[str]] = pulumi.property("snapshotLsn")
     """The place in the WAL; null while nobody has needed to know."""
+    schedule: pulumi.Output[Optional[str]] = pulumi.property("schedule")
+    """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
     """When the snapshot was made (UTC). RFC 3339."""
     updated_at: pulumi.Output[str] = pulumi.property("updatedAt")

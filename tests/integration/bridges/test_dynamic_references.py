@@ -21,6 +21,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     "api_key": {"name": "ci"},
     "tenant_credentials": {"tenant": "acme"},
     "snapshot": {"tenant": "acme", "name": "before", "database": "app"},
+    "snapshot_schedule": {"tenant": "acme", "name": "nightly", "database": "app", "cron": "@daily"},
 }
 
 

@@ -30,7 +30,7 @@ def test_a_refused_deletion_names_the_option_and_not_the_query(
     monkeypatch.setattr(Connection, "call", refuse)
     result = CliRunner().invoke(app, [command, "delete", "/".join("a" for _ in kind.id_fields()), "--yes"])
     assert result.exit_code == 1
-    assert result.stderr == f"error: It is in use. Close it first, or delete with --{flag}.\n"
+    assert result.stderr == f"error: It is in use. Close it first, or delete with --{flag.replace('_', '-')}.\n"
 
 
 @pytest.mark.parametrize("command", UPDATES)

@@ -105,10 +105,7 @@ def beginning(source: Source, wanted: Wanted, now: datetime) -> Beginning | Ask:
     """Where a branch of this source begins, or that it has to be asked. Raises Conflict, BadRequest."""
     if source.state is State.DELETING:
         raise Conflict(f"Database '{source.name}' is being deleted: no branch can begin in it.")
-    if not source.is_kept:
-        raise refused(wanted.source_field, NO_HISTORY.format(name=source.name))
-    if not source.is_archived:
-        raise refused(wanted.source_field, NO_ARCHIVE.format(name=source.name))
+    require_history(source, wanted.source_field)
     if wanted.time is not None and wanted.time > now:
         raise refused(wanted.time_field, f"lies in the future: it is {_text(now)} by the Control Plane's clock")
     if not source.was_started:
@@ -120,6 +117,14 @@ def beginning(source: Source, wanted: Wanted, now: datetime) -> Beginning | Ask:
         return Ask()
     term = source.writer_term - 1 if source.state is State.BOOTING else source.writer_term
     return _at(source, Point(end_of_term=term))
+
+
+def require_history(source: Source, field: str) -> None:
+    """Raises BadRequest where nobody keeps a source's history, or nobody would for long."""
+    if not source.is_kept:
+        raise refused(field, NO_HISTORY.format(name=source.name))
+    if not source.is_archived:
+        raise refused(field, NO_ARCHIVE.format(name=source.name))
 
 
 def located(source: Source, wanted: Wanted, window: Window) -> Beginning:

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from spg99 import faults
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import rows, snapshots
+from spg99.control_plane.databases import rows, snapshot_schedules, snapshots
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.needed import check_unneeded
 from spg99.control_plane.databases.removal import remove
@@ -38,9 +38,16 @@ class Questions:
         self._store, self._wakeups = store, wakeups
 
     async def ask(
-        self, tx: Transaction, found: Sequence[DatabaseRow], *, force: bool, actor: Actor, now: datetime
+        self,
+        tx: Transaction,
+        found: Sequence[DatabaseRow],
+        *,
+        force: bool,
+        actor: Actor,
+        now: datetime,
+        leaving: frozenset[str] = frozenset(),
     ) -> tuple[str, ...]:
-        """Checks that these may be deleted. Answers the operations whose end says whether those that run are in use; none:
+        """Checks that these may be deleted, with what else is `leaving`. Answers the operations whose end says whether those that run are in use; none:
         they may be deleted in this transaction. The rows are locked.
 
         Raises Conflict under deletion protection, and unless `force` while clients are known to be connected, or when nobody
@@ -49,7 +56,7 @@ class Questions:
         live = [row for row in found if row.state != State.DELETING]
         for row in live:
             check(row, force=force)
-            await check_unneeded(tx, row, leaving=_ids(found))
+            await check_unneeded(tx, row, leaving=leaving | _ids(found))
         if force:
             return ()
         running = [row for row in live if row.has_writer]
@@ -164,9 +171,11 @@ class OfTenants:
         found = [
             row for db_id in await rows.of_tenant(tx, tenant_id) if (row := await rows.lock(tx, db_id)) is not None
         ]
-        await snapshots.delete_of_tenant(tx, tenant_id, actor)
-        asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now)
+        made = await snapshot_schedules.ids_of_tenant(tx, tenant_id) | await snapshots.ids_of_tenant(tx, tenant_id)
+        asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now, leaving=made)
         if not asked:
+            await snapshot_schedules.delete_of_tenant(tx, tenant_id, actor)
+            await snapshots.delete_of_tenant(tx, tenant_id, actor)
             for row in found:
                 await begin_delete(tx, row, force=force, actor=actor, leaving=_ids(found))
         return asked

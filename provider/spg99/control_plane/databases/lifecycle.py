@@ -13,6 +13,7 @@ from spg99.control_plane.databases.expiry import Expiry
 from spg99.control_plane.databases.member_changes import MemberChanges
 from spg99.control_plane.databases.reconcile import Reconciler
 from spg99.control_plane.databases.reports import Reports
+from spg99.control_plane.databases.scheduled_snapshots import ScheduledSnapshots
 from spg99.control_plane.databases.time_travel import TimeTravel
 from spg99.control_plane.databases.wake import Waker
 from spg99.control_plane.records.policy_cache import PolicyCache
@@ -48,6 +49,7 @@ class Lifecycle:
         self.waker = Waker(self.reconciler, policies, TimeTravel(store, wakeups, clock))
         self.member_changes = MemberChanges(self.reconciler, self.polls, installation)
         self.expiry = Expiry(store, wakeups, clock)
+        self.scheduled_snapshots = ScheduledSnapshots(store, wakeups, clock)
         self.reports = Reports(self.reconciler, self.waker, policies, installation)
 
     async def delete_old(self) -> None:

@@ -1,18 +1,25 @@
-"""Who needs the history of a database: branches that were never started, and snapshots. Here: refusing to delete it. Not here: the rest of a deletion
+"""Who needs the history of a database: branches that were never started, snapshots, and schedules of these. Here: refusing to delete it. Not here: the rest of a deletion
 (deletion_requests.py)."""
 
 from __future__ import annotations
 
 from spg99.control_plane import storage
-from spg99.control_plane.databases import rows, snapshots
+from spg99.control_plane.databases import rows, snapshot_schedules, snapshots
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict
 
 
 async def check_unneeded(tx: Transaction, row: DatabaseRow, *, leaving: frozenset[str] = frozenset()) -> None:
-    """Raises Conflict while something begins in this database that was never started, or a snapshot keeps a moment of it. `leaving`: databases that are deleted
-    with it."""
+    """Raises Conflict while something begins in this database that was never started, a snapshot keeps a moment of it, or a schedule makes some. `leaving`: ids of
+    databases, snapshots and schedules that are deleted with it."""
+    schedules = await snapshot_schedules.of_database(tx, row.db_id)
+    if making := [one.name for one in schedules if one.schedule_id not in leaving]:
+        raise Conflict(
+            f"Database '{row.name}' cannot be deleted: snapshot schedules are for it ({_listed(making)}). Delete them first; their "
+            "snapshots go with them.",
+            details={"db_id": row.db_id, "schedules": making},
+        )
     pins = [
         one
         for one in await storage.pins_of_timeline(tx, row.timeline_id)

@@ -247,11 +247,12 @@ select %(kept_id)s, tenant_id, %(name)s, %(database_name)s, size, min_size, max_
   from databases where db_id = %(db_id)s;
 
 -- insert_snapshot
-insert into snapshots (snapshot_id, tenant_id, name, db_id, database, time, lsn, origin, expires_at)
-values (%(snapshot_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(time)s, %(lsn)s, %(origin)s, %(expires_at)s);
+insert into snapshots (snapshot_id, tenant_id, name, db_id, database, time, lsn, origin, expires_at, schedule_id)
+values (%(snapshot_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(time)s, %(lsn)s, %(origin)s, %(expires_at)s, %(schedule_id)s);
 
 -- find_snapshot
-select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
  where s.tenant_id = %(tenant_id)s and s.name = %(name)s;
 
 -- hold_snapshot
@@ -260,19 +261,23 @@ select snapshot_id from snapshots where snapshot_id = %(snapshot_id)s for share;
 
 -- page_of_snapshots
 -- Ordered by name; `after_name` and `after_id` are the last row of the page before.
-select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
  where s.tenant_id = %(tenant_id)s
    and (s.name collate "C", s.snapshot_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(database)s::text is null or s.database = %(database)s)
+   and (%(schedule)s::text is null or c.name = %(schedule)s)
    and (%(name_prefix)s::text is null or (s.name collate "C" >= %(name_prefix)s and s.name collate "C" < %(name_prefix_end)s))
  order by s.name collate "C", s.snapshot_id limit %(limit)s offset %(offset)s;
 
 -- snapshots_of_tenant
-select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
  where s.tenant_id = %(tenant_id)s order by s.snapshot_id for update of s;
 
 -- snapshots_of_ids
-select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
  where s.snapshot_id = any(%(snapshot_ids)s) order by s.name;
 
 -- change_snapshot
@@ -280,11 +285,92 @@ update snapshots set expires_at = %(expires_at)s, version = version + 1, updated
  where snapshot_id = %(snapshot_id)s;
 
 -- expired_snapshots
-select s.*, t.org_id, t.name as tenant from snapshots s join tenants t using (tenant_id)
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
  where s.expires_at <= %(now)s order by s.expires_at limit %(limit)s for update of s skip locked;
 
 -- delete_snapshot
 delete from snapshots where snapshot_id = %(snapshot_id)s;
+
+-- snapshots_of_schedule
+-- Those that it has made, the latest first, and whether somebody is about to begin in one: a branch that was never started, a restore that is not carried out yet.
+select s.*, t.org_id, t.name as tenant, c.name as schedule,
+       exists (select from databases d left join timelines tl on tl.timeline_id = d.timeline_id
+                where d.tenant_id = s.tenant_id and d.state <> 'deleting'
+                  and (d.source_snapshot = s.name and tl.state = 'creating' or d.restore_to = s.name and d.restore is not null)) as is_needed
+  from snapshots s join tenants t using (tenant_id) join snapshot_schedules c using (schedule_id)
+ where s.schedule_id = %(schedule_id)s
+ order by s.created_at desc, s.snapshot_id for update of s;
+
+-- let_go_of_snapshots
+-- They are ordinary ones from now on.
+update snapshots set schedule_id = null, version = version + 1, updated_at = clock_timestamp() where schedule_id = %(schedule_id)s;
+
+-- insert_schedule
+insert into snapshot_schedules (schedule_id, tenant_id, name, db_id, database, cron, keep, next_snapshot_at, attempt_at)
+values (%(schedule_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(cron)s, %(keep)s, %(next_snapshot_at)s, %(next_snapshot_at)s);
+
+-- find_schedule
+select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t using (tenant_id)
+ where s.tenant_id = %(tenant_id)s and s.name = %(name)s;
+
+-- lock_schedule
+-- Nobody else changes it, or makes a snapshot for it, until this transaction ends.
+select schedule_id from snapshot_schedules where schedule_id = %(schedule_id)s for no key update;
+
+-- page_of_schedules
+-- Ordered by name; `after_name` and `after_id` are the last row of the page before.
+select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t using (tenant_id)
+ where s.tenant_id = %(tenant_id)s
+   and (s.name collate "C", s.schedule_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
+   and (%(database)s::text is null or s.database = %(database)s)
+   and (%(name_prefix)s::text is null or (s.name collate "C" >= %(name_prefix)s and s.name collate "C" < %(name_prefix_end)s))
+ order by s.name collate "C", s.schedule_id limit %(limit)s offset %(offset)s;
+
+-- schedules_of_tenant
+select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t using (tenant_id)
+ where s.tenant_id = %(tenant_id)s order by s.schedule_id for no key update of s;
+
+-- schedules_of_database
+select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t using (tenant_id)
+ where s.db_id = %(db_id)s order by s.name;
+
+-- change_schedule
+update snapshot_schedules
+   set cron = %(cron)s, keep = %(keep)s, next_snapshot_at = %(next_snapshot_at)s, attempt_at = %(attempt_at)s, claim = %(claim)s,
+       version = version + 1, updated_at = clock_timestamp()
+ where schedule_id = %(schedule_id)s;
+
+-- claim_schedules
+-- Those whose moment has come: from now on this attempt at them counts, and others look at them again only when it should be over.
+update snapshot_schedules s
+   set claim = %(claim)s, attempt_at = %(until)s
+  from tenants t
+ where t.tenant_id = s.tenant_id
+   and s.schedule_id in (select schedule_id from snapshot_schedules where attempt_at <= %(now)s
+                          order by attempt_at limit %(limit)s for update skip locked)
+returning s.*, t.org_id, t.name as tenant;
+
+-- claimed_schedule
+-- It, locked, if this attempt still counts.
+select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t using (tenant_id)
+ where s.schedule_id = %(schedule_id)s and s.claim = %(claim)s for no key update of s;
+
+-- note_attempt
+update snapshot_schedules
+   set claim = null, next_snapshot_at = %(next_snapshot_at)s, attempt_at = %(attempt_at)s, last_snapshot_at = %(last_snapshot_at)s,
+       last_error = %(last_error)s
+ where schedule_id = %(schedule_id)s;
+
+-- page_of_schedule_times
+select schedule_id, cron, next_snapshot_at, attempt_at from snapshot_schedules
+ where schedule_id > %(after_id)s order by schedule_id limit %(limit)s for no key update skip locked;
+
+-- set_schedule_times
+update snapshot_schedules set next_snapshot_at = %(next_snapshot_at)s, attempt_at = %(attempt_at)s where schedule_id = %(schedule_id)s;
+
+-- delete_schedule
+delete from snapshot_schedules where schedule_id = %(schedule_id)s;
 
 -- delete_database
 delete from databases where db_id = %(db_id)s;

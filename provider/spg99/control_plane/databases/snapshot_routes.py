@@ -64,13 +64,18 @@ async def list_all(
     database: Annotated[
         str | None, Query(pattern=NAME_PATTERN, description="Only snapshots of the database of this name.")
     ] = None,
+    schedule: Annotated[
+        str | None, Query(pattern=NAME_PATTERN, description="Only snapshots that the schedule of this name has made.")
+    ] = None,
     name_prefix: pages.NamePrefix = None,
 ) -> Response:
     """Lists the snapshots of a tenant."""
-    list_id = pages.list_id(call, database=database, name_prefix=name_prefix)
+    list_id = pages.list_id(call, database=database, schedule=schedule, name_prefix=name_prefix)
     async with call.plane.store.reading() as tx:
         owner = await tenants.visible_tenant(tx, call, tenant)
-        found = await snapshots.page(tx, owner.tenant_id, page.window(list_id, name_prefix), database=database)
+        found = await snapshots.page(
+            tx, owner.tenant_id, page.window(list_id, name_prefix), database=database, schedule=schedule
+        )
     return pages.answer(
         found, page, list_id, key=lambda row: (row.name, row.snapshot_id), item=snapshots.as_json
     ).response()

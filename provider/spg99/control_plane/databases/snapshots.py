@@ -39,6 +39,9 @@ class SnapshotRow:
     lsn: str | None
     origin: dict[str, Any]
     expires_at: datetime | None
+    schedule_id: str | None
+    schedule: str | None
+    """Name of the schedule that has made it."""
     version: int
     created_at: datetime
     updated_at: datetime
@@ -53,16 +56,25 @@ class SnapshotRow:
         return Origin.model_validate(self.origin)
 
 
+@dataclass(frozen=True)
+class ScheduledSnapshotRow(SnapshotRow):
+    """One that a schedule has made."""
+
+    is_needed: bool
+    """Something is about to begin in it."""
+
+
 async def find(tx: Transaction, tenant_id: str, name: str) -> SnapshotRow | None:
     """The snapshot of this name."""
     return await tx.one_or_none(SnapshotRow, "find_snapshot", tenant_id=tenant_id, name=name)
 
 
-async def page(tx: Transaction, tenant_id: str, window: Window, *, database: str | None = None) -> list[SnapshotRow]:
+async def page(
+    tx: Transaction, tenant_id: str, window: Window, *, database: str | None = None, schedule: str | None = None
+) -> list[SnapshotRow]:
     """Snapshots of a tenant in name order, after the given (name, id)."""
-    return await tx.many(
-        SnapshotRow, "page_of_snapshots", tenant_id=tenant_id, **window.parameters(), database=database
-    )
+    where = {"tenant_id": tenant_id, "database": database, "schedule": schedule}
+    return await tx.many(SnapshotRow, "page_of_snapshots", **window.parameters(), **where)
 
 
 async def create(
@@ -74,8 +86,9 @@ async def create(
     actor: Actor,
     *,
     now: datetime,
+    schedule_id: str | None = None,
 ) -> SnapshotRow:
-    """Writes a snapshot and what must stay for it. Raises Conflict for a name that is taken and for a database that has changed meanwhile, BadRequest for
+    """Writes a snapshot and what must stay for it. `schedule_id`: which schedule makes it. Raises Conflict for a name that is taken and for a database that has changed meanwhile, BadRequest for
     one that has nothing to keep."""
     if found.origin is None:
         raise BadRequest(
@@ -96,6 +109,7 @@ async def create(
             lsn=spec.lsn,
             origin=found.origin.model_dump(mode="json", exclude={"kept"}),
             expires_at=spec.expires_at,
+            schedule_id=schedule_id,
         )
     except UniqueViolation as error:
         raise Conflict(
@@ -139,6 +153,22 @@ async def delete_of_tenant(tx: Transaction, tenant_id: str, actor: Actor) -> Non
     """All of a tenant that goes."""
     for row in await tx.many(SnapshotRow, "snapshots_of_tenant", tenant_id=tenant_id):
         await delete(tx, row, actor)
+
+
+async def of_schedule(tx: Transaction, schedule_id: str) -> list[ScheduledSnapshotRow]:
+    """All that a schedule has made, locked, the latest first."""
+    return await tx.many(ScheduledSnapshotRow, "snapshots_of_schedule", schedule_id=schedule_id)
+
+
+async def delete_of_schedule(tx: Transaction, schedule_id: str, actor: Actor) -> None:
+    """All that a schedule has made."""
+    for row in await of_schedule(tx, schedule_id):
+        await delete(tx, row, actor)
+
+
+async def ids_of_tenant(tx: Transaction, tenant_id: str) -> frozenset[str]:
+    """The ids of all of a tenant."""
+    return frozenset(row.snapshot_id for row in await tx.many(SnapshotRow, "snapshots_of_tenant", tenant_id=tenant_id))
 
 
 async def names_of(tx: Transaction, snapshot_ids: list[str]) -> list[str]:

@@ -23,6 +23,12 @@ LIVES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         {"expires_at": "2031-01-01T00:00:00Z"},
         "/tenants/acme/snapshots/s",
     ),
+    "snapshot_schedule": (
+        "/tenants/acme/schedules",
+        {"name": "nightly", "database": "app", "cron": "@daily"},
+        {"keep": 3},
+        "/tenants/acme/schedules/nightly",
+    ),
     "tenant_credentials": ("/tenants/acme/credentials", {}, {"rotation_trigger": "2"}, "/tenants/acme/credentials"),
 }
 
@@ -51,7 +57,7 @@ async def test_an_object_is_declared_by_who_makes_it_then_by_who_changes_it(
     api: Any, noun: str, creatable: dict[str, type[Resource]], was_started: Any
 ) -> None:
     await api.tenant("acme")
-    if noun == "snapshot":
+    if noun.startswith("snapshot"):
         await api.database()
         await was_started("app")
     collection, body, changes, item = LIVES[noun]

@@ -32,7 +32,10 @@ insert into enrolment_tokens (token_sha256, kind, expires_at) values ('h', 'node
 insert into databases (db_id, tenant_id, name, size, idle_timeout_seconds, state, timeline_id, target_profile, compute_id)
   values ('db_a', 'ten_a', 'app', 'L1', 300, 'ready', 'tl_a', 'L1', 'cmp_a');
 insert into timelines (timeline_id, db_id, node_id, state) values ('tl_a', 'db_a', 'node_a', 'present');
-insert into snapshots (snapshot_id, tenant_id, name, db_id, database, origin) values ('snap_a', 'ten_a', 's', 'db_a', 'app', '{}');
+insert into snapshot_schedules (schedule_id, tenant_id, name, db_id, database, cron, keep, next_snapshot_at, attempt_at)
+  values ('sched_a', 'ten_a', 'nightly', 'db_a', 'app', '@daily', 7, now(), now());
+insert into snapshots (snapshot_id, tenant_id, name, db_id, database, origin, schedule_id)
+  values ('snap_a', 'ten_a', 's', 'db_a', 'app', '{}', 'sched_a');
 insert into timeline_pins (timeline_id, owner_id, reason) values ('tl_a', 'db_b', 'branch');
 insert into computes (compute_id, db_id, timeline_id, node_id, writer_term, profile, state, backend_addr, backend_port)
   values ('cmp_a', 'db_a', 'tl_a', 'node_a', 1, 'L1', 'running', '/s', 5432);

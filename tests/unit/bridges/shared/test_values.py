@@ -19,7 +19,7 @@ from spg99.bridges.shared.unknown import UNKNOWN
 from spg99.bridges.shared.values import moment, same
 from spg99.emit.shapes import noun_of
 from spg99.resources import NOUNS, Resource
-from spg99.shapes import Noun, Type
+from spg99.shapes import Field, Noun, Type
 
 NAMED = [*NOUNS, Gadget]
 
@@ -80,13 +80,19 @@ def values_of(type_: Type) -> st.SearchStrategy[Any]:
     return st.lists(item, max_size=6) if type_.kind == "list" else st.dictionaries(TEXTS, item, max_size=3)
 
 
+def values_for(field: Field) -> st.SearchStrategy[Any]:
+    """Of a text that has a form of its own (cron), what the field gives as examples, too."""
+    values = values_of(field.type)
+    return st.sampled_from(field.examples) | values if field.type.kind == "text" and field.examples else values
+
+
 def mostly(right: st.SearchStrategy[Any], wrong: st.SearchStrategy[Any] = ANYTHING) -> st.SearchStrategy[Any]:
     """Few declarations would be right as a whole if each field were wrong every other time."""
     return st.integers(0, 24).flatmap(lambda dice: wrong if dice == 7 else right)
 
 
 def declarations(noun: Noun) -> st.SearchStrategy[dict[str, Any]]:
-    required = {field.name: mostly(values_of(field.type)) for field in noun.inputs if field.required}
+    required = {field.name: mostly(values_for(field)) for field in noun.inputs if field.required}
     optional = {field.name: mostly(values_of(field.type)) for field in noun.inputs if not field.required}
     plain = st.fixed_dictionaries(required, optional=optional)
     return mostly(plain, plain.map(lambda values: values | {"nmae": 1, "limits": {"max_item": 1}}))

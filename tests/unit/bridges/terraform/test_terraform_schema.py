@@ -115,9 +115,14 @@ def test_the_message_is_what_terraform_reads() -> None:
 
 def test_the_product_has_what_it_promises() -> None:
     answer = schema_answer(schema.tables(PRODUCT))
-    assert {"spg99_tenant", "spg99_database", "spg99_api_key", "spg99_tenant_credentials", "spg99_snapshot"} == set(
-        answer["resource_schemas"]
-    )
+    assert {
+        "spg99_tenant",
+        "spg99_database",
+        "spg99_api_key",
+        "spg99_tenant_credentials",
+        "spg99_snapshot",
+        "spg99_snapshot_schedule",
+    } == set(answer["resource_schemas"])
     assert {"spg99_account", "spg99_databases", "spg99_tenants", "spg99_database"} <= set(answer["data_source_schemas"])
     assert {"parse_dsn", "build_dsn", "redact_dsn"} == set(answer["functions"])
     assert {"spg99_tenant_dsn", "spg99_api_key"} == set(answer["ephemeral_resource_schemas"])

@@ -23,6 +23,7 @@ OWNER = {
     "organization_usage": "databases",
     "certificate_authorities": "fleet",
     "snapshots": "databases",
+    "snapshot_schedules": "databases",
     "enrolment_tokens": "fleet",
     "gateways": "fleet",
     "node_tasks": "fleet",
@@ -48,6 +49,7 @@ OWNER = {
 _ROW_AND_OWNER = "a database is always read with its tenant's names, in one statement, on the path of every connect"
 _ACCOUNT = "sums over an account, whose databases are found by their tenants; one statement, or it would sum what moves"
 _SNAPSHOT = "a snapshot is shown, and its end told, with the names of its tenant and account; one statement"
+_SCHEDULE = "a schedule is shown, and what it does told, with the names of its tenant and account; one statement"
 _KEY = "a key is shown and checked with the name of the tenant it is bound to; one look-up on the path of every request"
 _FILES = "a node reports by timeline; thousands of databases are found by theirs in one statement"
 
@@ -60,6 +62,17 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("snapshots_of_tenant", "tenants"): _SNAPSHOT,
     ("snapshots_of_ids", "tenants"): _SNAPSHOT,
     ("expired_snapshots", "tenants"): _SNAPSHOT,
+    ("snapshots_of_schedule", "tenants"): _SNAPSHOT,
+    (
+        "snapshots_of_schedule",
+        "timelines",
+    ): "whether something is about to begin in one of them, in the statement that locks them",
+    ("find_schedule", "tenants"): _SCHEDULE,
+    ("page_of_schedules", "tenants"): _SCHEDULE,
+    ("schedules_of_tenant", "tenants"): _SCHEDULE,
+    ("schedules_of_database", "tenants"): _SCHEDULE,
+    ("claim_schedules", "tenants"): _SCHEDULE,
+    ("claimed_schedule", "tenants"): _SCHEDULE,
     ("find_database", "tenants"): _ROW_AND_OWNER,
     ("find_database_by_id", "tenants"): _ROW_AND_OWNER,
     ("page_of_databases", "tenants"): _ROW_AND_OWNER,
