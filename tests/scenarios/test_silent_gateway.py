@@ -18,7 +18,7 @@ IDLE_SECONDS, LEASE_SECONDS = 2, 2
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Platform]:
-    with a_platform() as platform:
+    with a_platform("--gateway-workers", "1") as platform:
         with platform.catalogue() as catalogue:
             catalogue.execute(
                 "insert into policy_values (key, scope, value) values ('gateway.lease_seconds', 'global', %s::jsonb)",

@@ -257,10 +257,10 @@ def runs_safekeeper(settings: DevSettings, data_dir: Path) -> bool:
 
 
 def gateway_workers(settings: DevSettings, gateway: GatewaySettings) -> int:
-    """Worker processes of the Gateway: one, unless more are asked for. Each is memory, and one serves what a laptop runs."""
+    """Worker processes of the Gateway: none, unless some are asked for. Each is memory, and its own process serves what a laptop runs."""
     if settings.gateway_workers is not None:
         return settings.gateway_workers
-    return gateway.workers if "workers" in gateway.model_fields_set else 1
+    return gateway.workers if "workers" in gateway.model_fields_set else 0
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

@@ -1,4 +1,4 @@
-"""One worker process: accepts clients, serves their sessions, drains when its parent says so. `python -m spg99.gateway.worker`.
+"""One worker: accepts clients, serves their sessions, drains when its parent says so. `python -m spg99.gateway.worker`, or in the parent's own process.
 
 Here: the process and its accept loop. Not here: one client (accept.py, session.py), what all workers share (registry.py).
 """
@@ -72,16 +72,25 @@ class Worker:
             }
         )
 
-    async def run(self, control: socket.socket) -> None:
-        """Serves until drained, or until the parent is gone."""
+    async def run(self, control: socket.socket) -> bool:
+        """Serves until drained; False when the parent has gone before that, or does not speak any more."""
         await self.channel.open(control)
         serving = asyncio.get_running_loop().create_task(self.channel.serve())
         drained = asyncio.get_running_loop().create_task(self._drained.wait())
         await asyncio.wait({serving, drained}, return_when=asyncio.FIRST_COMPLETED)
-        if not drained.done():
-            # Without the parent nobody counts sessions or holds leases: a session must not outlive it.
-            os._exit(1)
         self.channel.close()
+        return drained.done()
+
+    def abort(self) -> None:
+        """Ends everything that it serves, at once."""
+        self._unwatch()
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._half_open):
+            connection.abort()
+        if self._context is not None:
+            for session in list(self._context.sessions.values()):
+                session.abort()
 
     # What the parent asks.
 
@@ -309,6 +318,36 @@ def _wait_and_serve(control: socket.socket, parent: int) -> None:
         _serve(control, numbers)
 
 
+class LocalWorker:
+    """A worker in its parent's process and loop, for a Gateway that has no other: to its parent it looks like one of its own."""
+
+    def __init__(self, listeners: list[int]) -> None:
+        """Serves these listening sockets, which stay the caller's."""
+        self.control, theirs = socket.socketpair()
+        worker = Worker([socket.socket(fileno=os.dup(number)) for number in listeners])
+
+        async def serve() -> int:
+            try:
+                return 0 if await worker.run(theirs) else 1
+            finally:
+                worker.abort()
+
+        self._serving = asyncio.get_running_loop().create_task(serve())
+
+    def kill(self) -> None:
+        """Ends it with all that it serves."""
+        self._serving.cancel()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """As `kill`, whichever it is."""
+        self.kill()
+
+    async def wait(self) -> int:
+        """Waits for its end; answers 0 when it was drained. Nothing of what it ended by is raised."""
+        (code,) = await asyncio.gather(self._serving, return_exceptions=True)
+        return code if isinstance(code, int) else 1
+
+
 def _ignore_stop_signals() -> None:
     # The parent says when to end; a Ctrl-C in its terminal reaches us as well and must not cut the drain short.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -320,7 +359,9 @@ def _serve(control: socket.socket, listener_fds: list[int]) -> None:
     gc.freeze()
 
     async def serve() -> None:
-        await Worker(listeners).run(control)
+        if not await Worker(listeners).run(control):
+            # Without the parent nobody counts sessions or holds leases: a session must not outlive it.
+            os._exit(1)
 
     run_loop(serve())
 

@@ -25,7 +25,7 @@ from spg99.config import GatewaySettings
 from spg99.errors import BadRequest, Spg99Error, Unavailable
 from spg99.gateway.channel import Channel
 from spg99.gateway.registry import SessionRegistry
-from spg99.gateway.worker import PreforkedWorker
+from spg99.gateway.worker import LocalWorker, PreforkedWorker
 from spg99.processes import Unhealthy
 from spg99.processes.forking import Forked
 from spg99.processes.health import SETTLED_SECONDS, UNHEALTHY_AFTER_SECONDS, pause_seconds
@@ -66,7 +66,7 @@ class WorkerProcesses:
         self._listeners: list[list[socket.socket]] = []
         """Of each worker: one for each address of the host."""
         self._preforked = preforked or []
-        self._processes: dict[int, Process | Forked] = {}
+        self._processes: dict[int, Forked | Process | LocalWorker] = {}
         self._supervisors: list[asyncio.Task[None]] = []
         self._stopping = False
         self._certificate: CertificatePair | None = None
@@ -77,7 +77,7 @@ class WorkerProcesses:
         """Takes the port; answers which. Raises BadRequest when it cannot be had."""
         port = self._settings.port
         try:
-            for _ in range(self._settings.workers):
+            for _ in range(max(1, self._settings.workers)):
                 listeners = listen(self._settings.host, port, backlog=BACKLOG, reuse_port=True)
                 self._listeners.append(listeners)
                 port = listeners[0].getsockname()[1]
@@ -124,7 +124,7 @@ class WorkerProcesses:
     async def _run_once(self, index: int, ready: asyncio.Future[None]) -> None:
         numbers = [listener.fileno() for listener in self._listeners[index]]
         channel = Channel(self._registry.open_for(index))
-        process, ours = await self._preforked_with(index, numbers) or await _executed(numbers)
+        process, ours = await self._begun(index, numbers)
         self._processes[index] = process
         await channel.open(ours)
         serving = asyncio.get_running_loop().create_task(channel.serve())
@@ -154,6 +154,13 @@ class WorkerProcesses:
             self._processes.pop(index, None)
             if not self._stopping:
                 _log.error("a worker ended", worker=index, exit_code=code)
+
+    async def _begun(self, index: int, numbers: list[int]) -> tuple[Forked | Process | LocalWorker, socket.socket]:
+        """A worker with its sockets, and our end of its channel."""
+        if self._settings.workers == 0:
+            local = LocalWorker(numbers)
+            return local, local.control
+        return await self._preforked_with(index, numbers) or await _executed(numbers)
 
     async def _preforked_with(self, index: int, numbers: list[int]) -> tuple[Forked, socket.socket] | None:
         """A worker that waited, with its sockets; None when none is left."""

@@ -345,6 +345,29 @@ def test_gateway_killed(start_gateway: Callable[..., Gateway], plane: FakeContro
     assert plane.enrolments == 2, "who has an identity does not enrol again"
 
 
+def test_without_workers_it_serves_in_its_own_process(
+    start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant
+) -> None:
+    gateway = start_gateway(workers=0, drain_seconds=60)
+    assert one(gateway, tenant) == 1 and gateway.workers() == []
+    idle = gateway.connect(tenant, "app")
+    with ThreadPoolExecutor(1) as pool, gateway.connect(tenant, "app") as busy:
+        answer = pool.submit(lambda: busy.execute("select pg_sleep(60)"))
+        wait_for(
+            "it to run", lambda: idle.execute("select 1 from pg_stat_activity where wait_event = 'PgSleep'").fetchone()
+        )
+        busy.cancel_safe(timeout=10)
+        with pytest.raises(errors.QueryCanceled):
+            answer.result(timeout=10)
+    os.kill(gateway.pid, signal.SIGTERM)
+    wait_for("the drain to begin", lambda: refused(gateway))
+    assert idle.execute("select 1").fetchone() == (1,)
+    assert gateway.end(seconds=5) == 0, "told twice"
+    with pytest.raises(psycopg.OperationalError):
+        idle.execute("select 1")
+    assert plane.reports[-1].leases[0].active_connections == 0, "the last report releases the lease"
+
+
 @pytest.mark.slow  # broken
 def test_drain(start_gateway: Callable[..., Gateway], plane: FakeControlPlane, tenant: Tenant) -> None:
     """SIGTERM: no new clients, those who are in the middle of something finish, the rest is told."""
