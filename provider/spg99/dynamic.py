@@ -169,7 +169,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -270,6 +270,8 @@ class Database(DynamicResource):
     """The oldest moment that can come back (UTC); null without safekeepers, and until the first image."""
     recoverable_until: pulumi.Output[Optional[str]] = pulumi.property("recoverableUntil")
     """The newest moment of which that is known (UTC): now, unless the object store takes nothing."""
+    undelete_until: pulumi.Output[Optional[str]] = pulumi.property("undeleteUntil")
+    """Until when a database that was deleted can come back (UTC); null for one that was not."""
     last_verified_at: pulumi.Output[Optional[str]] = pulumi.property("lastVerifiedAt")
     """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried."""
     egress_bytes: pulumi.Output[int] = pulumi.property("egressBytes")
@@ -435,6 +437,8 @@ class GetDatabaseResult:
     """The oldest moment that can come back (UTC); null without safekeepers, and until the first image."""
     recoverable_until: Optional[str]
     """The newest moment of which that is known (UTC): now, unless the object store takes nothing."""
+    undelete_until: Optional[str]
+    """Until when a database that was deleted can come back (UTC); null for one that was not."""
     last_verified_at: Optional[str]
     """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried."""
     egress_bytes: int

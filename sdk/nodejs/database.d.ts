@@ -71,6 +71,7 @@ export declare class Database extends pulumi.CustomResource {
      * - `stopping`: Its compute is being stopped.
      * - `deleting`: It is being removed for good.
      * - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+     * - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
      */
     readonly state: pulumi.Output<string>;
     /**
@@ -84,6 +85,7 @@ export declare class Database extends pulumi.CustomResource {
      * - `stopping`: Its compute is being stopped.
      * - `deleting`: It is being removed for good.
      * - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+     * - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
      */
     readonly status: pulumi.Output<string>;
     /**
@@ -309,6 +311,10 @@ export declare class Database extends pulumi.CustomResource {
      * The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339.
      */
     readonly recoverableUntil: pulumi.Output<string | undefined>;
+    /**
+     * Until when a database that was deleted can come back (UTC); null for one that was not. RFC 3339.
+     */
+    readonly undeleteUntil: pulumi.Output<string | undefined>;
     /**
      * When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339.
      */

@@ -192,6 +192,7 @@ export interface GetDatabaseResult {
      * - `stopping`: Its compute is being stopped.
      * - `deleting`: It is being removed for good.
      * - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+     * - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
      */
     readonly state: string;
     /**
@@ -205,6 +206,7 @@ export interface GetDatabaseResult {
      * - `stopping`: Its compute is being stopped.
      * - `deleting`: It is being removed for good.
      * - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+     * - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
      */
     readonly status: string;
     /**
@@ -430,6 +432,10 @@ export interface GetDatabaseResult {
      * The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339.
      */
     readonly recoverableUntil?: string;
+    /**
+     * Until when a database that was deleted can come back (UTC); null for one that was not. RFC 3339.
+     */
+    readonly undeleteUntil?: string;
     /**
      * When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339.
      */

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from kit.platform import Platform
+from kit.platform import BIN, Platform
 from kit.waits import wait_for
 from spg99.prepared import PACKAGE
 from terraform_cli import Workspace, attached, settings_of
@@ -179,3 +181,41 @@ def test_a_schedule_is_declared_keeps_real_moments_and_goes_with_its_database_in
         assert refused.status_code == 409 and "'nightly'" in refused.json()["message"], refused.text
         work.destroy()
     assert kept.api("GET", "/tenants/shop").status_code == 404
+
+
+def typed(platform: Platform, *arguments: str) -> str:
+    """What a command answers."""
+    done = subprocess.run(
+        [BIN / "spg99", *arguments], env={**os.environ, **platform.env},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_database_that_was_deleted_while_clients_wrote_comes_back_with_every_row(kept: Platform) -> None:
+    made = kept.create_database(name="ledger")
+    dsn = kept.database(name="ledger")["connection_string"]
+    acknowledged = 0
+    with psycopg.connect(dsn, autocommit=True) as client:
+        client.execute("create table t (n int)")
+        for acknowledged in range(1, 301):
+            client.execute("insert into t values (%s)", (acknowledged,))
+        assert kept.api("DELETE", "/tenants/acme/dbs/ledger?force=true").status_code == 202
+        wait_for("it to be gone", lambda: kept.api("GET", "/tenants/acme/dbs/ledger").status_code == 404)
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(dsn, autocommit=True)
+    (line,) = typed(kept, "dbs", "list", "acme", "--deleted").splitlines()[1:]
+    assert line.split()[:3] == ["acme", "ledger", made["db_id"]]
+    typed(kept, "dbs", "undelete", "acme/ledger")
+    back = kept.database(name="ledger")
+    assert (back["db_id"], back["timeline"], back["connection_string"]) == (made["db_id"], made["timeline"], dsn)
+    assert rows(kept, "ledger", "select count(*) from t") == [acknowledged]
+    # Once more, and all that its node has of it is lost meanwhile.
+    typed(kept, "dbs", "delete", "acme/ledger", "--yes", "--force")
+    shutil.rmtree(kept.data_dir / "node" / "node-1" / "timelines" / made["timeline"])
+    typed(kept, "dbs", "undelete", "acme/ledger", "--as", "old_ledger", "--id", made["db_id"])
+    assert rows(kept, "old_ledger", "select count(*) from t") == [acknowledged]
+    assert "old_ledger" in typed(kept, "dbs", "list", "acme") and "ledger" not in typed(
+        kept, "dbs", "list", "acme", "--deleted"
+    )

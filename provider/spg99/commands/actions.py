@@ -92,6 +92,12 @@ _MOMENT = (
 )
 
 
+_WHICH_DELETED = (
+    click.option("--as", "name", help="Under another name.  [default: the one that it had]"),
+    click.option("--id", "db_id", help="Which one, where several of this name were deleted.  [default: the latest]"),
+)
+
+
 def _rotated(connection: Connection, settings: ClientSettings) -> None:
     from spg99.commands.own_keys import say_what_follows
 
@@ -120,6 +126,13 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 "/restore",
                 "Take the database back to a moment, in place. The state before stays for a while as another database.",
                 options=_MOMENT,
+            ),
+            _action(
+                Database,
+                "undelete",
+                "/undelete",
+                "Have a deleted database come back, with its id and all its rows. `dbs list TENANT --deleted` shows which can.",
+                options=_WHICH_DELETED,
             ),
             _action(Database, "scale", "/scale", "Set how many writers run.", options=(_SCALE,)),
             _Later(

@@ -13,7 +13,18 @@ import click
 from spg99.commands import verbs
 from spg99.commands.connection import Connection, with_connection
 from spg99.commands.fields import field_options
-from spg99.resources import ApiKey, Database, Mark, Resource, Snapshot, SnapshotSchedule, Tenant, TenantCredentials
+from spg99.commands.rendering import columns_of
+from spg99.resources import (
+    ApiKey,
+    Database,
+    DatabaseState,
+    Mark,
+    Resource,
+    Snapshot,
+    SnapshotSchedule,
+    Tenant,
+    TenantCredentials,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ NAMINGS: Final[dict[type[Resource], Naming]] = {
         "a database",
         "databases",
         deletions=(("force", "Also while clients are connected."),),
+        ending="Delete {}",
     ),
     ApiKey: Naming("keys", "an API key", "API keys", secret_once=True),
     Snapshot: Naming("snapshots", "a snapshot", "snapshots"),
@@ -53,6 +65,9 @@ NAMINGS: Final[dict[type[Resource], Naming]] = {
         "credentials", "a tenant's credentials", "managed credentials", ending="End the management of {}"
     ),
 }
+
+
+_DELETED_COLUMNS: Final = ("tenant", "name", "db_id", "storage_bytes", "undelete_until")
 
 
 def group_of(kind: type[Resource], naming: Naming) -> click.Group:
@@ -84,10 +99,19 @@ def _id_values(kind: type[Resource], text: str) -> dict[str, str]:
 
 
 def _list(kind: type[Resource], naming: Naming) -> click.Command:
-    def body(connection: Connection, **given: Any) -> None:
+    def body(connection: Connection, deleted: bool = False, **given: Any) -> None:
         where = {name: given.pop(name) for name in kind.path_fields()}
-        verbs.show_list(connection, kind, where, given, nothing=f"There are no {naming.many}.")
+        if deleted:
+            if given.get("state") is not None:
+                raise click.UsageError("--deleted and --state cannot be combined.")
+            given["state"] = DatabaseState.DELETED.value
+        columns = _DELETED_COLUMNS if given.get("state") == DatabaseState.DELETED else columns_of(kind)
+        nothing = f"There are no {naming.many}{' that can come back' if deleted else ''}."
+        verbs.show_list(connection, kind, where, given, columns, nothing=nothing)
 
+    if kind is Database:
+        help_text = "Those that were deleted and can come back, and until when."
+        body = click.option("--deleted", is_flag=True, help=help_text)(body)
     for name in reversed(kind.FILTERS):
         body = click.option(f"--{name.replace('_', '-')}", name, help=f"Only those with this {name}.")(body)
     for name in kind.path_fields():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from spg99.client import Client
 from spg99.commands.connection import Connection
-from spg99.commands.rendering import columns_of, show_many, show_one, values_of
+from spg99.commands.rendering import show_many, show_one, values_of
 from spg99.errors import NotFound, Spg99Error, Unavailable
 from spg99.resources import Resource
 
@@ -21,7 +21,13 @@ OPERATION_SECONDS_MAX = 900.0
 
 
 def show_list(
-    connection: Connection, kind: type[Resource], where: dict[str, Any], filters: dict[str, Any], *, nothing: str
+    connection: Connection,
+    kind: type[Resource],
+    where: dict[str, Any],
+    filters: dict[str, Any],
+    columns: Sequence[str],
+    *,
+    nothing: str,
 ) -> None:
     """All objects of a collection."""
 
@@ -31,7 +37,7 @@ def show_list(
             async for thing in client.list(kind, where, **filters)
         ]
 
-    show_many(connection.call(work), columns_of(kind), as_json=connection.as_json, nothing=nothing)
+    show_many(connection.call(work), columns, as_json=connection.as_json, nothing=nothing)
 
 
 def show(connection: Connection, kind: type[Resource], id_values: dict[str, str]) -> None:

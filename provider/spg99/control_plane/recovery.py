@@ -89,7 +89,7 @@ async def read_store(objects: ObjectStore, keys: TenantKeys) -> Contents:
 
 
 def _why_not(found: _Found, tenant_ids: set[str]) -> str | None:
-    if found.database.is_deleting:
+    if found.database.is_deleting and found.database.undelete_until is None:
         return "it was being deleted"
     if found.database.tenant_id not in tenant_ids:
         return "its tenant is not described"

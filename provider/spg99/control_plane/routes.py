@@ -6,7 +6,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from spg99.control_plane.databases import internal_routes as databases_internal
-from spg99.control_plane.databases import node_routes, safekeeper_routes, schedule_routes, snapshot_routes
+from spg99.control_plane.databases import (
+    node_routes,
+    safekeeper_routes,
+    schedule_routes,
+    snapshot_routes,
+    undelete_routes,
+)
 from spg99.control_plane.databases import routes as databases
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import internal_routes as fleet_internal
@@ -30,7 +36,7 @@ from spg99.control_plane.tenants import internal_routes as tenants_internal
 from spg99.control_plane.tenants import routes as tenants
 
 _PUBLIC = (
-    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, snapshot_routes, schedule_routes, node_routes, safekeeper_routes, downloads, events, health
+    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, undelete_routes, snapshot_routes, schedule_routes, node_routes, safekeeper_routes, downloads, events, health
 )  # fmt: skip
 
 

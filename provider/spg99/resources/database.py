@@ -50,6 +50,8 @@ class DatabaseState(StrEnum):
     """It is being removed for good."""
     ERROR = "error"
     """The last attempt failed; `state_reason` says why. It is tried again by itself."""
+    DELETED = "deleted"
+    """It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state."""
 
 
 class StorageState(StrEnum):
@@ -166,7 +168,7 @@ class Database(DatabaseSpec, Resource):
         {DatabaseState.STOPPED, DatabaseState.BOOTING, DatabaseState.READY, DatabaseState.IDLE, DatabaseState.STOPPING}
     )
     FAILED_STATES: ClassVar[frozenset[str]] = frozenset({DatabaseState.ERROR})
-    GONE_STATES: ClassVar[frozenset[str]] = frozenset({DatabaseState.DELETING})
+    GONE_STATES: ClassVar[frozenset[str]] = frozenset({DatabaseState.DELETING, DatabaseState.DELETED})
 
     model_config = Resource.model_config
 
@@ -238,6 +240,8 @@ class Database(DatabaseSpec, Resource):
     """The oldest moment that can come back (UTC); null without safekeepers, and until the first image."""
     recoverable_until: Volatile[datetime | None] = None
     """The newest moment of which that is known (UTC): now, unless the object store takes nothing."""
+    undelete_until: Volatile[datetime | None] = None
+    """Until when a database that was deleted can come back (UTC); null for one that was not."""
     last_verified_at: Volatile[datetime | None] = None
     """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried."""
     egress_bytes: Volatile[int] = 0

@@ -122,7 +122,7 @@ class Database(_package.Resource):
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "last_verified_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -194,6 +194,7 @@ class Database(_package.Resource):
     - `stopping`: Its compute is being stopped.
     - `deleting`: It is being removed for good.
     - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+    - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
     """
     status: pulumi.Output[str] = pulumi.property("status")
     """The same as `state`; kept for old clients. One of:
@@ -206,6 +207,7 @@ class Database(_package.Resource):
     - `stopping`: Its compute is being stopped.
     - `deleting`: It is being removed for good.
     - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+    - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
     """
     state_reason: pulumi.Output[Optional[str]] = pulumi.property("stateReason")
     """Why the database is in state `error`, in a sentence."""
@@ -308,6 +310,8 @@ class Database(_package.Resource):
     """The oldest moment that can come back (UTC); null without safekeepers, and until the first image. RFC 3339."""
     recoverable_until: pulumi.Output[Optional[str]] = pulumi.property("recoverableUntil")
     """The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339."""
+    undelete_until: pulumi.Output[Optional[str]] = pulumi.property("undeleteUntil")
+    """Until when a database that was deleted can come back (UTC); null for one that was not. RFC 3339."""
     last_verified_at: pulumi.Output[Optional[str]] = pulumi.property("lastVerifiedAt")
     """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339."""
     egress_bytes: pulumi.Output[float] = pulumi.property("egressBytes")

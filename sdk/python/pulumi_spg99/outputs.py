@@ -71,6 +71,7 @@ class DatabaseItem:
     - `stopping`: Its compute is being stopped.
     - `deleting`: It is being removed for good.
     - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+    - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
     """
     status: str = pulumi.property("status")
     """The same as `state`; kept for old clients. One of:
@@ -83,6 +84,7 @@ class DatabaseItem:
     - `stopping`: Its compute is being stopped.
     - `deleting`: It is being removed for good.
     - `error`: The last attempt failed; `state_reason` says why. It is tried again by itself.
+    - `deleted`: It was deleted and can come back until `undelete_until`. It is found only in lists that ask for this state.
     """
     timeline: str = pulumi.property("timeline")
     """Id of the durable history of the database: another one after a restore."""
@@ -227,6 +229,8 @@ class DatabaseItem:
     """The oldest moment that can come back (UTC); null without safekeepers, and until the first image. RFC 3339."""
     recoverable_until: Optional[str] = pulumi.property("recoverableUntil")
     """The newest moment of which that is known (UTC): now, unless the object store takes nothing. RFC 3339."""
+    undelete_until: Optional[str] = pulumi.property("undeleteUntil")
+    """Until when a database that was deleted can come back (UTC); null for one that was not. RFC 3339."""
     last_verified_at: Optional[str] = pulumi.property("lastVerifiedAt")
     """When an image was last made by replaying WAL on the one before, with the checksums of all pages read (UTC): a restore that was tried. RFC 3339."""
 

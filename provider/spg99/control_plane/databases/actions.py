@@ -130,6 +130,13 @@ class Discard:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """It is deleted, and its history stays: it can come back for a while."""
+
+    event: ClassVar[Event] = Event.KEPT
+
+
+@dataclass(frozen=True)
 class DeleteTimeline:
     """Order the files of the timeline removed."""
 
@@ -157,6 +164,7 @@ Action = (
     | GiveUp
     | Restore
     | Discard
+    | Keep
     | DeleteTimeline
     | Remove
 )

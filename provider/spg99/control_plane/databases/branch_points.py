@@ -103,7 +103,7 @@ class Window:
 
 def beginning(source: Source, wanted: Wanted, now: datetime) -> Beginning | Ask:
     """Where a branch of this source begins, or that it has to be asked. Raises Conflict, BadRequest."""
-    if source.state is State.DELETING:
+    if source.state in (State.DELETING, State.DELETED):
         raise Conflict(f"Database '{source.name}' is being deleted: no branch can begin in it.")
     require_history(source, wanted.source_field)
     if wanted.time is not None and wanted.time > now:

@@ -93,7 +93,7 @@ async def hold(tx: Transaction, source: Source) -> None:
 
 def unchanged(row: DatabaseRow | None, source: Source) -> None:
     """Raises Conflict when a database is not any more what a moment was found in (pure)."""
-    if row is None or row.state == State.DELETING or row.timeline_id != source.timeline_id:
+    if row is None or row.state in (State.DELETING, State.DELETED) or row.timeline_id != source.timeline_id:
         raise Conflict(
             f"Database '{source.name}' was deleted or restored in the same moment; nothing was changed. Try again.",
             details={"db_id": source.db_id},

@@ -79,6 +79,8 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
             return _failed(view, now)
         case State.DELETING:
             return deletion.decide(view, now)
+        case State.DELETED:
+            return wait("It can come back, and is removed when that time is over.")
 
 
 def _can_be_restored(view: DatabaseView) -> bool:

@@ -1,4 +1,4 @@
-"""How a database is removed, step by step (pure): first its compute, then its files, then the record.
+"""How a database is removed, step by step (pure): first its compute, then its files, then the record. One that can come back keeps its files and its record.
 
 Here: the order of the steps in state `deleting`. Not here: whether it may be deleted (deletion_requests.py). Delete while
 booting waits for the outcome of an order the agent already has, because the order of two orders on a node is not ours.
@@ -16,6 +16,7 @@ from spg99.control_plane.databases.actions import (
     DeleteTimeline,
     EndCompute,
     Fail,
+    Keep,
     Remove,
     StopCompute,
     act,
@@ -33,6 +34,8 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
         if _is_elsewhere_too(view) and view.is_node_away(now):
             return act(EndCompute(CANCELLED), "Its node is away; what may run there is ended when it is back.")
         return _compute(view, now)
+    if view.leaves is not None:
+        return act(Keep(), "Nothing of it runs, and it can come back for a while.")
     is_away = _is_elsewhere_too(view) and view.is_node_away(now)
     if view.timeline.node_id is None or view.timeline.state == "gone":
         return act(Remove(), "Nothing of it lies on a node.")
@@ -61,7 +64,8 @@ def _compute(view: DatabaseView, now: datetime) -> Decision:
         return _withdraw(start)
     if start is not None and start.status == "failed":
         return act(EndCompute(start.error or CANCELLED), "Its compute did not start.")
-    end = StopCompute(mode="immediate", event=None)
+    # What stays is stopped as for a sleep; for what goes nobody waits.
+    end = StopCompute(mode="immediate" if view.leaves is None else "fast", event=None)
     if stop is not None and stop.status == "completed" and not ComputeStopped.model_validate(stop.result or {}).stopped:
         # It was asked before, by the idle clock say, and runs on. Who deletes it now has said that it ends all the same.
         return act(end, "Its compute is in use and is ended with the database.")

@@ -1,22 +1,23 @@
 """What the API asks when it deletes: one database, or all of a tenant. What runs is asked first whether anybody uses it.
 
-A deletion cannot be taken back, and that nobody was heard of proves nothing: a Gateway may be cut off, we may have been away.
+A deletion ends sessions and, where nothing is kept, data; and that nobody was heard of proves nothing: a Gateway may be cut off, we may have been away.
 So without `force` nothing with a live compute is marked for deletion. Its compute is asked to stop unless it is in use, the
 same question that the idle clock asks, and the caller waits for the answer, outside of any transaction. A crash in between
 leaves a database that sleeps.
 
-Here: the refusals, the question, the mark. Not here: the steps that follow (deletion.py), how a compute finds out (node/in_use.py).
+Here: the refusals, the question, the mark. Not here: the steps that follow (deletion.py), what stays for a while (undeleting.py), how a compute finds out (node/in_use.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from datetime import datetime
 
 from spg99 import faults
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import rows, snapshot_schedules, snapshots
+from spg99.control_plane.databases import rows, snapshot_schedules, snapshots, undeleting
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.needed import check_unneeded
 from spg99.control_plane.databases.removal import remove
@@ -53,7 +54,7 @@ class Questions:
         Raises Conflict under deletion protection, and unless `force` while clients are known to be connected, or when nobody
         can ask the compute.
         """
-        live = [row for row in found if row.state != State.DELETING]
+        live = [row for row in found if row.state not in (State.DELETING, State.DELETED)]
         for row in live:
             check(row, force=force)
             await check_unneeded(tx, row, leaving=leaving | _ids(found))
@@ -107,20 +108,31 @@ def _ids(found: Sequence[DatabaseRow]) -> frozenset[str]:
 
 
 async def begin_delete(
-    tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor, leaving: frozenset[str] = frozenset()
+    tx: Transaction,
+    row: DatabaseRow,
+    *,
+    force: bool,
+    actor: Actor,
+    leaving: frozenset[str] = frozenset(),
+    for_good: bool = False,
 ) -> str:
-    """Begins to remove a database for good; answers the operation `database.delete`. `row` is locked. `leaving`: databases that are deleted with it.
+    """Begins to delete a database; answers the operation `database.delete`. `row` is locked. `leaving`: databases that are deleted with it.
+    `for_good`: nothing of it can come back, also if that was said before.
 
     One that was never started is gone with this transaction. Deleting twice is one deletion: the second call answers the
-    operation of the first. Raises Conflict as `check` does, and unless `force` for a database whose compute was not asked to
+    operation of the first. One that was deleted already, and could come back, goes for good. Raises Conflict as `check` does, and unless `force` for a database whose compute was not asked to
     stop: this is the one door, and it does not guess. Also with `force` while a branch that was never started begins in it.
     """
     if row.state == State.DELETING:
         under_way = await operations.running(tx, "database.delete", db_id=row.db_id)
         assert under_way is not None, "state and operation are written together"
+        if for_good and row.leaves is not None:
+            await save(tx, dataclasses.replace(row, leaves=None))
+            await wake_reconciler(tx, row.db_id)
         return under_way.op_id
-    op_id, doomed = await doom(tx, row, force=force, actor=actor, leaving=leaving)
-    if row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None:
+    op_id, doomed = await doom(tx, row, force=force, actor=actor, leaving=leaving, for_good=for_good)
+    is_nowhere = row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None
+    if is_nowhere and doomed.leaves is None:
         # No node was ever ordered anything for it: there is nobody to ask, and nothing to wait for.
         await remove(tx, doomed)
     else:
@@ -131,7 +143,13 @@ async def begin_delete(
 
 
 async def doom(
-    tx: Transaction, row: DatabaseRow, *, force: bool, actor: Actor, leaving: frozenset[str] = frozenset()
+    tx: Transaction,
+    row: DatabaseRow,
+    *,
+    force: bool,
+    actor: Actor,
+    leaving: frozenset[str] = frozenset(),
+    for_good: bool = False,
 ) -> tuple[str, DatabaseRow]:
     """Marks a database for removal, and no more; answers the operation, and the row for who saves it. For the rest as `begin_delete`."""
     check(row, force=force)
@@ -141,7 +159,12 @@ async def doom(
             f"Database '{row.name}' is running. Stop it first, or delete with force=true.", details={"db_id": row.db_id}
         )
     op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
-    doomed = await apply(tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1)
+    leaves = None if for_good else await undeleting.leaves(tx, row)
+    doomed = await apply(
+        tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1, leaves=leaves
+    )
+    if row.restore is not None:
+        await tx.execute("drop_restore", db_id=row.db_id)
     await declarations.forget(tx, row.db_id)
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
@@ -157,13 +180,13 @@ class OfTenants:
         self._questions = questions
 
     async def count(self, tx: Transaction, tenant_id: str) -> int:
-        """How many there are that are not on their way out: those cannot come back."""
+        """How many there are that are not deleted or on their way out."""
         return int(await tx.value("count_databases_of_tenant", tenant_id=tenant_id))
 
     async def begin_delete(
         self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor, now: datetime
     ) -> tuple[str, ...]:
-        """Begins to delete all of them, or none: answers the questions to wait for (`refusal`) while some of them run.
+        """Begins to delete all of them for good, or none: answers the questions to wait for (`refusal`) while some of them run.
 
         All in one transaction, with every row locked: a tenant whose databases are half marked when the process ends would
         keep its name and lose its data. Raises Conflict as for one.
@@ -177,7 +200,7 @@ class OfTenants:
             await snapshot_schedules.delete_of_tenant(tx, tenant_id, actor)
             await snapshots.delete_of_tenant(tx, tenant_id, actor)
             for row in found:
-                await begin_delete(tx, row, force=force, actor=actor, leaving=_ids(found))
+                await begin_delete(tx, row, force=force, actor=actor, leaving=_ids(found), for_good=True)
         return asked
 
     async def refusal(self, asked: Sequence[str], *, until: float) -> Spg99Error | None:

@@ -53,6 +53,7 @@ class _Database:
     restore_trigger: str | None
     restore_to: str | None
     expires_at: datetime | None
+    undelete_until: datetime | None
     database_name: str | None
     begins_in_another: bool
     state: str
@@ -151,7 +152,9 @@ class Describer:
         described = storage.descriptions.DatabaseDescribed.model_validate(
             {
                 **vars(due),
-                "is_deleting": due.state == "deleting",
+                "is_deleting": due.state in ("deleting", "deleted"),
+                # While its data go it has no way back any more.
+                "undelete_until": due.undelete_until if due.state == "deleted" else None,
                 "has_started": due.timeline_state == "present",
                 "safekeepers": names,
             }

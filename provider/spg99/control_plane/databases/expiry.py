@@ -1,5 +1,6 @@
-"""Databases and snapshots that are deleted by themselves when their time is over. Here: which, and one attempt at each. Not here: the deletion (deletion_requests.py), which
-asks and refuses as it does for everybody: one that is protected, in use, or needed by a branch stays, and is tried again later."""
+"""Databases and snapshots that are deleted by themselves when their time is over, and deleted databases whose data go then. Here: which, and one attempt at each. Not here:
+the deletion (deletion_requests.py), which asks and refuses as it does for everybody: one that is protected, in use, or needed by a branch or a snapshot stays, and is tried
+again later."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spg99 import log
-from spg99.control_plane.databases import rows, snapshots
+from spg99.control_plane.databases import rows, snapshots, undeleting
 from spg99.control_plane.databases.deletion_requests import Questions, begin_delete
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.actors import SYSTEM
@@ -37,7 +38,7 @@ def is_over(row: DatabaseRow, now: datetime) -> bool:
         row.expires_at is not None
         and row.expires_at <= now
         and not row.deletion_protection
-        and row.state != State.DELETING
+        and row.state not in (State.DELETING, State.DELETED)
     )
 
 
@@ -55,8 +56,24 @@ class Expiry:
         await snapshots.delete_expired(self._store, self._clock)
         async with self._store.reading() as tx:
             due = await tx.many(_Id, "expired_databases", now=self._clock.now(), limit=BATCH)
+            lost = await tx.many(_Id, "databases_to_remove", now=self._clock.now(), limit=BATCH)
+        for one in lost:
+            await self._remove(one.db_id)
         asked = [await self._attempt(one.db_id) for one in due]
         return STOPPING_SECONDS if any(asked) else AGAIN_SECONDS
+
+    async def _remove(self, db_id: str) -> None:
+        """Has the data of a deleted database go, unless something needs them."""
+        async with self._store.transaction() as tx:
+            row = await rows.lock_unless_busy(tx, db_id)
+            if row is None or not undeleting.is_over(row, self._clock.now()):
+                return
+            try:
+                await begin_delete(tx, row, force=False, actor=SYSTEM)
+            except Conflict as refusal:
+                _log.info(
+                    "it cannot come back any more, and its data stay for now", db_id=db_id, reason=refusal.message
+                )
 
     async def _attempt(self, db_id: str) -> bool:
         """Whether its compute was asked to stop first."""

@@ -46,7 +46,9 @@ async def heartbeat(
         )
         await storage.note_history(tx, history.timeline_id, history.model_dump(mode="json"), is_swept=history.is_swept)
     lines = await storage.kept_timelines(tx)
-    rows = await tx.many(_Database, "databases_of_timelines", timeline_ids=[line.timeline_id for line in lines])
+    rows = await tx.many(
+        _Database, "databases_of_timelines", timeline_ids=[line.timeline_id for line in lines], now=now
+    )
     databases = {row.timeline_id: row for row in rows}
     configurations = {line.timeline_id: Configuration.model_validate(line.configuration) for line in lines}
     ids = {one for configuration in configurations.values() for one in _members(configuration)}

@@ -154,6 +154,7 @@ async def view_of(
         node=_node(seen),
         hears_since=graces.hears_since,
         is_unreachable=is_unreachable,
+        leaves=row.leaves,
         is_to_be_restored=row.restore is not None,
         is_moment=row.moment_of is not None,
         is_source_gone=seen.is_source_gone,

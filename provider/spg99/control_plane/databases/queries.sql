@@ -2,11 +2,11 @@
 -- A lease counts until the reconciler has written it off: only it knows whether a lease that was not renewed says anything.
 
 -- count_databases_of_tenant
--- Those that are on their way out do not count: they cannot come back.
-select count(*) from databases where tenant_id = %(tenant_id)s and state <> 'deleting' and moment_of is null;
+-- Those that are deleted or on their way out do not count, though some may come back.
+select count(*) from databases where tenant_id = %(tenant_id)s and state not in ('deleting', 'deleted') and moment_of is null;
 
 -- count_databases_of_organization
-select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state <> 'deleting' and d.moment_of is null;
+select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state not in ('deleting', 'deleted') and d.moment_of is null;
 
 -- count_moments_of_tenant
 select count(*) from databases where tenant_id = %(tenant_id)s and moment_of is not null and state <> 'deleting';
@@ -36,15 +36,22 @@ values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s
         %(timeline_id)s, %(target_profile)s, %(created_at)s, %(updated_at)s);
 
 -- find_database
--- One database by name: the one in use comes first; of several on their way out, the latest.
+-- One database by name: the one in use comes first; of several on their way out, the latest. One that was deleted is none, also while its data go.
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
        n.node_id as compute_node_id, n.observed ->> 'network_address' as compute_node_address,
        coalesce(c.connections, 0) as compute_connections,
        (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
   from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
        left join nodes n on n.node_id = c.node_id
- where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s
+ where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s and d.undelete_until is null
  order by d.state = 'deleting', d.created_at desc limit 1;
+
+-- find_deleted_database
+-- One that was deleted, by name or by name and id: of several the one whose deletion is under way, then the latest that may still come back.
+select db_id from databases
+ where tenant_id = %(tenant_id)s and name collate "C" = %(name)s and state in ('deleting', 'deleted')
+   and (%(db_id)s::text is null or db_id = %(db_id)s)
+ order by state = 'deleting' and leaves is not null desc, state = 'deleted' desc, undelete_until desc nulls last limit 1;
 
 -- find_database_by_id
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
@@ -67,11 +74,12 @@ select db_id from databases where db_id = %(db_id)s for no key update skip locke
 -- lock_database_of_name
 -- The database of this name in use.
 select d.db_id from databases d join tenants t using (tenant_id)
- where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s and d.state <> 'deleting' and t.state = 'active'
+ where d.tenant_id = %(tenant_id)s and d.name collate "C" = %(name)s and d.state not in ('deleting', 'deleted') and t.state = 'active'
    for no key update of d;
 
 -- page_of_databases
--- Ordered by name; `after_name` and `after_id` are the last row of the page before.
+-- Ordered by name; `after_name` and `after_id` are the last row of the page before. Those that were deleted only where that is asked, as long as
+-- they can come back.
 select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
        n.node_id as compute_node_id, n.observed ->> 'network_address' as compute_node_address,
        coalesce(c.connections, 0) as compute_connections,
@@ -81,6 +89,7 @@ select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_por
  where d.tenant_id = %(tenant_id)s and d.moment_of is null
    and (d.name collate "C", d.db_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
    and (%(state)s::text is null or d.state = %(state)s)
+   and (d.undelete_until is null or (%(state)s = 'deleted' and d.state = 'deleted' and d.undelete_until > %(now)s))
    and (%(name_prefix)s::text is null or (d.name collate "C" >= %(name_prefix)s and d.name collate "C" < %(name_prefix_end)s))
  order by d.name collate "C", d.db_id limit %(limit)s offset %(offset)s;
 
@@ -92,7 +101,7 @@ select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
 update databases
    set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
        storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, expires_at = %(expires_at)s, history_seconds = %(history_seconds)s,
-       branch_lsn = %(branch_lsn)s, restore_trigger = %(restore_trigger)s, restore_to = %(restore_to)s, state = %(state)s, state_reason = %(state_reason)s,
+       leaves = %(leaves)s, undelete_until = %(undelete_until)s, branch_lsn = %(branch_lsn)s, restore_trigger = %(restore_trigger)s, restore_to = %(restore_to)s, state = %(state)s, state_reason = %(state_reason)s,
        compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
        target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
        lease_control_epoch = %(lease_control_epoch)s, wanted_until = %(wanted_until)s, last_used_at = %(last_used_at)s,
@@ -127,7 +136,7 @@ select least((select min(reconcile_at) from databases where reconcile_at is not 
 update databases d set reconcile_at = %(now)s
   from timelines t
  where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and t.state <> 'gone'
-   and (d.state not in ('stopped', 'ready') or d.wanted_until > %(now)s);
+   and (d.state not in ('stopped', 'ready', 'deleted') or d.wanted_until > %(now)s);
 
 -- reconcile_homeless_databases
 -- A node is there: databases that were never started, and wait for a node that takes them, are looked at now.
@@ -140,7 +149,7 @@ update databases d set reconcile_at = %(now)s
 -- It is to be emptied: all that runs there, or is about to, is looked at now.
 update databases d set reconcile_at = %(now)s
   from timelines t
- where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and d.state <> 'stopped';
+ where t.timeline_id = d.timeline_id and t.node_id = %(node_id)s and d.state not in ('stopped', 'deleted');
 
 -- reconcile_databases_of_silent_nodes
 -- Those that wait for an agent which is away, though any node could have them: nobody else makes us look. Only computes that are starting or
@@ -224,7 +233,18 @@ select storage_state as state, count(*)::integer as databases from databases whe
 -- expired_databases
 -- Whose time is over, longest first. Those that are protected or on their way out are not looked at.
 select db_id from databases
- where expires_at <= %(now)s and state <> 'deleting' and not deletion_protection order by expires_at limit %(limit)s;
+ where expires_at <= %(now)s and state not in ('deleting', 'deleted') and not deletion_protection order by expires_at limit %(limit)s;
+
+-- databases_to_remove
+-- Deleted, and the time in which they could come back is over. In no order that would let those come first each time that something still needs.
+select db_id from databases where state = 'deleted' and undelete_until <= %(now)s order by random() limit %(limit)s;
+
+-- rename_database
+update databases set name = %(name)s, database_name = %(database_name)s where db_id = %(db_id)s;
+
+-- drop_restore
+-- Nobody wants it back at a moment of its history any more.
+update databases set restore = null where db_id = %(db_id)s;
 
 -- note_restore
 update databases set restore = %(restore)s where db_id = %(db_id)s;
@@ -439,14 +459,14 @@ select d.db_id, k.task_id, k.kind, k.compute_id as task_compute_id, k.status, k.
        (n.observed ->> 'keeps_wal')::boolean as node_keeps_wal, n.drain_ends_sessions as node_ends_sessions,
        (select max(expires_at) from leases where db_id = d.db_id and expires_at > %(leases_before)s) as leases_end_at,
        exists (select from leases where db_id = d.db_id and expires_at <= %(leases_before)s) as has_ended_leases,
-       d.moment_of is not null and not exists (select from databases s where s.timeline_id = d.moment_of and s.state <> 'deleting') as is_source_gone
+       d.moment_of is not null and not exists (select from databases s where s.timeline_id = d.moment_of and s.state not in ('deleting', 'deleted')) as is_source_gone
   from databases d
   join timelines tl on tl.timeline_id = d.timeline_id
   left join computes c on c.compute_id = case when %(is_saved)s then d.compute_id else %(compute_id)s end
   left join nodes n on n.node_id = tl.node_id
   left join lateral (select * from node_tasks where db_id = d.db_id order by task_id desc limit 8) k on true
  where d.db_id = (select coalesce(%(db_id)s::text, (select i.db_id from databases i where i.tenant_id = %(tenant_id)s
-                                                      and i.name collate "C" = %(name)s and i.state <> 'deleting')))
+                                                      and i.name collate "C" = %(name)s and i.state not in ('deleting', 'deleted'))))
  order by k.task_id desc;
 
 -- take_lease
@@ -541,7 +561,8 @@ update databases
  where timeline_id = %(timeline_id)s;
 
 -- databases_of_timelines
-select d.timeline_id, d.history_seconds, t.org_id
+-- Of what was deleted and cannot come back any more, only what is pinned is kept.
+select d.timeline_id, case when d.state = 'deleted' and d.undelete_until <= %(now)s then 0 else d.history_seconds end as history_seconds, t.org_id
   from databases d join tenants t using (tenant_id)
  where d.timeline_id = any(%(timeline_ids)s);
 
@@ -556,13 +577,13 @@ select s.tenant_id, s.description_tag, t.version::text as revision
 -- The same of databases. Everything that a description says, or that it hangs on, stands in the revision.
 select * from (
     select d.db_id, d.tenant_id, d.name, d.size, d.min_size, d.max_size, d.idle_timeout_seconds, d.storage_limit_bytes, d.history_seconds, d.deletion_protection,
-           d.source_database, d.source_time, d.source_lsn, d.source_snapshot, d.branch_lsn, d.expires_at, d.database_name,
+           d.source_database, d.source_time, d.source_lsn, d.source_snapshot, d.branch_lsn, d.expires_at, d.undelete_until, d.database_name,
            -- One that is not carried out yet is asked for again by the next declaration; one that is, never.
            case when d.restore is null then d.restore_trigger end as restore_trigger, case when d.restore is null then d.restore_to end as restore_to,
            tl.origin is not null and tl.state = 'creating' as begins_in_another, d.state, d.writer_term, d.version, d.created_at, tl.timeline_id, tl.state as timeline_state, tl.configuration,
            tl.node_id, n.name as node_name, tl.description_tag, tl.described,
            concat_ws('.', d.version, d.writer_term / %(terms_at_once)s, d.state = 'deleting', tl.state, tl.node_id,
-                     tl.configuration ->> 'number', d.database_name, d.branch_lsn, d.restore is null) as revision
+                     tl.configuration ->> 'number', d.database_name, d.branch_lsn, d.restore is null, d.undelete_until) as revision
       from timelines tl join databases d on d.timeline_id = tl.timeline_id left join nodes n on n.node_id = tl.node_id
      where tl.configuration is not null) due
  where described is distinct from revision
@@ -580,8 +601,8 @@ update databases d set writer_term = promised.term from promised where d.db_id =
 
 -- restore_database
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection,
-                       source_database, source_time, source_lsn, source_snapshot, branch_lsn, restore_trigger, restore_to, expires_at, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
+                       source_database, source_time, source_lsn, source_snapshot, branch_lsn, restore_trigger, restore_to, expires_at, undelete_until, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s, %(storage_limit_bytes)s,
         %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(branch_lsn)s,
-        %(restore_trigger)s, %(restore_to)s, %(expires_at)s,
-        %(database_name)s, 'stopped', %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);
+        %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(undelete_until)s,
+        %(database_name)s, %(state)s, %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);

@@ -21,7 +21,8 @@ async def remove(tx: Transaction, row: DatabaseRow) -> None:
     await rows.remove(tx, row)
     await operations.finish(tx, row.db_id, ("database.delete",))
     await audit.record(tx, SYSTEM, "database.removed", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
-    await rows.publish(tx, row, "database.deleted")
+    if row.undelete_until is None:  # else that was told when it was deleted
+        await rows.publish(tx, row, "database.deleted")
     await tx.notify("spg99_database", row.db_id)
     # Its tenant may have waited for this.
     await tx.notify("spg99_tenant", row.tenant_id)

@@ -129,7 +129,7 @@ async def change(tx: Transaction, row: DatabaseRow, changes: dict[str, Any], act
 
     A new size is the profile of the next start. A new idle timeout moves the end of an idle clock that runs.
     """
-    if row.state == State.DELETING:
+    if row.state in (State.DELETING, State.DELETED):
         raise WrongState("The database is being deleted.")
     unknown = set(changes) - CHANGEABLE
     assert not unknown, f"cannot be changed in place: {unknown}"
@@ -161,7 +161,7 @@ async def want_running(tx: Transaction, row: DatabaseRow, actor: Actor, *, now: 
 
     What is idle is as if it had just been used; after a failed start somebody waits, so it is tried again soon.
     """
-    if row.state == State.DELETING:
+    if row.state in (State.DELETING, State.DELETED):
         raise WrongState("The database is being deleted.")
     op_id = await operations.start(tx, "database.start", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
     await audit.record(tx, actor, "database.start", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
@@ -182,7 +182,7 @@ async def want_stopped(tx: Transaction, row: DatabaseRow, actor: Actor) -> str:
     Raises Conflict while clients are connected: a database with a live lease is never stopped. That no lease is known proves
     nothing: the compute itself is asked, and the operation fails when it is in use.
     """
-    if row.state in (State.DELETING, State.CREATING):
+    if row.state in (State.DELETING, State.DELETED, State.CREATING):
         raise WrongState(f"A database in state '{row.state}' cannot be stopped.")
     if row.active_connections:
         raise in_use(row, "Close them first, or let it fall asleep by itself.")

@@ -44,7 +44,7 @@ def name_before(name: str, now: datetime) -> str:
 
 async def request(tx: Transaction, row: DatabaseRow, found: Beginning, actor: Actor) -> str:
     """Notes that a database shall go back; answers the operation `database.restore`. `row` is locked, and held to be what the moment was found in."""
-    if row.state == State.DELETING:
+    if row.state in (State.DELETING, State.DELETED):
         raise WrongState("The database is being deleted.")
     assert found.origin is not None, "what has no history was refused"
     await operations.finish(tx, row.db_id, ("database.restore",), error=NOT_ANY_MORE.envelope())

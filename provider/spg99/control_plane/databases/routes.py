@@ -96,7 +96,7 @@ async def create(call: Caller, tenant: str) -> Response:
             locked = await _locked(tx, row)
             await requests.want_running(tx, locked, call.actor, now=call.plane.clock.now())
             row = await _locked(tx, locked)
-        answer = _answer(call, owner, row, 201)
+        answer = answer_of(call, owner, row, 201)
         return Answer(201, answer.body, answer.headers | {"Location": f"/v2/tenants/{owner.name}/dbs/{row.name}"})
 
     return await once(call, body, change, ahead=ahead)
@@ -112,7 +112,7 @@ async def list_all(
     state: Annotated[DatabaseState | None, Query(description="Only databases in this state.")] = None,
     name_prefix: pages.NamePrefix = None,
 ) -> Response:
-    """Lists the databases of a tenant."""
+    """Lists the databases of a tenant. Those that were deleted and can come back are listed with `state=deleted` only."""
     list_id = pages.list_id(call, state=state, name_prefix=name_prefix)
     async with call.plane.store.reading() as tx:
         owner = await tenants.visible_tenant(tx, call, tenant)
@@ -121,6 +121,7 @@ async def list_all(
             owner.tenant_id,
             page.window(list_id, name_prefix),
             state=state.value if state else None,
+            now=call.plane.clock.now(),
         )
     return pages.answer(
         found, page, list_id, key=lambda row: (row.name, row.db_id), item=_shown(call, owner)
@@ -140,7 +141,7 @@ async def read(call: Caller, tenant: str, db: str, wait_for: WaitFor = None, wai
             return owner, row
 
     owner, row = await _seen(call, read_now, wait_for, wait)
-    return _answer(call, owner, row, 200).response()
+    return answer_of(call, owner, row, 200).response()
 
 
 @router.get(
@@ -152,6 +153,8 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
     async def read_now() -> tuple[tenants.TenantRow, DatabaseRow]:
         async with call.plane.store.reading() as tx:
             row = await rows.by_id(tx, db_id) if is_id(db_id) else None
+            if row is not None and row.undelete_until is not None:
+                row = None  # it was deleted
             owner = await tenants.tenant_by_id(tx, row.tenant_id) if row else None
             if (
                 row is None
@@ -164,7 +167,7 @@ async def read_by_id(call: Caller, db_id: str, wait_for: WaitFor = None, wait: W
         return owner, row
 
     owner, row = await _seen(call, read_now, wait_for, wait)
-    return _answer(call, owner, row, 200).response()
+    return answer_of(call, owner, row, 200).response()
 
 
 @router.patch(
@@ -190,12 +193,12 @@ async def update(call: Caller, tenant: str, db: str) -> Response:
         row = await requests.change(tx, row, differing, call.actor)
         if differing.get("restore_trigger") is not None:
             op_id = await moments.go_back(tx, row, back, call.actor)
-        answer = _answer(call, owner, row, 200)
+        answer = answer_of(call, owner, row, 200)
     if op_id is not None:
         await moments.wait_for(call, op_id)
         async with call.plane.store.reading() as tx:
             owner, row = await find(tx, call, tenant, db)
-            answer = _answer(call, owner, row, 200)
+            answer = answer_of(call, owner, row, 200)
     return answer.response()
 
 
@@ -210,8 +213,8 @@ async def delete(
     force: Annotated[bool, Query(description="Also while clients are connected.")] = False,
     uid: preconditions.Uid = None,
 ) -> Response:
-    """Deletes a database and its data for good. Its name is free at once; reading it answers 404 when it is gone, which one that
-    was never started is at once.
+    """Deletes a database. Its name is free at once; reading it answers 404 when it is gone, which one that was never started is at
+    once. One that has safekeepers can come back for a while (`POST .../undelete`); of others the data are gone.
 
     One that runs is asked first: while clients are connected to it, or nobody can tell, the answer is 409 unless `force`."""
     call.need(Permission.CAN_DELETE)
@@ -319,7 +322,7 @@ async def find(
 
 async def _locked(tx: Transaction, row: DatabaseRow) -> DatabaseRow:
     locked = await rows.lock(tx, row.db_id)
-    if locked is None:  # gone while we waited for it
+    if locked is None or locked.undelete_until is not None:  # gone while we waited for it
         raise NotFound(f"Tenant '{row.tenant}' has no database '{row.name}'.")
     return locked
 
@@ -362,7 +365,8 @@ def _shown(call: Call, owner: tenants.TenantRow) -> Callable[[DatabaseRow], dict
     )
 
 
-def _answer(call: Call, owner: tenants.TenantRow, row: DatabaseRow, status: int) -> Answer:
+def answer_of(call: Call, owner: tenants.TenantRow, row: DatabaseRow, status: int) -> Answer:
+    """A database as this key may see it."""
     return answers.of_object(status, _shown(call, owner)(row), etag=_etag(row))
 
 

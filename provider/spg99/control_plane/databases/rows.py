@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from spg99.control_plane.records import outbox
 from spg99.control_plane.storage import DatabaseDescribed
 from spg99.control_plane.store import Deferred, Transaction, Window
 from spg99.resources import DatabaseSpec
+from spg99.resources import DatabaseState as State
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class DatabaseRow:
     restore: dict[str, Any] | None
     """Where it shall go back to, as soon as it can."""
     expires_at: datetime | None
+    leaves: str | None
+    """What its deletion, which is under way, leaves (deletion.py); None: nothing."""
+    undelete_until: datetime | None
+    """It was deleted, and can come back until then; None: it was not. It stays while its data are removed."""
     history_seconds: int | None
     last_verified_at: datetime | None
     history_begins_at: datetime | None
@@ -127,7 +133,7 @@ def new(
         storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection,
         source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, source_snapshot=spec.source_snapshot, branch_lsn=branch_lsn,
         restore_trigger=spec.restore_trigger, restore_to=spec.restore_to, restore=None,
-        expires_at=_in_utc(spec.expires_at), database_name=None, moment_of=None,
+        expires_at=_in_utc(spec.expires_at), leaves=None, undelete_until=None, database_name=None, moment_of=None,
         history_seconds=spec.history_seconds, last_verified_at=None, history_begins_at=None, history_failed_at=None,
         state=str(state), state_reason=None, timeline_id=timeline_id, compute_id=None, writer_term=0, current_scale=0, target_scale=0,
         current_profile=None, target_profile=spec.size.value, candidate_profile=None, candidate_worker_id=None, candidate_writer_term=None,
@@ -152,6 +158,8 @@ _SAVED = [
     "storage_limit_bytes",
     "deletion_protection",
     "expires_at",
+    "leaves",
+    "undelete_until",
     "history_seconds",
     "branch_lsn",
     "restore_trigger",
@@ -195,6 +203,7 @@ _RESTORED = {
     "source_lsn",
     "branch_lsn",
     "expires_at",
+    "undelete_until",
     "database_name",
     "timeline_id",
     "version",
@@ -243,6 +252,12 @@ async def wake_moments_of(tx: Transaction, timeline_id: str) -> None:
         await tx.notify("spg99_reconcile")
 
 
+async def find_deleted(tx: Transaction, tenant_id: str, name: str, db_id: str | None) -> str | None:
+    """The id of one that was deleted, or is being so, by its name and, where several had it, its id."""
+    found: str | None = await tx.value("find_deleted_database", tenant_id=tenant_id, name=name, db_id=db_id)
+    return found
+
+
 async def by_id(tx: Transaction, db_id: str) -> DatabaseRow | None:
     """One database."""
     return await tx.one_or_none(DatabaseRow, "find_database_by_id", db_id=db_id)
@@ -287,15 +302,17 @@ async def page(
     tenant_id: str,
     window: Window,
     *,
+    now: datetime,
     state: str | None = None,
 ) -> list[DatabaseRow]:
-    """Databases of a tenant in name order, after the given (name, db_id)."""
+    """Databases of a tenant in name order, after the given (name, db_id). With state `deleted` those that can come back at `now`."""
     return await tx.many(
         DatabaseRow,
         "page_of_databases",
         tenant_id=tenant_id,
         **window.parameters(),
         state=state,
+        now=now,
     )
 
 
@@ -320,13 +337,22 @@ async def count_by_storage_state(tx: Transaction) -> dict[str, int]:
 
 
 async def restore(tx: Transaction, described: DatabaseDescribed, *, writer_term: int) -> None:
-    """Writes a database as the object store describes it, asleep, into a catalogue that was lost: who wants it wakes it."""
-    await tx.execute("restore_database", **described.model_dump(include=_RESTORED), writer_term=writer_term)
+    """Writes a database as the object store describes it, asleep or deleted, into a catalogue that was lost: who wants it wakes it."""
+    state = State.STOPPED if described.undelete_until is None else State.DELETED
+    await tx.execute(
+        "restore_database", **described.model_dump(include=_RESTORED), writer_term=writer_term, state=state
+    )
 
 
 async def raise_terms(tx: Transaction, promised: dict[str, int]) -> None:
     """Raises terms to what a safekeeper has promised, by timeline: the catalogue may be an older one."""
     await tx.execute("raise_writer_terms", promised=promised)
+
+
+async def rename(tx: Transaction, row: DatabaseRow, name: str) -> DatabaseRow:
+    """Gives a database another name; in its files it keeps the one that it has. The next statement, or the commit, raises UniqueViolation when another has it."""
+    await tx.execute("rename_database", db_id=row.db_id, name=name, database_name=row.name_in_files)
+    return dataclasses.replace(row, name=name, database_name=row.name_in_files)
 
 
 async def remove(tx: Transaction, row: DatabaseRow) -> None:

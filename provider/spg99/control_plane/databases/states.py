@@ -45,7 +45,11 @@ class Event(StrEnum):
     RESTORED = "restored"
     """It has gone back to a moment of its history: another timeline begins there, and its compute goes with the former one."""
     DELETED = "deleted"
-    """The API wants it removed for good."""
+    """It is to go: the API wants it, its time is over, or the time in which it could come back."""
+    KEPT = "kept"
+    """It was deleted and nothing of it runs. For a while it can come back."""
+    UNDELETED = "undeleted"
+    """It has come back."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,10 @@ MOVES: dict[tuple[State, Event], Move] = {
         State.STOPPED, releases_compute=True, clears_retry=True, finishes=("database.stop",)
     ),
     **{(state, Event.RESTORED): _GOES_BACK for state in (State.STOPPED, State.READY, State.IDLE, State.ERROR)},
+    (State.DELETING, Event.KEPT): Move(
+        State.DELETED, releases_compute=True, clears_retry=True, finishes=("database.delete",)
+    ),
+    (State.DELETED, Event.UNDELETED): Move(State.STOPPED, clears_retry=True),
     **{(state, Event.DELETED): _DELETES for state in State if state is not State.DELETING},
 }
 

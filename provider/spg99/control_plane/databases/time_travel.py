@@ -138,7 +138,7 @@ class TimeTravel:
 
 async def _source(tx: Transaction, tenant_id: str, asked: MomentName, text: str) -> DatabaseRow:
     row = await rows.find(tx, tenant_id, asked.database)
-    if row is None or row.state == State.DELETING:
+    if row is None or row.state in (State.DELETING, State.DELETED):
         raise _no_database(text)
     return row
 

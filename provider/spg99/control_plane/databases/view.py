@@ -150,6 +150,8 @@ class DatabaseView:
     """Since when agents can be heard of here; a node's silence before it says nothing, and None: nothing at all."""
     is_unreachable: bool = False
     """Whether the Gateway that asks has found its compute not to answer."""
+    leaves: str | None = None
+    """What its deletion, which is under way, leaves; None: nothing."""
     is_to_be_restored: bool = False
     """Somebody wants it back at a moment of its history."""
     is_moment: bool = False

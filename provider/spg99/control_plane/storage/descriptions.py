@@ -90,6 +90,8 @@ class DatabaseDescribed(_Described):
     """Of the restore that was carried out last: forgotten, the next declaration would go back once more."""
     restore_to: str | None = None
     expires_at: datetime | None = None
+    undelete_until: datetime | None = None
+    """It was deleted and can come back until then; `is_deleting` is true then, for versions that do not know of it."""
     database_name: str | None = None
     created_at: datetime
     is_deleting: bool = False

@@ -20,10 +20,12 @@ from spg99.protocol.tasks import TaskKind
 FROM_LSN, END_LSN = 0x1000000, 0x2000000
 
 
-async def kept_platform(platform: InProcessPlatform) -> Agent:
+async def kept_platform(platform: InProcessPlatform, *, undelete_seconds: int = 0) -> Agent:
+    """With a safekeeper, a pageserver and an agent; unless a test says otherwise, what is deleted is gone."""
     await enrolled(platform)
     await pageserver_enrolled(platform)
     await platform.set_policy("storage.safekeepers", 1)
+    await platform.set_policy("storage.undelete_seconds", undelete_seconds)
     agent = await Agent.enroll(platform)
 
     async def locate(task: Task) -> TaskResult:

@@ -17,6 +17,7 @@ from integration.control_plane.databases.scripted import Agent, Gateway
 from integration.control_plane.databases.test_safekeepers import enrolled
 from spg99.config import ControlPlaneSettings
 from spg99.control_plane import recovery
+from spg99.control_plane.databases import rows as databases
 from spg99.control_plane.databases.describing import Describer
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.records.actors import SYSTEM
@@ -252,6 +253,30 @@ async def test_a_lost_catalogue_is_made_anew(room: Room) -> None:
         await room.recover()
 
 
+async def test_one_that_was_deleted_and_can_come_back_is_recovered_as_that(room: Room) -> None:
+    platform = room.platform
+    await platform.set_policy("storage.undelete_seconds", 86_400)
+    row = await platform.create_used("app")
+    await room.describer.turn()
+    await platform.delete(row.db_id)
+    gone = await platform.reaches(row.db_id, "deleted")
+    await room.describer.turn()
+    described = await room.database(gone)
+    assert (described.is_deleting, described.undelete_until) == (True, gone.undelete_until), (
+        "older versions leave it out"
+    )
+    await room.lose_the_catalogue()
+    assert (await room.recover()).left_out == []
+    back = await platform.row(row.db_id)
+    assert back is not None and (back.state, back.undelete_until) == ("deleted", gone.undelete_until)
+    async with platform.store.transaction() as tx:
+        assert await databases.find(tx, row.tenant_id, "app") is None
+    # Once its data go, it has no way back any more.
+    await platform.sql("update databases set state = 'deleting', reconcile_at = null where db_id = %s", row.db_id)
+    await room.describer.turn()
+    assert (await room.database(gone)).undelete_until is None
+
+
 NOT_DESCRIBED = {
     "databases": {
         # what it does now, and what was counted
@@ -262,6 +287,8 @@ NOT_DESCRIBED = {
         "source",
         # a moment that was read is none of what is kept
         "moment_of",
+        # a deletion under way is over
+        "leaves",
         # asked for and not carried out yet: its trigger is not described either, so the next declaration asks again
         "restore",
         # what a pageserver says of it again

@@ -20,7 +20,8 @@ from spg99.protocol.tasks import TaskKind
 
 
 async def enrolled(platform: InProcessPlatform, name: str = "sk-1") -> tuple[str, InternalClient]:
-    """A safekeeper that has said where it is: its id and its client."""
+    """A safekeeper that has said where it is: its id and its client. What is deleted is gone, unless a test says otherwise."""
+    await platform.set_policy("storage.undelete_seconds", 0)
     client = platform.plane.client()
     token = await platform.enrolment_token("safekeeper")
     identity = await client.enroll_safekeeper(Enrolment(enrolment_token=token, name=name))

@@ -113,6 +113,21 @@ def test_a_database_has_one_writer_and_room_for_one_candidate_and_back_again(clu
     migrate.up(url)
 
 
+def test_an_older_version_removes_what_could_come_back(cluster18: Any) -> None:
+    url = cluster18.database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(DATA)
+        deleted = (
+            "update databases set state = 'deleted', compute_id = null, reconcile_at = null, undelete_until = now()"
+        )
+        connection.execute(deleted)
+    migrate.down(url, 23)
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("select state, reconcile_at < now() from databases").fetchall()
+    assert found == [("deleting", True)]
+    migrate.up(url)
+
+
 def test_applying_twice_changes_nothing(cluster18: Any) -> None:
     url = cluster18.database()
     before = migrate.status(url)

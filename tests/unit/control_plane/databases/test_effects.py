@@ -75,6 +75,8 @@ def is_decided(row: DatabaseRow, event: Event) -> bool:
             return row.writer_term == 0
         case Event.RESTORED if row.state == State.ERROR:
             return not runs
+        case Event.KEPT:
+            return not runs
         case Event.WANTED if row.state == State.ERROR:
             return not runs and row.writer_term > 0
     return True
@@ -135,9 +137,12 @@ def test_operations_end_by_some_move() -> None:
         "database.start",
         "database.stop",
         "database.restore",
-    }  # delete ends with the row
+        "database.delete",  # of what is kept; else it ends with the row
+    }
     deletes = move(State.READY, Event.DELETED)
-    assert set(deletes.fails) == ended, "whoever waits for something else hears that the database is being deleted"
+    assert {*deletes.fails, "database.delete"} == ended, (
+        "whoever waits for something else hears that the database is being deleted"
+    )
 
 
 KEPT = Configuration(number=1, members=Members(safekeeper_ids=["sk_1"], quorum=1))
@@ -187,6 +192,7 @@ def random_view(chance: random.Random) -> DatabaseView:
         tasks=tuple(task(kind) for kind in kinds),
         node=node(),
         candidates=tuple(node() for _ in range(chance.randrange(3))),
+        leaves=chance.choice([None, "undelete"]) if state is State.DELETING else None,
         is_to_be_restored=chance.random() < 0.1,
     )
 
@@ -203,6 +209,7 @@ def test_what_is_decided_can_happen_and_no_row_of_the_table_is_dead() -> None:
         assert (view.state, event) in MOVES, f"{view.state} {event}"
         decided.add((view.state, event))
     asked_by_the_api = {(state, Event.DELETED) for state in State if state is not State.DELETING}
+    asked_by_the_api.add((State.DELETED, Event.UNDELETED))
     assert MOVES.keys() - asked_by_the_api - decided == set(), "nothing decides these"
 
 

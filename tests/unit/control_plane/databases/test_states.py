@@ -33,10 +33,9 @@ def test_every_move_of_the_contract_is_in_the_table(before: State, after: State)
     assert (before, after) in {(state, found.to) for (state, _), found in MOVES.items()}
 
 
-def test_nothing_leaves_deleting() -> None:
-    for event in Event:
-        with pytest.raises(WrongState):
-            move(State.DELETING, event)
+def test_what_is_being_deleted_is_kept_or_goes_and_what_is_kept_comes_back_or_goes() -> None:
+    ways = {state: {event for event in Event if (state, event) in MOVES} for state in (State.DELETING, State.DELETED)}
+    assert ways == {State.DELETING: {Event.KEPT}, State.DELETED: {Event.UNDELETED, Event.DELETED}}
 
 
 def test_a_sleeper_cannot_be_stopped() -> None:
