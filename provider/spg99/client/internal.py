@@ -24,7 +24,7 @@ from spg99.protocol.gateway import (
     LeaseReport,
     SlowedLogins,
 )
-from spg99.protocol.node import Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
+from spg99.protocol.node import Archiving, Heartbeat, HeartbeatAnswer, LeasedTasks, LeaseTasks, TaskResult
 from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat
 from spg99.protocol.safekeeper import SafekeeperAnswer, SafekeeperHeartbeat
 
@@ -127,6 +127,10 @@ class InternalClient:
     async def finish_task(self, task_id: int, result: TaskResult) -> None:
         """Tells what became of a task. The same result may arrive twice."""
         await self._send(f"/nodes/tasks/{task_id}/result", result, is_repeatable=True)
+
+    async def archiving(self) -> Archiving:
+        """Whether there is a pageserver by now."""
+        return _understood(Archiving, await self._transport.send("GET", "/nodes/archiving", is_repeatable=True))
 
     async def heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
         """Tells what runs here; answers what must not."""

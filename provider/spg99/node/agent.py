@@ -148,6 +148,8 @@ class Agent:
         limits = CacheLimits(settings.cache_bytes, settings.cache_seconds)
         cache = Cache(folder, computes, observer, limits, self._clock, handlers.only_one)
         self._loops.repeat("cache", cache.keep)
+        if computes.keeping is not None:
+            computes.keeping.safekeepers.is_archived = self._is_archived
         self._listeners: list[socket.socket] = []
         self._network: Network | None = None
         self._network_address: str | None = None
@@ -274,6 +276,13 @@ class Agent:
                     return None
                 _log.warning("result not answered", task_id=task.task_id, reason=error.message)
                 await pause.take(error)
+
+    async def _is_archived(self) -> bool:
+        """Also while the Control Plane does not answer: WAL waits in the safekeepers then, and the next image has it let go of."""
+        try:
+            return (await self._client.archiving()).is_on
+        except Spg99Error:
+            return True
 
     async def _measure(self) -> float:
         await self._observer.measure()

@@ -173,6 +173,9 @@ class Handlers:
         """`compute.start`"""
         if order.makes_timeline:
             if self._is_made_anew(order) and self._computes.find(order.compute_id) is None:
+                if order.kept is not None and order.attempts is not None and self._computes.keeping is not None:
+                    known = [*order.attempts, order.compute_id]
+                    await self._computes.keeping.safekeepers.require_own(order.timeline_id, order.kept, known)
                 # What an attempt before has left was never anybody's, and safekeepers are told where this one begins.
                 self.timelines.admit(order)
                 await self._computes.end_all_of(order.timeline_id)

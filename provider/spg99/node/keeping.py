@@ -283,6 +283,7 @@ class Keeping:
             segment_bytes=control.segment_bytes,
             tli=control.tli,
             begin_lsn=begin_lsn,
+            attempts=order.attempts,
         )
         await self.safekeepers.begin(timeline.timeline_id, kept, begin)
         faults.point("compute.start.after_begin")
@@ -374,8 +375,7 @@ class Keeping:
         lived = await asyncio.to_thread(kept_files.lived, timeline, record)
         if lived is None:
             return
-        objects, keys = await self._store(kept)
-        key = await keys.get(kept.tenant_id)
+        objects, key = await self.opened(kept)
         origin = images.Origin(kept.tenant_id, timeline.timeline_id, record.writer_term)
         known = await asyncio.to_thread(images.Known.load, kept_files.known_file(timeline))
         end_lsn = (await asyncio.to_thread(kept_files.end_of, timeline)).clean_end_lsn

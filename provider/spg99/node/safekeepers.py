@@ -59,6 +59,8 @@ class Safekeepers:
 
     def __init__(self) -> None:
         self.clients = SafekeeperClients()
+        self.is_archived: Callable[[], Awaitable[bool]] = _not_archived
+        """Whether there is a pageserver by now; True as well while nobody can tell."""
         self._jobs = Jobs()
         self._over: dict[str, int] = {}
         """The last term of a timeline that has ended."""
@@ -72,6 +74,17 @@ class Safekeepers:
         """Closes all connections."""
         await self._jobs.finish(within_seconds=0.0)
         await self.clients.aclose()
+
+    async def require_own(self, timeline_id: str, kept: Kept, attempts: Collection[str]) -> None:
+        """Before a timeline is made: none of those who answer holds WAL of a compute that is none of these attempts. Raises Conflict."""
+        found: list[said.KeeperSeen] = []
+
+        async def ask_one(one: SafekeeperClient, _: str) -> None:
+            found.append(await one.seen(timeline_id))
+
+        await self._try_all(kept, ask_one)
+        for seen in found:
+            said.require_own(seen, attempts)
 
     async def begin(self, timeline_id: str, kept: Kept, begin: said.TimelineBegin) -> None:
         """A timeline begins: all of its safekeepers know it, before there is anything to lose. Raises CannotWake, Conflict."""
@@ -177,7 +190,9 @@ class Safekeepers:
         return _quorum_of(kept)(dict.fromkeys(held))
 
     async def trim(self, timeline_id: str, kept: Kept, terms: TermHistory, below_lsn: int) -> None:
-        """Lets them remove what an image holds."""
+        """Lets them remove what an image holds, unless a pageserver archives it: one may have joined since the compute's order said that there is none."""
+        if await self.is_archived():
+            return
         trim = said.Trim(below_lsn=below_lsn, history=history_said(terms))
         await self._try_all(kept, lambda one, _: one.trim(timeline_id, trim))
 
@@ -324,6 +339,10 @@ class Safekeepers:
                 _log.info("a safekeeper was not told", safekeeper_id=safekeeper_id, reason=error.message)
 
         await asyncio.gather(*(attempt(one) for one in kept.addresses))
+
+
+async def _not_archived() -> bool:
+    return False
 
 
 def _segment_of(choice: Choice, number: int, segment_bytes: int) -> str:

@@ -3,6 +3,7 @@
 POST /nodes/tasks/lease            LeaseTasks   -> LeasedTasks   (long poll, up to `wait_seconds`)
 POST /nodes/tasks/{task_id}/result TaskResult   -> 204           (403 when another identity holds the task)
 POST /nodes/heartbeat              Heartbeat    -> HeartbeatAnswer
+GET  /nodes/archiving                           -> Archiving
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def is_silent(last_seen_at: datetime | None, now: datetime) -> bool:
     """Whether an agent was not heard of for so long that it counts as away. Whether that is its silence or ours (the Control
     Plane was away too) is for the caller to know."""
     return last_seen_at is None or now - last_seen_at > NODE_SILENT_AFTER
+
+
+class Archiving(Message):
+    """Whether WAL of databases is archived: then safekeepers are let go of it by pageservers alone."""
+
+    is_on: bool
 
 
 class Task(Message):

@@ -25,12 +25,13 @@ The rules behind them are in wal/fence.py. LSNs are whole numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Final
 
 from pydantic import Field
 
+from spg99.errors import Conflict
 from spg99.protocol import Message
 from spg99.protocol.node import HEARTBEAT_SECONDS
 from spg99.wal import fence, quorum
@@ -84,6 +85,9 @@ class TimelineBegin(Message):
     tli: int
     begin_lsn: int
     """The first byte of a segment."""
+    attempts: list[str] | None = None
+    """Computes of all attempts that the catalogue knows. WAL of another one is not put aside for this: that catalogue is older than the WAL. None: an agent
+    or a Control Plane of an older version does not say."""
 
 
 class PromiseAsk(Message):
@@ -203,6 +207,8 @@ class KeeperSeen(Message):
     safekeeper_id: str
     timeline_id: str
     promised_term: int
+    promised_to: str = ""
+    """The compute of that promise; empty from a safekeeper of an older version."""
     history: list[TermBegin]
     flush_lsn: int
     first_lsn: int
@@ -331,3 +337,13 @@ def vote_said(vote: fence.Vote, *, system_identifier: int, segment_bytes: int) -
         system_identifier=system_identifier,
         segment_bytes=segment_bytes,
     )
+
+
+def require_own(seen: KeeperSeen, attempts: Collection[str]) -> None:
+    """Before a timeline begins (fence.is_anothers): raises Conflict when a safekeeper has WAL of it of which the catalogue knows nothing."""
+    if seen.promised_to and fence.is_anothers(history_of(seen.history), seen.promised_to, attempts):
+        raise Conflict(
+            f"Safekeeper {seen.safekeeper_id} holds WAL of this database that a compute wrote of which the catalogue knows nothing ({seen.promised_to}, term "
+            f"{seen.promised_term}): the catalogue is older than the database, as after it was restored from a copy. Nothing was changed. Restore a newer "
+            "copy, or make the catalogue anew from the object store: spg99 storage recover."
+        )

@@ -140,6 +140,8 @@ class ComputeStart(Order):
     makes_timeline: bool = False
     """No start of this timeline has succeeded yet: its files are laid down first where they are not there. Never true afterwards,
     because files that are lost must not be taken for files that were never made."""
+    attempts: list[str] | None = None
+    """With `makes_timeline`: the computes of all attempts before, as the catalogue knows them (TimelineBegin.attempts)."""
     origin: Origin | None = None
     """Of a branch, as long as it makes a timeline: what is laid down then is the content of another timeline at one moment. Of a moment always, and
     nobody keeps WAL of that one: its server only reads (`is_moment`)."""

@@ -308,6 +308,7 @@ class KeptTimeline:
             safekeeper_id=keeper.id,
             timeline_id=self.timeline_id,
             promised_term=keeper.promised_term,
+            promised_to=keeper.promised_to,
             history=history_said(keeper.history),
             flush_lsn=keeper.flush_lsn,
             first_lsn=keeper.first_lsn,

@@ -12,7 +12,7 @@ from spg99 import faults, log
 from spg99.atomic_write import make_folders, sync_folder
 from spg99.errors import Conflict, Internal, NotFound
 from spg99.ids import is_id
-from spg99.protocol.safekeeper import Configuration, KeeperState, TimelineBegin
+from spg99.protocol.safekeeper import Configuration, KeeperState, TimelineBegin, require_own
 from spg99.safekeeper.kept_timeline import KeptTimeline
 
 _REPLACED: Final = ".replaced-"
@@ -54,12 +54,15 @@ class KeptTimelines:
         return timeline
 
     def begin(self, timeline_id: str, begin: TimelineBegin) -> KeptTimeline:
-        """A timeline begins, or begins anew with a later attempt of its first start. Raises Conflict when a higher term was promised."""
+        """A timeline begins, or begins anew with a later attempt of its first start. Raises Conflict when a higher term was promised, or there is WAL that the catalogue
+        does not know of."""
         if not is_id(timeline_id):
             raise NotFound("This is no timeline's id.")
         before = self._timelines.get(timeline_id)
         if before is not None:
             promised = before.keeper.promised_term
+            if begin.attempts is not None:
+                require_own(before.seen(), [*begin.attempts, begin.compute_id])
             if promised > begin.term or (promised == begin.term and before.keeper.promised_to != begin.compute_id):
                 raise Conflict(f"Timeline {timeline_id} was promised to term {promised}.")
             if promised == begin.term:

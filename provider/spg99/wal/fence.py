@@ -17,7 +17,7 @@ Proof: tests/unit/wal/test_fence_proof.py; in words: docs/storage.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -162,6 +162,12 @@ def created(keeper_id: str, configuration: Configuration, *, tli: int, lsn: int)
     """
     root = (TermBegin(0, tli, lsn),)
     return Keeper(id=keeper_id, configuration=configuration, history=root, first_lsn=lsn, flush_lsn=lsn)
+
+
+def is_anothers(history: TermHistory, promised_to: str, attempts: Collection[str]) -> bool:
+    """Whether WAL that is here when a timeline is about to begin was written by a compute of none of these attempts. They are all that the catalogue knows of, and
+    none of them has let a client in: what they wrote is nobody's. What another one wrote may have been acknowledged, and the catalogue is one of before."""
+    return len(history) > 1 and promised_to not in attempts
 
 
 def adopt(keeper: Keeper, configuration: Configuration) -> Keeper:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class Killed(Exception):
     """The process has ended here."""
 
 
-def begin(term: int = 1, compute_id: str = "cmp_1", **more: int) -> said.TimelineBegin:
+def begin(term: int = 1, compute_id: str = "cmp_1", **more: Any) -> said.TimelineBegin:
     facts = {"system_identifier": 7, "segment_bytes": MIB, "tli": 1, "begin_lsn": BEGIN} | more
     return said.TimelineBegin(term=term, compute_id=compute_id, configuration=ONE, **facts)
 
@@ -217,6 +218,21 @@ def test_a_first_start_that_is_tried_again_begins_anew(timeline: KeptTimeline, r
     with pytest.raises(Conflict):
         timelines.begin(TL, begin(2, "cmp_other"))
     assert timelines.begin(TL, begin(2, "cmp_2", system_identifier=8)) is anew
+
+
+def test_a_first_start_puts_no_wal_aside_that_the_catalogue_does_not_know_of(
+    timeline: KeptTimeline, root: Path
+) -> None:
+    """The catalogue was restored from a copy of before the first start: what was acknowledged since is here."""
+    timelines = KeptTimelines(root, SK)
+    for attempts in ([], ["cmp_other"]):
+        with pytest.raises(Conflict, match=r"knows nothing \(cmp_1, term 1\).*spg99 storage recover"):
+            timelines.begin(TL, begin(2, "cmp_2", system_identifier=8, attempts=attempts))
+    assert again(root).keeper.flush_lsn == BEGIN + 1000 and again(root).keeper.promised_to == "cmp_1"
+    anew = timelines.begin(TL, begin(2, "cmp_2", system_identifier=8, attempts=["cmp_1"]))
+    assert anew.system_identifier == 8
+    # Nothing was written yet: the next attempt has nothing to ask about.
+    assert timelines.begin(TL, begin(3, "cmp_3", attempts=[])).keeper.promised_term == 3
 
 
 def test_one_that_lost_its_disk_has_no_vote(root: Path) -> None:

@@ -106,6 +106,7 @@ async def _start_compute(
         row = await end_compute(tx, row, REPLACED_ELSEWHERE)
     # The fence: whatever an older writer still does, its term is refused from here on.
     writer_term = row.writer_term + 1
+    attempts = await computes.of_timeline(tx, row.timeline_id) if action.first_on is not None else None
     compute_id = await computes.insert(
         tx,
         db_id=row.db_id,
@@ -135,6 +136,7 @@ async def _start_compute(
             means.installation,
         ),
         makes_timeline=action.first_on is not None,
+        attempts=attempts,
         origin=await _origin(tx, row, view, means),
     )
     await _order(tx, means, order, node_id=node_id, db_id=row.db_id, compute_id=compute_id, now=now)

@@ -82,6 +82,11 @@ async def last_terms(tx: Transaction, timeline_id: str) -> dict[str, int]:
     return {row.node_id: row.writer_term for row in rows}
 
 
+async def of_timeline(tx: Transaction, timeline_id: str) -> list[str]:
+    """Ids of all computes that a timeline has had, as far as records go back; of one that no start has succeeded on yet, all there were."""
+    return [row.compute_id for row in await tx.many(_Id, "computes_of_timeline", timeline_id=timeline_id)]
+
+
 async def note_connections(tx: Transaction, node_id: str, connections: dict[str, int]) -> None:
     """Notes what the agent of a node counted: compute id -> connections. Computes of other nodes are no business of its."""
     await tx.execute("note_connections", node_id=node_id, connections=connections)
@@ -90,6 +95,11 @@ async def note_connections(tx: Transaction, node_id: str, connections: dict[str,
 async def forget_before(tx: Transaction, moment: datetime, *, limit: int) -> int:
     """Deletes at most `limit` generations that ended before `moment`."""
     return await tx.execute("forget_computes", moment=moment, limit=limit)
+
+
+@dataclass(frozen=True)
+class _Id:
+    compute_id: str
 
 
 @dataclass(frozen=True)

@@ -430,6 +430,9 @@ select * from computes where node_id = %(node_id)s and state <> 'ended';
 -- Which nodes have had a timeline, and its last term there: they have files of it that may still do.
 select node_id, max(writer_term)::bigint as writer_term from computes where timeline_id = %(timeline_id)s group by node_id;
 
+-- computes_of_timeline
+select compute_id from computes where timeline_id = %(timeline_id)s order by writer_term;
+
 -- note_connections
 -- Only those of the node that reports. Rows somebody is changing are left for the next report.
 with seen as (
@@ -441,11 +444,13 @@ with seen as (
 update computes c set connections = seen.connections from seen where c.compute_id = seen.compute_id;
 
 -- forget_computes
--- Ended generations older than `moment`; a database keeps its newest, it is what the last end is read from.
+-- Ended generations older than `moment`; a database keeps its newest, it is what the last end is read from, and a timeline that no
+-- start has succeeded on yet keeps all: whose WAL safekeepers have of it must be known (ComputeStart.attempts).
 delete from computes where compute_id in (
     select c.compute_id from computes c
      where c.state = 'ended' and c.ended_at < %(moment)s
        and not exists (select from databases d where d.compute_id = c.compute_id)
+       and not exists (select from timelines t where t.timeline_id = c.timeline_id and t.state = 'creating')
      limit %(limit)s);
 
 -- database_surroundings

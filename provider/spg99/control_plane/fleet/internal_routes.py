@@ -27,7 +27,7 @@ from spg99.processes import WatchedClock
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.certificates import CertificateIssued, CertificateRequest
 from spg99.protocol.gateway import CancelForward
-from spg99.protocol.node import LeasedTasks, LeaseTasks
+from spg99.protocol.node import Archiving, LeasedTasks, LeaseTasks
 
 
 def routes(
@@ -80,6 +80,11 @@ def routes(
     async def lease_tasks(request: Request, node: NodeRow, ask: LeaseTasks) -> LeasedTasks:
         request.state.waits = True
         return await polls.lease_tasks(node, ask, is_gone=request.is_disconnected)
+
+    @here.get("/nodes/archiving", who=identities.node)
+    async def archiving(_: Request, __: NodeRow) -> Archiving:
+        async with store.reading() as tx:
+            return Archiving(is_on=await pageservers.exist(tx))
 
     @here.post("/gateways/cancel", who=identities.gateway, takes=CancelForward)
     async def forward_cancel(_: Request, __: GatewayRow, forward: CancelForward) -> None:

@@ -68,6 +68,14 @@ async def test_a_first_start_that_failed_is_tried_where_there_is_room_and_leaves
     assert (await timeline_of(platform, row.db_id))["node_id"] == first.identity.identity_id
     checkout = await gateway.connect()
     assert checkout.writer_term == 2 and set(second.running) == {checkout.compute_id}
+    # Safekeepers know by it whose WAL they may put aside.
+    (attempt,), (start,) = (agent.orders(TaskKind.COMPUTE_START) for agent in (first, second))
+    assert attempt.payload["attempts"] == []
+    assert start.payload["attempts"] == [attempt.payload["compute_id"]]
+    await platform.sql("update computes set ended_at = ended_at - interval '400 days'")
+    await platform.sql("update timelines set state = 'creating'")
+    await platform.plane.life.delete_old()
+    assert len(await platform.sql("select 1 from computes")) == 2  # all attempts are remembered until one has succeeded
     await platform.delete(row.db_id, force=True)
     await platform.is_gone(row.db_id)
     assert second.timelines == set()

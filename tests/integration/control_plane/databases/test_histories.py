@@ -25,6 +25,14 @@ async def enrolled(platform: InProcessPlatform, name: str = "ps-1") -> InternalC
     return client
 
 
+async def test_an_agent_hears_that_a_pageserver_has_joined_when_it_asks(platform: InProcessPlatform) -> None:
+    """Also of a compute whose order said that there is none."""
+    agent = await Agent.enroll(platform)
+    assert not (await agent.client.archiving()).is_on
+    await enrolled(platform)
+    assert (await agent.client.archiving()).is_on
+
+
 async def test_it_cares_for_what_safekeepers_keep_until_the_store_has_nothing_of_it(
     platform: InProcessPlatform,
 ) -> None:

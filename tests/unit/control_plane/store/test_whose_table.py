@@ -126,6 +126,10 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
         "ended_tenants",
         "databases",
     ): "the last database and its tenant go by one statement's snapshot; a foreign key is behind it",
+    (
+        "forget_computes",
+        "timelines",
+    ): "computes of a timeline that was never started are kept; one statement's snapshot",
     ("forget_timelines", "computes"): "a timeline that a compute still names cannot go: a foreign key of the catalogue",
     ("policy_value", "organizations"): "the plan of an account decides which value is the most specific",
     ("policy_values", "organizations"): "as above",
