@@ -53,17 +53,21 @@ class Branching:
         now = self._clock.now()
         timeline = await storage.find_timeline(tx, row.timeline_id)
         assert timeline is not None and timeline.node_id is not None, "it was started, so it is on a node"
-        node = await fleet.find_node(tx, timeline.node_id)
-        if node is None or is_silent(node.last_seen_at, now) or not node.makes_branches:
-            why = "has not been heard of" if node is None or node.makes_branches else "has an agent of an older version"
-            name = node.name if node is not None else timeline.node_id
+        own = await fleet.find_node(tx, timeline.node_id)
+        node = own if own is not None and _answers(own, now) else None
+        if node is None:  # what is asked is safekeepers and store, and any node reaches them
+            others = await fleet.nodes_with_room(tx, org_id=row.org_id)
+            node = next((one for one in others if _answers(one, now)), None)
+        if node is None:
+            why = "has not been heard of" if own is None or own.makes_branches else "has an agent of an older version"
+            name = own.name if own is not None else timeline.node_id
             raise Unavailable(
-                f"Node {name}, on which database '{row.name}' runs, {why}: nobody can tell where its history ends. Try again when it is back."
+                f"Node {name}, on which database '{row.name}' runs, {why}, and there is no other: nobody can tell where its history ends. Try again when it is back."
             )
         kept = await kept_by(tx, row.tenant_id, timeline.keepers, storage.Installation())
         assert kept is not None, "the rules have looked"
         order = TimelineLocate(timeline_id=row.timeline_id, kept=kept)
-        ordered = await fleet.enqueue_task(tx, order, node_id=timeline.node_id, db_id=None, now=now)
+        ordered = await fleet.enqueue_task(tx, order, node_id=node.node_id, db_id=None, now=now)
         (task,) = await ordered.rows(TaskRow)
         return task.task_id
 
@@ -84,6 +88,10 @@ class Branching:
                         f"The node of database '{name}' has not said in time where its history ends. Nothing was changed; try again."
                     )
                 await wakeup.wait_for(left)
+
+
+def _answers(node: fleet.NodeRow, now: datetime) -> bool:
+    return node.status != "gone" and node.makes_branches and not is_silent(node.last_seen_at, now)
 
 
 async def hold(tx: Transaction, source: Source) -> None:

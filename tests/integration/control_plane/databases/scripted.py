@@ -35,6 +35,8 @@ class Agent:
         """False: it is of a version that knows no safekeepers."""
         self.makes_branches = True
         """False: it is of a version that knows no branches."""
+        self.opens_moments = True
+        """False: it is of a version that knows no moments."""
         self.running: dict[str, Task] = {}
         self.done: list[Task] = []
         self.refused: list[str] = []
@@ -92,6 +94,7 @@ class Agent:
                 keeps_wal=self.keeps_wal,
                 changes_members=True,
                 makes_branches=self.makes_branches,
+                opens_moments=self.opens_moments,
             )
         )
 

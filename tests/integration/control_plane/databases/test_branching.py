@@ -176,6 +176,11 @@ async def test_a_node_that_is_silent_or_of_an_older_version_cannot_be_asked(plat
     platform.clock.advance(seconds=60)
     with pytest.raises(Unavailable, match="has not been heard of"):
         await platform.branch("preview", "app")
+    # Another one can tell as well: it asks the same safekeepers and the same store.
+    other = await Agent.enroll(platform, "other")
+    other.hooks = agent.hooks
+    assert (await platform.branch("preview", "app")).branch_lsn == END_LSN
+    assert len(other.orders(TaskKind.TIMELINE_LOCATE)) == 1
 
 
 async def test_an_agent_of_an_older_version_gets_no_branch(platform: InProcessPlatform) -> None:
