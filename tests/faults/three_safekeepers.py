@@ -1,4 +1,4 @@
-"""Three safekeepers beside a platform, each a process with a disk of its own, and what can happen to them. Not here: writers, counting (test_kept_by_three.py)."""
+"""Three safekeepers and a pageserver beside a platform, each a process with a disk of its own, and what can happen to them. Not here: writers, counting (test_kept_by_three.py)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from spg99.commands.dev_folder import DevFolder
 from spg99.commands.installation import Installation
 
 NAMES = ("k1", "k2", "k3")
+PAGESERVER = "p1"
 
 
 class ThreeSafekeepers:
@@ -29,26 +30,31 @@ class ThreeSafekeepers:
     def folder(self, name: str) -> Path:
         return self.root / name
 
-    async def _token(self, *, is_first: bool) -> str:
+    async def _token(self, kind: str, *, is_first: bool) -> str:
         folder = DevFolder(self.platform.data_dir)
         async with Installation(self.platform.catalogue_url, folder) as installation:
             if is_first:
                 await installation.keep_new_databases(len(NAMES))
-            return await installation.enrolment_token("safekeeper")
+            return await installation.enrolment_token(kind)
 
     def start(self, name: str) -> None:
         """Starts one; one without an identity is new."""
+        kind, arguments = "safekeeper", ["--cp-url", self.platform.env["SPG99_CP_URL"]]
+        if name == PAGESERVER:
+            kind, data_dir = "pageserver", self.platform.data_dir
+            arguments += ["--object-store", str(data_dir / "objects")]
+            arguments += ["--master-key-file", str(data_dir / "secrets" / "storage.key")]
         home = self.folder(name)
         home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o711)  # PostgreSQL of another user replays in there
         environment = {**os.environ, **self.platform.env}
         if not list(home.rglob("identity.json")):
-            environment["SPG99_ENROLMENT_TOKEN"] = asyncio.run(self._token(is_first=name == NAMES[0]))
-        arguments = ["--cp-url", self.platform.env["SPG99_CP_URL"]]
+            environment["SPG99_ENROLMENT_TOKEN"] = asyncio.run(self._token(kind, is_first=name == NAMES[0]))
         if (ca_file := self.platform.env.get("SPG99_CA_FILE")) is not None:
             arguments += ["--ca-file", ca_file]
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [BIN / "spg99", "safekeeper", "--name", name, "--data-dir", home, *arguments],
+                [BIN / "spg99", kind, "--name", name, "--data-dir", home, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
 
@@ -56,6 +62,7 @@ class ThreeSafekeepers:
         for name in NAMES:
             self.start(name)
         wait_for("three safekeepers to be known", lambda: self._known() == len(NAMES), seconds=60)
+        self.start(PAGESERVER)
 
     def _known(self) -> int:
         with self.platform.catalogue() as catalogue:
@@ -104,7 +111,14 @@ class ThreeSafekeepers:
     def lose_disk(self, name: str) -> None:
         """All that it kept is gone, and with it who it was."""
         self.kill(name)
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+        clear(self.folder(name))
+
+    def members_of(self, timeline_id: str) -> tuple[set[str], bool]:
+        """Ids of a timeline's safekeepers, and whether these are about to change."""
+        with self.platform.catalogue() as catalogue:
+            found = catalogue.execute("select configuration from timelines where timeline_id = %s", [timeline_id])
+            (configuration,) = found.fetchone() or ({},)
+        return set(configuration["members"]["safekeeper_ids"]), configuration.get("next_members") is not None
 
     def seen(self) -> str:
         """For a failure's message: the last words of each."""
@@ -133,6 +147,12 @@ def mounted_tmpfs(folder: Path, megabytes: int) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def clear(folder: Path) -> None:
+    """Removes what is in a folder, and leaves the folder: a disk may be mounted there."""
+    for path in folder.iterdir():
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def unmount(folder: Path) -> None:
