@@ -158,6 +158,7 @@ class _DatabaseArgs:
     source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime", default=None)
     source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn", default=None)
     source_snapshot: Optional[pulumi.Input[str]] = pulumi.property("sourceSnapshot", default=None)
+    schema_only: Optional[pulumi.Input[bool]] = pulumi.property("schemaOnly", default=None)
     restore_trigger: Optional[pulumi.Input[str]] = pulumi.property("restoreTrigger", default=None)
     restore_to: Optional[pulumi.Input[str]] = pulumi.property("restoreTo", default=None)
     expires_at: Optional[pulumi.Input[str]] = pulumi.property("expiresAt", default=None)
@@ -169,7 +170,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "source_snapshot", "schema_only", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -196,6 +197,8 @@ class Database(DynamicResource):
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     source_snapshot: pulumi.Output[Optional[str]] = pulumi.property("sourceSnapshot")
     """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    schema_only: pulumi.Output[bool] = pulumi.property("schemaOnly")
+    """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled."""
     restore_trigger: pulumi.Output[Optional[str]] = pulumi.property("restoreTrigger")
     """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
     restore_to: pulumi.Output[Optional[str]] = pulumi.property("restoreTo")
@@ -298,6 +301,7 @@ class Database(DynamicResource):
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
         source_snapshot: Optional[pulumi.Input[str]] = None,
+        schema_only: Optional[pulumi.Input[bool]] = None,
         restore_trigger: Optional[pulumi.Input[str]] = None,
         restore_to: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
@@ -319,13 +323,14 @@ class Database(DynamicResource):
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Cannot be changed in place.
         :param source_snapshot: Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Cannot be changed in place.
+        :param schema_only: A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled. Cannot be changed in place. Default: False.
         :param restore_trigger: Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers.
         :param restore_to: To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing.
         :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.
         :param history_seconds: How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "source_snapshot": source_snapshot, "restore_trigger": restore_trigger, "restore_to": restore_to, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "source_snapshot": source_snapshot, "schema_only": schema_only, "restore_trigger": restore_trigger, "restore_to": restore_to, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Database":
@@ -363,6 +368,8 @@ class GetDatabaseResult:
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     source_snapshot: Optional[str]
     """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    schema_only: bool
+    """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled."""
     restore_trigger: Optional[str]
     """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
     restore_to: Optional[str]

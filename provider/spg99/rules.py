@@ -48,6 +48,13 @@ def source_is_one_point(values: Mapping[str, Any]) -> str | None:
     return "source_database: a database cannot begin in itself" if source == values["name"] else None
 
 
+def schema_is_of_a_source(values: Mapping[str, Any]) -> str | None:
+    """Only a branch has a schema to begin with."""
+    if not values["schema_only"] or values["source_database"] is not None or values["source_snapshot"] is not None:
+        return None
+    return "schema_only: is of a branch, and neither source_database nor source_snapshot is given"
+
+
 def restore_has_a_moment(values: Mapping[str, Any]) -> str | None:
     """A trigger says when to go back, `restore_to` where to: a time with its zone, a place in the WAL, or a snapshot."""
     text = values["restore_to"]

@@ -57,6 +57,10 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly deletionProtection: pulumi.Output<boolean>;
     /**
+     * A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled.
+     */
+    readonly schemaOnly: pulumi.Output<boolean>;
+    /**
      * Id of the database.
      */
     readonly dbId: pulumi.Output<string>;
@@ -374,6 +378,10 @@ export interface DatabaseArgs {
      * Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
      */
     sourceSnapshot?: pulumi.Input<string>;
+    /**
+     * A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled. Default: `false`. Cannot be changed in place.
+     */
+    schemaOnly?: pulumi.Input<boolean>;
     /**
      * Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers. At most 200 characters.
      */

@@ -77,6 +77,10 @@ export interface DatabaseItem {
      */
     readonly deletionProtection: boolean;
     /**
+     * A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled.
+     */
+    readonly schemaOnly: boolean;
+    /**
      * Id of the database.
      */
     readonly dbId: string;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from integration.commands.test_look_and_change import spg99
 from kit.platform import BIN, Platform
 from kit.waits import wait_for
 from spg99.prepared import PACKAGE
@@ -219,3 +221,19 @@ def test_a_database_that_was_deleted_while_clients_wrote_comes_back_with_every_r
     assert "old_ledger" in typed(kept, "dbs", "list", "acme") and "ledger" not in typed(
         kept, "dbs", "list", "acme", "--deleted"
     )
+
+
+def test_a_preview_without_rows_has_the_same_schema(kept: Platform) -> None:
+    kept.create_database(name="people")
+    rows(kept, "people", "create table p (mail text)", "insert into p values ('jane.doe@example.org')", "select 1")
+    done = spg99(kept, "dbs", "branch", "acme/people", "blank", "--schema-only", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema_only"] is True
+    assert rows(kept, "blank", "select count(*) from p") == [0]
+    assert spg99(kept, "dbs", "diff", "acme/people", "acme/blank").returncode == 0
+    rows(kept, "blank", "alter table p add n int", "select 1")
+    done = spg99(kept, "dbs", "diff", "acme/people", "acme/blank")
+    assert done.returncode == 1 and "+    n integer" in done.stdout, done.stdout + done.stderr
+    answer = kept.api("POST", "/tenants/acme/dbs", json={"name": "none", "schema_only": True})
+    assert answer.status_code == 400 and "schema_only" in answer.json()["details"]["fields"], answer.text
+    assert kept.api("PATCH", "/tenants/acme/dbs/blank", json={"schema_only": False}).status_code == 400

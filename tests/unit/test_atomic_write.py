@@ -351,6 +351,7 @@ WRITES_BY_ITSELF = {
     "node/storage_page.py": "shared memory: it ends with the machine",
     "node/cache.py": "a folder that is a copy, into the trash",
     "node/branching.py": "a folder: out of the draft that single_user has synced",
+    "node/schema_branches.py": "a folder: out of the draft that was synced once its schema was in it",
     "node/timelines.py": "folders: into the trash, and out of the draft that single_user has synced",
     "node/template.py": "a folder that single_user has synced",
     "objects/folder.py": "many files at once, in the same order; tests/integration/objects watches it",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spg99.rules import restore_has_a_moment, source_is_one_point
+from spg99.rules import restore_has_a_moment, schema_is_of_a_source, source_is_one_point
 
 EMPTY: dict[str, Any] = dict.fromkeys(
     ("source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to")
@@ -32,6 +32,20 @@ EMPTY: dict[str, Any] = dict.fromkeys(
 def test_a_branch_begins_in_another_database_at_one_point(values: dict[str, Any], field: str | None) -> None:
     said = source_is_one_point(EMPTY | {"name": "me"} | values)
     assert (said or "").partition(":")[0] == (field or "")
+
+
+@pytest.mark.parametrize(
+    ("values", "is_right"),
+    [
+        ({"schema_only": False}, True),
+        ({"schema_only": True}, False),
+        ({"schema_only": True, "source_database": "app"}, True),
+        ({"schema_only": True, "source_snapshot": "s"}, True),
+    ],
+)
+def test_only_a_branch_has_a_schema_to_begin_with(values: dict[str, Any], is_right: bool) -> None:
+    said = schema_is_of_a_source(EMPTY | values)
+    assert (said is None) == is_right and (said or "schema_only: ").startswith("schema_only: ")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from spg99.commands.rendering import show_many, values_of
 from spg99.resources import Database
 
 _COLUMNS: Final = (
-    "name", "source_database", "source_time", "source_lsn", "branch_lsn", "state", "created_at", "expires_at",
+    "name", "source_database", "source_time", "source_lsn", "branch_lsn", "schema_only", "state", "created_at", "expires_at",
 )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def branch_command() -> click.Command:
     from spg99.commands.nouns import id_argument  # which mounts this command
 
     def body(connection: Connection, human_id: dict[str, str], name: str, **fields: Any) -> None:
-        given = {field: value for field, value in fields.items() if value is not None}
+        given = {field: value for field, value in fields.items() if value not in (None, False)}
         values = {"tenant": human_id["tenant"], "name": name, "source_database": human_id["name"], **given}
         verbs.create(connection, Database, values, wait=True, show_secrets=False)
 
@@ -48,6 +48,7 @@ def branch_command() -> click.Command:
         click.option("--expires-at", help="When it is deleted by itself (RFC 3339)."),
         click.option("--idle-timeout-seconds", type=int, help="Its idle timeout."),
         click.option("--size", help="Product class of the new database.  [default: L1]"),
+        click.option("--schema-only", is_flag=True, help="Its schema, and none of its rows."),
         click.option("--lsn", "source_lsn", help="The place in the WAL, as pg_current_wal_lsn() says it."),
         click.option("--time", "source_time", help="The moment (RFC 3339).  [default: now]"),
     ):

@@ -31,7 +31,7 @@ from spg99.protocol.tasks import ComputeStart, Kept, Origin, TimelineLocated, is
 from spg99.wal import past
 from spg99.wal.fence import Log
 
-_SHARED_BUFFERS: Final = "32MB"
+SHARED_BUFFERS: Final = "32MB"
 """Single-user mode has few, for statements: here all of the WAL goes through them."""
 
 _log = log.get("node")
@@ -62,18 +62,12 @@ class Brancher:
     ) -> None:
         """Lays down the files of a branch or a moment, whole or not there. Raises CannotWake, BadRequest for a
         moment that is not kept (any more), and what images/ raises."""
-        assert origin.kept is not None, "an order says who keeps it"
         home, draft = self.folder.timeline(order.timeline_id), self.folder.draft(order.timeline_id)
-        disk = disk_of(self.folder.timelines_dir)
-        if disk.free_bytes < new_timeline_bytes_min(disk.total_bytes):
-            raise Internal("The disk of the node is full: there is no room for a branch. Free some, or add a node.")
+        require_room(self.folder)
         await asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True)
         make_folder(draft.root, mode=0o755, durable=False)
         try:
-            point = await self._point(origin, origin.kept)
-            laid = await archive.lay_out_at(
-                point, origin.timeline_id, origin.kept, self.clients, objects, key, draft.data_dir, self.account
-            )
+            laid = await self.lay_out(origin, objects, key, draft)
             _log.info(
                 "the files of a branch are made",
                 timeline_id=order.timeline_id,
@@ -84,7 +78,7 @@ class Brancher:
             cluster = Cluster(draft.data_dir, self.folder.run_dir / "never", binaries, self.account)
             is_read_only = is_moment(order.timeline_id)
             rename = [] if is_read_only else access.renamed_sql(origin.database_name, order.database_name)
-            await cluster.single_user(rename, settings=laid.settings | {"shared_buffers": _SHARED_BUFFERS})
+            await cluster.single_user(rename, settings=laid.settings | {"shared_buffers": SHARED_BUFFERS})
             if is_read_only:
                 time_travel.make_read_only(draft.data_dir, self.account)
             else:
@@ -96,6 +90,16 @@ class Brancher:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, draft.root, ignore_errors=True))
             raise
         self.made[order.timeline_id] = laid.end_lsn
+
+    async def lay_out(
+        self, origin: Origin, objects: ObjectStore, key: images.TenantKey, draft: TimelineFolder
+    ) -> archive.Laid:
+        """The cluster of the moment at which a branch begins, in a folder that has no timeline's name yet. Raises as `make` does."""
+        assert origin.kept is not None, "an order says who keeps it"
+        point = await self._point(origin, origin.kept)
+        return await archive.lay_out_at(
+            point, origin.timeline_id, origin.kept, self.clients, objects, key, draft.data_dir, self.account
+        )
 
     async def _point(self, origin: Origin, kept: Kept) -> archive.Point:
         point = origin.point
@@ -113,6 +117,13 @@ class Brancher:
                 f"Too few safekeepers of timeline {timeline_id} answer to tell where it ends: {len(live.seen)} of {len(kept.addresses)}."
             )
         return log_of(best)
+
+
+def require_room(folder: NodeFolder) -> None:
+    """Raises Internal on a node that has none for another branch."""
+    disk = disk_of(folder.timelines_dir)
+    if disk.free_bytes < new_timeline_bytes_min(disk.total_bytes):
+        raise Internal("The disk of the node is full: there is no room for a branch. Free some, or add a node.")
 
 
 async def store_first(

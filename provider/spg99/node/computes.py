@@ -56,7 +56,7 @@ class Computes:
         self._folder = folder
         self._binaries = binaries
         self._account = account
-        self._extensions_dir = extensions_dir
+        self.extensions_dir = extensions_dir
         self.storage = storage or Storage(folder, account)
         self.confinement = confinement or Confinement(folder.root.name)
         self._memory = MemoryWatch()
@@ -75,7 +75,7 @@ class Computes:
     @property
     def tenant_rules_are_held(self) -> bool:
         """Whether servers started from now on refuse what rights cannot (ALTER ROLE ... PASSWORD)."""
-        return (self._extensions_dir / TENANT_RULES_NAME).is_file()
+        return (self.extensions_dir / TENANT_RULES_NAME).is_file()
 
     async def start(self, order: ComputeStart) -> ComputeStarted:
         """Starts a compute. The same one running is a success; a writer of a lower term on these files is stopped first."""
@@ -134,7 +134,7 @@ class Computes:
         )
         write_file(timeline.hba_file, rules, mode=0o644, durable=False)
         settings = compute_settings(
-            order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self._extensions_dir,
+            order.profile, compute_id=order.compute_id, hba_file=timeline.hba_file, extensions_dir=self.extensions_dir,
             within=self.storage.bounds(order.profile, order.storage_limit_bytes),
         ) | time_travel.settings(timeline)  # fmt: skip
         preload = self.storage.prepare(timeline, order.profile, order.storage_limit_bytes)

@@ -200,6 +200,10 @@ class NodeFolder:
         """Where a timeline is made before it gets its name."""
         return TimelineFolder(self.timelines_dir / f".draft-{checked_id(timeline_id)}")
 
+    def sandbox(self, timeline_id: str) -> TimelineFolder:
+        """What is needed beside that meanwhile, and nobody may see afterwards."""
+        return TimelineFolder(self.timelines_dir / f".draft-{checked_id(timeline_id)}-source")
+
     def timelines(self) -> list[TimelineFolder]:
         """All that are there."""
         with os.scandir(self.timelines_dir) as entries:

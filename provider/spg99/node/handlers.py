@@ -22,6 +22,7 @@ from spg99.errors import BadRequest, CannotWake, Spg99Error
 from spg99.node import members
 from spg99.node.computes import Computes
 from spg99.node.observation import Observer
+from spg99.node.schema_branches import SchemaBrancher
 from spg99.node.timelines import Timelines
 from spg99.postgres.cluster import StopMode
 from spg99.protocol import Message
@@ -72,6 +73,7 @@ class Handlers:
         self._computes = computes
         self.timelines = timelines
         self._observer = observer
+        self._schemas = SchemaBrancher(timelines, computes.extensions_dir)
         self._locks: dict[str, _Lock] = {}
         self.by_kind: dict[TaskKind, Callable[[Any], Awaitable[Message]]] = {
             TaskKind.TIMELINE_CREATE: self.timeline_create,
@@ -203,8 +205,12 @@ class Handlers:
             raise BadRequest("A branch has safekeepers itself, and a moment has none.")
         elif not self.timelines.has(order.timeline_id):
             # Of one tenant, and so is the key.
-            binaries, opened = self.timelines.binaries, await keeping.opened(order.kept or order.origin.kept)
-            await keeping.brancher.make(order, order.origin, binaries, *opened)
+            opened = await keeping.opened(order.kept or order.origin.kept)
+            if order.origin.schema_only:
+                begins_at = await self._schemas.make(order, order.origin, keeping.brancher, *opened)
+                keeping.brancher.made[order.timeline_id] = begins_at
+            else:
+                await keeping.brancher.make(order, order.origin, self.timelines.binaries, *opened)
 
     async def timeline_locate(self, order: TimelineLocate) -> TimelineLocated:
         """`timeline.locate`"""

@@ -62,6 +62,7 @@ class Observer:
             changes_members=True,
             makes_branches=True,
             opens_moments=True,
+            makes_schema_branches=True,
         )
 
     def connections(self) -> dict[str, int]:

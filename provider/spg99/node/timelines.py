@@ -27,28 +27,25 @@ class Timelines:
     """The timelines of one node. The caller sees to it that nobody else works on the same one at the same time."""
 
     def __init__(self, folder: NodeFolder, template: Path, binaries: Binaries, account: Account | None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._template = template
         self.binaries = binaries
-        self._account = account
+        self.account = account
         self._spares = Spares(folder, self._copy)
 
     async def create(self, order: TimelineCreate | ComputeStart) -> None:
         """Lays down a timeline: all of it, or nothing under its name. One that is there is a success."""
-        home, draft = self._folder.timeline(order.timeline_id), self._folder.draft(order.timeline_id)
+        home, draft = self.folder.timeline(order.timeline_id), self.folder.draft(order.timeline_id)
         if home.root.exists():
             return
-        statements = access.tenant_sql(database_name=order.database_name, pg_user=order.pg_user)
-        disk = disk_of(self._folder.timelines_dir)
+        disk = disk_of(self.folder.timelines_dir)
         if disk.free_bytes < new_timeline_bytes_min(disk.total_bytes):
             raise Internal(
                 "The disk of the node is full: there is no room for a new database. Free some, or add a node."
             )
         await asyncio.to_thread(_remove, draft.root)
         try:
-            if not self._spares.take(draft.root):
-                await self._copy(draft.root)
-            await self._cluster(draft.root).single_user(statements)
+            await self.lay_down(draft, order)
             faults.point("timeline.create.before_rename")
             draft.root.rename(home.root)  # its content lasts since single_user
             sync_folder(home.root.parent)
@@ -57,17 +54,24 @@ class Timelines:
             raise
         faults.point("timeline.create.before_result")
 
+    async def lay_down(self, draft: TimelineFolder, order: TimelineCreate | ComputeStart) -> None:
+        """A copy of the template that is the tenant's database, in a folder that has no timeline's name yet. It lasts."""
+        if not self._spares.take(draft.root):
+            await self._copy(draft.root)
+        statements = access.tenant_sql(database_name=order.database_name, pg_user=order.pg_user)
+        await self._cluster(draft.root).single_user(statements)
+
     def has(self, timeline_id: str) -> bool:
         """Whether its files are here."""
-        return self._folder.timeline(timeline_id).root.exists()
+        return self.folder.timeline(timeline_id).root.exists()
 
     def admit(self, order: ComputeStart) -> None:
         """The fence of this node. Raises Conflict for an order that comes too late."""
-        writer.admit(writer.read(self._folder.timeline(order.timeline_id)), order)
+        writer.admit(writer.read(self.folder.timeline(order.timeline_id)), order)
 
     async def delete(self, timeline_id: str) -> None:
         """Removes a timeline of which nothing runs. One that is not there is a success."""
-        home = self._folder.timeline(timeline_id)
+        home = self.folder.timeline(timeline_id)
         if not home.root.exists():
             return
         trash = home.root.with_name(f".trash-{timeline_id}-{secrets.token_hex(4)}")
@@ -78,12 +82,18 @@ class Timelines:
 
     async def sweep(self) -> None:
         """Removes what an agent that was killed left half made or half removed."""
-        for path in self._folder.remains():
-            await asyncio.to_thread(_remove, path)
+        for path in self.folder.remains():
+            await self.remove_remains(path)
+
+    async def remove_remains(self, path: Path) -> None:
+        """The same of one: a server may still run on it."""
+        if (path / "pgdata").is_dir():
+            await self._cluster(path).stop("immediate")
+        await asyncio.to_thread(_remove, path)
 
     async def sweep_moments(self, running: Collection[str]) -> None:
         """Removes what a former agent left of moments: all on which no server runs. `running`: timelines with one."""
-        for timeline_id in time_travel.leftovers(await asyncio.to_thread(self._folder.timelines), running):
+        for timeline_id in time_travel.leftovers(await asyncio.to_thread(self.folder.timelines), running):
             await self.delete(timeline_id)
 
     async def prepare(self) -> float:
@@ -91,7 +101,7 @@ class Timelines:
         return await self._spares.fill()
 
     def _cluster(self, root: Path) -> Cluster:
-        return Cluster(TimelineFolder(root).data_dir, self._folder.run_dir / "never", self.binaries, self._account)
+        return Cluster(TimelineFolder(root).data_dir, self.folder.run_dir / "never", self.binaries, self.account)
 
     async def _copy(self, root: Path) -> None:
         make_folder(root, mode=0o755, durable=False)

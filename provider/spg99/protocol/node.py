@@ -161,6 +161,8 @@ class Heartbeat(Message):
     """This agent heeds `ComputeStart.origin`. An older one would make an empty database in place of a branch: it gets none."""
     opens_moments: bool = False
     """This agent starts servers that only read, on a moment of a timeline. An older one refuses the order: it gets none."""
+    makes_schema_branches: bool = False
+    """This agent heeds `Origin.schema_only`. An older one would copy the rows, too: it gets none."""
 
 
 class HeartbeatAnswer(Message):

@@ -88,6 +88,8 @@ class Origin(Message):
     """What the database is called there."""
     kept: Kept | None = None
     """Who keeps the WAL of that timeline. Given with an order, never None there."""
+    schema_only: bool = False
+    """Its schema and none of its rows. An agent that does not know it would make all of it: it gets none (Heartbeat.makes_schema_branches)."""
 
 
 class TimelineCreate(Order):

@@ -11,7 +11,14 @@ from pydantic import AwareDatetime, Field
 from spg99.patterns import LSN_PATTERN, NAME_PATTERN
 from spg99.resources.fields import Immutable, MovedBy, Secret, Volatile
 from spg99.resources.noun import Resource, Spec
-from spg99.rules import Rule, database_name_is_free, restore_has_a_moment, sizes_in_order, source_is_one_point
+from spg99.rules import (
+    Rule,
+    database_name_is_free,
+    restore_has_a_moment,
+    schema_is_of_a_source,
+    sizes_in_order,
+    source_is_one_point,
+)
 
 BY_RESTORE = MovedBy(("restore_trigger",))
 
@@ -104,6 +111,7 @@ class DatabaseSpec(Spec):
         database_name_is_free,
         sizes_in_order,
         source_is_one_point,
+        schema_is_of_a_source,
         restore_has_a_moment,
     )
 
@@ -137,6 +145,9 @@ class DatabaseSpec(Spec):
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     source_snapshot: Immutable[str | None] = Field(default=None, pattern=NAME_PATTERN)
     """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    schema_only: Immutable[bool] = False
+    """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences
+    stand at their beginning, materialized views are not filled."""
     restore_trigger: str | None = Field(default=None, max_length=200)
     """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string
     stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it

@@ -40,6 +40,8 @@ class DatabaseArgs:
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place."""
     source_snapshot: Optional[pulumi.Input[str]] = pulumi.property("sourceSnapshot")
     """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place."""
+    schema_only: Optional[pulumi.Input[bool]] = pulumi.property("schemaOnly")
+    """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled. Default: `false`. Cannot be changed in place."""
     restore_trigger: Optional[pulumi.Input[str]] = pulumi.property("restoreTrigger")
     """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers. At most 200 characters."""
     restore_to: Optional[pulumi.Input[str]] = pulumi.property("restoreTo")
@@ -66,6 +68,7 @@ class DatabaseArgs:
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
         source_snapshot: Optional[pulumi.Input[str]] = None,
+        schema_only: Optional[pulumi.Input[bool]] = None,
         restore_trigger: Optional[pulumi.Input[str]] = None,
         restore_to: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
@@ -95,6 +98,8 @@ class DatabaseArgs:
             pulumi.set(self, "source_lsn", source_lsn)
         if source_snapshot is not None:
             pulumi.set(self, "source_snapshot", source_snapshot)
+        if schema_only is not None:
+            pulumi.set(self, "schema_only", schema_only)
         if restore_trigger is not None:
             pulumi.set(self, "restore_trigger", restore_trigger)
         if restore_to is not None:
@@ -122,7 +127,7 @@ class Database(_package.Resource):
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "schema_only", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -173,6 +178,8 @@ class Database(_package.Resource):
     """The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before."""
     source_snapshot: pulumi.Output[Optional[str]] = pulumi.property("sourceSnapshot")
     """Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins."""
+    schema_only: pulumi.Output[bool] = pulumi.property("schemaOnly")
+    """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled."""
     restore_trigger: pulumi.Output[Optional[str]] = pulumi.property("restoreTrigger")
     """Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers."""
     restore_to: pulumi.Output[Optional[str]] = pulumi.property("restoreTo")
@@ -339,6 +346,7 @@ class Database(_package.Resource):
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
         source_snapshot: Optional[pulumi.Input[str]] = None,
+        schema_only: Optional[pulumi.Input[bool]] = None,
         restore_trigger: Optional[pulumi.Input[str]] = None,
         restore_to: Optional[pulumi.Input[str]] = None,
         expires_at: Optional[pulumi.Input[str]] = None,
@@ -358,6 +366,7 @@ class Database(_package.Resource):
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.
         :param source_snapshot: Instead of all these: name of a snapshot of the same tenant, in whose moment the branch begins. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
+        :param schema_only: A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled. Default: `false`. Cannot be changed in place.
         :param restore_trigger: Any text, for example a date. Another value takes the database back to `restore_to`, in place: its id and its connection string stay, clients are ended, and the state before is kept for some days as the database `<name>_before_<time>`. The value it begins with, and null, change nothing. Needs safekeepers. At most 200 characters.
         :param restore_to: To which moment: a time (RFC 3339, `2026-11-26T10:00:00Z`), a place in the WAL (`0/1A2B3C8`), or the name of a snapshot of this database. Without another `restore_trigger` it changes nothing. At most 100 characters.
         :param expires_at: When the database is deleted by itself (RFC 3339), once nobody is connected and unless it is protected. Null means never.

@@ -58,6 +58,8 @@ class DatabaseItem:
     """Time without connections after which the compute is stopped. 0 means never."""
     deletion_protection: bool = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
+    schema_only: bool = pulumi.property("schemaOnly")
+    """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled."""
     db_id: str = pulumi.property("dbId")
     """Id of the database."""
     state: str = pulumi.property("state")

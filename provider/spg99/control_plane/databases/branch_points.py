@@ -86,6 +86,12 @@ class Beginning:
 
     origin: Origin | None
 
+    def without_rows(self) -> Beginning:
+        """The same of a branch that has the schema only."""
+        if self.origin is None:
+            return self
+        return Beginning(self.origin.model_copy(update={"schema_only": True}))
+
     @property
     def lsn(self) -> int | None:
         """The place, if it is known by now."""

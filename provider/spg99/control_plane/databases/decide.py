@@ -112,7 +112,8 @@ def _start(view: DatabaseView, now: datetime, why: str) -> Decision:
     if view.timeline.origin is not None:
         if not view.keeping.safekeepers and fit:
             return wait(NO_KEEPING_OF_BRANCH, until=now + NO_NODE_AGAIN, state_reason=NO_KEEPING_OF_BRANCH)
-        fit = [node for node in fit if node.makes_branches]
+        without_rows = view.timeline.origin.schema_only
+        fit = [node for node in fit if node.makes_branches and (node.makes_schema_branches or not without_rows)]
     node = placement.choose(fit, now)
     if node is None:
         return wait(NO_NODE, until=now + NO_NODE_AGAIN, state_reason=NO_NODE)

@@ -49,6 +49,7 @@ class _Database:
     source_time: datetime | None
     source_lsn: str | None
     source_snapshot: str | None
+    schema_only: bool
     branch_lsn: int | None
     restore_trigger: str | None
     restore_to: str | None

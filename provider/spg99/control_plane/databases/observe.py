@@ -227,6 +227,7 @@ def _candidate(node: fleet.NodeRow) -> NodeView:
         node.keeps_wal,
         node.makes_branches,
         node.opens_moments,
+        node.makes_schema_branches,
     )
 
 

@@ -27,11 +27,11 @@ update databases set reconcile_at = to_timestamp(0)
 -- insert_database
 -- What it becomes is known without an answer (rows.new).
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
-                       deletion_protection, source_database, source_time, source_lsn, source_snapshot, branch_lsn, restore_trigger, restore_to,
+                       deletion_protection, source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, restore_trigger, restore_to,
                        expires_at, history_seconds,
                        state, timeline_id, target_profile, created_at, updated_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(branch_lsn)s,
+        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
         %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(history_seconds)s, %(state)s,
         %(timeline_id)s, %(target_profile)s, %(created_at)s, %(updated_at)s);
 
@@ -259,10 +259,10 @@ update databases
 -- insert_database_before
 -- What a database was until now, as another one of its tenant: with its history, and with whoever runs on it.
 insert into databases (db_id, tenant_id, name, database_name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, expires_at,
-                       source_database, source_time, source_lsn, source_snapshot, branch_lsn, state, state_reason, timeline_id, compute_id, writer_term,
+                       source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, state, state_reason, timeline_id, compute_id, writer_term,
                        current_scale, current_profile, target_profile, storage_bytes, storage_state, storage_held_by, version)
 select %(kept_id)s, tenant_id, %(name)s, %(database_name)s, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, %(expires_at)s,
-       source_database, source_time, source_lsn, source_snapshot, %(branch_lsn)s, %(state)s, %(state_reason)s, %(timeline_id)s, %(compute_id)s, %(writer_term)s,
+       source_database, source_time, source_lsn, source_snapshot, schema_only, %(branch_lsn)s, %(state)s, %(state_reason)s, %(timeline_id)s, %(compute_id)s, %(writer_term)s,
        %(current_scale)s, %(current_profile)s, target_profile, storage_bytes, storage_state, storage_held_by, version + 1
   from databases where db_id = %(db_id)s;
 
@@ -582,7 +582,7 @@ select s.tenant_id, s.description_tag, t.version::text as revision
 -- The same of databases. Everything that a description says, or that it hangs on, stands in the revision.
 select * from (
     select d.db_id, d.tenant_id, d.name, d.size, d.min_size, d.max_size, d.idle_timeout_seconds, d.storage_limit_bytes, d.history_seconds, d.deletion_protection,
-           d.source_database, d.source_time, d.source_lsn, d.source_snapshot, d.branch_lsn, d.expires_at, d.undelete_until, d.database_name,
+           d.source_database, d.source_time, d.source_lsn, d.source_snapshot, d.schema_only, d.branch_lsn, d.expires_at, d.undelete_until, d.database_name,
            -- One that is not carried out yet is asked for again by the next declaration; one that is, never.
            case when d.restore is null then d.restore_trigger end as restore_trigger, case when d.restore is null then d.restore_to end as restore_to,
            tl.origin is not null and tl.state = 'creating' as begins_in_another, d.state, d.writer_term, d.version, d.created_at, tl.timeline_id, tl.state as timeline_state, tl.configuration,
@@ -606,8 +606,8 @@ update databases d set writer_term = promised.term from promised where d.db_id =
 
 -- restore_database
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection,
-                       source_database, source_time, source_lsn, source_snapshot, branch_lsn, restore_trigger, restore_to, expires_at, undelete_until, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
+                       source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, restore_trigger, restore_to, expires_at, undelete_until, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s, %(storage_limit_bytes)s,
-        %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(branch_lsn)s,
+        %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
         %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(undelete_until)s,
         %(database_name)s, %(state)s, %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);

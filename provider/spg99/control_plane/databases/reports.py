@@ -94,6 +94,7 @@ class Reports:
                 "changes_members",
                 "makes_branches",
                 "opens_moments",
+                "makes_schema_branches",
                 "network_address",
             }
         )

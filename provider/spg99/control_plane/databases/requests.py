@@ -89,9 +89,12 @@ async def create(
     if "idle_timeout_seconds" not in spec.model_fields_set:
         idle_timeout_seconds = int(found[_IDLE_TIMEOUT])
     db_id, timeline_id = new_id("db"), new_id("tl")
+    begins = branch.beginning if branch is not None else Beginning(None)
+    if spec.schema_only:
+        begins = begins.without_rows()
     if branch is not None:
         await branch.hold(tx)
-    await storage.insert_timeline(tx, timeline_id, db_id, branch.beginning.origin if branch is not None else None)
+    await storage.insert_timeline(tx, timeline_id, db_id, begins.origin)
     row = rows.new(
         spec,
         db_id=db_id,
@@ -102,7 +105,7 @@ async def create(
         idle_timeout_seconds=idle_timeout_seconds,
         state=move(State.CREATING, Event.CREATED).to,
         timeline_id=timeline_id,
-        branch_lsn=branch.beginning.lsn if branch is not None else None,
+        branch_lsn=begins.lsn,
         moment=await asked.moment.value(),
     )
     tx.refuse(
@@ -111,7 +114,7 @@ async def create(
     )
     await rows.insert(tx, row)
     if branch is not None:
-        await branching.pin(tx, db_id, branch.beginning, at=branch.at)
+        await branching.pin(tx, db_id, begins, at=branch.at)
     # Nobody can wait for what had no id before: no notice is needed, and a commit with one waits for all others that have one.
     await operations.done(tx, "database.create", org_id=row.org_id, tenant_id=row.tenant_id, db_id=db_id)
     await audit.record(

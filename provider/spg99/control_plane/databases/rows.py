@@ -34,6 +34,7 @@ class DatabaseRow:
     source_time: datetime | None
     source_lsn: str | None
     source_snapshot: str | None
+    schema_only: bool
     branch_lsn: int | None
     restore_trigger: str | None
     restore_to: str | None
@@ -131,7 +132,7 @@ def new(
         db_id=db_id, tenant_id=tenant_id, org_id=org_id, tenant=tenant, pg_user=pg_user, name=spec.name,
         size=spec.size.value, min_size=spec.min_size and spec.min_size.value, max_size=spec.max_size and spec.max_size.value, idle_timeout_seconds=idle_timeout_seconds,
         storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection,
-        source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, source_snapshot=spec.source_snapshot, branch_lsn=branch_lsn,
+        source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, source_snapshot=spec.source_snapshot, schema_only=spec.schema_only, branch_lsn=branch_lsn,
         restore_trigger=spec.restore_trigger, restore_to=spec.restore_to, restore=None,
         expires_at=_in_utc(spec.expires_at), leaves=None, undelete_until=None, database_name=None, moment_of=None,
         history_seconds=spec.history_seconds, last_verified_at=None, history_begins_at=None, history_failed_at=None,
@@ -198,6 +199,7 @@ _RESTORED = {
     "source_database",
     "source_time",
     "source_snapshot",
+    "schema_only",
     "restore_trigger",
     "restore_to",
     "source_lsn",

@@ -111,6 +111,8 @@ class NodeView:
     """Whether its agent knows of branches (one of an older version does not)."""
     opens_moments: bool = False
     """Whether its agent knows of moments that are only read (one of an older version does not)."""
+    makes_schema_branches: bool = False
+    """Whether its agent can leave out the rows."""
     ends_sessions: bool = False
     """Whether it is emptied without waiting for who uses its databases."""
     last_term: int = 0

@@ -80,6 +80,11 @@ class NodeRow:
         """Whether its agent starts servers that only read a moment."""
         return bool(self.observed.get("opens_moments"))
 
+    @property
+    def makes_schema_branches(self) -> bool:
+        """Whether its agent knows that a branch may have no rows."""
+        return bool(self.observed.get("makes_schema_branches"))
+
 
 async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool) -> Identity:
     """An identity for one whose token was used up. A known name keeps its node id, so what lies on the node stays its own.

@@ -85,6 +85,7 @@ class DatabaseDescribed(_Described):
     source_time: datetime | None = None
     source_lsn: str | None = None
     source_snapshot: str | None = None
+    schema_only: bool = False
     branch_lsn: int | None = None
     restore_trigger: str | None = None
     """Of the restore that was carried out last: forgotten, the next declaration would go back once more."""

@@ -37,6 +37,8 @@ class Agent:
         """False: it is of a version that knows no branches."""
         self.opens_moments = True
         """False: it is of a version that knows no moments."""
+        self.makes_schema_branches = True
+        """False: it is of a version that would copy the rows, too."""
         self.running: dict[str, Task] = {}
         self.done: list[Task] = []
         self.refused: list[str] = []
@@ -95,6 +97,7 @@ class Agent:
                 changes_members=True,
                 makes_branches=self.makes_branches,
                 opens_moments=self.opens_moments,
+                makes_schema_branches=self.makes_schema_branches,
             )
         )
 

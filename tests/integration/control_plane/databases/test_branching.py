@@ -65,7 +65,13 @@ async def test_a_branch_of_a_sleeping_database_is_a_row_and_its_first_start_know
     origin = (await first_start(platform, agent, branch))["origin"]
     (kept, *_) = kept_of(agent, TaskKind.COMPUTE_START)
     point = {"lsn": None, "time": None, "end_of_term": source.writer_term}
-    assert origin == {"timeline_id": source.timeline_id, "point": point, "database_name": "app", "kept": kept}
+    assert origin == {
+        "timeline_id": source.timeline_id,
+        "point": point,
+        "database_name": "app",
+        "kept": kept,
+        "schema_only": False,
+    }
     assert await pins(platform) == []  # from its first image on it needs nobody
     await platform.want_stopped(branch.db_id)
     await platform.reaches(branch.db_id, "stopped")
@@ -198,6 +204,49 @@ async def test_an_agent_of_an_older_version_gets_no_branch(platform: InProcessPl
 
     await until("the reason to be told", says_why)
     assert len(agent.orders(TaskKind.COMPUTE_START)) == 1
+
+
+async def test_a_branch_without_rows_is_ordered_as_such_once_and_goes_to_no_agent_that_would_copy_them(
+    platform: InProcessPlatform,
+) -> None:
+    agent = await kept_platform(platform)
+    await platform.create_used("app")
+    agent.makes_schema_branches = False
+    await agent.heartbeat()
+    empty = await platform.branch("empty", "app", schema_only=True)
+    # What begins in one that was not started yet begins where that does, and has no more than that.
+    twig = await platform.branch("twig", "empty")
+    await platform.want_running(empty.db_id)
+
+    async def says_why() -> bool:
+        row = await platform.row(empty.db_id)
+        return row is not None and row.state_reason is not None
+
+    await until("the reason to be told", says_why)
+    assert len(agent.orders(TaskKind.COMPUTE_START)) == 1
+    agent.makes_schema_branches = True
+    await agent.heartbeat()
+    for row in (empty, twig):
+        assert (await first_start(platform, agent, row))["origin"]["schema_only"] is True
+    # It has rows of its own from then on, and they are its branches' and come back with a restore.
+    full = await platform.branch("full", "empty")
+    assert (await first_start(platform, agent, full))["origin"]["schema_only"] is False
+    await platform.want_stopped(empty.db_id)
+    await platform.reaches(empty.db_id, "stopped")
+    await platform.restore(empty.db_id, lsn="0/1800000")
+    await until("another history", lambda: other_history(platform, empty))
+    await platform.want_running(empty.db_id)
+    await platform.reaches(empty.db_id, "ready", "idle")
+    start = agent.orders(TaskKind.COMPUTE_START)[-1].payload
+    assert start["origin"]["timeline_id"] == empty.timeline_id and start["origin"]["schema_only"] is False
+    assert (await platform.sql("select schema_only from databases where name like 'empty%%'")) == [
+        {"schema_only": True}
+    ] * 2
+
+
+async def other_history(platform: InProcessPlatform, before: DatabaseRow) -> bool:
+    row = await platform.row(before.db_id)
+    return row is not None and row.timeline_id != before.timeline_id
 
 
 async def test_what_has_had_its_time_is_deleted_unless_it_is_protected_or_used(platform: InProcessPlatform) -> None:

@@ -326,6 +326,16 @@ def test_a_branch_goes_only_to_who_knows_what_that_is() -> None:
     assert isinstance(action, a.StartCompute) and action.first_on == new
 
 
+def test_a_branch_without_rows_goes_only_to_who_leaves_them_out() -> None:
+    old = replace(NODE, keeps_wal=True, makes_branches=True)
+    new = replace(ELSEWHERE, keeps_wal=True, makes_branches=True, makes_schema_branches=True)
+    without_rows = replace(BRANCH, origin=ORIGIN.model_copy(update={"schema_only": True}))
+    waits = db(State.STOPPED, timeline=without_rows, wanted_until=at(10), node=None, candidates=(old,), keeping=TWO)
+    assert decide(waits, NOW).action is None
+    action = decide(replace(waits, candidates=(old, new)), NOW).action
+    assert isinstance(action, a.StartCompute) and action.first_on == new
+
+
 def test_a_branch_waits_while_its_account_wants_no_safekeepers() -> None:
     new = replace(NODE, keeps_wal=True, makes_branches=True)
     view = db(State.STOPPED, timeline=BRANCH, wanted_until=at(10), node=None, candidates=(new,))

@@ -21,6 +21,7 @@ CURRENT = {
     "source_time": None,
     "source_lsn": None,
     "source_snapshot": None,
+    "schema_only": False,
     "expires_at": None,
     "history_seconds": None,
     "restore_trigger": None,
@@ -134,5 +135,5 @@ def test_what_may_change_derives_from_the_marks() -> None:
     assert bodies.changeable(Tenant) == frozenset()
     assert bodies.changeable(ApiKey) == {"name"}
     assert bodies.changeable(Database) == {
-        name for name in CURRENT if name not in ("tenant", "name") and not name.startswith("source_")
+        name for name in CURRENT if name not in ("tenant", "name", "schema_only") and not name.startswith("source_")
     }

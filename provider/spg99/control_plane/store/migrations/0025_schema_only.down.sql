@@ -1,0 +1,1 @@
+alter table databases drop column schema_only;
