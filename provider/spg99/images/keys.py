@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from spg99.errors import Damaged, Forbidden, NotFound
+from spg99.images.current_key import current_master_key, require_current
 from spg99.images.master_keys import GCM_NONCE_BYTES, KEY_BYTES, KeyService, Wrapped
 from spg99.objects import ObjectStore
 
@@ -128,15 +129,28 @@ class TenantKeys:
         return False
 
     async def get_or_make(self, tenant_id: str) -> TenantKey:
-        """The same; a tenant that has none gets one. Of two who make it at once the first one's counts. Raises NotFound when it was destroyed."""
+        """The same; a tenant that has none gets one. Of two who make it at once the first one's counts. Raises NotFound when it was destroyed, Forbidden as
+        `require_current`; then nothing was written."""
         try:
             return await self.get(tenant_id)
         except _Destroyed:
             raise
         except NotFound:
+            await self.require_current()
             wrapped = await self._service.wrap(os.urandom(KEY_BYTES), tenant_id)
             await self._store.put_if_absent(key_of_tenant(tenant_id), _wrapped_text(tenant_id, wrapped))
             return await self.get(tenant_id)
+
+    async def require_current(self) -> None:
+        """Raises Forbidden when the service does not have the store's master key (current_key.py): what it wraps, other machines may not open."""
+        used: set[str] = set()
+        if await current_master_key(self._store) is None:
+            used = {
+                one
+                async for tenant_id in tenants_in(self._store)
+                if (one := await master_key_of(self._store, tenant_id))
+            }
+        await require_current(self._store, self._service, used)
 
     async def rewrap(self, tenant_id: str) -> bool:
         """Wraps the tenant's key with the current master key; False when it was already, or was destroyed. Chunks stay as they are.

@@ -47,6 +47,9 @@ class KeyService(Protocol):
     async def current_id(self) -> str:
         """Of the master key that `wrap` uses."""
 
+    async def require(self, master_key_id: str) -> None:
+        """Raises Forbidden when this service does not have this one: what it wraps, others may not be able to open."""
+
 
 @dataclass(frozen=True)
 class _Content:
@@ -89,9 +92,8 @@ class MasterKeyFile:
         if wrapped.master_key_id not in self._content.keys:
             self._content = _read_file(self.path)
         if (master := self._content.keys.get(wrapped.master_key_id)) is None:
-            raise Forbidden(
-                f"The key of {bound_to} was wrapped with the master key {wrapped.master_key_id}, which {self.path} does not hold "
-                f"(it holds {', '.join(sorted(self._content.keys))}). Put back the file that does."
+            raise self._lacks(
+                wrapped.master_key_id, f"The key of {bound_to} was wrapped with the master key {wrapped.master_key_id}"
             )
         nonce, sealed = wrapped.content[:GCM_NONCE_BYTES], wrapped.content[GCM_NONCE_BYTES:]
         try:
@@ -105,6 +107,19 @@ class MasterKeyFile:
     async def current_id(self) -> str:
         """As the protocol says."""
         return self._content.current
+
+    async def require(self, master_key_id: str) -> None:
+        """As the protocol says."""
+        self._content = _read_file(self.path)
+        if master_key_id not in self._content.keys:
+            raise self._lacks(master_key_id, f"The master key of the object store is {master_key_id}")
+
+    def _lacks(self, master_key_id: str, sentence: str) -> Forbidden:
+        return Forbidden(
+            f"{sentence}, which {self.path} does not hold (it holds {', '.join(sorted(self._content.keys))}). All machines need the same file: copy the one "
+            f"that holds {master_key_id} here, from the machine on which `spg99 storage rotate-key` was called last, from any agent that works, or from your backup. "
+            "Nothing was written."
+        )
 
     @property
     def former_ids(self) -> list[str]:

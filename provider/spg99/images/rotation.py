@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spg99 import faults
 from spg99.errors import BadRequest, Forbidden, NotFound, PreconditionFailed
+from spg99.images.current_key import CURRENT_KEY, current_master_key, make_current
 from spg99.images.keys import TenantKeys, master_key_of, tenants_in
 from spg99.images.master_keys import MasterKeyFile
 from spg99.objects import ObjectStore
@@ -26,6 +27,11 @@ async def open_keys(store: ObjectStore, path: Path, *, makes_file: bool = True) 
         await _require_no_key(store, path)
         if not makes_file:
             raise Forbidden(f"The master key file {path} is missing. Name that of the agents with --master-key-file.")
+        if (wanted := await current_master_key(store)) is not None:
+            raise Forbidden(
+                f"The master key file {path} is missing, and the master key of the object store is {wanted}. Copy the file that holds it here, from another "
+                f"agent's machine or from your backup. Nothing in the store needs it yet: if it is lost, remove the object {CURRENT_KEY}, and another is made."
+            )
     return TenantKeys(store, await asyncio.to_thread(MasterKeyFile.at, path))
 
 
@@ -54,12 +60,15 @@ async def rotate(store: ObjectStore, master: MasterKeyFile, now: datetime) -> Ro
     further master key is made for it.
 
     The former ones stay in the file, so that whoever has read it before goes on working. Raises Forbidden when a key was wrapped with a
-    master key that the file does not hold; then it stays as it is.
+    master key that the file does not hold, or the store's own was made on another machine; then all stays as it is.
     """
+    keys, rewrapped = TenantKeys(store, master), 0
+    await keys.require_current()
     if not await _is_under_way(store, master):
         await asyncio.to_thread(master.rotate, now)
     faults.point("storage.rotate_key.after_file")
-    keys, rewrapped = TenantKeys(store, master), 0
+    # Before any key is wrapped with it: a machine that does not have it yet wraps none with a former one any more.
+    await make_current(store, await master.current_id())
     async for tenant_id in tenants_in(store):
         rewrapped += await _rewrap(keys, tenant_id)
         faults.point("storage.rotate_key.between_tenants")
@@ -68,7 +77,8 @@ async def rotate(store: ObjectStore, master: MasterKeyFile, now: datetime) -> Ro
 
 async def forget_former(store: ObjectStore, master: MasterKeyFile, now: datetime) -> list[str]:
     """Removes master keys from the file that nothing needs any more; answers them. Raises BadRequest when a tenant's key is still wrapped with one
-    of them: then nothing is removed."""
+    of them, Forbidden when the store's own was made on another machine: then nothing is removed."""
+    await TenantKeys(store, master).require_current()
     current = await master.current_id()
     async for tenant_id in tenants_in(store):
         if (used := await master_key_of(store, tenant_id)) not in (None, current):

@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from spg99.errors import BadRequest, Forbidden, NotFound
 from spg99.images import MasterKeyFile, TenantKeys, forget_former, open_keys, rotate, tenants_in
+from spg99.images.current_key import CURRENT_KEY
 from spg99.images.keys import key_of_tenant, master_key_of
 from spg99.objects import FolderStore
 
@@ -105,13 +106,81 @@ async def test_interrupted_it_is_gone_on_with(room: Room, point: str) -> None:
 async def test_a_key_of_another_master_key_is_named_and_stays(room: Room) -> None:
     other = MasterKeyFile.at(room.root / "other.json")
     foreign_id = await other.current_id()
-    await TenantKeys(room.store, other).get_or_make("ten_foreign")
-    before = (await room.store.get(key_of_tenant("ten_foreign"))).content
+    its_store = FolderStore(room.root / "its store")
+    await TenantKeys(its_store, other).get_or_make("ten_foreign")
+    before = (await its_store.get(key_of_tenant("ten_foreign"))).content
+    await room.store.put(key_of_tenant("ten_foreign"), before)
     with pytest.raises(
         Forbidden, match=f"ten_foreign was wrapped with the master key {foreign_id}, which .* does not hold"
     ):
         await rotate(room.store, MasterKeyFile.at(room.file), NOW)
     assert (await room.store.get(key_of_tenant("ten_foreign"))).content == before
+
+
+async def everything(room: Room) -> dict[str, bytes]:
+    return {entry.key: (await room.store.get(entry.key)).content async for entry in room.store.entries("")}
+
+
+@pytest.mark.parametrize("says_it", [True, False], ids=["", "store of an earlier version"])
+async def test_a_machine_without_the_new_key_is_told_which_it_lacks_and_writes_nothing(
+    room: Room, says_it: bool
+) -> None:
+    """The file was not copied to it after a rotation. What it wrapped with the former key, the other one could not open once that is forgotten."""
+    elsewhere = room.root / "elsewhere.json"
+    elsewhere.write_bytes(room.file.read_bytes())
+    elsewhere.chmod(0o600)
+    running = TenantKeys(room.store, MasterKeyFile.at(elsewhere))
+    rotation = await rotate(room.store, MasterKeyFile.at(room.file), NOW)
+    assert await forget_former(room.store, MasterKeyFile.at(room.file), LATER)
+    if not says_it:
+        await room.store.delete(CURRENT_KEY)
+    before, file_before = await everything(room), elsewhere.read_bytes()
+    wanted = f"{rotation.master_key_id}, which {elsewhere} does not hold .* copy the one that holds {rotation.master_key_id} here"
+    for keys in (running, await open_keys(room.store, elsewhere)):
+        with pytest.raises(Forbidden, match=wanted):
+            await keys.get_or_make("ten_new")
+        with pytest.raises(Forbidden, match=wanted):
+            await keys.get("ten_1")
+    for change in (rotate, forget_former):
+        with pytest.raises(Forbidden, match=wanted):
+            await change(room.store, MasterKeyFile.at(elsewhere), LATER)
+    assert await everything(room) == before and elsewhere.read_bytes() == file_before
+    elsewhere.write_bytes(room.file.read_bytes())
+    await running.get_or_make("ten_new")
+    assert await room.all_open(running)
+
+
+async def test_between_a_rotation_and_the_copy_nobody_wraps_with_the_former_key(room: Room) -> None:
+    elsewhere = room.root / "elsewhere.json"
+    elsewhere.write_bytes(room.file.read_bytes())
+    elsewhere.chmod(0o600)
+    late = TenantKeys(room.store, MasterKeyFile.at(elsewhere))
+    await rotate(room.store, MasterKeyFile.at(room.file), NOW)
+    with pytest.raises(Forbidden, match="The master key of the object store is"):
+        await late.get_or_make("ten_new")
+    assert await master_key_of(room.store, "ten_new") is None
+
+
+async def test_two_machines_with_files_of_their_own_do_not_share_a_store(room: Room) -> None:
+    """Each made one, before anything was stored."""
+    store = FolderStore(room.root / "empty")
+    first, second = await open_keys(store, room.root / "first.json"), await open_keys(store, room.root / "second.json")
+    await first.get_or_make("ten_1")
+    with pytest.raises(Forbidden, match="All machines need the same file"):
+        await second.get_or_make("ten_2")
+    assert [one async for one in tenants_in(store)] == ["ten_1"]
+
+
+async def test_a_lost_file_that_nothing_needs_is_asked_for_all_the_same(room: Room) -> None:
+    keys = await open_keys(room.store, room.file)
+    for tenant_id in TENANTS:
+        await keys.destroy(tenant_id, NOW)
+    room.file.unlink()
+    with pytest.raises(Forbidden, match=f"is missing.*if it is lost, remove the object {CURRENT_KEY}"):
+        await open_keys(room.store, room.file)
+    assert not room.file.exists()
+    await room.store.delete(CURRENT_KEY)
+    await (await open_keys(room.store, room.file)).get_or_make("ten_new")
 
 
 async def test_a_lost_file_is_not_made_anew_while_the_store_needs_it(room: Room) -> None:
