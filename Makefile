@@ -19,7 +19,7 @@ setup: ## .venv with the locked dependencies
 demo: setup ## the whole walk: declare, connect, sleep, wake, lose a compute with its files, change, destroy
 	@$(BIN)/python scripts/demo.py
 
-demo-cluster: setup ## seven machines: each lost or cut off while clients write, and nothing acknowledged is lost
+demo-cluster: setup ## eight machines over S3: each lost or cut off while clients write, and nothing acknowledged is lost
 	@$(BIN)/python scripts/demo_cluster.py
 
 demo-terraform: setup ## the same walk with Terraform (or OpenTofu)

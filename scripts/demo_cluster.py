@@ -1,17 +1,20 @@
-"""`make demo-cluster`: two Control Planes, two Gateways and three machines with a node and a safekeeper each; clients write while one machine after
-the other is killed or cut off. Prints what was acknowledged against what is there; exit code 1 when anything is missing.
+"""`make demo-cluster`: two Control Planes, two Gateways, three machines with a node and a safekeeper each, and one with a pageserver, over an S3 server; clients
+write while one machine after the other is killed or cut off. Prints what was acknowledged against what is there, and whether the object store is whole; exit code 1
+when anything is missing.
 
     python scripts/demo_cluster.py [--rounds N] [--databases N] [--seconds-max N] [--without-waiting]
 
 `--without-waiting` has the clients not wait for safekeepers (synchronous_commit = off): then rows are lost, and this must see it.
-Here: the story. Not here: the machines (cluster_machines.py).
+Here: the story. Not here: the machines (cluster_machines.py), the S3 server (cluster_store.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +28,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 from cluster_machines import SPG99, Balancer, Machine, Machines, ready
+from cluster_store import Store as ObjectStore
 
 from spg99.control_plane import bootstrap
 from spg99.control_plane.store import Store, migrate
@@ -32,6 +36,7 @@ from spg99.control_plane.store import Store, migrate
 CONTROL_PLANES: Final = ("cp1", "cp2")
 GATEWAYS: Final = ("gw1", "gw2")
 NODES: Final = ("m1", "m2", "m3")
+PAGESERVER: Final = "ps1"
 API_PORT, GATEWAY_PORT, AGENT_PORT, KEEPER_PORT = 8099, 5432, 7654, 7655
 TENANT: Final = "acme"
 _BEGAN: Final = time.monotonic()
@@ -66,16 +71,17 @@ class Writer(threading.Thread):
 class Cluster:
     """The machines and what runs on them."""
 
-    def __init__(self, machines: Machines, folder: Path) -> None:
+    def __init__(self, machines: Machines, folder: Path, store: ObjectStore) -> None:
         self.machines = machines
         self.folder = folder
         self.shared = folder / "shared"
         self.shared.mkdir()
-        self.store = folder / "store"
+        self.store = store
+        self.store_flags = ("--object-store", store.url, "--master-key-file", str(self.shared / "storage.key"))
         self.cp_url = ""
         self.catalogue_url = ""
         self.api_key = ""
-        for name in (*CONTROL_PLANES, *GATEWAYS, *NODES):
+        for name in (*CONTROL_PLANES, *GATEWAYS, *NODES, PAGESERVER):
             machines.add(name)
 
     def machine(self, name: str) -> Machine:
@@ -95,8 +101,8 @@ class Cluster:
             machine.start(
                 "control-plane", "--host", machine.address, "--port", str(API_PORT), "--no-tls",
                 "--secret-key-file", str(self.shared / "catalogue.key"),
-                "--gateway-host", self.machine("gw1").address, "--gateway-port", str(GATEWAY_PORT),
-                environment={"SPG99_CATALOGUE_URL": self.catalogue_url},
+                "--gateway-host", self.machine("gw1").address, "--gateway-port", str(GATEWAY_PORT), *self.store_flags,
+                environment=self.store.environment | {"SPG99_CATALOGUE_URL": self.catalogue_url},
             )  # fmt: skip
             return
         if kind == "gw":
@@ -105,20 +111,21 @@ class Cluster:
                 "--tls-names", machine.address, "--connect-seconds", "60",
             )  # fmt: skip
             return
+        if kind == "ps":
+            self._join(machine, "pageserver", "pageserver", *self.store_flags)
+            return
         self._join(machine, "safekeeper", "safekeeper", "--listen", f"{machine.address}:{KEEPER_PORT}")
-        self._join(
-            machine, "agent", "node", "--listen", f"{machine.address}:{AGENT_PORT}", "--object-store", str(self.store),
-            "--master-key-file", str(self.shared / "storage.key"),
-        )  # fmt: skip
+        self._join(machine, "agent", "node", "--listen", f"{machine.address}:{AGENT_PORT}", *self.store_flags)
 
     def _join(self, machine: Machine, command: str, kind: Any, *flags: str) -> None:
         places = {
             "gateway": "gateway/{}.json",
             "safekeeper": "safekeeper/{}/identity.json",
             "node": "node/{}/identity.json",
+            "pageserver": "pageserver/{}/identity.json",
         }
         known = (machine.folder / places[kind].format(machine.name)).exists()
-        environment = {} if known else {"SPG99_ENROLMENT_TOKEN": self._token(kind)}
+        environment = self.store.environment | ({} if known else {"SPG99_ENROLMENT_TOKEN": self._token(kind)})
         machine.start(command, "--name", machine.name, "--cp-url", self.cp_url, *flags, environment=environment)
 
     def _token(self, kind: str) -> str:
@@ -183,10 +190,10 @@ async def _prepare(catalogue_url: str) -> None:
 def _story(cluster: Cluster, asked: argparse.Namespace) -> bool:
     """Whether everything that was acknowledged is there."""
     cluster.start_control_planes()
-    for name in (*NODES, *GATEWAYS):
+    for name in (*NODES, *GATEWAYS, PAGESERVER):
         cluster.start(name)
     say(
-        f"{len(CONTROL_PLANES)} Control Planes, {len(GATEWAYS)} Gateways, {len(NODES)} nodes and safekeepers, "
+        f"{len(CONTROL_PLANES)} Control Planes, {len(GATEWAYS)} Gateways, {len(NODES)} nodes and safekeepers, a pageserver and {cluster.store.name}, "
         + (
             "each machine a network namespace"
             if cluster.machines.has_namespaces
@@ -210,15 +217,16 @@ def _story(cluster: Cluster, asked: argparse.Namespace) -> bool:
         writer.ends.set()
     for writer in writers:
         writer.join(60)
-    return _is_all_there(cluster, databases, writers)
+    is_there = _is_all_there(cluster, databases, writers)
+    return _is_store_whole(cluster, asked.seconds_max) and is_there
 
 
 def _round(cluster: Cluster, number: int, databases: list[str], writers: list[Writer], seconds_max: float) -> None:
     """One machine is lost, and clients go on; then it comes back."""
     writer_of_one = cluster.writers_node(databases[number % len(databases)])
     name, is_cut = [
-        (writer_of_one, False), ("gw1", False), (writer_of_one, True), ("cp1", False), (writer_of_one, False), ("gw2", False), ("cp2", False),
-    ][number % 7]  # fmt: skip
+        (writer_of_one, False), ("gw1", False), (writer_of_one, True), (PAGESERVER, False), ("cp1", False), (writer_of_one, False), ("gw2", False), ("cp2", False),
+    ][number % 8]  # fmt: skip
     is_cut = is_cut and cluster.machines.has_namespaces
     machine, began, before = cluster.machine(name), time.monotonic(), _count(writers)
     if is_cut:
@@ -251,6 +259,22 @@ def _is_all_there(cluster: Cluster, databases: list[str], writers: list[Writer])
     return not lost_count
 
 
+def _is_store_whole(cluster: Cluster, seconds_max: float) -> bool:
+    """Whether the object store has what it should: the pageserver, on its own machine, has archived the WAL of all databases, and nothing is missing."""
+    words = [*SPG99, "storage", "check", "--read", *cluster.store_flags, "--catalogue-url", cluster.catalogue_url]
+    environment = os.environ | cluster.store.environment | {"SPG99_DATA_DIR": str(cluster.folder / "check")}
+    deadline = time.monotonic() + seconds_max
+    while True:  # what is being stored in this moment may be named once
+        checked = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+        lines = checked.stdout.strip().splitlines() or checked.stderr.strip().splitlines()
+        pieces = re.search(r"(\d+) pieces of WAL", checked.stdout)
+        if (checked.returncode == 0 and pieces and int(pieces[1])) or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    say("the object store: " + " ".join(lines[-2:]))
+    return checked.returncode == 0 and pieces is not None and int(pieces[1]) > 0
+
+
 def _count(writers: list[Writer]) -> int:
     return sum(len(writer.acknowledged) for writer in writers)
 
@@ -278,7 +302,7 @@ def say(text: str) -> None:
 def main() -> int:
     """The whole story."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--databases", type=int, default=2)
     parser.add_argument("--seconds-max", type=float, default=150.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -291,9 +315,9 @@ def main() -> int:
     catalogue: subprocess.Popen[bytes] | None = None
     failed = True
     try:
-        with Machines(folder) as machines:
-            cluster = Cluster(machines, folder)
-            # On this computer, outside of all machines: it is what this demonstration does not lose.
+        with Machines(folder) as machines, ObjectStore(machines.outside, folder / "store") as store:
+            cluster = Cluster(machines, folder, store)
+            # On this computer, outside of all machines, as the S3 server is: they are what this demonstration does not lose.
             catalogue, cluster.catalogue_url = _catalogue(folder / "catalogue")
             asyncio.run(_prepare(cluster.catalogue_url))
             targets = [(cluster.machine(name).address, API_PORT) for name in CONTROL_PLANES]

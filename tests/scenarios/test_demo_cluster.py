@@ -1,8 +1,10 @@
-"""`make demo-cluster` with fewer rounds: the machine of the writer killed, a Gateway killed, the writer's machine cut off while all on it runs on."""
+"""`make demo-cluster` with fewer rounds: the machine of the writer killed, a Gateway killed, the writer's machine cut off while all on it runs on, the
+pageserver's killed; all of it over an S3 server."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,16 +19,18 @@ pytestmark = pytest.mark.slow  # broken
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 def test_machines_are_lost_and_cut_off_and_nothing_that_was_acknowledged_is() -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--rounds", "3", "--databases", "2"],
+        [sys.executable, SCRIPT, "--rounds", "4", "--databases", "2"],
         capture_output=True,
         text=True,
         timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("all clients write again") == 3
+    assert done.stdout.count("all clients write again") == 4
     assert "is cut off, and all on it runs on" in done.stdout
+    assert "ps1 is lost" in done.stdout
     assert "nothing that was acknowledged is lost" in done.stdout
+    assert re.search(r"the object store: .* pieces of WAL, .*Nothing is wrong", done.stdout)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
