@@ -110,6 +110,7 @@ class Safekeepers:
 
     async def follow(self, timeline_id: str, kept: Kept, follow: said.Follow) -> None:
         """Has all of them take the WAL of a compute; enough for its commits have answered when this returns, the others are asked on."""
+        self._goes_on(timeline_id, follow.term)
         answers = await self._ask(kept, lambda one, _: one.follow(timeline_id, follow), enough=_quorum_of(kept))
         self.begin_follow(timeline_id, kept, follow, but=answers.keys())
 
@@ -117,6 +118,7 @@ class Safekeepers:
         self, timeline_id: str, kept: Kept, follow: said.Follow, *, but: Collection[str] = frozenset()
     ) -> None:
         """Asks all but these to take the WAL of a compute, beside everything else and for a while. Who does not answer meanwhile is found by `reconcile`."""
+        self._goes_on(timeline_id, follow.term)
         for safekeeper_id in kept.addresses:
             if safekeeper_id not in but:
                 name = f"follow {timeline_id} {safekeeper_id} {follow.term}"
@@ -279,6 +281,11 @@ class Safekeepers:
         return self.clients.of(safekeeper_id, kept.addresses[safekeeper_id], kept.network_addresses.get(safekeeper_id))
 
     # What follows is how.
+
+    def _goes_on(self, timeline_id: str, term: int) -> None:
+        """A start whose files were stale was over, and goes on under the same term on others."""
+        if self._over.get(timeline_id) == term:
+            del self._over[timeline_id]
 
     def _is_on(self, timeline_id: str, term: int) -> bool:
         return self._over.get(timeline_id, 0) < term

@@ -105,3 +105,21 @@ async def test_one_that_was_away_for_too_long_is_filled_up_by_a_peer(
 def _is_trimmed(safekeeper: ServedSafekeeper, database: Database) -> bool:
     keeper = safekeeper.timelines.get(database.timeline_id).keeper
     return keeper.first_lsn > keeper.history[0].begin_lsn
+
+
+async def test_one_that_was_away_follows_also_after_stale_files_were_made_anew(
+    make_node: Callable[..., KeepingNode], of_three: Database, safekeepers: list[ServedSafekeeper]
+) -> None:
+    """The first attempt, on files of before, came to nothing; the start went on under the same term, and that term counted as over."""
+    first, second = make_node("n1"), make_node("n2")
+    for node in (first, second):
+        await of_three.start(node)
+        await of_three.run("create table if not exists t (n int)", "insert into t values (1)")
+        await of_three.stop(node)
+    await safekeepers[0].stop()
+    await of_three.start(first)
+    await safekeepers[0].start()
+    await first.handlers.reconcile_safekeepers()
+    assert safekeepers[0].timelines.get(of_three.timeline_id).seen().following_term == of_three.term
+    await safekeepers[1].stop()
+    assert await of_three.run("insert into t values (1)", "select count(*) from t") == [(3,)]
