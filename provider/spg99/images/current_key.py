@@ -16,7 +16,7 @@ from spg99.images.master_keys import KeyService
 from spg99.objects import ObjectStore
 
 CURRENT_KEY: Final = "master_key.json"
-_FORMAT: Final = 1
+_CURRENT_KEY_FORMAT: Final = 1
 
 
 async def current_master_key(store: ObjectStore) -> str | None:
@@ -59,7 +59,7 @@ async def _read(store: ObjectStore) -> tuple[str | None, str | None]:
         return None, None
     try:
         content = json.loads(found.content)
-        if content["format"] != _FORMAT:
+        if content["format"] != _CURRENT_KEY_FORMAT:
             raise ValueError
         return str(content["master_key_id"]), found.tag
     except (ValueError, KeyError, TypeError) as error:
@@ -67,4 +67,4 @@ async def _read(store: ObjectStore) -> tuple[str | None, str | None]:
 
 
 def _text(master_key_id: str) -> bytes:
-    return json.dumps({"format": _FORMAT, "master_key_id": master_key_id}).encode()
+    return json.dumps({"format": _CURRENT_KEY_FORMAT, "master_key_id": master_key_id}).encode()

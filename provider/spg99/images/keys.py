@@ -33,6 +33,8 @@ _FINGERPRINT_BYTES: Final = 4
 _HEAD: Final = bytes([_KEYS_FORMAT])
 _ZSTD_LEVEL: Final = 1
 _TENANTS: Final = "tenants/"
+_AFTER_A_SLASH: Final = chr(ord("/") + 1)
+"""Not a control character: S3 clients refuse a place to begin a list at that has one."""
 
 
 class TenantKey:
@@ -228,4 +230,4 @@ async def tenants_in(store: ObjectStore) -> AsyncIterator[str]:
             return
         tenant_id = first.removeprefix(_TENANTS).partition("/")[0]
         yield tenant_id
-        after = f"{_TENANTS}{tenant_id}/\x7f"  # behind all of its keys, before those of the next one
+        after = f"{_TENANTS}{tenant_id}{_AFTER_A_SLASH}"  # behind all of its keys, before those of the next one

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spg99.errors import BadRequest, ForeignStore, NotFound, PreconditionFailed
+from spg99.images import tenants_in
 from spg99.objects import ObjectStore, require_installation
 
 
@@ -154,3 +155,14 @@ async def test_of_two_installations_that_find_it_empty_one_gets_it(fenced_store:
         *(require_installation(fenced_store, f"ins_{n}") for n in range(4)), return_exceptions=True
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ForeignStore"] * 3 + ["NoneType"]
+
+
+async def test_tenants_are_found_by_a_page_each(store: ObjectStore) -> None:
+    """Ids of which one begins as the other does, with many objects: every store has to know the place behind all of a tenant's keys."""
+    ids = ["ten_2", "ten_20", "ten_2a", "ten_3"]
+    await store.put_contents({f"tenants/{one}/chunks/{n:02x}/{n:04x}": b"" for one in ids for n in range(30)})
+    await store.put_contents(
+        {f"tenants/{one}/{name}": b"" for one in ids for name in ("key.json", "timelines/tl_zz/x")}
+    )
+    await store.put_contents({"catalogue/ten_9/tenant": b"", "tenantz/ten_9/x": b""})
+    assert sorted([one async for one in tenants_in(store)]) == ids
