@@ -154,6 +154,7 @@ class _DatabaseArgs:
     max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = pulumi.property("maxSize", default=None)
     storage_limit_bytes: Optional[pulumi.Input[int]] = pulumi.property("storageLimitBytes", default=None)
     deletion_protection: Optional[pulumi.Input[bool]] = pulumi.property("deletionProtection", default=None)
+    on_delete: Optional[pulumi.Input[Union[Literal["delete", "retain", "snapshot_then_delete"], str]]] = pulumi.property("onDelete", default=None)
     source_database: Optional[pulumi.Input[str]] = pulumi.property("sourceDatabase", default=None)
     source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime", default=None)
     source_lsn: Optional[pulumi.Input[str]] = pulumi.property("sourceLsn", default=None)
@@ -170,7 +171,7 @@ class Database(DynamicResource):
     """A PostgreSQL database that sleeps when idle and wakes on connect."""
 
     NOUN = "database"
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "source_database", "source_time", "source_lsn", "source_snapshot", "schema_only", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection", "on_delete", "source_database", "source_time", "source_lsn", "source_snapshot", "schema_only", "restore_trigger", "restore_to", "expires_at", "history_seconds", "db_id", "state", "status", "state_reason", "timeline", "branch_lsn", "connection_string", "current_scale", "target_scale", "current_profile", "target_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "writer_term", "backend_addr", "backend_port", "active_connections", "last_used_at", "compute_seconds", "storage_bytes", "storage_state", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at", "egress_bytes", "created_at", "updated_at",)
     SECRETS = ("connection_string",)
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -189,6 +190,8 @@ class Database(DynamicResource):
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: pulumi.Output[bool] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
+    on_delete: pulumi.Output[str] = pulumi.property("onDelete")
+    """What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along."""
     source_database: pulumi.Output[Optional[str]] = pulumi.property("sourceDatabase")
     """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
     source_time: pulumi.Output[Optional[str]] = pulumi.property("sourceTime")
@@ -297,6 +300,7 @@ class Database(DynamicResource):
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         storage_limit_bytes: Optional[pulumi.Input[int]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
+        on_delete: Optional[pulumi.Input[Union[Literal["delete", "retain", "snapshot_then_delete"], str]]] = None,
         source_database: Optional[pulumi.Input[str]] = None,
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
@@ -319,6 +323,7 @@ class Database(DynamicResource):
         :param max_size: Largest size the autoscaler may choose. Equal to `size` unless set.
         :param storage_limit_bytes: How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another.
         :param deletion_protection: While true, the database cannot be deleted. Default: False.
+        :param on_delete: What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. Default: delete.
         :param source_database: Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Cannot be changed in place.
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Cannot be changed in place.
@@ -330,7 +335,7 @@ class Database(DynamicResource):
         :param history_seconds: How far back every moment of the database can come back, where safekeepers keep it: so long images and WAL stay in the object store. A change holds at once; what was removed does not come back. Default: 7 days, unless the operator has set another.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "source_snapshot": source_snapshot, "schema_only": schema_only, "restore_trigger": restore_trigger, "restore_to": restore_to, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _DatabaseArgs, {"tenant": tenant, "name": name, "size": size, "idle_timeout_seconds": idle_timeout_seconds, "min_size": min_size, "max_size": max_size, "storage_limit_bytes": storage_limit_bytes, "deletion_protection": deletion_protection, "on_delete": on_delete, "source_database": source_database, "source_time": source_time, "source_lsn": source_lsn, "source_snapshot": source_snapshot, "schema_only": schema_only, "restore_trigger": restore_trigger, "restore_to": restore_to, "expires_at": expires_at, "history_seconds": history_seconds, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "Database":
@@ -360,6 +365,8 @@ class GetDatabaseResult:
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: bool
     """While true, the database cannot be deleted."""
+    on_delete: str
+    """What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along."""
     source_database: Optional[str]
     """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
     source_time: Optional[str]

@@ -57,6 +57,14 @@ export declare class Database extends pulumi.CustomResource {
      */
     readonly deletionProtection: pulumi.Output<boolean>;
     /**
+     * What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. One of:
+     *
+     * - `delete`: Nothing, once it cannot come back any more.
+     * - `retain`: The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it.
+     * - `snapshot_then_delete`: A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion is refused.
+     */
+    readonly onDelete: pulumi.Output<string>;
+    /**
      * A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled.
      */
     readonly schemaOnly: pulumi.Output<boolean>;
@@ -362,6 +370,10 @@ export interface DatabaseArgs {
      * While true, the database cannot be deleted. Default: `false`.
      */
     deletionProtection?: pulumi.Input<boolean>;
+    /**
+     * What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. Default: `delete`.
+     */
+    onDelete?: pulumi.Input<enums.OnDelete | (string & {})>;
     /**
      * Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
      */

@@ -27,6 +27,25 @@ export declare const Size: {
 export type Size = (typeof Size)[keyof typeof Size];
 
 /**
+ * What is left when a database is deleted.
+ */
+export declare const OnDelete: {
+    /**
+     * Nothing, once it cannot come back any more.
+     */
+    readonly Delete: "delete";
+    /**
+     * The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it.
+     */
+    readonly Retain: "retain";
+    /**
+     * A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion is refused.
+     */
+    readonly SnapshotThenDelete: "snapshot_then_delete";
+};
+export type OnDelete = (typeof OnDelete)[keyof typeof OnDelete];
+
+/**
  * What an API key may see at most.
  */
 export declare const Scope: {

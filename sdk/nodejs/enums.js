@@ -9,6 +9,12 @@ exports.Size = Object.freeze({
     L5: "L5",
 });
 
+exports.OnDelete = Object.freeze({
+    Delete: "delete",
+    Retain: "retain",
+    SnapshotThenDelete: "snapshot_then_delete",
+});
+
 exports.Scope = Object.freeze({
     Global: "global",
     Account: "account",

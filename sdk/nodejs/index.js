@@ -6,6 +6,7 @@ const shared = require("./shared");
 const lazily = {
     ApiKey: () => require("./apiKey").ApiKey,
     Database: () => require("./database").Database,
+    OnDelete: () => require("./enums").OnDelete,
     Permission: () => require("./enums").Permission,
     Provider: () => require("./provider").Provider,
     Scope: () => require("./enums").Scope,
@@ -51,6 +52,7 @@ const lazily = {
 
 exports.ApiKey = null;
 exports.Database = null;
+exports.OnDelete = null;
 exports.Permission = null;
 exports.Provider = null;
 exports.Scope = null;

@@ -77,6 +77,14 @@ export interface DatabaseItem {
      */
     readonly deletionProtection: boolean;
     /**
+     * What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. One of:
+     *
+     * - `delete`: Nothing, once it cannot come back any more.
+     * - `retain`: The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it.
+     * - `snapshot_then_delete`: A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion is refused.
+     */
+    readonly onDelete: string;
+    /**
      * A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled.
      */
     readonly schemaOnly: boolean;

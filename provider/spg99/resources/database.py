@@ -104,6 +104,18 @@ class ScaleState(StrEnum):
     """The handoff was given up and the old compute serves on; `scale_failure_reason` says why."""
 
 
+class OnDelete(StrEnum):
+    """What is left when a database is deleted."""
+
+    DELETE = "delete"
+    """Nothing, once it cannot come back any more."""
+    RETAIN = "retain"
+    """The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it."""
+    SNAPSHOT_THEN_DELETE = "snapshot_then_delete"
+    """A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion
+    is refused."""
+
+
 class DatabaseSpec(Spec):
     """A database as a user declares it."""
 
@@ -135,6 +147,8 @@ class DatabaseSpec(Spec):
     128 GiB (L5), unless the operator has set another."""
     deletion_protection: bool = False
     """While true, the database cannot be deleted."""
+    on_delete: OnDelete = OnDelete.DELETE
+    """What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along."""
     source_database: Immutable[str | None] = Field(default=None, pattern=NAME_PATTERN)
     """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and
     goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .functions import GetTenantCredentialsResult as GetTenantCredentialsResult
     from .functions import GetTenantResult as GetTenantResult
     from .functions import GetTenantsResult as GetTenantsResult
+    from .enums import OnDelete as OnDelete
     from .functions import ParseDsnResult as ParseDsnResult
     from .enums import Permission as Permission
     from .provider import Provider as Provider
@@ -93,6 +94,7 @@ __all__ = [
     "GetTenantCredentialsResult",
     "GetTenantResult",
     "GetTenantsResult",
+    "OnDelete",
     "ParseDsnResult",
     "Permission",
     "Provider",
@@ -160,6 +162,7 @@ _WHERE: Dict[str, str] = {
     "GetTenantCredentialsResult": "functions",
     "GetTenantResult": "functions",
     "GetTenantsResult": "functions",
+    "OnDelete": "enums",
     "ParseDsnResult": "functions",
     "Permission": "enums",
     "Provider": "provider",

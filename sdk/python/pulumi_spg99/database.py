@@ -32,6 +32,8 @@ class DatabaseArgs:
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664."""
     deletion_protection: Optional[pulumi.Input[bool]] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted. Default: `false`."""
+    on_delete: Optional[pulumi.Input[Union[Literal["delete", "retain", "snapshot_then_delete"], str]]] = pulumi.property("onDelete")
+    """What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. Default: `delete`."""
     source_database: Optional[pulumi.Input[str]] = pulumi.property("sourceDatabase")
     """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place."""
     source_time: Optional[pulumi.Input[str]] = pulumi.property("sourceTime")
@@ -64,6 +66,7 @@ class DatabaseArgs:
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         storage_limit_bytes: Optional[pulumi.Input[float]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
+        on_delete: Optional[pulumi.Input[Union[Literal["delete", "retain", "snapshot_then_delete"], str]]] = None,
         source_database: Optional[pulumi.Input[str]] = None,
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
@@ -90,6 +93,8 @@ class DatabaseArgs:
             pulumi.set(self, "storage_limit_bytes", storage_limit_bytes)
         if deletion_protection is not None:
             pulumi.set(self, "deletion_protection", deletion_protection)
+        if on_delete is not None:
+            pulumi.set(self, "on_delete", on_delete)
         if source_database is not None:
             pulumi.set(self, "source_database", source_database)
         if source_time is not None:
@@ -127,7 +132,7 @@ class Database(_package.Resource):
 
     TOKEN = "spg99:index:Database"
     ARGS = DatabaseArgs
-    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "schema_only", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at",)
+    OUTPUTS = ("tenant", "name", "size", "idle_timeout_seconds", "deletion_protection", "on_delete", "schema_only", "db_id", "state", "status", "timeline", "connection_string", "current_scale", "target_scale", "target_profile", "scale_state", "freeze_new_checkouts", "lease_control_epoch", "writer_term", "active_connections", "compute_seconds", "storage_bytes", "storage_state", "egress_bytes", "created_at", "updated_at", "min_size", "max_size", "storage_limit_bytes", "source_database", "source_time", "source_lsn", "source_snapshot", "restore_trigger", "restore_to", "expires_at", "history_seconds", "state_reason", "branch_lsn", "current_profile", "candidate_profile", "candidate_worker_id", "candidate_writer_term", "autoscale_cooldown_until", "scale_phase_started_at", "scale_phase_deadline_at", "scale_failure_reason", "worker_id", "backend_addr", "backend_port", "last_used_at", "storage_held_by", "recoverable_from", "recoverable_until", "undelete_until", "last_verified_at",)
     REQUIRED = ("tenant",)
     SECRET_INPUTS = ()
     SECRETS = ("connectionString",)
@@ -170,6 +175,13 @@ class Database(_package.Resource):
     """How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another."""
     deletion_protection: pulumi.Output[bool] = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
+    on_delete: pulumi.Output[str] = pulumi.property("onDelete")
+    """What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. One of:
+
+    - `delete`: Nothing, once it cannot come back any more.
+    - `retain`: The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it.
+    - `snapshot_then_delete`: A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion is refused.
+    """
     source_database: pulumi.Output[Optional[str]] = pulumi.property("sourceDatabase")
     """Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request."""
     source_time: pulumi.Output[Optional[str]] = pulumi.property("sourceTime")
@@ -342,6 +354,7 @@ class Database(_package.Resource):
         max_size: Optional[pulumi.Input[Union[Literal["L1", "L2", "L3", "L4", "L5"], str]]] = None,
         storage_limit_bytes: Optional[pulumi.Input[float]] = None,
         deletion_protection: Optional[pulumi.Input[bool]] = None,
+        on_delete: Optional[pulumi.Input[Union[Literal["delete", "retain", "snapshot_then_delete"], str]]] = None,
         source_database: Optional[pulumi.Input[str]] = None,
         source_time: Optional[pulumi.Input[str]] = None,
         source_lsn: Optional[pulumi.Input[str]] = None,
@@ -362,6 +375,7 @@ class Database(_package.Resource):
         :param max_size: Largest size the autoscaler may choose. Equal to `size` unless set.
         :param storage_limit_bytes: How large the database may be, with its indexes, temporary files and WAL. What would make it larger fails with SQLSTATE 53100; reading, DELETE, TRUNCATE, DROP and VACUUM work. A change holds at once. Default: by size, 8 GiB (L1) to 128 GiB (L5), unless the operator has set another. From 67108864 to 70368744177664.
         :param deletion_protection: While true, the database cannot be deleted. Default: `false`.
+        :param on_delete: What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. Default: `delete`.
         :param source_database: Name of a database of the same tenant in which this one begins: a branch of it. It has the source's content of one moment and goes its own way from there; the source does not notice. It takes no room and no time until it is used. The source needs safekeepers. Without a point below: all that was committed in the source before the request. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
         :param source_time: The moment of the source at which the branch begins (RFC 3339, `2026-11-26T10:00:00Z`): all that had been committed by then. Cannot be changed in place.
         :param source_lsn: The same as a place in the source's WAL (`0/1A2B3C8`), as `pg_current_wal_lsn()` says it: all records that end there or before. Matches `^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$`. Cannot be changed in place.

@@ -24,6 +24,20 @@ class Size(str, Enum):
         return str(self.value)
 
 
+class OnDelete(str, Enum):
+    """What is left when a database is deleted."""
+
+    DELETE = "delete"
+    """Nothing, once it cannot come back any more."""
+    RETAIN = "retain"
+    """The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it."""
+    SNAPSHOT_THEN_DELETE = "snapshot_then_delete"
+    """A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion is refused."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
 class Scope(str, Enum):
     """What an API key may see at most."""
 

@@ -58,6 +58,13 @@ class DatabaseItem:
     """Time without connections after which the compute is stopped. 0 means never."""
     deletion_protection: bool = pulumi.property("deletionProtection")
     """While true, the database cannot be deleted."""
+    on_delete: str = pulumi.property("onDelete")
+    """What is left when the database is deleted, by somebody or by `expires_at`. A tenant's deletion takes that along. One of:
+
+    - `delete`: Nothing, once it cannot come back any more.
+    - `retain`: The database itself, asleep and without an end, as `<name>_retained_<time>`: who deletes it by that name deletes it.
+    - `snapshot_then_delete`: A snapshot `<name>_deleted_<time>` of its last moment, in which another database may begin. Needs safekeepers and a pageserver: without them the deletion is refused.
+    """
     schema_only: bool = pulumi.property("schemaOnly")
     """A branch that begins with the schema of its source, and with none of its rows: neither its files nor its WAL hold any. Tables are empty, sequences stand at their beginning, materialized views are not filled."""
     db_id: str = pulumi.property("dbId")

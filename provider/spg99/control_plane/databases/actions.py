@@ -137,6 +137,13 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Retain:
+    """It is deleted, and stays asleep under another name."""
+
+    event: ClassVar[Event] = Event.RETAINED
+
+
+@dataclass(frozen=True)
 class DeleteTimeline:
     """Order the files of the timeline removed."""
 
@@ -165,6 +172,7 @@ Action = (
     | Restore
     | Discard
     | Keep
+    | Retain
     | DeleteTimeline
     | Remove
 )

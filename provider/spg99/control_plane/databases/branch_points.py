@@ -133,6 +133,11 @@ def require_history(source: Source, field: str) -> None:
         raise refused(field, NO_ARCHIVE.format(name=source.name))
 
 
+def last_moment(source: Source) -> Beginning:
+    """All that was ever acknowledged in a database of which nothing runs any more."""
+    return _at(source, Point(end_of_term=source.writer_term)) if source.was_started else Beginning(source.begins_in)
+
+
 def located(source: Source, wanted: Wanted, window: Window) -> Beginning:
     """The same, once the source's node has answered. Raises BadRequest that names the window."""
     if wanted.time is not None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from spg99 import faults
 from spg99.control_plane import fleet, storage
 from spg99.control_plane.databases import actions as a
-from spg99.control_plane.databases import computes, deletion_requests, restoring, rows, storage_limits, undeleting
+from spg99.control_plane.databases import computes, deletion_requests, on_delete, restoring, rows, storage_limits
 from spg99.control_plane.databases.apply import apply, end_compute
 from spg99.control_plane.databases.kept import kept_by
 from spg99.control_plane.databases.removal import remove
@@ -86,10 +86,12 @@ async def carry_out(
         case a.Restore():
             return await _restore(tx, row, view, now, means)
         case a.Discard():
-            _, row = await deletion_requests.doom(tx, row, force=True, actor=SYSTEM, for_good=True)
+            _, row = await deletion_requests.doom(tx, row, force=True, actor=SYSTEM, now=now, for_good=True)
             return row
         case a.Keep():
-            return await undeleting.keep(tx, row, now)
+            return await on_delete.keep(tx, row, now)
+        case a.Retain():
+            return await on_delete.retain(tx, row, now)
         case a.DeleteTimeline():
             return await _delete_timeline(tx, row, view, action, now, means)
         case a.Remove():

@@ -18,6 +18,7 @@ from spg99.control_plane.databases.actions import (
     Fail,
     Keep,
     Remove,
+    Retain,
     StopCompute,
     act,
     wait,
@@ -34,6 +35,8 @@ def decide(view: DatabaseView, now: datetime) -> Decision:
         if _is_elsewhere_too(view) and view.is_node_away(now):
             return act(EndCompute(CANCELLED), "Its node is away; what may run there is ended when it is back.")
         return _compute(view, now)
+    if view.leaves == "database":
+        return act(Retain(), "Nothing of it runs, and it stays asleep under another name.")
     if view.leaves is not None:
         return act(Keep(), "Nothing of it runs, and it can come back for a while.")
     is_away = _is_elsewhere_too(view) and view.is_node_away(now)

@@ -5,7 +5,7 @@ So without `force` nothing with a live compute is marked for deletion. Its compu
 same question that the idle clock asks, and the caller waits for the answer, outside of any transaction. A crash in between
 leaves a database that sleeps.
 
-Here: the refusals, the question, the mark. Not here: the steps that follow (deletion.py), what stays for a while (undeleting.py), how a compute finds out (node/in_use.py).
+Here: the refusals, the question, the mark. Not here: the steps that follow (deletion.py), what it leaves (on_delete.py, undeleting.py), how a compute finds out (node/in_use.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import datetime
 
 from spg99 import faults
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import rows, snapshot_schedules, snapshots, undeleting
+from spg99.control_plane.databases import on_delete, rows, snapshot_schedules, snapshots
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.needed import check_unneeded
 from spg99.control_plane.databases.removal import remove
@@ -30,6 +30,7 @@ from spg99.control_plane.store import Store, Transaction, Wakeups
 from spg99.errors import Conflict, Spg99Error, Unavailable
 from spg99.protocol.node import is_silent
 from spg99.resources import DatabaseState as State
+from spg99.resources import OnDelete
 
 
 class Questions:
@@ -47,8 +48,9 @@ class Questions:
         actor: Actor,
         now: datetime,
         leaving: frozenset[str] = frozenset(),
+        for_good: bool = False,
     ) -> tuple[str, ...]:
-        """Checks that these may be deleted, with what else is `leaving`. Answers the operations whose end says whether those that run are in use; none:
+        """Checks that these may be deleted, `for_good` or as their `on_delete` says, with what else is `leaving`. Answers the operations whose end says whether those that run are in use; none:
         they may be deleted in this transaction. The rows are locked.
 
         Raises Conflict under deletion protection, and unless `force` while clients are known to be connected, or when nobody
@@ -57,7 +59,9 @@ class Questions:
         live = [row for row in found if row.state not in (State.DELETING, State.DELETED)]
         for row in live:
             check(row, force=force)
-            await check_unneeded(tx, row, leaving=leaving | _ids(found))
+            await check_unneeded(tx, row, leaving=leaving | _ids(found), for_good=for_good)
+            if not for_good and row.on_delete == OnDelete.SNAPSHOT_THEN_DELETE:
+                await on_delete.check_snapshot(tx, row)  # before anything is stopped for it
         if force:
             return ()
         running = [row for row in live if row.has_writer]
@@ -113,6 +117,7 @@ async def begin_delete(
     *,
     force: bool,
     actor: Actor,
+    now: datetime,
     leaving: frozenset[str] = frozenset(),
     for_good: bool = False,
 ) -> str:
@@ -130,7 +135,7 @@ async def begin_delete(
             await save(tx, dataclasses.replace(row, leaves=None))
             await wake_reconciler(tx, row.db_id)
         return under_way.op_id
-    op_id, doomed = await doom(tx, row, force=force, actor=actor, leaving=leaving, for_good=for_good)
+    op_id, doomed = await doom(tx, row, force=force, actor=actor, now=now, leaving=leaving, for_good=for_good)
     is_nowhere = row.compute_id is None and await storage.node_of_timeline(tx, row.timeline_id) is None
     if is_nowhere and doomed.leaves is None:
         # No node was ever ordered anything for it: there is nobody to ask, and nothing to wait for.
@@ -148,18 +153,19 @@ async def doom(
     *,
     force: bool,
     actor: Actor,
+    now: datetime,
     leaving: frozenset[str] = frozenset(),
     for_good: bool = False,
 ) -> tuple[str, DatabaseRow]:
     """Marks a database for removal, and no more; answers the operation, and the row for who saves it. For the rest as `begin_delete`."""
     check(row, force=force)
-    await check_unneeded(tx, row, leaving=leaving)
+    await check_unneeded(tx, row, leaving=leaving, for_good=for_good)
     if row.has_writer and not force:
         raise Conflict(
             f"Database '{row.name}' is running. Stop it first, or delete with force=true.", details={"db_id": row.db_id}
         )
     op_id = await operations.start(tx, "database.delete", org_id=row.org_id, tenant_id=row.tenant_id, db_id=row.db_id)
-    leaves = None if for_good else await undeleting.leaves(tx, row)
+    leaves = None if for_good else await on_delete.choose(tx, row, now)
     doomed = await apply(
         tx, row, Event.DELETED, error=Conflict("The database was deleted."), version=row.version + 1, leaves=leaves
     )
@@ -183,6 +189,10 @@ class OfTenants:
         """How many there are that are not deleted or on their way out."""
         return int(await tx.value("count_databases_of_tenant", tenant_id=tenant_id))
 
+    async def count_snapshots(self, tx: Transaction, tenant_id: str) -> int:
+        """How many snapshots there are of databases that are deleted."""
+        return await snapshots.count_alone(tx, tenant_id)
+
     async def begin_delete(
         self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor, now: datetime
     ) -> tuple[str, ...]:
@@ -195,12 +205,12 @@ class OfTenants:
             row for db_id in await rows.of_tenant(tx, tenant_id) if (row := await rows.lock(tx, db_id)) is not None
         ]
         made = await snapshot_schedules.ids_of_tenant(tx, tenant_id) | await snapshots.ids_of_tenant(tx, tenant_id)
-        asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now, leaving=made)
+        asked = await self._questions.ask(tx, found, force=force, actor=actor, now=now, leaving=made, for_good=True)
         if not asked:
             await snapshot_schedules.delete_of_tenant(tx, tenant_id, actor)
             await snapshots.delete_of_tenant(tx, tenant_id, actor)
             for row in found:
-                await begin_delete(tx, row, force=force, actor=actor, leaving=_ids(found), for_good=True)
+                await begin_delete(tx, row, force=force, actor=actor, now=now, leaving=_ids(found), for_good=True)
         return asked
 
     async def refusal(self, asked: Sequence[str], *, until: float) -> Spg99Error | None:

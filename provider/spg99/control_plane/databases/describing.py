@@ -45,6 +45,7 @@ class _Database:
     storage_limit_bytes: int | None
     history_seconds: int | None
     deletion_protection: bool
+    on_delete: str
     source_database: str | None
     source_time: datetime | None
     source_lsn: str | None

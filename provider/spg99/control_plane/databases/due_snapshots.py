@@ -15,7 +15,7 @@ from typing import Final
 
 from spg99 import cron
 from spg99.control_plane.databases.branch_points import Beginning
-from spg99.control_plane.databases.restoring import NAME_LENGTH_MAX
+from spg99.control_plane.databases.dated_names import NAME_LENGTH_MAX
 from spg99.errors import Conflict, Spg99Error, Unavailable
 
 ATTEMPT: Final = timedelta(seconds=60)

@@ -66,10 +66,11 @@ class Expiry:
         """Has the data of a deleted database go, unless something needs them."""
         async with self._store.transaction() as tx:
             row = await rows.lock_unless_busy(tx, db_id)
-            if row is None or not undeleting.is_over(row, self._clock.now()):
+            now = self._clock.now()
+            if row is None or not undeleting.is_over(row, now):
                 return
             try:
-                await begin_delete(tx, row, force=False, actor=SYSTEM)
+                await begin_delete(tx, row, force=False, actor=SYSTEM, now=now)
             except Conflict as refusal:
                 _log.info(
                     "it cannot come back any more, and its data stay for now", db_id=db_id, reason=refusal.message
@@ -88,7 +89,7 @@ class Expiry:
         try:
             if await self._questions.ask(tx, [row], force=False, actor=SYSTEM, now=now):
                 return True
-            await begin_delete(tx, row, force=False, actor=SYSTEM)
+            await begin_delete(tx, row, force=False, actor=SYSTEM, now=now)
         except Conflict as refusal:  # raised before anything is written
             _log.info("its time is over and it stays for now", db_id=row.db_id, reason=refusal.message)
             return False

@@ -8,11 +8,15 @@ from spg99.control_plane.databases import rows, snapshot_schedules, snapshots
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.store import Transaction
 from spg99.errors import Conflict
+from spg99.resources import OnDelete
 
 
-async def check_unneeded(tx: Transaction, row: DatabaseRow, *, leaving: frozenset[str] = frozenset()) -> None:
+async def check_unneeded(
+    tx: Transaction, row: DatabaseRow, *, leaving: frozenset[str] = frozenset(), for_good: bool = False
+) -> None:
     """Raises Conflict while something begins in this database that was never started, a snapshot keeps a moment of it, or a schedule makes some. `leaving`: ids of
-    databases, snapshots and schedules that are deleted with it."""
+    databases, snapshots and schedules that are deleted with it. `for_good`: whatever its `on_delete` says. What that leaves nobody misses: the same is asked again
+    when its data are to go."""
     schedules = await snapshot_schedules.of_database(tx, row.db_id)
     if making := [one.name for one in schedules if one.schedule_id not in leaving]:
         raise Conflict(
@@ -20,6 +24,9 @@ async def check_unneeded(tx: Transaction, row: DatabaseRow, *, leaving: frozense
             "snapshots go with them.",
             details={"db_id": row.db_id, "schedules": making},
         )
+    is_first = row.undelete_until is None and not for_good
+    if is_first and row.on_delete == OnDelete.RETAIN:
+        return
     pins = [
         one
         for one in await storage.pins_of_timeline(tx, row.timeline_id)
@@ -28,6 +35,10 @@ async def check_unneeded(tx: Transaction, row: DatabaseRow, *, leaving: frozense
     if not pins:
         return
     kept = await snapshots.names_of(tx, [one.owner_id for one in pins if one.reason == "snapshot"])
+    if is_first and row.on_delete == OnDelete.SNAPSHOT_THEN_DELETE:
+        kept, pins = [], [one for one in pins if one.reason == "branch"]
+        if not pins:
+            return
     if kept:
         raise Conflict(
             f"Database '{row.name}' cannot be deleted: snapshots keep moments of it ({_listed(kept)}). Delete them first.",

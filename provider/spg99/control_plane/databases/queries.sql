@@ -27,11 +27,11 @@ update databases set reconcile_at = to_timestamp(0)
 -- insert_database
 -- What it becomes is known without an answer (rows.new).
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes,
-                       deletion_protection, source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, restore_trigger, restore_to,
+                       deletion_protection, on_delete, source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, restore_trigger, restore_to,
                        expires_at, history_seconds,
                        state, timeline_id, target_profile, created_at, updated_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s,
-        %(storage_limit_bytes)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
+        %(storage_limit_bytes)s, %(deletion_protection)s, %(on_delete)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
         %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(history_seconds)s, %(state)s,
         %(timeline_id)s, %(target_profile)s, %(created_at)s, %(updated_at)s);
 
@@ -100,7 +100,7 @@ select db_id from databases where tenant_id = %(tenant_id)s order by db_id;
 -- Everything the life of a database may change. The row is locked by this transaction.
 update databases
    set size = %(size)s, min_size = %(min_size)s, max_size = %(max_size)s, idle_timeout_seconds = %(idle_timeout_seconds)s,
-       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, expires_at = %(expires_at)s, history_seconds = %(history_seconds)s,
+       storage_limit_bytes = %(storage_limit_bytes)s, deletion_protection = %(deletion_protection)s, on_delete = %(on_delete)s, expires_at = %(expires_at)s, history_seconds = %(history_seconds)s,
        leaves = %(leaves)s, undelete_until = %(undelete_until)s, branch_lsn = %(branch_lsn)s, restore_trigger = %(restore_trigger)s, restore_to = %(restore_to)s, state = %(state)s, state_reason = %(state_reason)s,
        compute_id = %(compute_id)s, writer_term = %(writer_term)s, current_scale = %(current_scale)s,
        target_scale = %(target_scale)s, current_profile = %(current_profile)s, target_profile = %(target_profile)s,
@@ -294,6 +294,12 @@ select s.*, t.org_id, t.name as tenant, c.name as schedule
 select s.*, t.org_id, t.name as tenant, c.name as schedule
   from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
  where s.tenant_id = %(tenant_id)s order by s.snapshot_id for update of s;
+
+-- count_snapshots_alone
+-- Snapshots of a tenant whose database is deleted: nothing else has their content.
+select count(*) from snapshots s
+ where s.tenant_id = %(tenant_id)s
+   and not exists (select from databases d where d.db_id = s.db_id and d.state not in ('deleting', 'deleted'));
 
 -- snapshots_of_ids
 select s.*, t.org_id, t.name as tenant, c.name as schedule
@@ -581,7 +587,7 @@ select s.tenant_id, s.description_tag, t.version::text as revision
 -- databases_to_describe
 -- The same of databases. Everything that a description says, or that it hangs on, stands in the revision.
 select * from (
-    select d.db_id, d.tenant_id, d.name, d.size, d.min_size, d.max_size, d.idle_timeout_seconds, d.storage_limit_bytes, d.history_seconds, d.deletion_protection,
+    select d.db_id, d.tenant_id, d.name, d.size, d.min_size, d.max_size, d.idle_timeout_seconds, d.storage_limit_bytes, d.history_seconds, d.deletion_protection, d.on_delete,
            d.source_database, d.source_time, d.source_lsn, d.source_snapshot, d.schema_only, d.branch_lsn, d.expires_at, d.undelete_until, d.database_name,
            -- One that is not carried out yet is asked for again by the next declaration; one that is, never.
            case when d.restore is null then d.restore_trigger end as restore_trigger, case when d.restore is null then d.restore_to end as restore_to,
@@ -605,9 +611,9 @@ with promised as (
 update databases d set writer_term = promised.term from promised where d.db_id = promised.db_id;
 
 -- restore_database
-insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection,
+insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection, on_delete,
                        source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, restore_trigger, restore_to, expires_at, undelete_until, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s, %(storage_limit_bytes)s,
-        %(history_seconds)s, %(deletion_protection)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
+        %(history_seconds)s, %(deletion_protection)s, %(on_delete)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
         %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(undelete_until)s,
         %(database_name)s, %(state)s, %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);

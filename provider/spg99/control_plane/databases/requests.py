@@ -33,6 +33,7 @@ CHANGEABLE = frozenset(
         "max_size",
         "storage_limit_bytes",
         "deletion_protection",
+        "on_delete",
         "expires_at",
         "history_seconds",
         "restore_trigger",

@@ -16,6 +16,7 @@ from spg99.control_plane import storage
 from spg99.control_plane.databases import computes, rows
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.branch_points import Beginning
+from spg99.control_plane.databases.dated_names import dated
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import Event
 from spg99.control_plane.records import audit, operations, policies
@@ -26,7 +27,6 @@ from spg99.ids import new_id
 from spg99.protocol.tasks import Origin
 from spg99.resources import DatabaseState as State
 
-NAME_LENGTH_MAX = 63
 BEFORE_SECONDS = "storage.before_restore_seconds"
 _GOES_ALONG = (
     "branch_lsn", "compute_id", "current_profile", "current_scale", "state", "state_reason", "timeline_id", "writer_term",
@@ -34,12 +34,6 @@ _GOES_ALONG = (
 NOT_ANY_MORE = Conflict(
     "The database was deleted or restored to another moment before this restore could be carried out."
 )
-
-
-def name_before(name: str, now: datetime) -> str:
-    """What the state before a restore is called (pure): a name that a database may have, of at most 63 characters."""
-    suffix = f"_before_{now:%Y%m%d_%H%M%S}"
-    return name[: NAME_LENGTH_MAX - len(suffix)] + suffix
 
 
 async def request(tx: Transaction, row: DatabaseRow, found: Beginning, actor: Actor) -> str:
@@ -61,9 +55,9 @@ async def exchange(tx: Transaction, row: DatabaseRow, now: datetime) -> tuple[Da
     origin = Origin.model_validate(row.restore)
     keeps_for = timedelta(seconds=int(await policies.value(tx, BEFORE_SECONDS, org_id=row.org_id)))
     at = now
-    while await rows.find(tx, row.tenant_id, name_before(row.name, at)) is not None:
+    while await rows.find(tx, row.tenant_id, dated(row.name, "before", at)) is not None:
         at += timedelta(seconds=1)
-    return await hand_over(tx, row, name_before(row.name, at), expires_at=now + keeps_for, origin=origin, now=now)
+    return await hand_over(tx, row, dated(row.name, "before", at), expires_at=now + keeps_for, origin=origin, now=now)
 
 
 async def hand_over(

@@ -230,7 +230,7 @@ async def delete(
         now = call.plane.clock.now()
         if asked := await questions.ask(tx, [row], force=force, actor=call.actor, now=now):
             return asked
-        op_id = await deletion_requests.begin_delete(tx, row, force=force, actor=call.actor)
+        op_id = await deletion_requests.begin_delete(tx, row, force=force, actor=call.actor, now=now)
         return await answers.accepted(tx, op_id)
 
     return (await waits.asking(call, attempt, questions.refusal)).response()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from spg99.control_plane.databases.view import Leaves
 from spg99.control_plane.records import outbox
 from spg99.control_plane.storage import DatabaseDescribed
 from spg99.control_plane.store import Deferred, Transaction, Window
@@ -30,6 +31,7 @@ class DatabaseRow:
     idle_timeout_seconds: int
     storage_limit_bytes: int | None
     deletion_protection: bool
+    on_delete: str
     source_database: str | None
     source_time: datetime | None
     source_lsn: str | None
@@ -41,7 +43,7 @@ class DatabaseRow:
     restore: dict[str, Any] | None
     """Where it shall go back to, as soon as it can."""
     expires_at: datetime | None
-    leaves: str | None
+    leaves: Leaves | None
     """What its deletion, which is under way, leaves (deletion.py); None: nothing."""
     undelete_until: datetime | None
     """It was deleted, and can come back until then; None: it was not. It stays while its data are removed."""
@@ -131,7 +133,7 @@ def new(
     return DatabaseRow(
         db_id=db_id, tenant_id=tenant_id, org_id=org_id, tenant=tenant, pg_user=pg_user, name=spec.name,
         size=spec.size.value, min_size=spec.min_size and spec.min_size.value, max_size=spec.max_size and spec.max_size.value, idle_timeout_seconds=idle_timeout_seconds,
-        storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection,
+        storage_limit_bytes=spec.storage_limit_bytes, deletion_protection=spec.deletion_protection, on_delete=spec.on_delete.value,
         source_database=spec.source_database, source_time=_in_utc(spec.source_time), source_lsn=spec.source_lsn, source_snapshot=spec.source_snapshot, schema_only=spec.schema_only, branch_lsn=branch_lsn,
         restore_trigger=spec.restore_trigger, restore_to=spec.restore_to, restore=None,
         expires_at=_in_utc(spec.expires_at), leaves=None, undelete_until=None, database_name=None, moment_of=None,
@@ -151,66 +153,18 @@ def _in_utc(moment: datetime | None) -> datetime | None:
 
 
 _SAVED = [
-    "db_id",
-    "size",
-    "min_size",
-    "max_size",
-    "idle_timeout_seconds",
-    "storage_limit_bytes",
-    "deletion_protection",
-    "expires_at",
-    "leaves",
-    "undelete_until",
-    "history_seconds",
-    "branch_lsn",
-    "restore_trigger",
-    "restore_to",
-    "state",
-    "state_reason",
-    "compute_id",
-    "writer_term",
-    "current_scale",
-    "target_scale",
-    "current_profile",
-    "target_profile",
-    "lease_control_epoch",
-    "wanted_until",
-    "last_used_at",
-    "idle_since",
-    "attempt_count",
-    "retry_at",
-    "reconcile_at",
-    "compute_milliseconds",
-    "version",
-]
+    "db_id", "size", "min_size", "max_size", "idle_timeout_seconds", "storage_limit_bytes", "deletion_protection", "on_delete", "expires_at",
+    "leaves", "undelete_until", "history_seconds", "branch_lsn", "restore_trigger", "restore_to", "state", "state_reason", "compute_id",
+    "writer_term", "current_scale", "target_scale", "current_profile", "target_profile", "lease_control_epoch", "wanted_until", "last_used_at",
+    "idle_since", "attempt_count", "retry_at", "reconcile_at", "compute_milliseconds", "version",
+]  # fmt: skip
 
 
 _RESTORED = {
-    "db_id",
-    "tenant_id",
-    "name",
-    "size",
-    "min_size",
-    "max_size",
-    "idle_timeout_seconds",
-    "storage_limit_bytes",
-    "history_seconds",
-    "deletion_protection",
-    "source_database",
-    "source_time",
-    "source_snapshot",
-    "schema_only",
-    "restore_trigger",
-    "restore_to",
-    "source_lsn",
-    "branch_lsn",
-    "expires_at",
-    "undelete_until",
-    "database_name",
-    "timeline_id",
-    "version",
-    "created_at",
-}
+    "db_id", "tenant_id", "name", "size", "min_size", "max_size", "idle_timeout_seconds", "storage_limit_bytes", "history_seconds",
+    "deletion_protection", "on_delete", "source_database", "source_time", "source_snapshot", "schema_only", "restore_trigger", "restore_to", "source_lsn",
+    "branch_lsn", "expires_at", "undelete_until", "database_name", "timeline_id", "version", "created_at",
+}  # fmt: skip
 
 
 async def find(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None:

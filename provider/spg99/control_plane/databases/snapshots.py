@@ -96,18 +96,17 @@ async def create(
             fields={"database": f"'{source.name}' was never started, so there is nothing to keep yet"},
         )
     await branching.hold(tx, source)
-    snapshot_id = new_id("snap")
     try:
-        await tx.execute(
-            "insert_snapshot",
-            snapshot_id=snapshot_id,
+        row = await write(
+            tx,
             tenant_id=owner.tenant_id,
             name=spec.name,
-            db_id=source.db_id,
-            database=source.name,
+            source=source,
+            found=found,
+            actor=actor,
+            now=now,
             time=spec.time,
             lsn=spec.lsn,
-            origin=found.origin.model_dump(mode="json", exclude={"kept"}),
             expires_at=spec.expires_at,
             schedule_id=schedule_id,
         )
@@ -115,11 +114,44 @@ async def create(
         raise Conflict(
             f"Tenant '{owner.name}' has a snapshot called '{spec.name}' already.", details={"name": spec.name}
         ) from error
+    await declare(tx, row, actor)
+    return row
+
+
+async def write(
+    tx: Transaction,
+    *,
+    tenant_id: str,
+    name: str,
+    source: Source,
+    found: Beginning,
+    actor: Actor,
+    now: datetime,
+    time: datetime | None = None,
+    lsn: str | None = None,
+    expires_at: datetime | None = None,
+    schedule_id: str | None = None,
+) -> SnapshotRow:
+    """The row, its pin, and what is told of it. The source is locked, and has something to keep. Raises UniqueViolation for a name that is taken."""
+    assert found.origin is not None, "there is something to keep"
+    snapshot_id = new_id("snap")
+    await tx.execute(
+        "insert_snapshot",
+        snapshot_id=snapshot_id,
+        tenant_id=tenant_id,
+        name=name,
+        db_id=source.db_id,
+        database=source.name,
+        time=time,
+        lsn=lsn,
+        origin=found.origin.model_dump(mode="json", exclude={"kept"}),
+        expires_at=expires_at,
+        schedule_id=schedule_id,
+    )
     await storage.insert_pin(tx, found.origin.timeline_id, snapshot_id, "snapshot", lsn=found.lsn, at=now)
-    row = await find(tx, owner.tenant_id, spec.name)
+    row = await find(tx, tenant_id, name)
     assert row is not None, "it was just written"
     await _note(tx, row, actor, "snapshot.create")
-    await declare(tx, row, actor)
     return row
 
 
@@ -169,6 +201,11 @@ async def delete_of_schedule(tx: Transaction, schedule_id: str, actor: Actor) ->
 async def ids_of_tenant(tx: Transaction, tenant_id: str) -> frozenset[str]:
     """The ids of all of a tenant."""
     return frozenset(row.snapshot_id for row in await tx.many(SnapshotRow, "snapshots_of_tenant", tenant_id=tenant_id))
+
+
+async def count_alone(tx: Transaction, tenant_id: str) -> int:
+    """How many there are of a tenant whose database is deleted: nothing else has their content."""
+    return int(await tx.value("count_snapshots_alone", tenant_id=tenant_id))
 
 
 async def names_of(tx: Transaction, snapshot_ids: list[str]) -> list[str]:

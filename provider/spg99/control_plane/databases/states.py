@@ -48,6 +48,8 @@ class Event(StrEnum):
     """It is to go: the API wants it, its time is over, or the time in which it could come back."""
     KEPT = "kept"
     """It was deleted and nothing of it runs. For a while it can come back."""
+    RETAINED = "retained"
+    """It was deleted and stays asleep under another name."""
     UNDELETED = "undeleted"
     """It has come back."""
 
@@ -134,6 +136,13 @@ MOVES: dict[tuple[State, Event], Move] = {
     **{(state, Event.RESTORED): _GOES_BACK for state in (State.STOPPED, State.READY, State.IDLE, State.ERROR)},
     (State.DELETING, Event.KEPT): Move(
         State.DELETED, releases_compute=True, clears_retry=True, finishes=("database.delete",)
+    ),
+    (State.DELETING, Event.RETAINED): Move(
+        State.STOPPED,
+        releases_compute=True,
+        clears_retry=True,
+        publishes="database.updated",
+        finishes=("database.delete",),
     ),
     (State.DELETED, Event.UNDELETED): Move(State.STOPPED, clears_retry=True),
     **{(state, Event.DELETED): _DELETES for state in State if state is not State.DELETING},

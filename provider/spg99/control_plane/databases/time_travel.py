@@ -133,7 +133,7 @@ class TimeTravel:
         async with self._store.transaction() as tx:
             row = await rows.lock(tx, db_id)
             if row is not None:
-                await begin_delete(tx, row, force=True, actor=SYSTEM)
+                await begin_delete(tx, row, force=True, actor=SYSTEM, now=self._clock.now(), for_good=True)
 
 
 async def _source(tx: Transaction, tenant_id: str, asked: MomentName, text: str) -> DatabaseRow:

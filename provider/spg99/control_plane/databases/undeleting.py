@@ -1,7 +1,7 @@
 """Deleted databases that can come back: which, until when, and how one does. It keeps its timeline, with all that safekeepers and the object store have of it,
 its id and its settings; its name is free.
 
-Here: what a deletion leaves, the rules of coming back, the change. Not here: the deletion (deletion_requests.py), what happens when the time is over (expiry.py), HTTP
+Here: the rules of coming back, and the change. Not here: the deletion (deletion_requests.py), what else it may leave (on_delete.py), what happens when the time is over (expiry.py), HTTP
 (undelete_routes.py).
 """
 
@@ -25,22 +25,17 @@ from spg99.resources import DatabaseState as State
 UNDELETE_SECONDS: Final = "storage.undelete_seconds"
 
 
-async def leaves(tx: Transaction, row: DatabaseRow) -> str | None:
-    """What a deletion that begins now leaves of a database: `undelete` where it can come back. That needs safekeepers (without them its files would go on taking a
-    node's disk), and that it was started: before that there is nothing to come back."""
+async def may_come_back(tx: Transaction, row: DatabaseRow) -> bool:
+    """Whether a database that is deleted now can come back. That needs safekeepers (without them its files would go on taking a node's disk), and that it was started:
+    before that there is nothing to come back."""
     timeline = await storage.find_timeline(tx, row.timeline_id)
     assert timeline is not None, "a database has a timeline"
-    if row.undelete_until is not None or timeline.state != "present" or timeline.keepers is None:
-        return None
-    return "undelete" if await _seconds(tx, row) > 0 else None
+    return timeline.state == "present" and timeline.keepers is not None and await _seconds(tx, row) > 0
 
 
-async def keep(tx: Transaction, row: DatabaseRow, now: datetime) -> DatabaseRow:
-    """It is deleted as far as anybody sees; from now on the time runs in which it can come back. `row` is locked."""
-    until = now + timedelta(seconds=await _seconds(tx, row))
-    row = await apply(tx, row, Event.KEPT, leaves=None, undelete_until=until, version=row.version + 1)
-    faults.point("delete.kept")
-    return row
+async def until(tx: Transaction, row: DatabaseRow, now: datetime) -> datetime:
+    """Until when a database that is deleted now can come back."""
+    return now + timedelta(seconds=await _seconds(tx, row))
 
 
 def is_over(row: DatabaseRow, now: datetime) -> bool:

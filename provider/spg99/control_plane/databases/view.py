@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from spg99.protocol.node import NODE_SILENT_AFTER, is_silent
 from spg99.protocol.safekeeper import Configuration
@@ -14,6 +14,8 @@ from spg99.resources import DatabaseState as State
 
 UNREACHABLE_AFTER = timedelta(seconds=12)
 """A node that has missed two heartbeats and that a Gateway does not reach either: nobody waits longer for it where others can serve."""
+Leaves = Literal["undelete", "database", "snapshot"]
+"""What a deletion leaves: a way back for a while, the database under another name, or a snapshot (and the way back)."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class DatabaseView:
     """Since when agents can be heard of here; a node's silence before it says nothing, and None: nothing at all."""
     is_unreachable: bool = False
     """Whether the Gateway that asks has found its compute not to answer."""
-    leaves: str | None = None
+    leaves: Leaves | None = None
     """What its deletion, which is under way, leaves; None: nothing."""
     is_to_be_restored: bool = False
     """Somebody wants it back at a moment of its history."""

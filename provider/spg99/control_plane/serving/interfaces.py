@@ -65,6 +65,10 @@ class TenantDatabases(Protocol):
         """How many there are that are not on their way out."""
         ...
 
+    async def count_snapshots(self, tx: Transaction, tenant_id: str) -> int:
+        """How many snapshots there are of databases that are deleted."""
+        ...
+
     async def begin_delete(
         self, tx: Transaction, tenant_id: str, *, force: bool, actor: Actor, now: datetime
     ) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ class DatabaseDescribed(_Described):
     storage_limit_bytes: int | None = None
     history_seconds: int | None = None
     deletion_protection: bool = False
+    on_delete: str = "delete"
     source_database: str | None = None
     source_time: datetime | None = None
     source_lsn: str | None = None

@@ -165,6 +165,13 @@ async def _delete_databases(
             f"Tenant '{row.name}' owns {owned}. Delete {'it' if live == 1 else 'them'} first, or delete with cascade=true.",
             details={"databases": live},
         )
+    alone = 0 if cascade else await call.plane.databases_of_tenants.count_snapshots(tx, row.tenant_id)
+    if alone:
+        owned = "a snapshot of a database that is" if alone == 1 else f"{alone} snapshots of databases that are"
+        raise Conflict(
+            f"Tenant '{row.name}' has {owned} deleted. Delete {'it' if alone == 1 else 'them'} first, or delete with cascade=true.",
+            details={"snapshots": alone},
+        )
     return await call.plane.databases_of_tenants.begin_delete(
         tx, row.tenant_id, force=force, actor=call.actor, now=call.plane.clock.now()
     )

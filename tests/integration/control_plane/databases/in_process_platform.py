@@ -237,7 +237,8 @@ class InProcessPlatform:
                     raise refused
                 asked = await questions.ask(tx, [row], force=force, actor=SYSTEM, now=self.clock.now())
                 if not asked:
-                    return await deletion_requests.begin_delete(tx, row, force=force, actor=SYSTEM)
+                    now = self.clock.now()
+                    return await deletion_requests.begin_delete(tx, row, force=force, actor=SYSTEM, now=now)
             refused = await questions.refusal(asked, until=deadline)
 
     async def delete_all(self, *, force: bool = False, answer_seconds: float = 10.0) -> None:

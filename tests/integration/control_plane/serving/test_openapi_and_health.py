@@ -93,7 +93,7 @@ async def test_the_description_is_whole(api: Any) -> None:
     assert create["properties"]["size"]["description"]
     assert set(document["components"]["schemas"]["DatabaseChanges"]["properties"]) == {
         "size", "idle_timeout_seconds", "min_size", "max_size", "storage_limit_bytes", "deletion_protection",
-        "history_seconds", "expires_at", "restore_to", "restore_trigger",
+        "history_seconds", "expires_at", "on_delete", "restore_to", "restore_trigger",
     }  # fmt: skip
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -20,7 +20,7 @@ from spg99.control_plane.databases.apply import after
 from spg99.control_plane.databases.decide import decide
 from spg99.control_plane.databases.rows import DatabaseRow
 from spg99.control_plane.databases.states import MOVES, Event, Move, State, move
-from spg99.control_plane.databases.view import ComputeView, DatabaseView, NodeView, TaskView, TimelineView
+from spg99.control_plane.databases.view import ComputeView, DatabaseView, Leaves, NodeView, TaskView, TimelineView
 from spg99.errors import WrongState
 from spg99.protocol.safekeeper import Configuration, Members
 from spg99.protocol.tasks import TaskKind
@@ -75,7 +75,7 @@ def is_decided(row: DatabaseRow, event: Event) -> bool:
             return row.writer_term == 0
         case Event.RESTORED if row.state == State.ERROR:
             return not runs
-        case Event.KEPT:
+        case Event.KEPT | Event.RETAINED:
             return not runs
         case Event.WANTED if row.state == State.ERROR:
             return not runs and row.writer_term > 0
@@ -192,7 +192,7 @@ def random_view(chance: random.Random) -> DatabaseView:
         tasks=tuple(task(kind) for kind in kinds),
         node=node(),
         candidates=tuple(node() for _ in range(chance.randrange(3))),
-        leaves=chance.choice([None, "undelete"]) if state is State.DELETING else None,
+        leaves=chance.choice([None, *get_args(Leaves)]) if state is State.DELETING else None,
         is_to_be_restored=chance.random() < 0.1,
     )
 

@@ -35,7 +35,7 @@ def test_every_move_of_the_contract_is_in_the_table(before: State, after: State)
 
 def test_what_is_being_deleted_is_kept_or_goes_and_what_is_kept_comes_back_or_goes() -> None:
     ways = {state: {event for event in Event if (state, event) in MOVES} for state in (State.DELETING, State.DELETED)}
-    assert ways == {State.DELETING: {Event.KEPT}, State.DELETED: {Event.UNDELETED, Event.DELETED}}
+    assert ways == {State.DELETING: {Event.KEPT, Event.RETAINED}, State.DELETED: {Event.UNDELETED, Event.DELETED}}
 
 
 def test_a_sleeper_cannot_be_stopped() -> None:

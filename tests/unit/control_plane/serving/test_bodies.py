@@ -17,6 +17,7 @@ CURRENT = {
     "max_size": None,
     "storage_limit_bytes": None,
     "deletion_protection": False,
+    "on_delete": "delete",
     "source_database": None,
     "source_time": None,
     "source_lsn": None,

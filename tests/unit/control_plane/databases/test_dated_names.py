@@ -1,4 +1,4 @@
-"""What the state before a restore is called."""
+"""Names with a word and a time: of the state before a restore, of what a deletion leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from spg99.control_plane.databases.restoring import name_before
+from spg99.control_plane.databases.dated_names import dated
 from spg99.patterns import NAME_PATTERN
 
 NOW = datetime(2026, 11, 26, 10, 0, 7, tzinfo=UTC)
@@ -15,6 +15,6 @@ NOW = datetime(2026, 11, 26, 10, 0, 7, tzinfo=UTC)
 
 @pytest.mark.parametrize("name", ["app", "a", "x" * 63, "app_before_20261126_100007"])
 def test_it_is_a_name_that_a_database_may_have_and_says_when(name: str) -> None:
-    before = name_before(name, NOW)
+    before = dated(name, "before", NOW)
     assert re.fullmatch(NAME_PATTERN, before) and before.endswith("_before_20261126_100007") and before != name
     assert before.startswith(name[:30])

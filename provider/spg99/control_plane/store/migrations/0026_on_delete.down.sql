@@ -1,0 +1,1 @@
+alter table databases drop column on_delete;
