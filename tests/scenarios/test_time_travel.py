@@ -114,6 +114,15 @@ def test_deleted_rows_are_read_at_the_moment_before_and_nothing_of_it_stays(kept
             app.execute("insert into t values (11)")
             assert app.execute("select count(*) from t").fetchall() == [(11,)]
             assert len(moments(kept)) == 1 and len(kept.computes("mom_")) == 1
+            (shown,) = wait_for(
+                "both are counted",
+                lambda: [
+                    one
+                    for one in kept.api("GET", "/tenants/acme/moments").json()["items"]
+                    if one["active_connections"] == 2
+                ],
+            )
+            assert (shown["name"], shown["state"]) == (name, "ready") and shown["lsn"]
             listed = kept.api("GET", "/tenants/acme/dbs").json()["items"]
             assert "app" in [one["name"] for one in listed] and not any("@" in one["name"] for one in listed)
         after = kept.database()

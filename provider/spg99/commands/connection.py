@@ -6,7 +6,7 @@ Here: choosing, and running one async call, without an event loop for as long as
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -125,12 +125,12 @@ def with_connection(body: Body) -> Body:
     return decorated
 
 
-async def all_pages(client: Any, path: str) -> list[dict[str, Any]]:
-    """All objects of a list that is no noun's, page by page."""
+async def all_pages(client: Any, path: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All objects of a list that is no noun's, page by page. `values`: what stands in the path."""
     found: list[dict[str, Any]] = []
     cursor = None
     while True:
-        page = await client.call("GET", path, params={"cursor": cursor} if cursor else None)
+        page = await client.call("GET", path, values, params={"cursor": cursor} if cursor else None)
         found += page["items"]
         if (cursor := page["next_cursor"]) is None:
             return found

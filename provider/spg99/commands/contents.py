@@ -75,6 +75,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("snapshots", _NOUNS + "[snapshots]", "Kept moments of databases."),
             Entry("schedules", _NOUNS + "[schedules]", "Snapshots that are made by themselves."),
             Entry("branches", "spg99.commands.branches:branches", "Databases that begin in others."),
+            Entry("moments", "spg99.commands.moments:moments", "Moments of databases that somebody reads."),
             Entry("keys", _NOUNS + "[keys]", "API keys."),
             Entry("credentials", _NOUNS + "[credentials]", "Tenants' passwords, managed: rotate, bring one."),
             Entry("account", "spg99.commands.account:account", "The account this API key belongs to."),

@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 
 from spg99.control_plane.databases import internal_routes as databases_internal
 from spg99.control_plane.databases import (
+    moment_routes,
     node_routes,
     safekeeper_routes,
     schedule_routes,
@@ -36,7 +37,7 @@ from spg99.control_plane.tenants import internal_routes as tenants_internal
 from spg99.control_plane.tenants import routes as tenants
 
 _PUBLIC = (
-    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, undelete_routes, snapshot_routes, schedule_routes, node_routes, safekeeper_routes, downloads, events, health
+    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, undelete_routes, snapshot_routes, schedule_routes, moment_routes, node_routes, safekeeper_routes, downloads, events, health
 )  # fmt: skip
 
 

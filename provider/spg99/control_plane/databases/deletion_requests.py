@@ -17,7 +17,7 @@ from datetime import datetime
 
 from spg99 import faults
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import on_delete, rows, snapshot_schedules, snapshots
+from spg99.control_plane.databases import moment_rows, on_delete, rows, snapshot_schedules, snapshots
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.needed import check_unneeded
 from spg99.control_plane.databases.removal import remove
@@ -175,7 +175,7 @@ async def doom(
     await audit.record(
         tx, actor, "database.delete", row.db_id, org_id=row.org_id, name=row.name, tenant=row.tenant, force=force
     )
-    await rows.wake_moments_of(tx, row.timeline_id)
+    await moment_rows.wake_of(tx, row.timeline_id)
     return op_id, doomed
 
 

@@ -19,6 +19,18 @@ select %(db_id)s, tenant_id, %(name)s, %(database_name)s, size, %(linger_seconds
        %(wanted_until)s, %(wanted_until)s
   from databases where db_id = %(source_id)s;
 
+-- page_of_moments
+-- Ordered by name; `after_name` and `after_id` are the last row of the page before.
+select d.*, t.org_id, t.name as tenant, t.pg_user, c.backend_addr, c.backend_port, c.started_at as compute_started_at,
+       n.node_id as compute_node_id, n.observed ->> 'network_address' as compute_node_address,
+       coalesce(c.connections, 0) as compute_connections,
+       (select coalesce(sum(l.active_connections), 0)::integer from leases l where l.db_id = d.db_id) as active_connections
+  from databases d join tenants t using (tenant_id) left join computes c on c.compute_id = d.compute_id and c.state <> 'ended'
+       left join nodes n on n.node_id = c.node_id
+ where d.tenant_id = %(tenant_id)s and d.moment_of is not null and d.state <> 'deleting'
+   and (d.name collate "C", d.db_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
+ order by d.name collate "C", d.db_id limit %(limit)s offset %(offset)s;
+
 -- reconcile_moments_of
 -- Without waiting for who is at one: it may wait for the row of the database, which is locked here.
 update databases set reconcile_at = to_timestamp(0)

@@ -172,42 +172,6 @@ async def find(tx: Transaction, tenant_id: str, name: str) -> DatabaseRow | None
     return await tx.one_or_none(DatabaseRow, "find_database", tenant_id=tenant_id, name=name)
 
 
-async def insert_moment(
-    tx: Transaction,
-    source: DatabaseRow,
-    *,
-    db_id: str,
-    timeline_id: str,
-    name: str,
-    database_name: str,
-    linger_seconds: int,
-    wanted_until: datetime,
-) -> None:
-    """Writes a moment of this database, asleep; it is looked at when nobody has come for it by `wanted_until`."""
-    await tx.execute(
-        "insert_moment",
-        source_id=source.db_id,
-        db_id=db_id,
-        timeline_id=timeline_id,
-        name=name,
-        database_name=database_name,
-        linger_seconds=linger_seconds,
-        wanted_until=wanted_until,
-    )
-    await tx.notify("spg99_reconcile", db_id)
-
-
-async def count_moments(tx: Transaction, tenant_id: str) -> int:
-    """How many moments of a tenant's databases are open for reading."""
-    return int(await tx.value("count_moments_of_tenant", tenant_id=tenant_id))
-
-
-async def wake_moments_of(tx: Transaction, timeline_id: str) -> None:
-    """Makes the reconciler look at the moments of a database that is on its way out. One that somebody is at finds out when it is looked at next."""
-    if await tx.execute("reconcile_moments_of", timeline_id=timeline_id):
-        await tx.notify("spg99_reconcile")
-
-
 async def find_deleted(tx: Transaction, tenant_id: str, name: str, db_id: str | None) -> str | None:
     """The id of one that was deleted, or is being so, by its name and, where several had it, its id."""
     found: str | None = await tx.value("find_deleted_database", tenant_id=tenant_id, name=name, db_id=db_id)

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from spg99 import faults
 from spg99.control_plane import identity, storage
-from spg99.control_plane.databases import moment_names, rows, snapshots
+from spg99.control_plane.databases import moment_names, moment_rows, rows, snapshots
 from spg99.control_plane.databases.branch_points import Beginning, Source, Wanted
 from spg99.control_plane.databases.branching import Branching, hold, source_as_it_is
 from spg99.control_plane.databases.deletion_requests import begin_delete
@@ -106,7 +106,7 @@ class TimeTravel:
         now = self._clock.now()
         db_id, timeline_id = new_id("db"), new_id(MOMENT_PREFIX)
         await storage.insert_timeline(tx, timeline_id, db_id, found.origin)
-        await rows.insert_moment(
+        await moment_rows.insert(
             tx,
             row,
             db_id=db_id,
@@ -122,7 +122,7 @@ class TimeTravel:
 
     async def _check_room(self, tx: Transaction, row: DatabaseRow) -> None:
         most = int(await policies.value(tx, MOMENTS_MAX, org_id=row.org_id))
-        if await rows.count_moments(tx, row.tenant_id) >= most:
+        if await moment_rows.count(tx, row.tenant_id) >= most:
             raise LimitExceeded(
                 f"Tenant '{row.tenant}' has {most} moment{'s' * (most != 1)} open for reading, and may not have more at the same time "
                 f"(policy {MOMENTS_MAX}). One ends when its last client has left.",

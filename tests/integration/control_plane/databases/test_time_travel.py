@@ -134,7 +134,8 @@ async def _none(room: Room) -> bool:
 
 async def test_a_tenant_has_a_bound_and_many_at_once_do_not_pass_it(room: Room) -> None:
     await room.platform.set_policy("storage.moments_max", 2)
-    names = [f"app@0/180000{digit}" for digit in range(6)]
+    await room.platform.create_used("other")  # of one database they come one after the other anyway
+    names = [f"{name}@0/180000{digit}" for digit in range(3) for name in ("app", "other")]
     found = await asyncio.gather(*(room.connect(name) for name in names), return_exceptions=True)
     refused = [one for one in found if isinstance(one, LimitExceeded)]
     assert len(refused) == 4 and "2 moments" in refused[0].message and refused[0].sqlstate == "53400"
@@ -253,6 +254,7 @@ async def test_an_agent_of_an_older_version_gets_none(room: Room) -> None:
 
 
 async def test_a_database_that_is_deleted_takes_them_along_and_is_not_held_up_by_them(room: Room) -> None:
+    await room.platform.set_policy("gateway.lease_seconds", 600)  # whoever reads stays
     checkout = await room.read()
     Sessions(room.agent, 1)
     await room.platform.delete(room.source.db_id)
@@ -287,7 +289,7 @@ async def _has_another_history(room: Room) -> bool:
 
 
 async def test_a_node_with_nothing_but_moments_is_emptied_and_has_no_only_copy(room: Room) -> None:
-    checkout = await room.read()
+    await room.read()
     node_id = room.agent.identity.identity_id
 
     async def never(_: Task) -> TaskResult | None:
@@ -298,7 +300,14 @@ async def test_a_node_with_nothing_but_moments_is_emptied_and_has_no_only_copy(r
     async with room.platform.store.transaction() as tx:
         await fleet.set_node_status(tx, node_id, "draining", ends_sessions=True)
         await schedule.reconcile_running_of_node(tx, node_id, room.platform.clock.now())
-    await room.platform.reaches(checkout.db_id, "deleting")
+
+    async def is_ordered() -> bool:
+        where = (
+            "select timeline_id from timelines where node_id = %s and timeline_id like 'mom%%' and state = 'deleting'"
+        )
+        return len(await room.platform.sql(where, node_id)) == 1
+
+    await until("the removal of its files is ordered", is_ordered)
     async with room.platform.store.transaction() as tx:
         lies = await tx.one(Lies, "what_lies_on_node", node_id=node_id)
     assert (lies.only_copies, lies.examples) == (0, None)

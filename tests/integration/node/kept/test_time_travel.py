@@ -10,7 +10,8 @@ import psutil
 import psycopg
 import pytest
 
-from integration.node.kept.test_branches import Branch, now_of, numbers
+from integration.node.kept.branches import Branch, now_of
+from integration.node.kept.test_branches import numbers
 from integration.node.kept.test_kept import (  # noqa: F401
     USER,
     Database,
