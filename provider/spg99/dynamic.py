@@ -698,7 +698,7 @@ class Snapshot(DynamicResource):
     """A moment of a database that is kept for as long as the snapshot is there. A branch may begin in it, and the database may go back to it. Until it is deleted, the database cannot be."""
 
     NOUN = "snapshot"
-    OUTPUTS = ("tenant", "name", "database", "time", "lsn", "expires_at", "snapshot_id", "db_id", "timeline", "snapshot_lsn", "schedule", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "database", "time", "lsn", "expires_at", "snapshot_id", "db_id", "timeline", "snapshot_lsn", "schedule", "last_verified_at", "last_error", "created_at", "updated_at",)
     SECRETS = ()
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -723,6 +723,10 @@ class Snapshot(DynamicResource):
     """The place in the WAL; null while nobody has needed to know."""
     schedule: pulumi.Output[Optional[str]] = pulumi.property("schedule")
     """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
+    last_verified_at: pulumi.Output[Optional[str]] = pulumi.property("lastVerifiedAt")
+    """When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never."""
+    last_error: pulumi.Output[Optional[str]] = pulumi.property("lastError")
+    """Why it was not right when that was tried last, or could not be tried yet; null when it was."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
     """When the snapshot was made (UTC)."""
     updated_at: pulumi.Output[str] = pulumi.property("updatedAt")
@@ -788,6 +792,10 @@ class GetSnapshotResult:
     """The place in the WAL; null while nobody has needed to know."""
     schedule: Optional[str]
     """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
+    last_verified_at: Optional[str]
+    """When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never."""
+    last_error: Optional[str]
+    """Why it was not right when that was tried last, or could not be tried yet; null when it was."""
     created_at: str
     """When the snapshot was made (UTC)."""
     updated_at: str
@@ -818,6 +826,7 @@ class _SnapshotScheduleArgs:
     database: pulumi.Input[str] = pulumi.property("database")
     cron: pulumi.Input[str] = pulumi.property("cron")
     keep: Optional[pulumi.Input[int]] = pulumi.property("keep", default=None)
+    verify: Optional[pulumi.Input[bool]] = pulumi.property("verify", default=None)
     allow_replacement: Optional[bool] = pulumi.property("allowReplacement", default=None)
 
 
@@ -825,7 +834,7 @@ class SnapshotSchedule(DynamicResource):
     """Makes snapshots of a database by itself and keeps the latest of them. When it is deleted, its snapshots are deleted with it."""
 
     NOUN = "snapshot_schedule"
-    OUTPUTS = ("tenant", "name", "database", "cron", "keep", "schedule_id", "db_id", "last_snapshot_at", "next_snapshot_at", "last_error", "created_at", "updated_at",)
+    OUTPUTS = ("tenant", "name", "database", "cron", "keep", "verify", "schedule_id", "db_id", "last_snapshot_at", "next_snapshot_at", "last_error", "created_at", "updated_at",)
     SECRETS = ()
 
     tenant: pulumi.Output[str] = pulumi.property("tenant")
@@ -838,6 +847,8 @@ class SnapshotSchedule(DynamicResource):
     """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
     keep: pulumi.Output[int] = pulumi.property("keep")
     """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    verify: pulumi.Output[bool] = pulumi.property("verify")
+    """Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`."""
     schedule_id: pulumi.Output[str] = pulumi.property("scheduleId")
     """Id of the schedule."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
@@ -863,6 +874,7 @@ class SnapshotSchedule(DynamicResource):
         database: pulumi.Input[str],
         cron: pulumi.Input[str],
         keep: Optional[pulumi.Input[int]] = None,
+        verify: Optional[pulumi.Input[bool]] = None,
         allow_replacement: Optional[bool] = None,
     ) -> None:
         """
@@ -873,9 +885,10 @@ class SnapshotSchedule(DynamicResource):
         :param database: Name of the database whose moments are kept. It needs safekeepers. As long as the schedule is there, the database cannot be deleted. Cannot be changed in place.
         :param cron: When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot.
         :param keep: How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone. Default: 7.
+        :param verify: Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`. Default: False.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview.
         """
-        self._declare(resource_name, opts, _SnapshotScheduleArgs, {"tenant": tenant, "name": name, "database": database, "cron": cron, "keep": keep, "allow_replacement": allow_replacement})
+        self._declare(resource_name, opts, _SnapshotScheduleArgs, {"tenant": tenant, "name": name, "database": database, "cron": cron, "keep": keep, "verify": verify, "allow_replacement": allow_replacement})
 
     @classmethod
     def get(cls, resource_name: str, id: pulumi.Input[str], opts: Optional[pulumi.ResourceOptions] = None) -> "SnapshotSchedule":
@@ -899,6 +912,8 @@ class GetSnapshotScheduleResult:
     """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
     keep: int
     """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    verify: bool
+    """Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`."""
     schedule_id: str
     """Id of the schedule."""
     db_id: str

@@ -463,6 +463,14 @@ export interface SnapshotItem {
      * Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over.
      */
     readonly schedule?: string;
+    /**
+     * When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never. RFC 3339.
+     */
+    readonly lastVerifiedAt?: string;
+    /**
+     * Why it was not right when that was tried last, or could not be tried yet; null when it was.
+     */
+    readonly lastError?: string;
 }
 
 /**
@@ -489,6 +497,10 @@ export interface SnapshotScheduleItem {
      * How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone.
      */
     readonly keep: number;
+    /**
+     * Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`.
+     */
+    readonly verify: boolean;
     /**
      * Id of the schedule.
      */

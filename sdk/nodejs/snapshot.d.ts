@@ -79,6 +79,14 @@ export declare class Snapshot extends pulumi.CustomResource {
      * Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over.
      */
     readonly schedule: pulumi.Output<string | undefined>;
+    /**
+     * When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never. RFC 3339.
+     */
+    readonly lastVerifiedAt: pulumi.Output<string | undefined>;
+    /**
+     * Why it was not right when that was tried last, or could not be tried yet; null when it was.
+     */
+    readonly lastError: pulumi.Output<string | undefined>;
     constructor(name: string, args: SnapshotArgs, opts?: pulumi.CustomResourceOptions);
 }
 

@@ -7,7 +7,7 @@ const pulumi = shared.pulumi;
 const INPUTS = ["tenant", "database", "name", "time", "lsn", "expiresAt", "allowReplacement"];
 const REQUIRED = ["tenant", "database"];
 const SECRETS = [];
-const OUTPUTS = ["tenant", "name", "database", "snapshotId", "dbId", "timeline", "createdAt", "updatedAt", "time", "lsn", "expiresAt", "snapshotLsn", "schedule"];
+const OUTPUTS = ["tenant", "name", "database", "snapshotId", "dbId", "timeline", "createdAt", "updatedAt", "time", "lsn", "expiresAt", "snapshotLsn", "schedule", "lastVerifiedAt", "lastError"];
 
 class Snapshot extends pulumi.CustomResource {
     static get(name, id, opts) {

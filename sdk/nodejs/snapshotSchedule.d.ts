@@ -50,6 +50,10 @@ export declare class SnapshotSchedule extends pulumi.CustomResource {
      */
     readonly keep: pulumi.Output<number>;
     /**
+     * Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`.
+     */
+    readonly verify: pulumi.Output<boolean>;
+    /**
      * Id of the schedule.
      */
     readonly scheduleId: pulumi.Output<string>;
@@ -104,6 +108,10 @@ export interface SnapshotScheduleArgs {
      * How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone. Default: `7`. From 1 to 1000.
      */
     keep?: pulumi.Input<number>;
+    /**
+     * Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`. Default: `false`.
+     */
+    verify?: pulumi.Input<boolean>;
     /**
      * Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
      */

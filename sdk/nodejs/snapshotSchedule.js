@@ -4,10 +4,10 @@
 const shared = require("./shared");
 const pulumi = shared.pulumi;
 
-const INPUTS = ["tenant", "database", "cron", "name", "keep", "allowReplacement"];
+const INPUTS = ["tenant", "database", "cron", "name", "keep", "verify", "allowReplacement"];
 const REQUIRED = ["tenant", "database", "cron"];
 const SECRETS = [];
-const OUTPUTS = ["tenant", "name", "database", "cron", "keep", "scheduleId", "dbId", "nextSnapshotAt", "createdAt", "updatedAt", "lastSnapshotAt", "lastError"];
+const OUTPUTS = ["tenant", "name", "database", "cron", "keep", "verify", "scheduleId", "dbId", "nextSnapshotAt", "createdAt", "updatedAt", "lastSnapshotAt", "lastError"];
 
 class SnapshotSchedule extends pulumi.CustomResource {
     static get(name, id, opts) {

@@ -135,6 +135,7 @@ resource "spg99_snapshot_schedule" "nightly" {
   database = spg99_database.orders.name
   cron     = "%s"
   keep     = 2
+  verify   = true
 }
 """
 
@@ -168,6 +169,8 @@ def test_a_schedule_is_declared_keeps_real_moments_and_goes_with_its_database_in
             make_one()
         made = snapshots()
         assert [one["schedule"] for one in made] == ["nightly"] * 2 and made[0]["name"].startswith("nightly_20")
+        wait_for("the latest to be verified", lambda: snapshots()[-1]["last_verified_at"] is not None, seconds=60)
+        assert snapshots()[-1]["last_error"] is None
         body = {"name": "look", "source_snapshot": made[0]["name"]}
         kept.api("POST", "/tenants/shop/dbs", json=body).raise_for_status()
         with psycopg.connect(kept.database("shop", "look")["connection_string"], connect_timeout=60) as db:

@@ -24,8 +24,20 @@ For who archives (pageserver/): `Archive` (pieces, lives), `Live` (what safekeep
     tenants/<tenant_id>/timelines/<timeline_id>/lives/<term>-<tli>-<begin of the term>                   the history that ends with this term, sealed
 """
 
+from spg99.archive.ends import acknowledged, point_of
 from spg99.archive.live import Live
 from spg99.archive.moments import Laid, Point, Window, kept_window, lay_out_at
 from spg99.archive.stored import Archive, Life
 
-__all__ = ["Archive", "Laid", "Life", "Live", "Point", "Window", "kept_window", "lay_out_at"]
+__all__ = [
+    "Archive",
+    "Laid",
+    "Life",
+    "Live",
+    "Point",
+    "Window",
+    "acknowledged",
+    "kept_window",
+    "lay_out_at",
+    "point_of",
+]

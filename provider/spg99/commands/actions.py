@@ -13,7 +13,7 @@ from spg99.commands.connection import Connection, ask, with_connection
 from spg99.commands.rendering import HIDDEN, show_one
 from spg99.commands.verbs import finished
 from spg99.reach import ClientSettings
-from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Tenant
+from spg99.resources import NOUNS, ApiKey, Database, Mark, Resource, Snapshot, Tenant
 
 _SECRET_FIELDS: Final = frozenset().union(*(kind.marked(Mark.SECRET) for kind in NOUNS))
 
@@ -143,6 +143,14 @@ def actions() -> dict[str, tuple[click.Command, ...]]:
                 "import",
                 "Fill the database from a file of pg_dump's or from a running PostgreSQL.",
                 "spg99.commands.dump:import_",
+            ),
+        ),
+        "snapshots": (
+            _action(
+                Snapshot,
+                "verify",
+                "/verify",
+                "Have the snapshot laid out and read when there is time. last_verified_at and last_error say what came of it.",
             ),
         ),
         "keys": (

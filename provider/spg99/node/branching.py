@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spg99 import archive, faults, images, log
-from spg99.archive.live import Live, log_of
 from spg99.atomic_write import sync_folder
-from spg99.errors import CannotWake, Internal
+from spg99.errors import Internal
 from spg99.node import access, kept_files, time_travel
 from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.kept_start import require_no_image
@@ -28,8 +27,6 @@ from spg99.postgres.control_file import ControlFile, read_control_file
 from spg99.postgres.reserve import disk_of
 from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol.tasks import ComputeStart, Kept, Origin, TimelineLocated, is_moment
-from spg99.wal import past
-from spg99.wal.fence import Log
 
 SHARED_BUFFERS: Final = "32MB"
 """Single-user mode has few, for statements: here all of the WAL goes through them."""
@@ -51,7 +48,7 @@ class Brancher:
         self, timeline_id: str, kept: Kept, objects: ObjectStore, key: images.TenantKey
     ) -> TimelineLocated:
         """Where a timeline ends, and from where on it can be gone back to. Raises CannotWake."""
-        its = await self._log_of(timeline_id, kept)
+        its = await archive.acknowledged(timeline_id, kept, self.clients)
         window = await archive.kept_window(timeline_id, kept, self.clients, objects, key)
         return TimelineLocated(
             timeline_id=timeline_id, from_lsn=window.first_lsn, from_time=window.first_time, end_lsn=its.flush_lsn
@@ -96,27 +93,10 @@ class Brancher:
     ) -> archive.Laid:
         """The cluster of the moment at which a branch begins, in a folder that has no timeline's name yet. Raises as `make` does."""
         assert origin.kept is not None, "an order says who keeps it"
-        point = await self._point(origin, origin.kept)
+        point = await archive.point_of(origin, origin.kept, self.clients)
         return await archive.lay_out_at(
             point, origin.timeline_id, origin.kept, self.clients, objects, key, draft.data_dir, self.account
         )
-
-    async def _point(self, origin: Origin, kept: Kept) -> archive.Point:
-        point = origin.point
-        if point.end_of_term is None:
-            return archive.Point(lsn=point.lsn, time=point.time)
-        return archive.Point(lsn=past.end_of_term(await self._log_of(origin.timeline_id, kept), point.end_of_term))
-
-    async def _log_of(self, timeline_id: str, kept: Kept) -> Log:
-        """A log that holds all that was acknowledged on a timeline before this call, by the argument of `fence.choose`: each set that acknowledged has one
-        of those in it who answer here, and of those the most advanced has all of it. Nothing is promised for it. Raises CannotWake."""
-        live = Live(timeline_id, kept, self.clients.of_kept(kept))
-        await live.ask()
-        if (best := live.best) is None or not live.are_enough:
-            raise CannotWake(
-                f"Too few safekeepers of timeline {timeline_id} answer to tell where it ends: {len(live.seen)} of {len(kept.addresses)}."
-            )
-        return log_of(best)
 
 
 def require_room(folder: NodeFolder) -> None:

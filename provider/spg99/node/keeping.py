@@ -25,12 +25,12 @@ from spg99.node.folder import NodeFolder, TimelineFolder
 from spg99.node.following import Reached, follow_of
 from spg99.node.kept_start import Start, are_files_at_fault, require_no_image
 from spg99.node.lazy_pages import LOST, LazyPages
-from spg99.node.materialise import Materialiser, asked_ahead, newest_timeline
+from spg99.node.materialise import Materialiser, asked_ahead
 from spg99.node.page_fetcher import PageFetcher
 from spg99.node.safekeepers import DamagedWal, Safekeepers, StaleFiles
 from spg99.node.writer import Writer
 from spg99.objects import ObjectStore, open_store, require_installation
-from spg99.postgres import Account
+from spg99.postgres import Account, newest_timeline
 from spg99.processes import Jobs
 from spg99.processes.health import pause_seconds
 from spg99.protocol import safekeeper as said

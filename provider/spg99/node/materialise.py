@@ -30,7 +30,7 @@ from spg99.postgres import Account
 from spg99.postgres.accounts import make_folder
 from spg99.protocol import safekeeper as said
 from spg99.protocol.tasks import Kept
-from spg99.wal import archived, history
+from spg99.wal import archived
 from spg99.wal.fence import Choice
 
 _log = log.get("node")
@@ -210,12 +210,3 @@ async def _wake_set(manifest: images.Manifest, objects: ObjectStore, key: images
     except Spg99Error:
         found = NOTHING
     return found if found.misses else wake_set.catalogues(lazy_files(manifest))
-
-
-def newest_timeline(pg_wal: Path) -> history.Switch:
-    """The PostgreSQL timeline that a server has just begun, and where. Raises CannotWake."""
-    names = {history.parse_history_name(path.name): path for path in pg_wal.iterdir() if path.suffix == ".history"}
-    if not names:
-        raise CannotWake("PostgreSQL has begun no new timeline though it has replayed WAL to its end.")
-    tli = max(names)
-    return history.parse_last(tli, names[tli].read_text())

@@ -22,6 +22,7 @@ from spg99.objects import ObjectStore
 from spg99.pageserver.archiving import IDLE_SECONDS, Archived, archive_turn, trim
 from spg99.pageserver.building import Sandbox, build_image
 from spg99.pageserver.garbage import Collector, Owned
+from spg99.pageserver.verifying import Verifications, verify
 from spg99.processes.health import pause_seconds
 from spg99.processes.safekeeper_clients import SafekeeperClients
 from spg99.protocol import safekeeper as said
@@ -144,6 +145,7 @@ class Rounds:
         self._monotonic = monotonic
         self._idle_seconds = idle_seconds
         self.cares: dict[str, Care] = {}
+        self.verifications = Verifications(monotonic)
         self.clients = clients or SafekeeperClients()
 
     async def aclose(self) -> None:
@@ -306,7 +308,7 @@ class Rounds:
 
     async def build(self) -> float:
         """Makes an image of the running database that has written most since its last one, if that is enough; answers after how many seconds
-        to begin again. One at a time, and none is begun while a compute starts: this is idle work."""
+        to begin again. Where there is none to make, a kept moment is verified. One at a time, and none is begun while a compute starts: this is idle work."""
         if self._sandbox is None:
             return BUILD_SECONDS
         if any(
@@ -325,7 +327,7 @@ class Rounds:
             and 0 < care.ordered.image_wal_bytes <= care.wal_bytes
         ]
         if not due:
-            return BUILD_SECONDS
+            return 0.0 if await self.verify_one(self._sandbox) else BUILD_SECONDS
         await self.build_one(max(due, key=lambda care: care.wal_bytes), self._sandbox)
         return 0.0
 
@@ -347,3 +349,17 @@ class Rounds:
             return
         care.image, care.verified_at = image.manifest, image.manifest.created_at
         self._metrics.built.inc()
+
+    async def verify_one(self, sandbox: Sandbox) -> bool:
+        """Verifies the kept moment whose turn it is; answers whether there was one."""
+        moment = self.verifications.next()
+        if moment is None or (care := self.cares.get(moment.origin.timeline_id)) is None:
+            return False
+        failure: Spg99Error | OSError | None = None
+        try:
+            key = await self.keys.get(care.ordered.kept.tenant_id)
+            await verify(moment, care.ordered.kept, self.clients, sandbox, self.objects, key)
+        except (Spg99Error, OSError) as error:
+            failure = error
+        self.verifications.ended(moment, failure)
+        return True

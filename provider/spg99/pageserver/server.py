@@ -133,11 +133,16 @@ class Pageserver:
             _log.info("pageserver ended")
 
     async def _beat(self) -> float:
-        histories = self._rounds.unreported() if self._rounds is not None else []
-        answer = self._answer = await self._client.pageserver_heartbeat(PageserverHeartbeat(histories=histories))
+        rounds = self._rounds
+        histories = rounds.unreported() if rounds is not None else []
+        verified = list(rounds.verifications.results.values()) if rounds is not None else []
+        beat = PageserverHeartbeat(histories=histories, verified=verified)
+        answer = self._answer = await self._client.pageserver_heartbeat(beat)
         if self._rounds is not None:
             self._rounds.heard(histories)
+            self._rounds.verifications.heard(verified)
             self._rounds.learn(answer.timelines)
+            self._rounds.verifications.learn(answer.verify)
         return float(answer.heartbeat_seconds)
 
     async def _keep_certificate(self) -> float:

@@ -5,6 +5,7 @@ from spg99.postgres.accounts import Account, prepare_account, require_reachable,
 from spg99.postgres.binaries import Binaries, find_binaries
 from spg99.postgres.cluster import Cluster
 from spg99.postgres.postmaster import Exit, Running
+from spg99.postgres.replay import newest_timeline
 
 __all__ = [
     "Account",
@@ -13,6 +14,7 @@ __all__ = [
     "Exit",
     "Running",
     "find_binaries",
+    "newest_timeline",
     "prepare_account",
     "require_reachable",
     "service_account",

@@ -1,4 +1,4 @@
-"""Replays WAL on a folder and stops there, with nobody connected: no socket, low priority, as the account of computes. And reads every page's
+"""Replays WAL on a folder and stops there, or goes to its end, with nobody connected: no socket, low priority, as the account of computes. And reads every page's
 checksum. Not here: where folder and WAL come from (archive/), what becomes of it (pageserver/)."""
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from spg99.errors import Damaged, Internal
+from spg99.errors import CannotWake, Damaged, Internal
 from spg99.postgres.accounts import Account
 from spg99.postgres.binaries import Binaries
 from spg99.postgres.control_file import ClusterState, read_control_file
 from spg99.postgres.launch import launched
 from spg99.postgres.logfile import complaint_in, last_words
+from spg99.wal import history
 from spg99.wal.lsn import format_lsn
 
 REPLAY_SECONDS_MAX: Final = 3600.0
@@ -38,6 +39,9 @@ _SETTINGS: Final = {
     "recovery_target_inclusive": "off",
     "recovery_target_action": "shutdown",
 }
+
+_TARGET: Final = frozenset({"recovery_target_inclusive", "recovery_target_action"})
+"""Of no use where all is replayed."""
 
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -69,12 +73,43 @@ async def replay(
     (data_dir / "recovery.signal").unlink(missing_ok=True)
 
 
+async def replay_all(data_dir: Path, binaries: Binaries, account: Account | None, settings: Mapping[str, str]) -> int:
+    """Replays all WAL that there is, begins a timeline of its own as a start does, and stops; answers where the WAL ended. Single-user mode: nobody can come. Raises
+    Damaged with PostgreSQL's own reason."""
+    options = {**settings, **_SETTINGS}
+    words = [word for name, value in options.items() if name not in _TARGET for word in ("-c", f"{name}={value}")]
+    command: list[str | Path] = [
+        binaries.program("postgres"),
+        "--single",
+        "-D",
+        data_dir,
+        *words,
+        "-c",
+        "wal_recycle=off",
+        "template1",
+    ]
+    code, said = await asyncio.to_thread(_run, command, account)
+    complaint = complaint_in(said, levels=("PANIC", "FATAL"))
+    if code != 0 or complaint is not None or read_control_file(data_dir).state is not ClusterState.SHUT_DOWN:
+        raise Damaged(f"The WAL could not be replayed: {complaint or last_words(said) or f'exit code {code}'}")
+    return (await asyncio.to_thread(newest_timeline, data_dir / "pg_wal")).lsn
+
+
 async def check_pages(data_dir: Path, binaries: Binaries, account: Account | None) -> None:
     """Reads all pages of a stopped cluster and their checksums. Raises Damaged."""
     code, said = await asyncio.to_thread(_run, [binaries.program("pg_checksums"), "--check", "-D", data_dir], account)
     if code != 0:
         complaints = [line for line in said.splitlines() if "error:" in line or "Bad checksums" in line]
         raise Damaged(f"Pages are damaged: {'; '.join(complaints[:3]) or last_words(said) or f'exit code {code}'}")
+
+
+def newest_timeline(pg_wal: Path) -> history.Switch:
+    """The PostgreSQL timeline that a server has just begun, and where. Raises CannotWake."""
+    names = {history.parse_history_name(path.name): path for path in pg_wal.iterdir() if path.suffix == ".history"}
+    if not names:
+        raise CannotWake("PostgreSQL has begun no new timeline though it has replayed WAL to its end.")
+    tli = max(names)
+    return history.parse_last(tli, names[tli].read_text())
 
 
 def _run(command: list[str | Path], account: Account | None) -> tuple[int, str]:

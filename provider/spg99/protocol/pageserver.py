@@ -15,7 +15,7 @@ from pydantic import Field
 
 from spg99.protocol import Message
 from spg99.protocol.node import HEARTBEAT_SECONDS
-from spg99.protocol.tasks import Kept
+from spg99.protocol.tasks import Kept, Origin
 
 
 class Pin(Message):
@@ -56,10 +56,31 @@ class TimelineHistory(Message):
     """Of one that is gone: the store has nothing of it any more."""
 
 
+class MomentToVerify(Message):
+    """A snapshot's moment that somebody wants laid out and read."""
+
+    snapshot_id: str
+    origin: Origin
+    """Of a timeline that is cared for; who keeps it stands there."""
+
+
+class MomentVerified(Message):
+    """What came of it."""
+
+    snapshot_id: str
+    verified_at: datetime | None = None
+    """When all of it was read and right; None: it was not."""
+    problem: str | None = None
+    """A sentence: what is wrong with it, or why nobody can tell yet."""
+    is_over: bool = True
+    """False: it is tried again."""
+
+
 class PageserverHeartbeat(Message):
     """What has changed since the last one."""
 
     histories: list[TimelineHistory] = Field(default_factory=list)
+    verified: list[MomentVerified] = Field(default_factory=list)
 
 
 class PageserverAnswer(Message):
@@ -70,4 +91,6 @@ class PageserverAnswer(Message):
     is_active: bool = False
     """False: another pageserver does the work; this one waits."""
     timelines: list[TimelineToKeep] = Field(default_factory=list)
+    verify: list[MomentToVerify] = Field(default_factory=list)
+    """The first of those that are to be verified."""
     heartbeat_seconds: int = HEARTBEAT_SECONDS

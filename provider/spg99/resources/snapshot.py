@@ -59,6 +59,10 @@ class Snapshot(SnapshotSpec, Resource):
     schedule: Volatile[str | None] = None
     """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes
     it or its time is over."""
+    last_verified_at: Volatile[datetime | None] = None
+    """When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never."""
+    last_error: Volatile[str | None] = None
+    """Why it was not right when that was tried last, or could not be tried yet; null when it was."""
     created_at: datetime
     """When the snapshot was made (UTC)."""
     updated_at: Volatile[datetime]

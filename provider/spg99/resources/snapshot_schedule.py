@@ -30,6 +30,9 @@ class SnapshotScheduleSpec(Spec):
     keep: int = Field(default=7, ge=1, le=1000)
     """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started.
     Snapshots that somebody else made are left alone."""
+    verify: bool = False
+    """Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The
+    snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`."""
 
 
 class SnapshotSchedule(SnapshotScheduleSpec, Resource):

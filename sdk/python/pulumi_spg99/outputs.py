@@ -312,6 +312,10 @@ class SnapshotItem:
     """The place in the WAL; null while nobody has needed to know."""
     schedule: Optional[str] = pulumi.property("schedule")
     """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
+    last_verified_at: Optional[str] = pulumi.property("lastVerifiedAt")
+    """When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never. RFC 3339."""
+    last_error: Optional[str] = pulumi.property("lastError")
+    """Why it was not right when that was tried last, or could not be tried yet; null when it was."""
 
 
 @pulumi.output_type
@@ -328,6 +332,8 @@ class SnapshotScheduleItem:
     """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
     keep: int = pulumi.property("keep")
     """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    verify: bool = pulumi.property("verify")
+    """Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`."""
     schedule_id: str = pulumi.property("scheduleId")
     """Id of the schedule."""
     db_id: str = pulumi.property("dbId")

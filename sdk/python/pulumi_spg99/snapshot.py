@@ -71,7 +71,7 @@ class Snapshot(_package.Resource):
 
     TOKEN = "spg99:index:Snapshot"
     ARGS = SnapshotArgs
-    OUTPUTS = ("tenant", "name", "database", "snapshot_id", "db_id", "timeline", "created_at", "updated_at", "time", "lsn", "expires_at", "snapshot_lsn", "schedule",)
+    OUTPUTS = ("tenant", "name", "database", "snapshot_id", "db_id", "timeline", "created_at", "updated_at", "time", "lsn", "expires_at", "snapshot_lsn", "schedule", "last_verified_at", "last_error",)
     REQUIRED = ("tenant", "database",)
     SECRET_INPUTS = ()
     SECRETS = ()
@@ -99,6 +99,10 @@ class Snapshot(_package.Resource):
     """The place in the WAL; null while nobody has needed to know."""
     schedule: pulumi.Output[Optional[str]] = pulumi.property("schedule")
     """Name of the snapshot schedule that made it and removes it again; null: somebody asked for it, and it stays until somebody deletes it or its time is over."""
+    last_verified_at: pulumi.Output[Optional[str]] = pulumi.property("lastVerifiedAt")
+    """When it was laid out last as for a restore, its WAL replayed and all pages read, and was right (UTC); null: never. RFC 3339."""
+    last_error: pulumi.Output[Optional[str]] = pulumi.property("lastError")
+    """Why it was not right when that was tried last, or could not be tried yet; null when it was."""
     created_at: pulumi.Output[str] = pulumi.property("createdAt")
     """When the snapshot was made (UTC). RFC 3339."""
     updated_at: pulumi.Output[str] = pulumi.property("updatedAt")

@@ -26,6 +26,8 @@ class SnapshotScheduleArgs:
     """Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`. Made from the resource's name when left out. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place."""
     keep: Optional[pulumi.Input[int]] = pulumi.property("keep")
     """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone. Default: `7`. From 1 to 1000."""
+    verify: Optional[pulumi.Input[bool]] = pulumi.property("verify")
+    """Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`. Default: `false`."""
     allow_replacement: Optional[pulumi.Input[bool]] = pulumi.property("allowReplacement")
     """Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`."""
 
@@ -37,6 +39,7 @@ class SnapshotScheduleArgs:
         cron: pulumi.Input[str],
         name: Optional[pulumi.Input[str]] = None,
         keep: Optional[pulumi.Input[int]] = None,
+        verify: Optional[pulumi.Input[bool]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
         pulumi.set(self, "tenant", tenant)
@@ -46,6 +49,8 @@ class SnapshotScheduleArgs:
             pulumi.set(self, "name", name)
         if keep is not None:
             pulumi.set(self, "keep", keep)
+        if verify is not None:
+            pulumi.set(self, "verify", verify)
         if allow_replacement is not None:
             pulumi.set(self, "allow_replacement", allow_replacement)
 
@@ -65,7 +70,7 @@ class SnapshotSchedule(_package.Resource):
 
     TOKEN = "spg99:index:SnapshotSchedule"
     ARGS = SnapshotScheduleArgs
-    OUTPUTS = ("tenant", "name", "database", "cron", "keep", "schedule_id", "db_id", "next_snapshot_at", "created_at", "updated_at", "last_snapshot_at", "last_error",)
+    OUTPUTS = ("tenant", "name", "database", "cron", "keep", "verify", "schedule_id", "db_id", "next_snapshot_at", "created_at", "updated_at", "last_snapshot_at", "last_error",)
     REQUIRED = ("tenant", "database", "cron",)
     SECRET_INPUTS = ()
     SECRETS = ()
@@ -81,6 +86,8 @@ class SnapshotSchedule(_package.Resource):
     """When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot."""
     keep: pulumi.Output[int] = pulumi.property("keep")
     """How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone."""
+    verify: pulumi.Output[bool] = pulumi.property("verify")
+    """Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`."""
     schedule_id: pulumi.Output[str] = pulumi.property("scheduleId")
     """Id of the schedule."""
     db_id: pulumi.Output[str] = pulumi.property("dbId")
@@ -107,6 +114,7 @@ class SnapshotSchedule(_package.Resource):
         cron: pulumi.Input[str],
         name: Optional[pulumi.Input[str]] = None,
         keep: Optional[pulumi.Input[int]] = None,
+        verify: Optional[pulumi.Input[bool]] = None,
         allow_replacement: Optional[pulumi.Input[bool]] = None,
     ) -> None:
         """
@@ -115,6 +123,7 @@ class SnapshotSchedule(_package.Resource):
         :param cron: When a snapshot is made, in UTC: minute, hour, day of the month, month and day of the week as cron takes them, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Times that were missed because the service was away are made up for by one snapshot. At most 100 characters.
         :param name: Name of the schedule, unique in its tenant. Its snapshots are called `<name>_<time>`. Made from the resource's name when left out. Matches `^[A-Za-z_][A-Za-z0-9_$]{0,62}$`. Cannot be changed in place.
         :param keep: How many of its snapshots are kept. Older ones are deleted when another one was made, except those in which a branch begins that was never started. Snapshots that somebody else made are left alone. Default: `7`. From 1 to 1000.
+        :param verify: Whether each of its snapshots is verified after it was made, when there is time: laid out as for a restore, its WAL replayed, all pages read. The snapshot's `last_verified_at` and `last_error` say what came of it. One that is damaged does not count among `keep`. Default: `false`.
         :param allow_replacement: Agree that a change which cannot be made in place replaces the object and destroys its data. Without it such a change is refused in the preview. Default: `false`.
         """
 

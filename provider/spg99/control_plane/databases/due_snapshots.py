@@ -53,6 +53,8 @@ class Made:
     snapshot_id: str
     is_needed: bool
     """Something is about to begin in it."""
+    is_damaged: bool = False
+    """It was verified, and would not come back whole."""
 
 
 def first_times(expression: str, now: datetime) -> Times:
@@ -85,8 +87,10 @@ def corrected(expression: str, times: Times, now: datetime) -> Times | None:
 
 
 def superfluous(made: Sequence[Made], keep: int) -> list[str]:
-    """Ids of those that go, of all that a schedule has made, the latest first."""
-    return [one.snapshot_id for one in made[keep:] if not one.is_needed]
+    """Ids of those that go, of all that a schedule has made, the latest first. Damaged ones take no place of whole ones: as many of these stay."""
+    whole = [one for one in made if not one.is_damaged]
+    damaged = [one for one in made if one.is_damaged]
+    return [one.snapshot_id for one in (*whole[keep:], *damaged[keep:]) if not one.is_needed]
 
 
 def name_of_snapshot(schedule: str, at: datetime) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from spg99.control_plane import fleet, storage
+from spg99.control_plane.databases import verifications
 from spg99.control_plane.records.policy_cache import PolicyCache
 from spg99.control_plane.store import Transaction
 from spg99.protocol.pageserver import PageserverAnswer, PageserverHeartbeat, Pin, TimelineToKeep
@@ -45,6 +46,8 @@ async def heartbeat(
             now=now,
         )
         await storage.note_history(tx, history.timeline_id, history.model_dump(mode="json"), is_swept=history.is_swept)
+    for verified in beat.verified:
+        await verifications.note(tx, verified)
     lines = await storage.kept_timelines(tx)
     rows = await tx.many(
         _Database, "databases_of_timelines", timeline_ids=[line.timeline_id for line in lines], now=now
@@ -85,7 +88,8 @@ async def heartbeat(
                 image_wal_bytes=await policies.value(tx, "storage.image_wal_bytes", org_id=org_id),
             )
         )
-    return PageserverAnswer(installation_id=installation_id, is_active=True, timelines=timelines)
+    verify = await verifications.wanted(tx)
+    return PageserverAnswer(installation_id=installation_id, is_active=True, timelines=timelines, verify=verify)
 
 
 def _members(configuration: Configuration) -> set[str]:

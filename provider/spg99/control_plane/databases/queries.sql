@@ -279,8 +279,10 @@ select %(kept_id)s, tenant_id, %(name)s, %(database_name)s, size, min_size, max_
   from databases where db_id = %(db_id)s;
 
 -- insert_snapshot
-insert into snapshots (snapshot_id, tenant_id, name, db_id, database, time, lsn, origin, expires_at, schedule_id)
-values (%(snapshot_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(time)s, %(lsn)s, %(origin)s, %(expires_at)s, %(schedule_id)s);
+insert into snapshots (snapshot_id, tenant_id, name, db_id, database, time, lsn, origin, expires_at, schedule_id,
+                       verify_asked_at)
+values (%(snapshot_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(time)s, %(lsn)s, %(origin)s, %(expires_at)s, %(schedule_id)s,
+        %(verify_asked_at)s);
 
 -- find_snapshot
 select s.*, t.org_id, t.name as tenant, c.name as schedule
@@ -340,13 +342,33 @@ select s.*, t.org_id, t.name as tenant, c.name as schedule,
  where s.schedule_id = %(schedule_id)s
  order by s.created_at desc, s.snapshot_id for update of s;
 
+-- ask_for_verification
+update snapshots set verify_asked_at = coalesce(verify_asked_at, %(now)s), updated_at = clock_timestamp() where snapshot_id = %(snapshot_id)s;
+
+-- snapshots_to_verify
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from snapshots s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id)
+ where s.verify_asked_at is not null order by s.last_error is not null, s.verify_asked_at limit %(limit)s;
+
+-- note_verified
+-- What nobody could tell stays asked for.
+with noted as (
+    update snapshots
+       set last_verified_at = coalesce(%(verified_at)s::timestamptz, last_verified_at), last_error = %(problem)s::text,
+           verify_asked_at = case when %(is_over)s then null else verify_asked_at end, updated_at = clock_timestamp()
+     where snapshot_id = %(snapshot_id)s and verify_asked_at is not null
+       and (last_error is distinct from %(problem)s::text or %(is_over)s)
+    returning *)
+select s.*, t.org_id, t.name as tenant, c.name as schedule
+  from noted s join tenants t using (tenant_id) left join snapshot_schedules c using (schedule_id);
+
 -- let_go_of_snapshots
 -- They are ordinary ones from now on.
 update snapshots set schedule_id = null, version = version + 1, updated_at = clock_timestamp() where schedule_id = %(schedule_id)s;
 
 -- insert_schedule
-insert into snapshot_schedules (schedule_id, tenant_id, name, db_id, database, cron, keep, next_snapshot_at, attempt_at)
-values (%(schedule_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(cron)s, %(keep)s, %(next_snapshot_at)s, %(next_snapshot_at)s);
+insert into snapshot_schedules (schedule_id, tenant_id, name, db_id, database, cron, keep, verify, next_snapshot_at, attempt_at)
+values (%(schedule_id)s, %(tenant_id)s, %(name)s, %(db_id)s, %(database)s, %(cron)s, %(keep)s, %(verify)s, %(next_snapshot_at)s, %(next_snapshot_at)s);
 
 -- find_schedule
 select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t using (tenant_id)
@@ -375,7 +397,7 @@ select s.*, t.org_id, t.name as tenant from snapshot_schedules s join tenants t 
 
 -- change_schedule
 update snapshot_schedules
-   set cron = %(cron)s, keep = %(keep)s, next_snapshot_at = %(next_snapshot_at)s, attempt_at = %(attempt_at)s, claim = %(claim)s,
+   set cron = %(cron)s, keep = %(keep)s, verify = %(verify)s, next_snapshot_at = %(next_snapshot_at)s, attempt_at = %(attempt_at)s, claim = %(claim)s,
        version = version + 1, updated_at = clock_timestamp()
  where schedule_id = %(schedule_id)s;
 

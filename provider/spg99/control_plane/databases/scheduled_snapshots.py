@@ -142,11 +142,12 @@ async def _make(tx: Transaction, row: ScheduleRow, source: Source, found: Beginn
         at += timedelta(seconds=1)
     name = due_snapshots.name_of_snapshot(row.name, at)
     spec = SnapshotSpec(tenant=row.tenant, name=name, database=row.database)
-    await snapshots.create(tx, owner, spec, source, found, SYSTEM, now=now, schedule_id=row.schedule_id)
-    made = await snapshots.of_schedule(tx, row.schedule_id)
-    gone = set(
-        due_snapshots.superfluous([due_snapshots.Made(one.snapshot_id, one.is_needed) for one in made], row.keep)
+    await snapshots.create(
+        tx, owner, spec, source, found, SYSTEM, now=now, schedule_id=row.schedule_id, verify=row.verify
     )
+    made = await snapshots.of_schedule(tx, row.schedule_id)
+    decided = [due_snapshots.Made(one.snapshot_id, one.is_needed, one.is_damaged) for one in made]
+    gone = set(due_snapshots.superfluous(decided, row.keep))
     for one in made:
         if one.snapshot_id in gone:
             await snapshots.delete(tx, one, SYSTEM)

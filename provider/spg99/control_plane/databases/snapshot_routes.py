@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from spg99.control_plane import tenants
-from spg99.control_plane.databases import moments, snapshots
+from spg99.control_plane.databases import moments, snapshots, verifications
 from spg99.control_plane.databases.snapshots import SnapshotRow
 from spg99.control_plane.records import declarations
 from spg99.control_plane.serving import answers, bodies, pages, preconditions
@@ -111,6 +111,23 @@ async def update(call: Caller, tenant: str, snapshot: str) -> Response:
         row = await snapshots.change(tx, row, named.get("expires_at", row.expires_at), call.actor)
         answer = _answer(row, 200)
     return answer.response()
+
+
+@router.post(
+    "/tenants/{tenant}/snapshots/{snapshot}/verify",
+    **documented("snapshot.verify", 200, Snapshot, "The snapshot", errors=(403, 409), idempotent=True, etag=True),
+)
+async def verify(call: Caller, tenant: str, snapshot: str) -> Response:
+    """Has a snapshot verified when there is time: laid out as for a restore, its WAL replayed, all pages read. `last_verified_at` and `last_error` say
+    what came of it."""
+    call.need(Permission.CAN_CREATE_DB)
+    body = await bodies.nothing(call.request)
+
+    async def change(tx: Transaction) -> Answer:
+        row = await _find(tx, call, tenant, snapshot)
+        return _answer(await verifications.ask(tx, row, call.actor, now=call.plane.clock.now()), 200)
+
+    return await once(call, body, change)
 
 
 @router.delete(

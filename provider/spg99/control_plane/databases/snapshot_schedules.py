@@ -34,6 +34,7 @@ class ScheduleRow:
     database: str
     cron: str
     keep: int
+    verify: bool
     next_snapshot_at: datetime
     attempt_at: datetime
     claim: str | None
@@ -89,6 +90,7 @@ async def create(
             database=database.name,
             cron=spec.cron,
             keep=spec.keep,
+            verify=spec.verify,
             next_snapshot_at=times.next_snapshot_at,
         )
     except UniqueViolation as error:
@@ -116,6 +118,7 @@ async def change(
         schedule_id=row.schedule_id,
         cron=spec.cron,
         keep=spec.keep,
+        verify=spec.verify,
         next_snapshot_at=times.next_snapshot_at,
         attempt_at=times.attempt_at,
         claim=None if is_new else row.claim,

@@ -42,6 +42,10 @@ class SnapshotRow:
     schedule_id: str | None
     schedule: str | None
     """Name of the schedule that has made it."""
+    verify_asked_at: datetime | None
+    """Since when it is to be verified; None: it is not."""
+    last_verified_at: datetime | None
+    last_error: str | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -62,6 +66,11 @@ class ScheduledSnapshotRow(SnapshotRow):
 
     is_needed: bool
     """Something is about to begin in it."""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it was verified, and is not what it should be."""
+        return self.last_error is not None and self.verify_asked_at is None
 
 
 async def find(tx: Transaction, tenant_id: str, name: str) -> SnapshotRow | None:
@@ -87,9 +96,10 @@ async def create(
     *,
     now: datetime,
     schedule_id: str | None = None,
+    verify: bool = False,
 ) -> SnapshotRow:
-    """Writes a snapshot and what must stay for it. `schedule_id`: which schedule makes it. Raises Conflict for a name that is taken and for a database that has changed meanwhile, BadRequest for
-    one that has nothing to keep."""
+    """Writes a snapshot and what must stay for it. `schedule_id`: which schedule makes it. `verify`: it is verified when there is time. Raises Conflict for a
+    name that is taken and for a database that has changed meanwhile, BadRequest for one that has nothing to keep."""
     if found.origin is None:
         raise BadRequest(
             "A field has a value that is not allowed.",
@@ -109,6 +119,7 @@ async def create(
             lsn=spec.lsn,
             expires_at=spec.expires_at,
             schedule_id=schedule_id,
+            verify_asked_at=now if verify else None,
         )
     except UniqueViolation as error:
         raise Conflict(
@@ -131,6 +142,7 @@ async def write(
     lsn: str | None = None,
     expires_at: datetime | None = None,
     schedule_id: str | None = None,
+    verify_asked_at: datetime | None = None,
 ) -> SnapshotRow:
     """The row, its pin, and what is told of it. The source is locked, and has something to keep. Raises UniqueViolation for a name that is taken."""
     assert found.origin is not None, "there is something to keep"
@@ -147,6 +159,7 @@ async def write(
         origin=found.origin.model_dump(mode="json", exclude={"kept"}),
         expires_at=expires_at,
         schedule_id=schedule_id,
+        verify_asked_at=verify_asked_at,
     )
     await storage.insert_pin(tx, found.origin.timeline_id, snapshot_id, "snapshot", lsn=found.lsn, at=now)
     row = await find(tx, tenant_id, name)
@@ -236,9 +249,14 @@ def as_json(row: SnapshotRow) -> dict[str, Any]:
 
 async def _note(tx: Transaction, row: SnapshotRow, actor: Actor, action: str) -> None:
     await audit.record(tx, actor, action, row.snapshot_id, org_id=row.org_id, name=row.name, tenant=row.tenant)
+    await publish(tx, row, f"{action}d")
+
+
+async def publish(tx: Transaction, row: SnapshotRow, event: str) -> None:
+    """Tells the world of it."""
     await outbox.publish(
         tx,
-        f"{action}d",
+        event,
         subject=row.snapshot_id,
         org_id=row.org_id,
         tenant_id=row.tenant_id,

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from integration.control_plane.databases.in_process_platform import InProcessPlatform, Plane
-from integration.control_plane.databases.scripted import Agent, Gateway
+from integration.control_plane.databases.scripted import Agent, Gateway, Sessions
 from integration.control_plane.databases.test_branching import END_LSN, kept_platform, pins
+from integration.control_plane.databases.test_histories import enrolled as pageserver_enrolled
 from kit.waits import until
 from spg99.control_plane.databases import snapshot_schedules
 from spg99.control_plane.records.actors import SYSTEM
+from spg99.errors import Conflict
 from spg99.protocol.node import Task, TaskResult
+from spg99.protocol.pageserver import MomentVerified, PageserverHeartbeat
 from spg99.protocol.tasks import TaskKind
 from spg99.resources import SnapshotScheduleSpec
 
@@ -72,9 +75,20 @@ async def test_what_sleeps_gets_one_a_day_and_is_not_woken(platform: InProcessPl
     assert counts["snapshot.created"] == 4 and counts["snapshot.deleted"] == 2
 
 
+async def comes_to_be(platform: InProcessPlatform, agent: Agent, plane: Plane | None = None) -> None:
+    """A busy machine's node may not answer in time: then it is made a minute later."""
+
+    async def was_made() -> bool:
+        await agent.heartbeat()
+        await turn(platform, plane)
+        platform.clock.advance(seconds=61)
+        return (await row(platform))["last_snapshot_at"] is not None
+
+    await until("a snapshot", was_made)
+
+
 async def test_a_running_one_is_asked_for_its_place(platform: InProcessPlatform) -> None:
-    await running(platform)
-    await turn(platform)
+    await comes_to_be(platform, await running(platform))
     (made,) = await snapshots(platform)
     assert made["origin"]["point"]["lsn"] == END_LSN
 
@@ -122,8 +136,7 @@ async def running(platform: InProcessPlatform) -> Agent:
     await platform.create("app")
     await (await Gateway.enroll(platform)).connect()
     await schedule(platform)
-    platform.clock.advance(seconds=DAY)
-    await agent.heartbeat()
+    await make_due(platform)  # not a day later: nobody would be in it any more, and it would sleep
     return agent
 
 
@@ -141,8 +154,7 @@ async def test_one_that_was_killed_while_it_asked_has_made_none_and_another_make
     await turn(platform, other)
     assert await snapshots(platform) == []  # it is the first one's still, for all that is known
     platform.clock.advance(seconds=61)
-    await agent.heartbeat()
-    await turn(platform, other)
+    await comes_to_be(platform, agent, other)
     assert len(await snapshots(platform)) == 1
 
 
@@ -186,10 +198,8 @@ async def test_a_node_that_is_away_is_said_and_it_is_tried_again_until_it_is_bac
     assert await snapshots(platform) == []
     await turn(platform)  # not at once
     agent.start()
-    await agent.heartbeat()
     platform.clock.advance(seconds=61)
-    await agent.heartbeat()
-    await turn(platform)
+    await comes_to_be(platform, agent)
     after = await row(platform)
     assert after["last_error"] is None and len(await snapshots(platform)) == 1
 
@@ -284,3 +294,72 @@ async def test_many_that_are_due_at_once_are_all_made(platform: InProcessPlatfor
         pass
     assert len(await snapshots(platform)) == 20
     assert len({one["name"] for one in await snapshots(platform)}) == 20
+
+
+async def test_a_tenant_that_stays_because_it_is_in_use_has_all_that_was_kept(platform: InProcessPlatform) -> None:
+    """Who uses it is known only when its compute was asked, after a commit."""
+    agent = await kept_platform(platform)
+    source = await platform.create("app")
+    gateway = await Gateway.enroll(platform)
+    await gateway.connect()
+    await schedule(platform)
+    await make_due(platform)
+    await turn(platform)
+    await gateway.report(source.db_id, 0)
+    Sessions(agent, 3)  # of which no Gateway has told
+    with pytest.raises(Conflict):
+        await platform.delete_all()
+    assert len(await snapshots(platform)) == 1 and (await row(platform))["name"] == "nightly"
+    await platform.delete_all(force=True)
+    await platform.is_gone(source.db_id)
+    assert await snapshots(platform) == [] and await platform.sql("select * from snapshot_schedules") == []
+
+
+async def test_what_is_to_be_verified_is_asked_of_the_pageserver_until_it_has_said_what_came_of_it(
+    platform: InProcessPlatform,
+) -> None:
+    await kept_platform(platform)
+    pageserver = await pageserver_enrolled(platform)
+    source = await platform.create_used("app")
+    await schedule(platform, name="plain")
+    await schedule(platform, name="read", verify=True, keep=2)
+
+    async def heartbeat(*verified: MomentVerified) -> list[str]:
+        answer = await pageserver.pageserver_heartbeat(PageserverHeartbeat(verified=list(verified)))
+        assert all(one.origin.timeline_id == source.timeline_id for one in answer.verify)
+        return [one.snapshot_id for one in answer.verify]
+
+    async def newest() -> dict[str, Any]:
+        found = await platform.sql("select * from snapshots where name like 'read%%' order by created_at desc limit 1")
+        return found[0]
+
+    await make_due(platform)
+    await turn(platform)
+    first = await newest()
+    assert await heartbeat() == await heartbeat() == [first["snapshot_id"]]
+    # Nobody can tell yet: it says why, and is asked for again.
+    later = MomentVerified(snapshot_id=first["snapshot_id"], problem="Too few safekeepers answer.", is_over=False)
+    assert await heartbeat(later) == [first["snapshot_id"]]
+    assert (await newest())["last_error"] == "Too few safekeepers answer."
+    right = MomentVerified(snapshot_id=first["snapshot_id"], verified_at=platform.clock.now())
+    assert await heartbeat(right) == []
+    after = await newest()
+    assert after["last_verified_at"] == right.verified_at and after["last_error"] is None
+    # Said once more, after its answer was lost: nothing changes, and one that is gone is nobody's.
+    await heartbeat(right, MomentVerified(snapshot_id="snap_gone", problem="?"))
+    # A damaged one says so, and takes no place of the whole one.
+    ids = []
+    for _ in range(4):
+        platform.clock.advance(seconds=1)
+        await make_due(platform)
+        await turn(platform)
+        damaged = await newest()
+        ids.append(damaged["snapshot_id"])
+        wrong = MomentVerified(snapshot_id=damaged["snapshot_id"], problem="Pages are damaged: one.")
+        assert await heartbeat(wrong) == []
+    left = {
+        one["snapshot_id"] for one in await platform.sql("select snapshot_id from snapshots where name like 'read%%'")
+    }
+    assert left == {first["snapshot_id"], *ids[1:]}
+    told = await platform.sql("select event_type from outbox_events where event_type like '%%verified' order by 1")
+    assert [one["event_type"] for one in told] == ["snapshot.unverified"] * 5 + ["snapshot.verified"]

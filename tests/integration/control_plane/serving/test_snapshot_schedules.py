@@ -52,7 +52,7 @@ async def made_by(api: Any, name: str = "nightly") -> list[Any]:
 async def test_a_schedule_is_made_listed_changed_and_deleted(kept: Any) -> None:
     made = [await kept.ok("POST", SCHEDULES, NIGHTLY | {"name": name}) for name in ("b", "a", "c")]
     first = made[0]
-    assert (first["keep"], first["last_snapshot_at"], first["last_error"]) == (7, None, None)
+    assert (first["keep"], first["last_snapshot_at"], first["last_error"]) == (7, None, None) and not first["verify"]
     at = datetime.fromisoformat(first["next_snapshot_at"])
     assert (at.hour, at.minute, at.second) == (2, 30, 0) and timedelta(0) < at - datetime.now(UTC) <= timedelta(days=1)
     page = await kept.ok("GET", SCHEDULES, params={"limit": 2})
@@ -61,8 +61,12 @@ async def test_a_schedule_is_made_listed_changed_and_deleted(kept: Any) -> None:
     assert (await kept.ok("GET", SCHEDULES, params={"database": "other"}))["items"] == []
     assert (await kept.ok("GET", SCHEDULES, params={"name_prefix": "b"}))["items"] == [first]
     assert await kept.ok("GET", f"{SCHEDULES}/b") == first
-    changed = await kept.ok("PATCH", f"{SCHEDULES}/b", {"cron": "@hourly", "keep": 3})
-    assert (changed["cron"], changed["keep"], changed["schedule_id"]) == ("@hourly", 3, first["schedule_id"])
+    changed = await kept.ok("PATCH", f"{SCHEDULES}/b", {"cron": "@hourly", "keep": 3, "verify": True})
+    assert changed["verify"] and (changed["cron"], changed["keep"], changed["schedule_id"]) == (
+        "@hourly",
+        3,
+        first["schedule_id"],
+    )
     assert datetime.fromisoformat(changed["next_snapshot_at"]) - datetime.now(UTC) <= timedelta(hours=1)
     only_keep = await kept.ok("PATCH", f"{SCHEDULES}/b", {"keep": 4})
     assert only_keep["next_snapshot_at"] == changed["next_snapshot_at"]

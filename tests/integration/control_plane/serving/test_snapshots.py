@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from spg99.errors import BadRequest, Conflict, Forbidden, NotFound, Spg99Error, from_envelope
@@ -122,6 +123,21 @@ async def test_a_database_goes_back_to_a_snapshot_by_declaration_and_only_once(k
     assert again["timeline"] == after["timeline"]
     names = [one["name"] for one in (await kept.ok("GET", "/tenants/acme/dbs"))["items"]]
     assert len(names) == 2 and any(name.startswith("app_before_") for name in names)
+
+
+async def test_one_is_verified_when_somebody_asks_for_it(kept: Any, url: str) -> None:
+    made = await kept.ok("POST", SNAPSHOTS, {"name": "s", "database": "app"})
+    assert (made["last_verified_at"], made["last_error"]) == (None, None)
+    asked = await kept.ok("POST", f"{SNAPSHOTS}/s/verify")
+    assert asked["snapshot_id"] == made["snapshot_id"] and await kept.ok("POST", f"{SNAPSHOTS}/s/verify")
+    await refused(kept, "POST", f"{SNAPSHOTS}/s/verify", {"deep": True}, BadRequest)
+    await refused(kept, "POST", f"{SNAPSHOTS}/t/verify", None, NotFound)
+    reader = await kept.key(name="reader")
+    await refused(kept, "POST", f"{SNAPSHOTS}/s/verify", None, Forbidden, token=reader)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("delete from pageservers")
+    error = await refused(kept, "POST", f"{SNAPSHOTS}/s/verify", None, Conflict)
+    assert "no pageserver" in str(error)
 
 
 async def test_rights(kept: Any) -> None:

@@ -141,6 +141,12 @@ def test_the_latest_stay_and_what_is_needed_stays_too() -> None:
     assert superfluous([], 1) == []
 
 
+def test_damaged_ones_take_no_place_of_whole_ones_and_are_not_kept_for_ever() -> None:
+    made = [Made(name, is_needed=False, is_damaged=name in "abdf") for name in "abcdefgh"]  # the latest first
+    assert superfluous(made, 2) == ["g", "h", "d", "f"]
+    assert superfluous(made, 3) == ["h", "f"]
+
+
 @given(st.lists(st.booleans(), max_size=12), st.integers(1, 14))
 def test_never_more_than_are_too_many_and_never_one_of_the_latest(needed: list[bool], keep: int) -> None:
     made = [Made(str(number), is_needed) for number, is_needed in enumerate(needed)]

@@ -63,6 +63,8 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("snapshots_of_ids", "tenants"): _SNAPSHOT,
     ("expired_snapshots", "tenants"): _SNAPSHOT,
     ("snapshots_of_schedule", "tenants"): _SNAPSHOT,
+    ("snapshots_to_verify", "tenants"): _SNAPSHOT,
+    ("note_verified", "tenants"): _SNAPSHOT,
     (
         "snapshots_of_schedule",
         "timelines",
