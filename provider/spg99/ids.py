@@ -15,7 +15,7 @@ _LENGTH = 20  # 100 bits: no collision in the life of an installation
 def new_id(prefix: str) -> str:
     """A fresh random identifier such as `db_4f0k...`.
 
-    Prefixes in use: org, prj, key, ten, db, tl (timeline), mom (timeline of a moment that is only read), cmp (compute), node, gw (gateway), sk (safekeeper), op (operation), evt, req, run (of a gateway), ins (installation), mk (master key), snap (snapshot), sched (snapshot schedule).
+    Prefixes in use: org, prj, key, ten, db, tl (timeline), mom (timeline of a moment that is only read), cmp (compute), node, gw (gateway), sk (safekeeper), op (operation), evt, req, run (of a gateway), ins (installation), mk (master key), snap (snapshot), exp (export), att (an attempt at one), sched (snapshot schedule).
     """
     return f"{prefix}_{random_word(_LENGTH)}"
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -263,3 +264,39 @@ def test_what_a_deleted_database_leaves_has_every_row(kept: Platform) -> None:
     assert rows(kept, retained["name"], "select count(*) from t") == [100]
     assert rows(kept, retained["name"], "select current_database()") == ["album"]
     assert "nothing is wrong" in typed(kept, "storage", "check", "--data-dir", str(kept.data_dir)).lower()
+
+
+def test_an_export_is_made_downloaded_by_a_link_in_parts_and_imported(kept: Platform, tmp_path: Path) -> None:
+    kept.create_database(name="ledger")
+    rows(
+        kept,
+        "ledger",
+        "create table l (n int, t text)",
+        "insert into l select n, md5(n::text) from generate_series(1, 5000) n",
+    )
+    kept.api("POST", "/tenants/acme/dbs/ledger/stop")
+    done = spg99(kept, "dbs", "export", "acme/ledger", "--to-store", "--json")
+    assert done.returncode == 0, done.stderr
+    export = json.loads(done.stdout)
+    assert export["state"] == "ready" and export["size_bytes"] > 100_000
+    link = json.loads(spg99(kept, "exports", "link", export["export_id"], "--json").stdout)["url"]
+    # As `curl -C -` goes on: no key, and only what is missing.
+    begin = httpx.get(link, headers={"Range": "bytes=0-99999"})
+    rest = httpx.get(link, headers={"Range": "bytes=100000-"})
+    assert (begin.status_code, rest.status_code) == (206, 206)
+    archive = tmp_path / "ledger.dump"
+    archive.write_bytes(begin.content + rest.content)
+    assert archive.stat().st_size == export["size_bytes"] and httpx.get(link + "0").status_code == 403
+    for name, source in (("by_file", str(archive)), ("by_id", export["export_id"]), ("by_link", link)):
+        kept.create_database(name=name)
+        done = spg99(kept, "dbs", "import", f"acme/{name}", source)
+        assert done.returncode == 0, done.stderr
+        assert rows(kept, name, "select count(*) || max(t) from l") == rows(
+            kept, "ledger", "select count(*) || max(t) from l"
+        )
+        assert "signature" not in done.stdout + done.stderr
+    signature = link.partition("signature=")[2]
+    assert signature not in kept.log()
+    assert spg99(kept, "exports", "delete", export["export_id"], "--yes").returncode == 0
+    assert httpx.get(link).status_code == 403
+    assert spg99(kept, "exports", "list", "acme").returncode == 0

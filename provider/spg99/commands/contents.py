@@ -74,6 +74,7 @@ CONTENTS: Final[tuple[Section, ...]] = (
             Entry("dbs", _NOUNS + "[dbs]", "Databases: settings, state, start, stop, scale."),
             Entry("snapshots", _NOUNS + "[snapshots]", "Kept moments of databases."),
             Entry("schedules", _NOUNS + "[schedules]", "Snapshots that are made by themselves."),
+            Entry("exports", "spg99.commands.exports:exports", "Archives of databases in the object store, and links."),
             Entry("branches", "spg99.commands.branches:branches", "Databases that begin in others."),
             Entry("moments", "spg99.commands.moments:moments", "Moments of databases that somebody reads."),
             Entry("keys", _NOUNS + "[keys]", "API keys."),

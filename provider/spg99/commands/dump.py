@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 
 import click
 
+from spg99.commands import exports
 from spg99.commands.connection import Connection, with_address
 from spg99.commands.psql import ca_file_of, variables
 from spg99.commands.source import server_of, source_variables
@@ -40,16 +41,39 @@ _IS_EMPTY: Final = (
     "--plain", is_flag=True, help="SQL as text, instead of pg_dump's custom format (compressed, restorable in parts)."
 )
 @click.option("--schema-only", is_flag=True, help="Without rows.")
+@click.option("--to-store", is_flag=True, help="Into the object store, without this machine and without waking it.")
+@click.option("--time", help="With --to-store: of an earlier moment (RFC 3339).")
+@click.option("--lsn", help="With --to-store: of a place in the WAL.")
+@click.option("--json", "as_json", is_flag=True, help="With --to-store: answer as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @click.argument("human_id", metavar="TENANT/DB")
 @with_address
 def export(
-    connection: Connection, human_id: str, output: Path | None, *, plain: bool, schema_only: bool, overwrite: bool
+    connection: Connection,
+    human_id: str,
+    output: Path | None,
+    *,
+    plain: bool,
+    schema_only: bool,
+    overwrite: bool,
+    to_store: bool,
+    time: str | None,
+    lsn: str | None,
 ) -> None:
     """Writes a database into a file, as pg_dump does: one consistent moment of it, while clients work.
 
     The file is there when all of it is. A sleeping database wakes. `pg_restore`, `psql` (with --plain) and `spg99 dbs import` read it.
+    With --to-store a node writes it into the object store instead; the database needs safekeepers, and sleeps on.
     """
+    if to_store:
+        if output or plain or overwrite:
+            raise click.UsageError("--output, --plain and --overwrite are of a file on this machine.")
+        wanted = {"time": time, "lsn": lsn, "schema_only": schema_only or None}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        exports.make(connection, id_values_of(human_id), given)
+        return
+    if time or lsn or connection.as_json:
+        raise click.UsageError("--time, --lsn and --json need --to-store.")
     file = output or Path(f"{human_id.rpartition('/')[2]}{'.sql' if plain else '.dump'}")
     if file.exists() and not overwrite:
         raise Conflict(f"{file} is there already. Name another with --output, or replace it with --overwrite.")
@@ -74,16 +98,18 @@ def export(
 @click.command("import")
 @click.option("--into-existing", is_flag=True, help="Also when the database has tables already.")
 @click.argument("human_id", metavar="TENANT/DB")
-@click.argument("source", metavar="FILE|URL")
+@click.argument("source", metavar="FILE|URL|EXPORT_ID")
 @with_address
 def import_(connection: Connection, human_id: str, source: str, *, into_existing: bool) -> None:
-    """Fills a database from a file of pg_dump's (custom format or SQL), or from a running PostgreSQL (postgresql://...).
+    """Fills a database from a file of pg_dump's (custom format or SQL), from a running PostgreSQL (postgresql://...), or from an export: by its id, or by a link
+    (https://...), which may lead to any such file. A download that breaks off goes on where it was.
 
     In one transaction: all of it is there, or nothing. Owners and rights of the source are left out; everything belongs to the tenant's user. The password of a
     URL may stand in PGPASSWORD instead: arguments can be read by others on this machine.
     """
     is_url = source.startswith(("postgresql://", "postgres://"))
-    if not is_url and not Path(source).is_file():
+    is_export = exports.is_export(source)
+    if not is_url and not is_export and not Path(source).is_file():
         raise BadRequest(
             f"There is no file {source}. A running PostgreSQL is named as postgresql://USER@HOST/DATABASE."
         )
@@ -102,21 +128,35 @@ def import_(connection: Connection, human_id: str, source: str, *, into_existing
             ):
                 pass
         else:
-            with open(source, "rb", buffering=0) as file:  # the program goes on where the descriptor stands
+            with _opened(connection, source, is_export=is_export) as file:
                 is_custom = file.read(len(ARCHIVE_BEGINS)) == ARCHIVE_BEGINS
                 file.seek(0)
                 with _restore(target, file) if is_custom else _run_sql(target, file):
                     pass
-    click.echo(f"{human_id} holds what {_without_password(source) if is_url else source} held.", err=True)
+    name = "the archive behind the link" if is_export and "://" in source else source
+    click.echo(f"{human_id} holds what {_without_password(source) if is_url else name} held.", err=True)
+
+
+def _opened(connection: Connection, source: str, *, is_export: bool) -> contextlib.AbstractContextManager[IO[bytes]]:
+    if is_export:
+        return exports.downloaded(connection, source)
+    return open(source, "rb", buffering=0)  # the program goes on where the descriptor stands
+
+
+def id_values_of(human_id: str) -> dict[str, str]:
+    """Tenant and name of a database as a command names it. Raises BadParameter."""
+    from spg99.resources import Database
+
+    try:
+        return Database.id_values(human_id)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
 
 
 def variables_of(connection: Connection, human_id: str) -> dict[str, str]:
     from spg99.resources import Database
 
-    try:
-        id_values = Database.id_values(human_id)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
+    id_values = id_values_of(human_id)
     database = connection.call(lambda client: client.read(Database, id_values))
     trusted = {name: value for name, value in os.environ.items() if name == "PGSSLROOTCERT"}  # as `spg99 env` says it
     return trusted | variables(database.connection_string, ca_file=ca_file_of(connection))

@@ -12,6 +12,7 @@ from typing import Final
 
 from spg99.control_plane import storage
 from spg99.control_plane.databases.describing import Describer
+from spg99.control_plane.databases.exporting import Exporting
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import tokens
 from spg99.control_plane.identity.known_keys import KnownKeys
@@ -39,7 +40,7 @@ ESSENTIAL: Final = frozenset({"reconciler", "outbox-relay", "catalogue"})
 """Loops without which nothing asked of this process comes true: /readyz answers 503 while one of them is not well."""
 
 
-def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> None:
+def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle, access: storage.StoreAccess) -> None:
     """Gives `loops` all that this process does by itself; whoever starts them ends them."""
     store, wakeups, tick_seconds = plane.store, plane.wakeups, plane.settings.tick_seconds
 
@@ -79,13 +80,15 @@ def add(loops: Loops, plane: Plane, known_keys: KnownKeys, life: Lifecycle) -> N
     loops.repeat("ended-tenants", remove_ended_tenants, wakeup=wakeups.waiter(("spg99_tenant", None)))
     loops.repeat("expiry", life.expiry.turn)
     loops.repeat("snapshot-schedules", life.scheduled_snapshots.turn)
-    access, installation = storage.StoreAccess(plane.settings), storage.Installation()
+    installation = storage.Installation()
     describer = Describer(store, plane.box, access, installation)
     shredder = storage.Shredder(store, plane.clock, access, installation, plane.metrics.objects_deleted)
     loops.repeat("describer", describer.turn, turn_seconds_max=STORE_TURN_SECONDS_MAX)
     loops.repeat(
         "shredder", shredder.turn, wakeup=wakeups.waiter(("spg99_shred", None)), turn_seconds_max=STORE_TURN_SECONDS_MAX
     )
+    exporting = Exporting(store, plane.clock, access, installation)
+    loops.repeat("exports", exporting.turn, turn_seconds_max=STORE_TURN_SECONDS_MAX)
     loops.repeat("member-changes", life.member_changes.turn)
     loops.repeat("janitor", delete_old_records)
     loops.repeat("databases-janitor", delete_old_databases_records)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from spg99.control_plane.databases import internal_routes as databases_internal
 from spg99.control_plane.databases import (
+    export_routes,
     moment_routes,
     node_routes,
     safekeeper_routes,
@@ -14,6 +14,7 @@ from spg99.control_plane.databases import (
     snapshot_routes,
     undelete_routes,
 )
+from spg99.control_plane.databases import internal_routes as databases_internal
 from spg99.control_plane.databases import routes as databases
 from spg99.control_plane.databases.lifecycle import Lifecycle
 from spg99.control_plane.fleet import internal_routes as fleet_internal
@@ -37,7 +38,7 @@ from spg99.control_plane.tenants import internal_routes as tenants_internal
 from spg99.control_plane.tenants import routes as tenants
 
 _PUBLIC = (
-    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, undelete_routes, snapshot_routes, schedule_routes, moment_routes, node_routes, safekeeper_routes, downloads, events, health
+    account_routes, operation_routes, idempotency_routes, declaration_routes, key_routes, tenants, credential_routes, databases, undelete_routes, snapshot_routes, export_routes, schedule_routes, moment_routes, node_routes, safekeeper_routes, downloads, events, health
 )  # fmt: skip
 
 

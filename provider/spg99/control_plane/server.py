@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from spg99 import __version__, log
 from spg99.clock import Clock, SystemClock
 from spg99.config import ControlPlaneSettings
-from spg99.control_plane import background, bootstrap, routes
+from spg99.control_plane import background, bootstrap, routes, storage
 from spg99.control_plane.catalogue import EmbeddedCatalogue, short_of_disk
 from spg99.control_plane.databases import rows
 from spg99.control_plane.databases.deletion_requests import OfTenants, Questions
@@ -84,7 +84,8 @@ def create_app(
         essential_loops=background.ESSENTIAL,
     )
     life = Lifecycle(store, watched, settings, wakeups, on_failure=metrics.database_failures.inc)
-    background.add(loops, plane, known_keys, life)
+    access = storage.StoreAccess(settings)
+    background.add(loops, plane, known_keys, life, access)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -110,7 +111,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.plane = plane
+    app.state.plane, app.state.store_access = plane, access
     routes.install(app)
     routes.install_internal(app, life, box)
     app.add_middleware(Dispatch, routes=routes.public())

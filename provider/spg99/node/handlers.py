@@ -21,6 +21,7 @@ from spg99 import log
 from spg99.errors import BadRequest, CannotWake, Spg99Error
 from spg99.node import members
 from spg99.node.computes import Computes
+from spg99.node.exporting import Exporter
 from spg99.node.observation import Observer
 from spg99.node.schema_branches import SchemaBrancher
 from spg99.node.timelines import Timelines
@@ -38,6 +39,8 @@ from spg99.protocol.tasks import (
     TaskKind,
     TimelineCreate,
     TimelineDelete,
+    TimelineExport,
+    TimelineExported,
     TimelineLocate,
     TimelineLocated,
     TimelineMembers,
@@ -73,12 +76,13 @@ class Handlers:
         self._computes = computes
         self.timelines = timelines
         self._observer = observer
-        self._schemas = SchemaBrancher(timelines, computes.extensions_dir)
+        self._exports = asyncio.Lock()
         self._locks: dict[str, _Lock] = {}
         self.by_kind: dict[TaskKind, Callable[[Any], Awaitable[Message]]] = {
             TaskKind.TIMELINE_CREATE: self.timeline_create,
             TaskKind.TIMELINE_DELETE: self.timeline_delete,
             TaskKind.TIMELINE_LOCATE: self.timeline_locate,
+            TaskKind.TIMELINE_EXPORT: self.timeline_export,
             TaskKind.TIMELINE_MEMBERS: self.timeline_members,
             TaskKind.COMPUTE_START: self.compute_start,
             TaskKind.COMPUTE_STOP: self.compute_stop,
@@ -98,7 +102,7 @@ class Handlers:
         handler: Callable[[Any], Awaitable[Message]] = self.by_kind[kind]
         try:
             # Who only reads waits for nobody: somebody waits for the answer, and a start may take long.
-            is_read = isinstance(order, TimelineLocate)
+            is_read = isinstance(order, TimelineLocate | TimelineExport)
             async with nullcontext() if is_read else self.only_one(order.timeline_id):
                 answer = await handler(order)
         except Spg99Error as error:
@@ -207,7 +211,8 @@ class Handlers:
             # Of one tenant, and so is the key.
             opened = await keeping.opened(order.kept or order.origin.kept)
             if order.origin.schema_only:
-                begins_at = await self._schemas.make(order, order.origin, keeping.brancher, *opened)
+                schemas = SchemaBrancher(self.timelines, self._computes.extensions_dir)
+                begins_at = await schemas.make(order, order.origin, keeping.brancher, *opened)
                 keeping.brancher.made[order.timeline_id] = begins_at
             else:
                 await keeping.brancher.make(order, order.origin, self.timelines.binaries, *opened)
@@ -217,6 +222,15 @@ class Handlers:
         if (keeping := self._computes.keeping) is None:
             raise BadRequest("This agent has no object store, and the timeline's images are in one.")
         return await keeping.brancher.locate(order.timeline_id, order.kept, *await keeping.opened(order.kept))
+
+    async def timeline_export(self, order: TimelineExport) -> TimelineExported:
+        """`timeline.export`"""
+        if (keeping := self._computes.keeping) is None or order.origin.kept is None:
+            raise BadRequest("This agent has no object store, or the order does not say who keeps the timeline.")
+        opened = await keeping.opened(order.origin.kept)
+        exporter = Exporter(self.timelines, self._computes.extensions_dir)
+        async with self._exports:  # each takes the room of a whole database
+            return await exporter.export(order, keeping.brancher, *opened)
 
     async def compute_stop(self, order: ComputeStop) -> ComputeStopped:
         """`compute.stop`"""

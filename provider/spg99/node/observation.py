@@ -63,6 +63,7 @@ class Observer:
             makes_branches=True,
             opens_moments=True,
             makes_schema_branches=True,
+            makes_exports=True,
         )
 
     def connections(self) -> dict[str, int]:

@@ -163,6 +163,8 @@ class Heartbeat(Message):
     """This agent starts servers that only read, on a moment of a timeline. An older one refuses the order: it gets none."""
     makes_schema_branches: bool = False
     """This agent heeds `Origin.schema_only`. An older one would copy the rows, too: it gets none."""
+    makes_exports: bool = False
+    """This agent knows `timeline.export`."""
 
 
 class HeartbeatAnswer(Message):

@@ -36,6 +36,7 @@ class TaskKind(StrEnum):
 
     TIMELINE_CREATE = "timeline.create"
     TIMELINE_DELETE = "timeline.delete"
+    TIMELINE_EXPORT = "timeline.export"
     TIMELINE_LOCATE = "timeline.locate"
     TIMELINE_MEMBERS = "timeline.members"
     COMPUTE_START = "compute.start"
@@ -122,6 +123,30 @@ class TimelineLocated(Message):
     from_lsn: int
     from_time: datetime
     end_lsn: int
+
+
+class TimelineExport(Order):
+    """Write a moment of a kept timeline into the object store as an archive of pg_dump's. Nothing is changed, its compute notices nothing. Takes up to hours.
+    Again: it is begun anew, and what the attempt before has stored is removed."""
+
+    export_id: str
+    origin: Origin
+    """The moment; `schema_only`: without rows."""
+    database_name: str
+    """What the database is called in the archive."""
+    pg_user: str
+    """Role that owns it."""
+
+
+class TimelineExported(Message):
+    """The archive is in the store: pieces of `piece_bytes`, the last one shorter (node/exporting.py)."""
+
+    timeline_id: str
+    export_id: str
+    attempt_id: str
+    """Part of the keys of its objects."""
+    size_bytes: int
+    piece_bytes: int
 
 
 class ComputeStart(Order):
@@ -251,6 +276,12 @@ TASKS: Final[Mapping[TaskKind, TaskDeclaration]] = {
             TimelineDelete,
             Done,
             waits_for=_LATE_IS_STILL_RIGHT,
+        ),
+        TaskDeclaration(
+            TaskKind.TIMELINE_EXPORT,
+            TimelineExport,
+            TimelineExported,
+            waits_for=_SOON,
         ),
         TaskDeclaration(
             TaskKind.TIMELINE_LOCATE,

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from spg99 import faults
 from spg99.control_plane import fleet, storage
-from spg99.control_plane.databases import moment_rows, on_delete, rows, snapshot_schedules, snapshots
+from spg99.control_plane.databases import exports, moment_rows, on_delete, rows, snapshot_schedules, snapshots
 from spg99.control_plane.databases.apply import apply
 from spg99.control_plane.databases.needed import check_unneeded
 from spg99.control_plane.databases.removal import remove
@@ -209,6 +209,7 @@ class OfTenants:
         if not asked:
             await snapshot_schedules.delete_of_tenant(tx, tenant_id, actor)
             await snapshots.delete_of_tenant(tx, tenant_id, actor)
+            await exports.delete_of_tenant(tx, tenant_id)
             for row in found:
                 await begin_delete(tx, row, force=force, actor=actor, now=now, leaving=_ids(found), for_good=True)
         return asked

@@ -6,6 +6,7 @@ What is wrong with a moment is answered, and not raised, where an earlier answer
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -83,6 +84,26 @@ async def of_restore(call: Call, tenant: str, db: str, wanted: RestoreTo) -> Bac
         )
     except Spg99Error as error:
         return error
+
+
+async def of_export(call: Call, tenant: str, db: str, time: datetime | None, lsn: str | None) -> Back | Spg99Error:
+    """The moment of which a database is exported: now, unless one is named. Raises BadRequest for two."""
+    if time is not None and lsn is not None:
+        raise BadRequest("An export is of one moment: give time or lsn.")
+    wanted = Wanted(time, parse_lsn(lsn) if lsn is not None else None, "time", "lsn", "database")
+    try:
+        return await _branching(call).find(lambda tx: _itself(tx, call, tenant, db), wanted)
+    except Spg99Error as error:
+        return error
+
+
+def still(row: DatabaseRow, found: Back | Spg99Error) -> Beginning:
+    """The moment that was found, once the database's row is locked. Raises what is wrong with it, and Conflict when it was found in another state."""
+    if isinstance(found, Spg99Error):
+        raise found
+    source, beginning = found
+    unchanged(row, source)
+    return beginning
 
 
 async def of_change(call: Call, tenant: str, db: str, body: dict[str, Any]) -> Back | Spg99Error | None:

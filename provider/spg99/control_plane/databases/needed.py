@@ -44,6 +44,11 @@ async def check_unneeded(
             f"Database '{row.name}' cannot be deleted: snapshots keep moments of it ({_listed(kept)}). Delete them first.",
             details={"db_id": row.db_id, "snapshots": kept},
         )
+    if any(one.reason == "export" for one in pins):
+        raise Conflict(
+            f"Database '{row.name}' cannot be deleted now: an export of it is being made. Wait for it; deleted meanwhile, an export ends when its node is done.",
+            details={"db_id": row.db_id},
+        )
     owners = [one.owner_id for one in pins if one.reason == "branch"]
     found = sorted([one.name for owner_id in owners if (one := await rows.by_id(tx, owner_id)) is not None])
     begin, was, it = ("begins", "was", "it") if len(found) == 1 else ("begin", "were", "them")

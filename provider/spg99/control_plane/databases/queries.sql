@@ -651,3 +651,42 @@ values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s
         %(history_seconds)s, %(deletion_protection)s, %(on_delete)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
         %(restore_trigger)s, %(restore_to)s, %(expires_at)s, %(undelete_until)s,
         %(database_name)s, %(state)s, %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);
+
+-- insert_export
+insert into exports (export_id, tenant_id, db_id, database, pg_user, origin, op_id, expires_at, created_at)
+values (%(export_id)s, %(tenant_id)s, %(db_id)s, %(database)s, %(pg_user)s, %(origin)s, %(op_id)s, %(expires_at)s, %(created_at)s);
+
+-- find_export
+select e.*, t.org_id, t.name as tenant from exports e join tenants t using (tenant_id) where e.export_id = %(export_id)s;
+
+-- lock_export
+select e.*, t.org_id, t.name as tenant from exports e join tenants t using (tenant_id) where e.export_id = %(export_id)s for update of e;
+
+-- page_of_exports
+-- Ordered by the name of their database; `after_name` and `after_id` are the last row of the page before.
+select e.*, t.org_id, t.name as tenant from exports e join tenants t using (tenant_id)
+ where e.tenant_id = %(tenant_id)s and e.state <> 'deleting'
+   and (e.database collate "C", e.export_id) > (coalesce(%(after_name)s::text, ''), coalesce(%(after_id)s::text, ''))
+   and (%(name_prefix)s::text is null or (e.database collate "C" >= %(name_prefix)s and e.database collate "C" < %(name_prefix_end)s))
+ order by e.database collate "C", e.export_id limit %(limit)s offset %(offset)s;
+
+-- exports_of_tenant
+select e.*, t.org_id, t.name as tenant from exports e join tenants t using (tenant_id)
+ where e.tenant_id = %(tenant_id)s order by e.export_id for update of e;
+
+-- due_exports
+-- The oldest first: a node makes one at a time.
+select export_id from exports where state in ('waiting', 'running', 'deleting') or expires_at <= %(now)s order by created_at, export_id limit %(limit)s;
+
+-- nodes_that_export
+-- Also one whose export is being deleted meanwhile: it may still be at it.
+select distinct node_id from exports where node_id is not null and (state = 'running' or (state = 'deleting' and size_bytes is null));
+
+-- change_export
+update exports
+   set state = %(state)s, task_id = %(task_id)s, node_id = %(node_id)s, attempt_id = %(attempt_id)s, size_bytes = %(size_bytes)s,
+       piece_bytes = %(piece_bytes)s, error = %(error)s, expires_at = %(expires_at)s, finished_at = %(finished_at)s
+ where export_id = %(export_id)s;
+
+-- delete_export
+delete from exports where export_id = %(export_id)s;

@@ -95,6 +95,7 @@ class Reports:
                 "makes_branches",
                 "opens_moments",
                 "makes_schema_branches",
+                "makes_exports",
                 "network_address",
             }
         )

@@ -85,6 +85,11 @@ class NodeRow:
         """Whether its agent knows that a branch may have no rows."""
         return bool(self.observed.get("makes_schema_branches"))
 
+    @property
+    def makes_exports(self) -> bool:
+        """Whether its agent can write a database into the object store."""
+        return bool(self.observed.get("makes_exports"))
+
 
 async def enroll(tx: Transaction, enrolment: Enrolment, now: datetime, *, silence_is_known: bool) -> Identity:
     """An identity for one whose token was used up. A known name keeps its node id, so what lies on the node stays its own.

@@ -31,10 +31,15 @@ class SecretBox:
             raise BadRequest(f"The secret key must have {KEY_BYTES} bytes.")
         self._cipher = AESGCM(key)
         self._fingerprint_key = hmac.digest(key, b"spg99 fingerprint", "sha256")
+        self._signature_key = hmac.digest(key, b"spg99 signature", "sha256")
 
     def fingerprint(self, secret: str) -> str:
         """Tells whether two secrets are the same, and nothing to anybody without the installation's key."""
         return hmac.digest(self._fingerprint_key, secret.encode(), "sha256").hex()
+
+    def signature(self, text: str) -> str:
+        """What only the installation can say of a text: HMAC-SHA256, 64 hex digits."""
+        return hmac.digest(self._signature_key, text.encode(), "sha256").hex()
 
     def encrypt(self, plain: bytes, bound_to: str) -> bytes:
         """`plain` encrypted; only the same `bound_to` (a row's id) decrypts it, so rows cannot be swapped."""

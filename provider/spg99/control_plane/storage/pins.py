@@ -8,7 +8,7 @@ from typing import Literal
 
 from spg99.control_plane.store import Transaction
 
-PinReason = Literal["branch", "snapshot", "moment"]
+PinReason = Literal["branch", "snapshot", "moment", "export"]
 
 
 @dataclass(frozen=True)

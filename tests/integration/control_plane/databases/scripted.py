@@ -39,6 +39,7 @@ class Agent:
         """False: it is of a version that knows no moments."""
         self.makes_schema_branches = True
         """False: it is of a version that would copy the rows, too."""
+        self.makes_exports = True
         self.running: dict[str, Task] = {}
         self.done: list[Task] = []
         self.refused: list[str] = []
@@ -98,6 +99,7 @@ class Agent:
                 makes_branches=self.makes_branches,
                 opens_moments=self.opens_moments,
                 makes_schema_branches=self.makes_schema_branches,
+                makes_exports=self.makes_exports,
             )
         )
 

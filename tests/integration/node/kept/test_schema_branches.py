@@ -16,7 +16,7 @@ from spg99.node.schema_branches import SchemaBrancher
 from spg99.postgres import Cluster
 from spg99.protocol.tasks import Point
 
-TABLES = 1000
+TABLES = 4000
 SECRET = "jane.doe@example.org"
 SCHEMA = (
     "create schema sales",
@@ -200,7 +200,7 @@ async def test_a_schema_that_cannot_be_made_anew_says_why_and_nothing_is_left(
 
     async def damaged(self: SchemaBrancher, *arguments: Any) -> int:
         lsn = await real(self, *arguments)
-        file = arguments[-1].root / "schema.dump"
+        file = arguments[-1].dump_file
         file.write_bytes(file.read_bytes().replace(b"INDEX t_n_idx ON", b"INDEX t_n_idx OF"))
         return lsn
 

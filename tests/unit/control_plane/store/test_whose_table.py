@@ -23,6 +23,7 @@ OWNER = {
     "organization_usage": "databases",
     "certificate_authorities": "fleet",
     "snapshots": "databases",
+    "exports": "databases",
     "snapshot_schedules": "databases",
     "enrolment_tokens": "fleet",
     "gateways": "fleet",
@@ -58,6 +59,10 @@ _DESCRIBED = "what the store says and what is so are compared in one snapshot, a
 
 READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("find_snapshot", "tenants"): _SNAPSHOT,
+    ("find_export", "tenants"): _SNAPSHOT,
+    ("lock_export", "tenants"): _SNAPSHOT,
+    ("page_of_exports", "tenants"): _SNAPSHOT,
+    ("exports_of_tenant", "tenants"): _SNAPSHOT,
     ("page_of_snapshots", "tenants"): _SNAPSHOT,
     ("snapshots_of_tenant", "tenants"): _SNAPSHOT,
     ("snapshots_of_ids", "tenants"): _SNAPSHOT,
