@@ -1,6 +1,5 @@
 """Moments that are only read, on real nodes: what was there is there, nothing can be written, the source notices nothing, nothing stays."""
 
-# ruff: noqa: F811 - fixtures of the neighbour
 from __future__ import annotations
 
 import asyncio
@@ -11,17 +10,7 @@ import psycopg
 import pytest
 
 from integration.node.kept.branches import Branch, now_of
-from integration.node.kept.test_branches import numbers
-from integration.node.kept.test_kept import (  # noqa: F401
-    USER,
-    Database,
-    KeepingNode,
-    database,
-    make_node,
-    node,
-    of_three,
-    safekeepers,
-)
+from integration.node.kept.databases import USER, Database, KeepingNode
 from kit.safekeepers import ServedSafekeeper
 from kit.waits import until
 from spg99.ids import new_id
@@ -29,6 +18,10 @@ from spg99.node.time_travel import SIGNAL_NAME
 from spg99.protocol.node import TaskResult
 from spg99.protocol.tasks import ComputeStart, Point, TimelineDelete
 from spg99.resources import Size
+
+
+async def numbers(database: Database) -> list[int]:
+    return [row[0] for row in await database.run("select n from t order by n")]
 
 
 class Moment(Branch):
