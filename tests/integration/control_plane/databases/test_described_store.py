@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +271,14 @@ async def test_one_that_was_deleted_and_can_come_back_is_recovered_as_that(room:
     assert back is not None and (back.state, back.undelete_until) == ("deleted", gone.undelete_until)
     async with platform.store.transaction() as tx:
         assert await databases.find(tx, row.tenant_id, "app") is None
+    # A snapshot may have kept it when its time was over, and snapshots are not described: then it has a week again.
+    await platform.sql("update databases set undelete_until = now() - interval '1 hour', version = version + 1")
+    await room.describer.turn()
+    await room.lose_the_catalogue()
+    await room.recover()
+    again = await platform.row(row.db_id)
+    assert again is not None and again.state == "deleted" and again.undelete_until is not None
+    assert timedelta(days=6) < again.undelete_until - platform.clock.now() < timedelta(days=8)
     # Once its data go, it has no way back any more.
     await platform.sql("update databases set state = 'deleting', reconcile_at = null where db_id = %s", row.db_id)
     await room.describer.turn()

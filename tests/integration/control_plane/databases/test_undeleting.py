@@ -185,13 +185,19 @@ async def test_all_of_a_tenant_goes_for_good_with_what_was_deleted_before_or_is_
     agent = await kept_platform(platform, undelete_seconds=WEEK)
     gone, row = await deleted(platform), await platform.create_used("other")
     going = await platform.create_used("going")
-    agent.kill()
     await platform.want_running(going.db_id)
-    await platform.reaches(going.db_id, "booting")
+    await platform.reaches(going.db_id, "ready", "idle")
+    may_go_on = asyncio.Event()
+
+    async def slow(_: Task) -> TaskResult | None:
+        await may_go_on.wait()
+        return None
+
+    agent.hooks[TaskKind.COMPUTE_STOP] = slow
     await platform.delete(going.db_id, force=True)
-    assert (await platform.reaches(going.db_id, "deleting")).leaves == "undelete"
     await platform.delete_all(force=True)
-    agent.start()
+    assert (await platform.reaches(going.db_id, "deleting")).leaves is None
+    may_go_on.set()
     for one in (gone, row, going):
         await platform.is_gone(one.db_id)
     assert await pins(platform) == []
