@@ -105,7 +105,7 @@ def test_a_wrong_flag_is_wrong_usage() -> None:
 
 
 def test_a_wrong_variable_is_an_error_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPG99_WORKERS", "0")
+    monkeypatch.setenv("SPG99_WORKERS", "-1")
     result = CliRunner().invoke(app, ["gateway"])
     assert result.exit_code == 1
     assert "error: A setting of `spg99 gateway` is not valid." in result.output

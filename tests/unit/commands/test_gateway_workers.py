@@ -12,7 +12,7 @@ from spg99.config import DevSettings, GatewaySettings
 
 @pytest.mark.parametrize(
     ("asked", "gateway", "expected"),
-    [(None, {}, 1), (None, {"workers": 3}, 3), (2, {"workers": 3}, 2), (4, {}, 4)],
+    [(None, {}, 0), (None, {"workers": 3}, 3), (2, {"workers": 3}, 2), (4, {}, 4)],
 )
-def test_one_unless_more_are_asked_for(asked: int | None, gateway: dict[str, Any], expected: int) -> None:
+def test_none_unless_more_are_asked_for(asked: int | None, gateway: dict[str, Any], expected: int) -> None:
     assert gateway_workers(DevSettings(gateway_workers=asked), GatewaySettings(**gateway)) == expected

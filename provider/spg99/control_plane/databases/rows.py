@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from spg99.control_plane.databases.view import Leaves
 from spg99.control_plane.records import outbox
@@ -13,6 +13,9 @@ from spg99.control_plane.storage import DatabaseDescribed
 from spg99.control_plane.store import Deferred, Transaction, Window
 from spg99.resources import DatabaseSpec
 from spg99.resources import DatabaseState as State
+
+RECOVERED_DELETED_SECONDS: Final = 7 * 24 * 3600
+"""So long a deleted database whose time was over may come back once its catalogue was recovered: a snapshot may have kept it."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,11 @@ async def restore(tx: Transaction, described: DatabaseDescribed, *, writer_term:
     """Writes a database as the object store describes it, asleep or deleted, into a catalogue that was lost: who wants it wakes it."""
     state = State.STOPPED if described.undelete_until is None else State.DELETED
     await tx.execute(
-        "restore_database", **described.model_dump(include=_RESTORED), writer_term=writer_term, state=state
+        "restore_database",
+        **described.model_dump(include=_RESTORED),
+        writer_term=writer_term,
+        state=state,
+        kept_seconds=RECOVERED_DELETED_SECONDS,
     )
 
 

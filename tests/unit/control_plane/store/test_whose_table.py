@@ -86,6 +86,8 @@ READS_OF_OTHERS: dict[tuple[str, str], str] = {
     ("find_database", "nodes"): _NODE,
     ("find_database_by_id", "nodes"): _NODE,
     ("page_of_databases", "nodes"): "the same columns as one that is read alone",
+    ("page_of_moments", "tenants"): _ROW_AND_OWNER,
+    ("page_of_moments", "nodes"): "the same columns as a database that is read alone",
     (
         "lock_database_of_name",
         "tenants",
