@@ -11,6 +11,7 @@ store, and is raised above what a safekeeper reports (`raise_writer_terms`), so 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from spg99.control_plane.databases import rows as databases
@@ -116,8 +117,9 @@ async def recover(store: Store, contents: Contents, box: SecretBox) -> None:
             await _restore_tenant(tx, tenant, box)
         for tenant_id in contents.destroyed:
             await stored_tenants.restore(tx, tenant_id, is_destroyed=True)
+        now = await (await tx.moment()).value()
         for found in contents.databases:
-            await _restore_database(tx, found)
+            await _restore_database(tx, found, now)
         await audit.record(tx, SYSTEM, "catalogue.recover", contents.installation_id)
 
 
@@ -126,7 +128,7 @@ async def _restore_tenant(tx: Transaction, tenant: TenantDescribed, box: SecretB
     await stored_tenants.restore(tx, tenant.tenant_id, is_destroyed=False)
 
 
-async def _restore_database(tx: Transaction, found: _Found) -> None:
+async def _restore_database(tx: Transaction, found: _Found, now: datetime) -> None:
     database = found.database
     node_id = None
     if database.node_id is not None and database.node_name is not None:
@@ -143,4 +145,4 @@ async def _restore_database(tx: Transaction, found: _Found) -> None:
         state="present" if found.has_begun else "creating",
         configuration=database.configuration,
     )
-    await databases.restore(tx, database, writer_term=found.writer_term + TERM_STEP)
+    await databases.restore(tx, database, writer_term=found.writer_term + TERM_STEP, now=now)

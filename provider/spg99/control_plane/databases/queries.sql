@@ -645,14 +645,12 @@ with promised as (
 update databases d set writer_term = promised.term from promised where d.db_id = promised.db_id;
 
 -- restore_database
--- Of one that was deleted and whose time is over nobody knows any more whether a snapshot keeps it: it may come back for `kept_seconds`.
 insert into databases (db_id, tenant_id, name, size, min_size, max_size, idle_timeout_seconds, storage_limit_bytes, history_seconds, deletion_protection, on_delete,
                        source_database, source_time, source_lsn, source_snapshot, schema_only, branch_lsn, restore_trigger, restore_to, expires_at, undelete_until, database_name, state, timeline_id, target_profile, writer_term, version, created_at)
 values (%(db_id)s, %(tenant_id)s, %(name)s, %(size)s, %(min_size)s, %(max_size)s, %(idle_timeout_seconds)s, %(storage_limit_bytes)s,
         %(history_seconds)s, %(deletion_protection)s, %(on_delete)s, %(source_database)s, %(source_time)s, %(source_lsn)s, %(source_snapshot)s, %(schema_only)s, %(branch_lsn)s,
         %(restore_trigger)s, %(restore_to)s, %(expires_at)s,
-        case when %(undelete_until)s::timestamptz <= clock_timestamp() then clock_timestamp() + make_interval(secs => %(kept_seconds)s) else %(undelete_until)s end,
-        %(database_name)s, %(state)s, %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);
+        %(undelete_until)s, %(database_name)s, %(state)s, %(timeline_id)s, %(size)s, %(writer_term)s, %(version)s, %(created_at)s);
 
 -- insert_export
 insert into exports (export_id, tenant_id, db_id, database, pg_user, origin, op_id, expires_at, created_at)

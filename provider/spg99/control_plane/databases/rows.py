@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from spg99.control_plane.databases.view import Leaves
@@ -14,7 +14,7 @@ from spg99.control_plane.store import Deferred, Transaction, Window
 from spg99.resources import DatabaseSpec
 from spg99.resources import DatabaseState as State
 
-RECOVERED_DELETED_SECONDS: Final = 7 * 24 * 3600
+RECOVERED_DELETED_FOR: Final = timedelta(days=7)
 """So long a deleted database whose time was over may come back once its catalogue was recovered: a snapshot may have kept it."""
 
 
@@ -259,16 +259,22 @@ async def count_by_storage_state(tx: Transaction) -> dict[str, int]:
     return {row.state: row.databases for row in await tx.many(_Count, "count_databases_by_storage_state")}
 
 
-async def restore(tx: Transaction, described: DatabaseDescribed, *, writer_term: int) -> None:
+async def restore(tx: Transaction, described: DatabaseDescribed, *, writer_term: int, now: datetime) -> None:
     """Writes a database as the object store describes it, asleep or deleted, into a catalogue that was lost: who wants it wakes it."""
     state = State.STOPPED if described.undelete_until is None else State.DELETED
     await tx.execute(
         "restore_database",
-        **described.model_dump(include=_RESTORED),
+        **described.model_dump(include=_RESTORED - {"undelete_until"}),
+        undelete_until=_comes_back_until(described.undelete_until, now),
         writer_term=writer_term,
         state=state,
-        kept_seconds=RECOVERED_DELETED_SECONDS,
     )
+
+
+def _comes_back_until(undelete_until: datetime | None, now: datetime) -> datetime | None:
+    """Of one whose time is over nobody knows any more whether a snapshot keeps it."""
+    is_over = undelete_until is not None and undelete_until <= now
+    return now + RECOVERED_DELETED_FOR if is_over else undelete_until
 
 
 async def raise_terms(tx: Transaction, promised: dict[str, int]) -> None:
