@@ -250,7 +250,7 @@ class MigrateSettings(CatalogueSettings):
 
 
 class RecoverSettings(StoreSettings, MigrateSettings):
-    """Settings of `spg99 storage recover` and `check`."""
+    """Settings of `spg99 storage recover`, `check`, `basebackup` and `page`."""
 
     secret_key_file: Path | None = None
     """File with the 32-byte key (base64) that encrypts credentials in the catalogue. Default: made in the data folder. All Control Planes of one catalogue share it."""

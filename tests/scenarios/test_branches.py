@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from integration.commands.test_look_and_change import spg99
 from kit.platform import BIN, Platform
 from kit.waits import wait_for
+from spg99.postgres import Cluster, find_binaries, service_account
 from spg99.prepared import PACKAGE
 from terraform_cli import Workspace, attached, settings_of
 
@@ -300,3 +302,60 @@ def test_an_export_is_made_downloaded_by_a_link_in_parts_and_imported(kept: Plat
     assert spg99(kept, "exports", "delete", export["export_id"], "--yes").returncode == 0
     assert httpx.get(link).status_code == 403
     assert spg99(kept, "exports", "list", "acme").returncode == 0
+
+
+@pytest.mark.slow  # again: moments are laid out by nodes, too; it waits for the end of the WAL to be archived
+def test_an_operator_takes_a_moment_out_of_the_store_alone(kept: Platform) -> None:
+    """A cluster that PostgreSQL starts on, and one page of it; and both as they were before the last rows came."""
+    kept.create_database(name="stored")
+    (path,) = rows(
+        kept, "stored", "create table t (n int)", "insert into t values (1)", "select pg_relation_filepath('t')"
+    )
+    (lsn,) = rows(kept, "stored", "select pg_current_wal_insert_lsn()::text")
+    rows(kept, "stored", "insert into t select generate_series(2, 1000)")
+    wait_for(
+        "nobody to be in it", lambda: kept.api("POST", "/tenants/acme/dbs/stored/stop").status_code == 202, every=0.2
+    )
+    kept.database(name="stored", wait_for="stopped")
+
+    def storage(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [BIN / "spg99", "storage", *words, "--data-dir", kept.data_dir]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def is_stored() -> bool:
+        return "block 4 " in storage("page", "acme/stored", path, "4").stdout  # of the last rows
+
+    wait_for("it to be described, and its end to be stored", is_stored, seconds=60)
+    for count, words in ((1000, []), (1, ["--lsn", lsn])):
+        folder = kept.data_dir / f"copy{count}"
+        done = storage("basebackup", "acme/stored", str(folder), *words)
+        assert done.returncode == 0, done.stderr
+        assert count_of(folder) == count
+        assert "is there already" in storage("basebackup", "acme/stored", str(folder), *words).stderr
+    beyond = storage("page", "acme/stored", path, "4", "--lsn", lsn)
+    assert beyond.returncode == 1 and "had 1 pages at that moment" in beyond.stderr
+    unknown = storage("page", "acme/none", path, "0")
+    assert unknown.returncode == 1 and "describes no database 'acme/none'" in unknown.stderr
+    assert not list(Path(tempfile.gettempdir()).glob("spg99-moment-*"))
+
+
+def count_of(data_dir: Path) -> int:
+    """Rows of `t` on these files, by a PostgreSQL that knows nothing of SPG99."""
+    account = service_account(None)
+    run_dir = data_dir.with_name(f"{data_dir.name}-run")
+    if account is not None:
+        for path in (data_dir, *data_dir.rglob("*")):
+            os.chown(path, account.uid, account.gid)
+    cluster = Cluster(
+        data_dir, run_dir, find_binaries(None, copy_to=data_dir.parent / "programs", account=account), account
+    )
+
+    async def counted() -> int:
+        await cluster.start({})
+        try:
+            with psycopg.connect(host=str(run_dir), user="spg99_admin", dbname="stored") as db:
+                return int((db.execute("select count(*) from t").fetchone() or (0,))[0])
+        finally:
+            await cluster.stop("fast")
+
+    return asyncio.run(counted())

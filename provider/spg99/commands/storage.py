@@ -11,6 +11,7 @@ from spg99.clock import SystemClock
 from spg99.commands.opened_store import opened
 from spg99.commands.options import with_settings
 from spg99.commands.storage_check import check
+from spg99.commands.storage_moments import basebackup, page
 from spg99.config import RecoverSettings, StoreSettings
 from spg99.errors import Conflict
 
@@ -113,3 +114,5 @@ async def _forgotten(settings: StoreSettings) -> str:
 
 
 storage.add_command(check)
+storage.add_command(basebackup)
+storage.add_command(page)
