@@ -97,8 +97,11 @@ def _target(response: Response, address: str) -> str:
         return "another address"
 
 
-def transport_error(error: NoAnswer, address: str, *, request_id: str, repeatable: bool) -> Spg99Error:
-    """The error for a request that got no whole answer."""
+def transport_error(
+    error: NoAnswer, address: str, *, request_id: str, repeatable: bool, changes: bool = True
+) -> Spg99Error:
+    """The error for a request that got no whole answer. `changes`: it is no mere read, of which nobody asks whether something was changed; and what is waited for by reads may well have been."""
+    nothing = " Nothing was changed." if changes else ""
     if isinstance(error, NotDecompressed):
         return BadRequest(
             f"The answer of {address} cannot be decompressed. Check proxies on the way.", request_id=request_id
@@ -117,14 +120,12 @@ def transport_error(error: NoAnswer, address: str, *, request_id: str, repeatabl
         )
     if isinstance(error, NotConnected):
         return Unreachable(
-            f"The Control Plane at {address} cannot be reached: {_reason(error)}. Nothing was changed. Check that it "
+            f"The Control Plane at {address} cannot be reached: {_reason(error)}.{nothing} Check that it "
             "runs (`spg99 doctor`) and that the URL (SPG99_CP_URL) is right.",
             request_id=request_id,
         )
     if isinstance(error, NoRoom):
-        return Unreachable(
-            f"Too many requests to {address} wait for a connection. Nothing was changed.", request_id=request_id
-        )
+        return Unreachable(f"Too many requests to {address} wait for a connection.{nothing}", request_id=request_id)
     if isinstance(error, Late):
         what = "did not answer in time"
     elif isinstance(error, NotHttp):

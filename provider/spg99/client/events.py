@@ -79,7 +79,9 @@ async def follow(
             error: Spg99Error = Internal("The stream of events ended.", request_id=request_id)
         except NoAnswer as cause:
             outcome = outcome_of(cause)
-            error = answers.transport_error(cause, transport.address, request_id=request_id, repeatable=True)
+            error = answers.transport_error(
+                cause, transport.address, request_id=request_id, repeatable=True, changes=False
+            )
         except Spg99Error as refused:
             outcome, error = retry.Answered(refused.http_status), refused
         failures += 1

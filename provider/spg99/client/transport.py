@@ -191,9 +191,13 @@ class Transport:
             async with loopless.TimeLimit(seconds_max):
                 response = await self._carrier().send(request)
         except TimeoutError:
-            return retry.Lost(), answers.transport_error(Late(), self.address, request_id=request_id, repeatable=again)
+            return retry.Lost(), answers.transport_error(
+                Late(), self.address, request_id=request_id, repeatable=again, changes=request.method != "GET"
+            )
         except NoAnswer as error:
-            failure = answers.transport_error(error, self.address, request_id=request_id, repeatable=again)
+            failure = answers.transport_error(
+                error, self.address, request_id=request_id, repeatable=again, changes=request.method != "GET"
+            )
             return outcome_of(error), failure
         self._reached = True
         try:

@@ -35,19 +35,22 @@ def psql(connection: Connection, human_id: str, arguments: tuple[str, ...], prog
     if found is None:
         raise Unavailable(NO_PSQL)
     try:
-        id_values = Database.id_values(human_id)
+        # `acme/app@2026-11-26T10:00:00Z` is a moment of acme/app: the Gateway knows it by that name (docs/storage.md, "Time travel").
+        whole, at, moment = human_id.partition("@")
+        id_values = Database.id_values(whole)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
     database = connection.call(lambda client: client.read(Database, id_values))
-    environment = os.environ | variables(database.connection_string, ca_file=ca_file_of(connection))
+    environment = os.environ | variables(database.connection_string, ca_file=ca_file_of(connection), moment=at + moment)
     # psql itself would take everything behind a `--` for names of a database and a user.
     given = arguments[1:] if arguments[:1] == ("--",) else arguments
     os.execve(found, [found, *given], environment)  # noqa: S606 -- psql takes over this process and its terminal
 
 
-def variables(connection_string: str, *, ca_file: Path | None) -> dict[str, str]:
+def variables(connection_string: str, *, ca_file: Path | None, moment: str = "") -> dict[str, str]:
     """libpq's variables for a connection string: the password never stands in an argument that others can see.
 
+    `moment`: `@` and a moment of the database, as the Gateway takes it behind its name.
     With `ca_file` the server's name and certificate are checked, otherwise as the connection string and the user's own
     PGSSLMODE and PGSSLROOTCERT say.
     """
@@ -61,7 +64,7 @@ def variables(connection_string: str, *, ca_file: Path | None) -> dict[str, str]
         "PGPORT": str(parts.port or 5432),
         "PGUSER": unquote(parts.username),
         "PGPASSWORD": unquote(parts.password),
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
+        "PGDATABASE": unquote(parts.path.lstrip("/")) + moment,
     }
     if ca_file is not None:
         return found | {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(ca_file)}

@@ -133,6 +133,10 @@ async def finished(
                 f"Look at the object itself: `spg99 ... get`.",
                 request_id=error.request_id,
             ) from error
+        except Unavailable as error:
+            error.message = f"{error.message} The operation {op_id} was accepted before and may go on; {hint}"
+            error.args = (error.message,)
+            raise
     if operation.get("status") == "failed":
         reason = operation.get("error") or {}
         raise Unavailable(f"{reason.get('message') or 'The operation failed.'} (operation {op_id})")

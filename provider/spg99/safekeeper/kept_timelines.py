@@ -105,7 +105,7 @@ class KeptTimelines:
         sync_folder(self._root)
 
     def remove(self, timeline_id: str) -> None:
-        """Removes a timeline. One that is not there is a success."""
+        """Removes a timeline, with what was put aside of it: its tenant's rows are in there, too. One that is not there is a success."""
         self.damaged.pop(timeline_id, None)
         if (timeline := self._timelines.pop(timeline_id, None)) is not None:
             timeline.following = None
@@ -116,3 +116,6 @@ class KeptTimelines:
             home.rename(trash)
             sync_folder(self._root)
             shutil.rmtree(trash, ignore_errors=True)
+        if is_id(timeline_id):
+            for aside in self._root.glob(f"{_REPLACED}{timeline_id}-*"):
+                shutil.rmtree(aside, ignore_errors=True)

@@ -129,6 +129,8 @@ async def test_connection_refused_says_so_and_that_nothing_changed() -> None:
     async with Client(f"http://127.0.0.1:{port}/v2", KEY, max_attempts=2) as client:
         with pytest.raises(Unreachable, match=r"connection refused\. Nothing was changed"):
             await client.create(Tenant, {"name": "acme"})
+        with pytest.raises(Unreachable, match=r"connection refused\. Check that it runs"):
+            await client.read(Tenant, {"name": "acme"})  # what is waited for by reads may have been changed before
 
 
 async def test_every_error_names_the_request() -> None:

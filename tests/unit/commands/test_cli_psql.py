@@ -29,6 +29,10 @@ def test_a_local_gateway_is_verified_against_its_ca() -> None:
     }
 
 
+def test_a_moment_stands_behind_the_name() -> None:
+    assert variables(DSN, ca_file=None, moment="@2026-11-26T10:00:00Z")["PGDATABASE"] == "app@2026-11-26T10:00:00Z"
+
+
 def test_without_a_ca_the_connection_string_decides() -> None:
     assert variables(DSN, ca_file=None)["PGSSLMODE"] == "require"
 

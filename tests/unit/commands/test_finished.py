@@ -50,7 +50,7 @@ async def test_what_succeeded_is_answered(before: int) -> None:
             ["The disk is full.", "op_7"],
         ),
         ({"op_id": "op_7", "status": "failed"}, ["op_7"]),
-        (Unavailable("It restarts."), ["It restarts."]),
+        (Unavailable("It restarts."), ["It restarts.", "accepted before", "spg99 operations get op_7"]),
     ],
     ids=["forgotten", "failed", "failed without a word", "away"],
 )

@@ -179,6 +179,11 @@ async def doom(
     return op_id, doomed
 
 
+@dataclasses.dataclass(frozen=True)
+class _Named:
+    name: str
+
+
 class OfTenants:
     """The databases of one tenant, for who removes the tenant (serving/interfaces.py: TenantDatabases)."""
 
@@ -188,6 +193,13 @@ class OfTenants:
     async def count(self, tx: Transaction, tenant_id: str) -> int:
         """How many there are that are not deleted or on their way out."""
         return int(await tx.value("count_databases_of_tenant", tenant_id=tenant_id))
+
+    async def names(self, tx: Transaction, tenant_id: str, *, limit: int) -> list[str]:
+        """Names of those that are counted, the newest first."""
+        return [
+            found.name
+            for found in await tx.many(_Named, "names_of_databases_of_tenant", tenant_id=tenant_id, limit=limit)
+        ]
 
     async def count_snapshots(self, tx: Transaction, tenant_id: str) -> int:
         """How many snapshots there are of databases that are deleted."""

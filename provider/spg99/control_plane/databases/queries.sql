@@ -5,6 +5,11 @@
 -- Those that are deleted or on their way out do not count, though some may come back.
 select count(*) from databases where tenant_id = %(tenant_id)s and state not in ('deleting', 'deleted') and moment_of is null;
 
+-- names_of_databases_of_tenant
+-- As counted above, the newest first: who asks has most likely forgotten that one.
+select name from databases where tenant_id = %(tenant_id)s and state not in ('deleting', 'deleted') and moment_of is null
+ order by created_at desc, db_id limit %(limit)s;
+
 -- count_databases_of_organization
 select count(*) from databases d join tenants t using (tenant_id) where t.org_id = %(org_id)s and d.state not in ('deleting', 'deleted') and d.moment_of is null;
 

@@ -65,6 +65,10 @@ class TenantDatabases(Protocol):
         """How many there are that are not on their way out."""
         ...
 
+    async def names(self, tx: Transaction, tenant_id: str, *, limit: int) -> list[str]:
+        """Names of those that are counted, the newest first."""
+        ...
+
     async def count_snapshots(self, tx: Transaction, tenant_id: str) -> int:
         """How many snapshots there are of databases that are deleted."""
         ...

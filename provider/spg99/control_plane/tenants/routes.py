@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -19,6 +19,9 @@ from spg99.control_plane.tenants import limits, passwords, projects, rows, visib
 from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Conflict, Spg99Error
 from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
+
+NAMED_MAX: Final = 5
+"""Databases that a refusal names."""
 
 router = APIRouter(prefix="/v2", tags=["tenants"])
 
@@ -160,7 +163,10 @@ async def _delete_databases(
 ) -> tuple[str, ...]:
     live = await call.plane.databases_of_tenants.count(tx, row.tenant_id)
     if live and not cascade:
-        owned = "a database" if live == 1 else f"{live} databases"
+        names = await call.plane.databases_of_tenants.names(tx, row.tenant_id, limit=NAMED_MAX)
+        named = ", ".join(names) + (" ..." if live > len(names) else "")
+        owned = f"a database ({named})" if live == 1 else f"{live} databases ({named})"
+        # A restore in place has made one that no program declares: its name has to be said.
         raise Conflict(
             f"Tenant '{row.name}' owns {owned}. Delete {'it' if live == 1 else 'them'} first, or delete with cascade=true.",
             details={"databases": live},

@@ -77,6 +77,7 @@ async def test_a_database_is_made_read_and_changed(api: Any) -> None:
     assert protected.status_code == 409
     assert "deletion_protection" in protected.json()["message"]
     assert (await api.call("DELETE", "/tenants/acme", params={"cascade": "true"})).status_code == 409
+    assert "owns a database (app)." in (await api.call("DELETE", "/tenants/acme")).json()["message"]
     assert (await api.ok("GET", "/tenants/acme"))["state"] == "active"
     unset = await api.ok("PATCH", "/tenants/acme/dbs/app", {"deletion_protection": False, "max_size": "L4"})
     assert unset["max_size"] == "L4"

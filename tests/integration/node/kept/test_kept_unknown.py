@@ -38,10 +38,16 @@ async def test_what_the_catalogue_does_not_know_of_is_not_put_aside(
 
 
 async def test_an_attempt_that_the_catalogue_knows_is_put_aside_as_before(
-    node: KeepingNode, database: Database
+    node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:
     await database.start(node)  # it came to its end, and nobody heard of it
     assert await first_start(node, database, [database.compute_id]) is None
+    timelines = safekeepers[0].timelines
+    assert len(list(timelines._root.glob(".replaced-*"))) == 1
+    timelines.remove(new_id("tl"))
+    assert len(list(timelines._root.glob(".replaced-*"))) == 1
+    timelines.remove(database.timeline_id)  # with its tenant's rows nothing of it stays
+    assert list(timelines._root.iterdir()) == []
 
 
 async def test_wal_is_not_let_go_of_once_somebody_archives_it(
