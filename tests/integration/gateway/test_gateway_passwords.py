@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 import time
 from collections.abc import Callable
 
@@ -28,13 +27,14 @@ def test_wrong_password_and_unknown_user_look_the_same(
 ) -> None:
     gateway = start_gateway()
     stranger = Tenant("nobody", "tnt_nobody", "whatever")
-    wrong = [refusal(gateway, tenant, password=f"wrong {i}") for i in range(2)]
-    unknown = [refusal(gateway, stranger) for _ in range(2)]
+    wrong = [refusal(gateway, tenant, password=f"wrong {i}") for i in range(3)]
+    unknown = [refusal(gateway, stranger) for _ in range(3)]
     assert 'password authentication failed for user "tnt_acme"' in wrong[0][0]
     assert [re.sub("tnt_acme", "X", text) for text, _ in wrong] == [
         re.sub("tnt_nobody", "X", text) for text, _ in unknown
     ]
-    times = [statistics.median(seconds for _, seconds in answers) for answers in (wrong, unknown)]
+    # The quickest of each: what others do on this machine only adds to it.
+    times = [min(seconds for _, seconds in answers) for answers in (wrong, unknown)]
     # The answer comes at a multiple of 0.1 s after the log-in began, whatever went on before it.
     assert abs(times[0] - times[1]) < 0.06, times
 

@@ -20,7 +20,7 @@ from spg99.control_plane.tenants.rows import TenantRow
 from spg99.errors import Conflict, Spg99Error
 from spg99.resources import Page, Permission, Scope, Tenant, TenantSpec, TenantState
 
-NAMED_MAX: Final = 5
+DATABASES_NAMED_MAX: Final = 5
 """Databases that a refusal names."""
 
 router = APIRouter(prefix="/v2", tags=["tenants"])
@@ -163,7 +163,7 @@ async def _delete_databases(
 ) -> tuple[str, ...]:
     live = await call.plane.databases_of_tenants.count(tx, row.tenant_id)
     if live and not cascade:
-        names = await call.plane.databases_of_tenants.names(tx, row.tenant_id, limit=NAMED_MAX)
+        names = await call.plane.databases_of_tenants.names(tx, row.tenant_id, limit=DATABASES_NAMED_MAX)
         named = ", ".join(names) + (" ..." if live > len(names) else "")
         owned = f"a database ({named})" if live == 1 else f"{live} databases ({named})"
         # A restore in place has made one that no program declares: its name has to be said.
