@@ -143,6 +143,7 @@ resource "spg99_snapshot_schedule" "nightly" {
 """
 
 
+@pytest.mark.slow  # again
 def test_a_schedule_is_declared_keeps_real_moments_and_goes_with_its_database_in_the_order_of_a_destroy(
     kept: Platform, tmp_path: Path
 ) -> None:

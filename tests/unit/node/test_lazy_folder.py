@@ -271,6 +271,7 @@ MUTATIONS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # again: without each rule the tests above fail
 @pytest.mark.parametrize("rule", MUTATIONS)
 def test_no_rule_is_there_for_nothing(rule: str, tmp_path: Path) -> None:
     source = Path(module.__file__).read_text()

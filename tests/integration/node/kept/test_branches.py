@@ -96,6 +96,7 @@ async def test_a_branch_of_a_branch_on_another_node_and_the_first_source_is_gone
     assert (await numbers(twig), await numbers(branch)) == ([1, 2], [1, 2, 3])
 
 
+@pytest.mark.slow  # again
 async def test_a_point_after_several_lives_follows_the_whole_history(node: KeepingNode, database: Database) -> None:
     await database.start(node)
     await database.run("create table t (n int)", "insert into t values (0)")

@@ -76,6 +76,7 @@ async def test_all_rows_of_the_moment_are_in_it_and_the_source_sleeps_on(
     assert stored and not [path for path in stored if SECRET.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow  # again
 async def test_an_earlier_moment_and_without_rows(node: KeepingNode, filled: Database) -> None:
     point = await now_of(node, filled)
     await filled.run("set default_transaction_read_only = off", "create table late (n int)")

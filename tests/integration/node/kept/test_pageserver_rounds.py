@@ -133,6 +133,7 @@ async def test_a_laggard_keeps_what_it_does_not_have_from_the_others(
     await pageserver.rounds.aclose()
 
 
+@pytest.mark.slow  # again
 async def test_many_lives_leave_one_past(
     pageserver: Pageserver, node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:

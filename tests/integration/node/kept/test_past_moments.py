@@ -33,6 +33,7 @@ async def test_any_lsn_and_time_of_a_running_database(past: Past, node: KeepingN
     assert await past.rows(Point(time=datetime.now(UTC) + timedelta(hours=1)), "select count(*) from t") == [(36006,)]
 
 
+@pytest.mark.slow  # again
 async def test_a_past_of_many_lives_from_the_store_alone(
     past: Past, node: KeepingNode, database: Database, safekeepers: list[ServedSafekeeper]
 ) -> None:

@@ -154,6 +154,7 @@ async def test_from_its_first_start_on_it_needs_nobody(node: KeepingNode, databa
     assert await numbers(empty) == [] and await empty.run("select count(*) from u") == [(0,)]
 
 
+@pytest.mark.slow  # again
 async def test_a_schema_that_public_was_dropped_from_and_a_moment(node: KeepingNode, database: Database) -> None:
     await database.start(node)
     await database.run("create schema s", "create table s.t (n int)", "drop schema public")
