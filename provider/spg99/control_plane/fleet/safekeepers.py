@@ -12,6 +12,7 @@ from spg99.control_plane.store import Transaction, Window
 from spg99.errors import Conflict, Unavailable
 from spg99.protocol import Enrolment, Identity
 from spg99.protocol.node import HEARTBEAT_SECONDS, NODE_SILENT_AFTER, is_silent
+from spg99.protocol.safekeeper import Trouble
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ class SafekeeperRow:
 
     @property
     def trouble(self) -> str | None:
-        """What it last said is wrong with it, as a sentence."""
+        """What it last said is wrong with it, as a sentence. A compute that does not answer is no trouble of its own: after a loss of power all that sleep are like that
+        until their next start."""
         said = [
-            f"{count} timelines take no WAL ({what})" for what, count in (self.observed.get("troubles") or {}).items()
+            f"{count} timelines take no WAL ({what})"
+            for what, count in (self.observed.get("troubles") or {}).items()
+            if what != Trouble.AWAY
         ]
         if damaged := self.observed.get("damaged"):
             said.append(f"{damaged} timelines cannot be read")
