@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
-import time
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +32,8 @@ class KeptTimelines:
         make_folders(root, mode=0o700)
         for folder in root.iterdir():
             if folder.name.startswith("."):
-                if not folder.name.startswith(_REPLACED) or time.time() - folder.stat().st_mtime > REPLACED_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)  # half made, half removed, or long replaced
+                if not folder.name.startswith(_REPLACED):
+                    shutil.rmtree(folder, ignore_errors=True)  # half made, or half removed
                 continue
             try:
                 self._timelines[folder.name] = KeptTimeline.load(folder)
@@ -101,8 +101,15 @@ class KeptTimelines:
         before = self._timelines.pop(timeline_id)
         before.following = None
         before.close()
+        os.utime(self._root / timeline_id)  # its time is that of being put aside
         (self._root / timeline_id).rename(self._root / f"{_REPLACED}{timeline_id}-{secrets.token_hex(4)}")
         sync_folder(self._root)
+
+    def drop_replaced(self, now: float) -> None:
+        """Removes what was put aside `REPLACED_SECONDS` ago or longer, as of `now` (Unix time)."""
+        for folder in self._root.glob(f"{_REPLACED}*"):
+            if now - folder.stat().st_mtime >= REPLACED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self, timeline_id: str) -> None:
         """Removes a timeline, with what was put aside of it: its tenant's rows are in there, too. One that is not there is a success."""

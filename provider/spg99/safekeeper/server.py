@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,6 +244,8 @@ class Safekeeper:
         if self._timelines is not None:
             for timeline_id in answer.forget_timeline_ids:
                 self._timelines.remove(timeline_id)
+            if report_all:
+                self._timelines.drop_replaced(time.time())
         return float(answer.heartbeat_seconds)
 
 

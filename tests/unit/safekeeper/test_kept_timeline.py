@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from spg99.ids import new_id
 from spg99.protocol import safekeeper as said
 from spg99.safekeeper import kept_timeline
 from spg99.safekeeper.kept_timeline import KeptTimeline
-from spg99.safekeeper.kept_timelines import KeptTimelines
+from spg99.safekeeper.kept_timelines import REPLACED_SECONDS, KeptTimelines
 from spg99.wal.lsn import MIB
 
 SK = "sk_test"
@@ -287,3 +289,20 @@ def test_a_new_member_that_is_here_already_stays_as_it_is(timeline: KeptTimeline
     seeded.promise(said.PromiseAsk(term=5, compute_id="cmp_5", configuration=two))
     assert kept.seed(TL, two, donor) is seeded
     assert KeptTimelines(root.parent / "other", "sk_other").get(TL).keeper.promised_term == 5
+
+
+def test_what_was_put_aside_is_there_for_a_week_from_then_on_and_goes_with_its_timeline(tmp_path: Path) -> None:
+    timeline_id = new_id("tl")
+    kept = KeptTimelines(tmp_path, SK)
+    kept.begin(timeline_id, begin())
+    os.utime(tmp_path / timeline_id, (0, 0))  # nothing was written for long
+    kept.begin(timeline_id, begin(2, "cmp_2"))
+    kept.drop_replaced(time.time() + REPLACED_SECONDS - 60)
+    assert len(list(KeptTimelines(tmp_path, SK)._root.glob(".replaced-*"))) == 1
+    kept.drop_replaced(time.time() + REPLACED_SECONDS + 1)
+    assert [path.name for path in tmp_path.iterdir()] == [timeline_id]
+    kept.begin(timeline_id, begin(3, "cmp_3"))
+    kept.remove(new_id("tl"))
+    assert len(list(tmp_path.glob(".replaced-*"))) == 1
+    kept.remove(timeline_id)
+    assert list(tmp_path.iterdir()) == []
