@@ -9,7 +9,7 @@ all others as they were -> what needs another object, by comparing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from spg99.bridges.shared.unknown import UNKNOWN, Unknown, has_unknown
@@ -169,8 +169,20 @@ def _left_out(attribute: Attribute, prior: Any) -> Any:
     return UNKNOWN if prior is None else prior
 
 
+def with_defaults(block: Block, state: Values, known: Container[str]) -> Values:
+    """A state in which inputs that its writer did not know (their names are not in `known`) have their defaults."""
+    return {**state} | {
+        attribute.name: _written_default(attribute, attribute.field.default)
+        for attribute in block.attributes
+        if attribute.role == "input"
+        and attribute.name not in known
+        and attribute.field is not None
+        and attribute.field.default is not None
+    }
+
+
 def _written_default(attribute: Attribute, default: Any) -> Any:
-    """A default with what is inside it: fields of an object that it does not name have defaults of their own."""
+    """A default as a state has it, with what is inside it: fields of an object that it does not name have defaults of their own."""
     value = to_terraform(attribute, default)
     return value if attribute.nested is None else _written_inside(attribute, value, None)
 

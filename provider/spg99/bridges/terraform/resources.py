@@ -5,6 +5,7 @@ Here: which call means what, and which state is answered when something fails. N
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,13 @@ class ResourceCalls(Session):
         return {"diagnostics": found}
 
     def upgrade_resource_state(self, request: Message, call: Call) -> Message:
-        """A state that this or an older version wrote: what is unknown now is dropped, what is missing is null."""
+        """A state that this or an older version wrote: what is unknown now is dropped. What is missing has its default, as the object has that was made
+        when there was no such field: null would plan a change of it, and where it cannot change, another object."""
         block = self.block_of(self.tables.resources, request["type_name"])
         raw = (request["raw_state"] or {}).get("json")
         state = from_json(block.type, raw, lenient=True) if raw else None
+        if raw and state is not None:
+            state = planning.with_defaults(block, state, json.loads(raw))
         self._sees(block, state)
         return {"upgraded_state": encoded(block.type, state)}
 

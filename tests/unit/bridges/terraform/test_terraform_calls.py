@@ -225,6 +225,19 @@ def test_a_state_of_another_version_is_taken_over_without_a_call() -> None:
     assert state["rules"] == [{"host": "h", "port": None, "note": None}]
 
 
+def test_an_input_that_the_writer_of_a_state_did_not_know_has_its_default() -> None:
+    """Null would plan a change of it, and where it cannot change, another object in place of the one that is there."""
+    inputs = [each for each in BLOCK.attributes if each.role == "input" and each.field is not None]
+    known = next(each.name for each in inputs if each.field is not None and each.field.default is not None)
+    raw = json.dumps({"id": "x", known: None}).encode()
+    said = ask(provider(), "UpgradeResourceState", type_name=GADGET, version=0, raw_state={"json": raw})
+    state = read(said["upgraded_state"])
+    with_default = [each.name for each in inputs if each.field is not None and each.field.default is not None]
+    assert len(with_default) > 2 and state[known] is None  # written as null: that is what it was
+    assert [name for name in with_default if name != known and state[name] is None] == []
+    assert [each.name for each in inputs if each.name not in with_default and state[each.name] is not None] == []
+
+
 def test_a_state_that_makes_no_sense_is_an_error() -> None:
     made = provider()
     with pytest.raises(ValueError) as problem:
