@@ -77,9 +77,13 @@ class Worker:
         await self.channel.open(control)
         serving = asyncio.get_running_loop().create_task(self.channel.serve())
         drained = asyncio.get_running_loop().create_task(self._drained.wait())
-        await asyncio.wait({serving, drained}, return_when=asyncio.FIRST_COMPLETED)
-        self.channel.close()
-        return drained.done()
+        try:
+            await asyncio.wait({serving, drained}, return_when=asyncio.FIRST_COMPLETED)
+            return drained.done()
+        finally:
+            self.channel.close()
+            serving.cancel()
+            drained.cancel()
 
     def abort(self) -> None:
         """Ends everything that it serves, at once."""
